@@ -1,0 +1,220 @@
+"""Binary codes: from real outputs to bits, from bits to packed bytes, and the Hamming distance between them.
+
+A packed code is a row of bytes, the first bit in the lowest place of the first byte (``np.packbits`` with
+``bitorder="little"``), padded with zero bits to whole 64-bit words: one XOR and one popcount then compare 64 bits,
+and zero padding never adds to a distance. Every function takes NumPy arrays or torch tensors and answers in kind,
+on the same device.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from hashlab.errors import InputError
+
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+WORD = 64  # bits per machine word: packed rows are whole words
+_BLOCK = 1 << 21  # pairs handled at once by `hamming` (16 MB of XORed words)
+
+
+def binarize(u: Array) -> Array:
+    """Turn real-valued outputs into bits: a bit is 1 where u >= 0, so zero has one meaning.
+
+    Args:
+        u: real numbers, (N, K).
+
+    Returns:
+        bool, (N, K).
+
+    Raises:
+        InputError: u is not 2-D, not of numbers, or holds NaN.
+    """
+    if u.ndim != 2 or not _is_real(u):
+        raise InputError(f"outputs must be (N, K) real numbers, got {_describe(u)}")
+    if (u != u).any():  # only NaN differs from itself
+        raise InputError("outputs must be numbers, got NaN: a bit cannot be decided")
+    return u >= 0
+
+
+def pack(bits: Array) -> Array:
+    """Pack bits into bytes, eight to a byte, rows padded with zeros to whole 64-bit words.
+
+    Args:
+        bits: bool, (N, K).
+
+    Returns:
+        uint8, (N, 8 * ceil(K / 64)).
+
+    Raises:
+        InputError: bits is not a 2-D bool array with at least one column.
+    """
+    if bits.ndim != 2 or not _is_bool(bits) or bits.shape[1] == 0:
+        raise InputError(f"bits must be (N, K) bool with K >= 1, got {_describe(bits)}")
+    return _pad_right(_packbits(bits), row_bytes(bits.shape[1]))
+
+
+def unpack(packed: Array, bits: int) -> Array:
+    """Undo `pack`.
+
+    Args:
+        packed: uint8, (N, 8 * ceil(bits / 64)).
+        bits: K, the number of bits in a code.
+
+    Returns:
+        bool, (N, K).
+
+    Raises:
+        InputError: the rows are not as wide as `bits` needs, or a padding bit is set.
+    """
+    check_packed(packed, bits)
+    return _unpackbits(packed)[:, :bits]
+
+
+def trim(packed: Array, bits: int) -> Array:
+    """Drop the padding bytes of packed codes, as they are stored in files.
+
+    Args:
+        packed: uint8, (N, 8 * ceil(bits / 64)).
+        bits: K, the number of bits in a code.
+
+    Returns:
+        uint8, (N, ceil(K / 8)).
+
+    Raises:
+        InputError: as `unpack`.
+    """
+    check_packed(packed, bits)
+    return packed[:, : -(-bits // 8)]
+
+
+def pad(trimmed: Array, bits: int) -> Array:
+    """Undo `trim`: widen stored codes to whole 64-bit words.
+
+    Args:
+        trimmed: uint8, (N, ceil(bits / 8)).
+        bits: K, the number of bits in a code.
+
+    Returns:
+        uint8, (N, 8 * ceil(K / 64)).
+
+    Raises:
+        InputError: the rows are not as wide as `bits` needs, or a padding bit is set.
+    """
+    check_bits(bits)
+    if trimmed.ndim != 2 or not _is_uint8(trimmed) or trimmed.shape[1] != -(-bits // 8):
+        raise InputError(
+            f"stored {bits}-bit codes must be (N, {-(-bits // 8)}) uint8, got {_describe(trimmed)}"
+        )
+    packed = _pad_right(trimmed, row_bytes(bits))
+    check_packed(packed, bits)
+    return packed
+
+
+def hamming(a: Array, b: Array) -> Array:
+    """Count the bits in which packed codes differ, for every pair.
+
+    Args:
+        a: packed codes, uint8 (Na, 8 W).
+        b: packed codes, uint8 (Nb, 8 W).
+
+    Returns:
+        int32, (Na, Nb).
+
+    Raises:
+        InputError: a or b is not packed, or they differ in width or kind.
+    """
+    for codes in (a, b):
+        if codes.ndim != 2 or not _is_uint8(codes) or codes.shape[1] % 8 or codes.shape[1] == 0:
+            raise InputError(f"packed codes must be (N, 8 W) uint8, got {_describe(codes)}")
+    if a.shape[1] != b.shape[1] or isinstance(a, np.ndarray) != isinstance(b, np.ndarray):
+        raise InputError(f"codes must be of one kind and width, got {_describe(a)} and {_describe(b)}")
+    return _hamming_numpy(a, b) if isinstance(a, np.ndarray) else _hamming_torch(a, b)
+
+
+def row_bytes(bits: int) -> int:
+    """Bytes of one packed row of `bits` bits: 8 * ceil(bits / 64)."""
+    return WORD // 8 * -(-bits // WORD)
+
+
+def words(packed: np.ndarray) -> np.ndarray:
+    """View packed codes, uint8 (N, 8 W), as 64-bit words, uint64 (N, W)."""
+    return np.ascontiguousarray(packed).view(np.uint64)
+
+
+def check_bits(bits: int) -> None:
+    """Raise InputError unless `bits` is a whole number of at least 1."""
+    if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or bits < 1:
+        raise InputError(f"bits must be a whole number of at least 1, got {bits!r}")
+
+
+def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:
+    """Raise InputError unless `packed` holds `bits`-bit codes in whole words with zero padding."""
+    check_bits(bits)
+    width = row_bytes(bits)
+    if packed.ndim != 2 or not _is_uint8(packed) or packed.shape[1] != width:
+        raise InputError(f"{name} of {bits} bits must be (N, {width}) uint8, got {_describe(packed)}")
+    tail = packed[:, bits // 8 :]  # the byte in which the code ends, and all after it
+    if tail.shape[1] and (tail[:, 0] >> bits % 8).any() or tail[:, 1:].any():
+        raise InputError(f"{name} must have zero padding after bit {bits}, got set bits there")
+
+
+def _hamming_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a, b = words(a), words(b)  # (Na, W), (Nb, W)
+    distance = np.zeros((len(a), len(b)), np.int32)
+    step = max(1, _BLOCK // max(1, len(b)))
+    for start in range(0, len(a), step):
+        rows = slice(start, start + step)
+        for w in range(a.shape[1]):
+            distance[rows] += np.bitwise_count(a[rows, w, None] ^ b[None, :, w])
+    return distance
+
+
+def _hamming_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    # |a xor b| = |a| + |b| - 2 a.b; products of 0s and 1s summed in float32 are exact below 2^24 bits
+    x, y = _unpackbits(a).float(), _unpackbits(b).float()  # (Na, 64 W), (Nb, 64 W)
+    return (x.sum(1)[:, None] + y.sum(1) - 2 * (x @ y.T)).int()
+
+
+def _packbits(bits: Array) -> Array:
+    if isinstance(bits, np.ndarray):
+        return np.packbits(bits, axis=1, bitorder="little")
+    groups = _pad_right(bits, -(-bits.shape[1] // 8) * 8).reshape(len(bits), -1, 8)
+    return (groups * _places(bits)).sum(-1).to(torch.uint8)
+
+
+def _unpackbits(packed: Array) -> Array:
+    if isinstance(packed, np.ndarray):
+        return np.unpackbits(packed, axis=1, bitorder="little").view(bool)
+    return ((packed[:, :, None] & _places(packed)) != 0).flatten(1)
+
+
+def _places(like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=like.device)
+
+
+def _pad_right(rows: Array, width: int) -> Array:
+    if isinstance(rows, np.ndarray):
+        return np.pad(rows, ((0, 0), (0, width - rows.shape[1])))
+    return torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
+
+
+def _is_bool(x: Array) -> bool:
+    return x.dtype in (np.bool_, torch.bool)
+
+
+def _is_uint8(x: Array) -> bool:
+    return x.dtype in (np.uint8, torch.uint8)
+
+
+def _is_real(x: Array) -> bool:
+    if isinstance(x, np.ndarray):
+        return x.dtype.kind in "iuf"
+    return not x.is_complex() and x.dtype != torch.bool
+
+
+def _describe(x: Array) -> str:
+    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"

@@ -1,0 +1,130 @@
+"""Codes in files: atomic writing, and reading of anybody's `.npz` without guessing.
+
+A file holds `query_codes, database_codes, query_labels, database_labels, bits` and, where the codes alone do not
+say it, `format` (packed | bits | signs) and `bitorder` (little | big).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hashlab import codes
+from hashlab.errors import InputError
+
+ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
+FORMATS = ("packed", "bits", "signs")
+
+
+def write(file: Path, data: bytes) -> None:
+    """Write a file under a temporary name, then rename it: it is there whole or not at all."""
+    handle, aside = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+        os.chmod(aside, 0o644)
+        os.replace(aside, file)
+    except BaseException:
+        os.unlink(aside)
+        raise
+
+
+def npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays as the bytes of a compressed `.npz` file; equal arrays give equal bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.asarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
+    return out.getvalue()
+
+
+def arrays(data: bytes, file: Path) -> dict[str, np.ndarray]:
+    """All arrays of an `.npz` file; raises InputError where it is none, or holds pickled objects."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
+        reason = "it holds pickled objects, not plain arrays" if "pickle" in str(error).lower() else error
+        raise InputError(f"{file} cannot be read as .npz: {reason}") from None
+
+
+def read_codes(file: str | Path) -> dict[str, Any]:
+    """The arguments of `metrics.evaluate` from anybody's file: packed codes, labels, bits.
+
+    Raises InputError when an array is missing, of another width than `bits` says, or can be read in two ways.
+    """
+    file = Path(file)
+    found = arrays(file.read_bytes(), file)
+    missing = [name for name in (*ARRAYS, "bits") if name not in found]
+    if missing:
+        raise InputError(f"{file}: {', '.join(missing)} missing; it holds: {', '.join(found) or 'nothing'}")
+    if found["bits"].size != 1 or found["bits"].dtype.kind not in "iu":
+        raise InputError(f"{file}: bits must be one integer, got {found['bits'].dtype} {found['bits'].shape}")
+    bits, form, order = int(found["bits"].reshape(-1)[0]), _word(found, "format"), _word(found, "bitorder")
+    if bits < 1:
+        raise InputError(f"{file}: bits must be 1 or more, got {bits}")
+    packed = {name: as_packed(found[name], bits, form, order, f"{file}: {name}") for name in ARRAYS[:2]}
+    return packed | {name: found[name] for name in ARRAYS[2:]} | {"bits": bits}
+
+
+def _word(found: dict[str, np.ndarray], name: str) -> str | None:
+    return str(found[name].reshape(-1)[0]) if name in found and found[name].size else None
+
+
+def as_packed(array: np.ndarray, bits: int, form: str | None, order: str | None, what: str) -> np.ndarray:
+    """Codes in any of `FORMATS` as packed uint8 (N, 8*ceil(bits/64)); raises InputError where that is not one thing."""
+    if array.ndim != 2:
+        raise InputError(f"{what} must have two axes (images, code), got shape {array.shape}")
+    if order not in (None, "little", "big"):
+        raise InputError(f"{what}: bitorder must be little or big, got {order!r}")
+    form = form or _guess(array, bits, what)
+    if form == "packed":
+        return _repack(array, bits, order, what)
+    if form not in FORMATS:
+        raise InputError(f"{what}: format must be one of {', '.join(FORMATS)}, got {form!r}")
+    low = 0 if form == "bits" else -1
+    if array.shape[1] != bits or not ((array == low) | (array == 1)).all():
+        raise InputError(f"{what}: {form} must be ({low} or 1) of width {bits}, got {_found(array)}")
+    return codes.pack(array == 1)
+
+
+def _found(array: np.ndarray) -> str:
+    values = f", values {array.min()}..{array.max()}" if array.size else ""
+    return f"{array.dtype} of width {array.shape[1]}{values}"
+
+
+def _guess(array: np.ndarray, bits: int, what: str) -> str:
+    """The only format that fits; two that fit and differ are an error."""
+    zero_one = array.shape[1] == bits and bool(((array == 0) | (array == 1)).all())
+    signs = array.shape[1] == bits and bool(((array == -1) | (array == 1)).all())
+    packed = array.dtype == np.uint8 and array.shape[1] in (-(-bits // 8), 8 * -(-bits // 64))
+    fits = [form for form, fit in (("packed", packed), ("bits", zero_one), ("signs", signs)) if fit]
+    if array.dtype == np.bool_ and zero_one:
+        return "bits"
+    if bits > 1 and len(fits) > 1:
+        raise InputError(f"{what} fits {' and '.join(fits)}: add an array `format` that says which")
+    if not fits:
+        raise InputError(
+            f"{what}: {bits}-bit codes expected, as packed uint8 of width {-(-bits // 8)} or {8 * -(-bits // 64)},"
+            f" or as 0/1 or -1/+1 of width {bits}; got {_found(array)}"
+        )
+    return fits[0]
+
+
+def _repack(array: np.ndarray, bits: int, order: str | None, what: str) -> np.ndarray:
+    if array.dtype != np.uint8 or array.shape[1] not in (-(-bits // 8), 8 * -(-bits // 64)):
+        raise InputError(f"{what}: packed {bits}-bit codes must be uint8 of width {-(-bits // 8)}, got {_found(array)}")
+    flat = np.unpackbits(array, axis=1, bitorder=order or "little")
+    if flat[:, bits:].any():
+        raise InputError(
+            f"{what}: bits beyond {bits} are set in {order or 'little'} bit order; give bits or bitorder right"
+        )
+    return codes.pack(flat[:, :bits].astype(bool))
