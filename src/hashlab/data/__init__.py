@@ -1,0 +1,99 @@
+"""Data sets, their cache on disk, and the named protocols that split them.
+
+data = hashlab.data.load("mnist", protocol="mnist-full")
+data.train.images     # uint8 (60000, 28, 28)
+data.query.labels     # int64 (10000,)
+data.tuning()         # the same shape of object, for choosing settings: queries choose nothing
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from hashlab.data import cache, protocols
+from hashlab.data.sets import SETS, SetInfo, info, names
+
+__all__ = ["SETS", "Dataset", "Part", "SetInfo", "info", "load", "names"]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some images of a set: `.index` (N,) int64 into the pool, `.labels` (N,), `.images` uint8 (N, H, W[, C])."""
+
+    index: np.ndarray
+    labels: np.ndarray
+    pool: cache.Pool = dataclasses.field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """uint8 (N, H, W) or (N, H, W, C); a view of the memory-mapped file where the part is a whole split."""
+        return self.pool.gather(self.index)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A set under a protocol: four parts, and what is needed to say which images they were.
+
+    `validation` is a tenth of `train`; see `tuning`. `checksum` is the SHA-256 of the index lists,
+    `fingerprint` that of the images themselves.
+    """
+
+    info: SetInfo
+    protocol: str
+    train: Part
+    validation: Part
+    query: Part
+    database: Part
+    checksum: str
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def relevance(self) -> str:
+        return self.info.relevance
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.info.classes
+
+    @property
+    def fingerprint(self) -> str:
+        return "+".join(self.info.fingerprints.values())
+
+    def tuning(self) -> Dataset:
+        """The data for choosing settings: train on nine tenths of `train`, retrieve the other tenth among them."""
+        rest = np.setdiff1d(self.train.index, self.validation.index)
+        part = self.train.pool.part(rest)
+        parts = {"train": part, "validation": self.validation, "query": self.validation, "database": part}
+        checksum = protocols.checksum({name: part.index for name, part in parts.items()})
+        return dataclasses.replace(self, protocol=f"{self.protocol}/tuning", checksum=checksum, **parts)
+
+
+def load(name: str, *, protocol: str | None = None, root: str | Path | None = None) -> Dataset:
+    """Load a set and split it as the named protocol says.
+
+    Args:
+        name: one of `names()`.
+        protocol: one of `protocols.names(name)`; the set's first one when None.
+        root: the cache folder; `$HASHLAB_DATA` or `data/cache` when None. Embedded sets do not need it.
+
+    Raises:
+        InputError: unknown name or protocol; a cache that is missing, truncated or altered (every image is
+            checked against the set's published fingerprint).
+    """
+    about = info(name)
+    rule = protocols.get(name, protocol)
+    pool = cache.open_pool(about, root)
+    index = protocols.split(rule, pool.labels, pool.counts)
+    parts = {part: pool.part(rows) for part, rows in index.items()}
+    return Dataset(about, rule.name, checksum=protocols.checksum(index), **parts)
