@@ -1,0 +1,47 @@
+"""Hashing methods by name: `create("mu_liu", bits=12).fit(train).encode(images)` gives packed codes.
+
+Every method has `.fit(train, seed=0, device=None)`, `.encode(images) -> packed codes`, `.bits`, `.tables` (None for
+one table), `.config` (its settings) and `.about` (what it is). One file per method.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from hashlab.errors import InputError
+from hashlab.methods.base import About, Method
+
+__all__ = ["About", "Method", "about", "create", "names"]
+
+CLASSES = {"mu_liu": "MuLiu"}  # module -> class; modules are imported when used
+
+
+def names() -> list[str]:
+    """The names that `create` takes."""
+    return list(CLASSES)
+
+
+def _class(name: str) -> type[Method]:
+    if name not in CLASSES:
+        raise InputError(f"unknown method {name!r}; expected one of: {', '.join(CLASSES)}")
+    return getattr(import_module(f"hashlab.methods.{name}"), CLASSES[name])
+
+
+def about(name: str) -> About:
+    """What the method called `name` is; raises InputError for an unknown name."""
+    return _class(name).about
+
+
+def create(name: str, bits: int, **overrides: Any) -> Method:
+    """A method ready to be fitted.
+
+    Args:
+        name: one of `names()`.
+        bits: code length K, 1 or more.
+        overrides: settings that differ from the method's defaults (`hashlab methods NAME` lists them).
+
+    Raises:
+        InputError: unknown name or setting, a setting of the wrong type, bits < 1.
+    """
+    return _class(name)(bits, **overrides)

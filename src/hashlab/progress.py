@@ -1,0 +1,55 @@
+"""Progress that suits where it is shown: one live line on a terminal, plain lines in a pipe, silence on request.
+
+`HASHLAB_PROGRESS`: `0` silent; `lines` a plain line per step where there is no terminal (the commands set it);
+otherwise a live line on a terminal or in a notebook, and nothing in a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+
+def _notebook() -> bool:
+    return (
+        type(sys.modules["IPython"].get_ipython()).__name__ == "ZMQInteractiveShell"
+        if "IPython" in sys.modules
+        else False
+    )
+
+
+def mode() -> str:
+    """`silent`, `live` or `lines`."""
+    wish = os.environ.get("HASHLAB_PROGRESS", "")
+    if wish == "0":
+        return "silent"
+    if sys.stderr.isatty() or _notebook():
+        return "live"
+    return "lines" if wish == "lines" else "silent"
+
+
+class Progress:
+    """Wraps an iterable; `note(loss=…)` says how things stand. One line per item in a pipe."""
+
+    def __init__(self, items: Iterable[Any], text: str, total: int | None = None, delay: float = 0.0):
+        self.items, self.text, self.mode, self.said = items, text, mode(), ""
+        self.total = total if total is not None else len(items)  # type: ignore[arg-type]
+        self.bar = tqdm(desc=text, total=self.total, disable=self.mode != "live", delay=delay, leave=True)
+
+    def note(self, **facts: float | str) -> None:
+        self.said = " ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+        self.bar.set_postfix_str(self.said, refresh=False)
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for done, item in enumerate(self.items, 1):
+                yield item
+                self.bar.update()
+                if self.mode == "lines":
+                    print(f"{self.text} {done}/{self.total} {self.said}".rstrip(), file=sys.stderr, flush=True)
+        finally:
+            self.bar.close()
