@@ -1,0 +1,211 @@
+"""The command `hashlab`: data | run | evaluate | verify | table | methods.
+
+Whatever is wrong with the input ends in one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hashlab
+from hashlab.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 done, 1 something differs or was interrupted, 2 bad input."""
+    os.environ.setdefault("HASHLAB_PROGRESS", "lines")
+    parsed = parser().parse_args(arguments)
+    try:
+        return parsed.command(parsed) or 0
+    except (InputError, FloatingPointError) as error:
+        print(f"hashlab: {error}", file=sys.stderr)
+    except OSError as error:  # no permission, no space: the system's own words and the file
+        print(f"hashlab: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("hashlab: interrupted; nothing half-done was kept", file=sys.stderr)
+        return 1
+    return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="hashlab", description=hashlab.__doc__)
+    top.add_argument("--version", action="version", version=f"hashlab {hashlab.__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _data(commands)
+    _run(commands)
+    _evaluate(commands)
+    _verify(commands)
+    _table(commands)
+    _methods(commands)
+    return top
+
+
+def _add(commands: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
+    sub = commands.add_parser(name, help=text, description=text)
+    sub.set_defaults(command=function)
+    return sub
+
+
+def _data(commands: Any) -> None:
+    sub = _add(commands, "data", data, "List the data sets, fetch one into the cache, or check it.")
+    sub.add_argument("action", choices=("list", "fetch", "check"))
+    sub.add_argument("name", nargs="?", help="a data set (fetch, check)")
+    sub.add_argument("--root", type=Path, help="cache folder (default: $HASHLAB_DATA or data/cache)")
+
+
+def data(parsed: argparse.Namespace) -> None:
+    from hashlab.data import cache, info, names, protocols
+
+    if parsed.action == "list":
+        for name in names():
+            about = info(name)
+            print(f"{name}: {about.title}; {sum(about.counts.values())} images; {', '.join(protocols.names(name))}")
+            print(f"    source: {about.source}; licence: {about.licence}")
+        return
+    if parsed.name is None:
+        raise InputError(f"a data set is expected after `data {parsed.action}`; one of: {', '.join(names())}")
+    about = info(parsed.name)
+    if parsed.action == "fetch" and not about.embedded:
+        print(f"{parsed.name}: {cache.fetch(about, parsed.root)}")
+    cache.open_pool(about, parsed.root)
+    print(f"{parsed.name}: {' + '.join(map(str, about.counts.values()))} images, every one as its fingerprint says")
+
+
+def _run(commands: Any) -> None:
+    sub = _add(commands, "run", run, "Train a method, encode, evaluate; keep the record and the codes.")
+    sub.add_argument("method")
+    sub.add_argument("dataset")
+    sub.add_argument("--bits", type=int, required=True, help="code length")
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
+    sub.add_argument("--protocol", help="default: the data set's first")
+    sub.add_argument(
+        "--tuning",
+        action="store_true",
+        help="train on nine tenths of the train part, retrieve the other tenth",
+    )
+    sub.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
+    sub.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the method")
+    sub.add_argument("--root", type=Path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
+
+
+def run(parsed: argparse.Namespace) -> None:
+    from hashlab import experiments
+    from hashlab.data import load
+
+    dataset = load(parsed.dataset, protocol=parsed.protocol)
+    for seed in parsed.seeds:
+        record = experiments.run(
+            parsed.method,
+            dataset,
+            parsed.bits,
+            seed,
+            tuning=parsed.tuning,
+            device=parsed.device,
+            root=parsed.root,
+            save=True,
+            **settings(parsed.set),
+        )
+        print(f"{record.path}: mAP {record.map:.4f}, training {record.seconds['train']:.0f} s")
+
+
+def settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["c=4", "epochs=3"]` as {"c": 4, "epochs": 3}; raises InputError for a pair without `=`."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InputError(f"a setting is written NAME=VALUE, got {pair!r}")
+        try:
+            found[name] = json.loads(value.lower() if value in ("True", "False") else value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _evaluate(commands: Any) -> None:
+    sub = _add(
+        commands,
+        "evaluate",
+        evaluate,
+        "Score codes in a .npz file: query_codes, database_codes, …_labels, bits.",
+    )
+    sub.add_argument("file", type=Path)
+    sub.add_argument("--at", type=int, help="cut the ranking after this many images")
+    sub.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def evaluate(parsed: argparse.Namespace) -> None:
+    from hashlab import files, metrics, records
+
+    report = metrics.evaluate(**files.read_codes(parsed.file), at=parsed.at)
+    print(json.dumps(records.plain(report.to_dict())) if parsed.json else report)
+
+
+def _verify(commands: Any) -> None:
+    sub = _add(commands, "verify", verify, "Recompute every metric of records from their stored codes.")
+    sub.add_argument("files", nargs="*", type=Path, help="records (default: all)")
+    sub.add_argument("--root", type=Path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
+
+
+def verify(parsed: argparse.Namespace) -> int:
+    from hashlab import records
+
+    found = [records.read(file) for file in parsed.files] or records.load(parsed.root)
+    if not found:
+        raise InputError(f"no records in {records.root(parsed.root)}")
+    wrong = 0
+    for record in found:
+        differences = records.verify(record)
+        wrong += bool(differences)
+        print(f"{record.path.name}: {'; '.join(differences) or 'every metric agrees'}")
+    print(f"{len(found) - wrong} of {len(found)} records agree with their codes")
+    return 1 if wrong else 0
+
+
+def _table(commands: Any) -> None:
+    sub = _add(commands, "table", table, "Tabulate records: mean and standard deviation over seeds.")
+    sub.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    sub.add_argument("--root", type=Path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
+    for name in ("method", "dataset", "protocol"):
+        sub.add_argument(f"--{name}")
+
+
+def table(parsed: argparse.Namespace) -> None:
+    from hashlab import records
+
+    wanted = {key: value for key in ("method", "dataset", "protocol") if (value := getattr(parsed, key))}
+    rows = records.table(records.load(parsed.root, **wanted))
+    if not rows:
+        raise InputError(f"no such records in {records.root(parsed.root)}")
+    print(json.dumps(rows, indent=1) if parsed.format == "json" else records.render(rows, parsed.format))
+
+
+def _methods(commands: Any) -> None:
+    sub = _add(commands, "methods", methods, "List the methods, or the settings of one.")
+    sub.add_argument("name", nargs="?")
+
+
+def methods(parsed: argparse.Namespace) -> None:
+    from hashlab import methods as registry
+
+    if parsed.name is None:
+        for name in registry.names():
+            about = registry.about(name)
+            print(f"{name}: {about.title} ({about.paper}); {about.status}")
+            print(f"    {about.kind}; labels: {', '.join(about.labels)}")
+        return
+    config = registry.create(parsed.name, 1).config
+    print(f"{parsed.name}: {registry.about(parsed.name).title}")
+    for field in dataclasses.fields(config):
+        print(f"    {field.name}={field.default}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

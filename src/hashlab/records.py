@@ -1,0 +1,198 @@
+"""Records: what a run did and what came of it, as one JSON object beside its packed codes.
+
+`<root>/<protocol>/<method>-<bits>b-s<seed>-<hash>.json` and `.npz`; the hash is that of the run's settings, so two
+different runs never share a name. Files hold arrays only (no pickle), codes at ceil(K/8) bytes each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hashlab import _paths, codes, files, metrics
+from hashlab.errors import InputError
+from hashlab.files import ARRAYS
+
+REQUIRED = ("method", "dataset", "protocol", "bits", "seed", "map")
+# Results that differ in one of these are different lines of every table.
+CONDITIONS = ("dataset", "protocol", "metric", "backbone", "weights", "bits", "method", "variant")
+
+
+class Record(dict):
+    """One run as a dictionary of JSON values; keys read as attributes too (`record.map`). `.path` is its file."""
+
+    path: Path | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the record has no {name!r}; it has: {', '.join(self)}") from None
+
+    def codes(self) -> dict[str, np.ndarray]:
+        """The stored arrays of `ARRAYS`, codes packed as `metrics.evaluate` takes them."""
+        if self.path is None:
+            raise InputError("the record was not read from a file, so its codes are not at hand")
+        return read_codes(self.path.with_name(self["codes"]["file"]), self["codes"]["sha256"], self["bits"])
+
+
+def root(path: str | Path | None = None) -> Path:
+    """Where records are: `path`, else `$HASHLAB_RESULTS`, else `results` in the checkout."""
+    return Path(path) if path is not None else _paths.folder("HASHLAB_RESULTS", "results")
+
+
+def name(settings: dict[str, Any]) -> str:
+    """`<protocol>/<method>-<bits>b-s<seed>-<hash>` of a run's settings."""
+    text = json.dumps(settings, sort_keys=True)
+    short = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return "{protocol}/{method}-{bits}b-s{seed}-".format(**settings) + short
+
+
+def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None) -> Record:
+    """Store a record and its codes under `stem`, codes first, each in one rename; returns the record as stored."""
+    file = root(path) / f"{stem}.json"
+    stored = {key: codes.trim(a, record["bits"]) if key.endswith("codes") else _small(a) for key, a in arrays.items()}
+    data = files.npz(stored | {"bits": np.int64(record["bits"])})
+    record["codes"] = {"file": f"{file.stem}.npz", "sha256": hashlib.sha256(data).hexdigest()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    files.write(file.with_suffix(".npz"), data)
+    files.write(file, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
+    record.path = file
+    return record
+
+
+def _small(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN: where a metric is not defined the file says null."""
+    if isinstance(value, dict):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read(file: str | Path) -> Record:
+    """One record; raises InputError when the file is not a record."""
+    file = Path(file)
+    try:
+        fields = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is not a record: {error}") from None
+    missing = [key for key in REQUIRED if not isinstance(fields, dict) or key not in fields]
+    if missing:
+        raise InputError(f"{file} is not a record: {', '.join(missing)} missing")
+    record = Record(fields)
+    record.path = file
+    return record
+
+
+def read_codes(file: Path, sha256: str, bits: int) -> dict[str, np.ndarray]:
+    """The arrays of a run; raises InputError when the file is missing or not the one the record names."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: the record's codes cannot be read ({error.strerror})") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise InputError(f"{file}: not the codes of its record: sha256 {sha256[:12]}… expected, got {found[:12]}…")
+    arrays = files.arrays(data, file)
+    return {key: codes.pad(arrays[key], bits) if key.endswith("codes") else arrays[key] for key in ARRAYS}
+
+
+def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
+    """All records under the root that meet the conditions (`method="mu_liu", bits=12`), sorted by name."""
+    found = [read(file) for file in sorted(root(path).rglob("*.json"))]
+    return [record for record in found if all(record.get(key) == value for key, value in conditions.items())]
+
+
+def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
+    """Recompute every metric of a record from its stored codes; returns what differs, one sentence each.
+
+    An empty list means that all agree. Raises InputError when the codes are missing or altered.
+    """
+    stored = record.codes()
+    report = metrics.evaluate(
+        *(stored[key] for key in ARRAYS),
+        bits=record.bits,
+        relevance=record.relevance,
+        tables=record.get("tables"),
+    )
+    fresh, said = plain(report.to_dict()), record["metrics"] | {"map": record.map}
+    differing = [key for key in said if not _same(said[key], fresh.get(key), tolerance)]
+    return [f"{key}: {said[key]} recorded, {fresh.get(key)} recomputed" for key in differing]
+
+
+def _same(a: Any, b: Any, tolerance: float) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key], tolerance) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_same(x, y, tolerance) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) or isinstance(b, float):
+        return a is not None and b is not None and abs(a - b) <= tolerance
+    return a == b
+
+
+def table(found: Iterable[Record]) -> list[dict[str, Any]]:
+    """One line per set of conditions: how many seeds, mean and standard deviation of mAP over them, seconds.
+
+    The standard deviation is that of a sample (n - 1), None for a single seed.
+    """
+    groups: dict[tuple, list[Record]] = {}
+    for record in found:
+        groups.setdefault(tuple(str(record.get(key)) for key in CONDITIONS), []).append(record)
+    return [dict(zip(CONDITIONS, key, strict=True)) | _spread(group) for key, group in sorted(groups.items())]
+
+
+def _spread(group: list[Record]) -> dict[str, Any]:
+    maps = [record.map for record in group]
+    return {
+        "seeds": len({record.seed for record in group}),
+        "map": float(np.mean(maps)),
+        "map_std": float(np.std(maps, ddof=1)) if len(maps) > 1 else None,
+        "map_worst": float(np.mean([record["metrics"]["map_worst"] for record in group])),
+        "map_best": float(np.mean([record["metrics"]["map_best"] for record in group])),
+        "train_seconds": float(np.mean([record["seconds"]["train"] for record in group])),
+        "hardware": ", ".join(sorted({record["hardware"]["device"] for record in group})),
+    }
+
+
+COLUMNS = {
+    "protocol": "protocol",
+    "method": "method",
+    "variant": "settings",
+    "backbone": "backbone",
+    "weights": "weights",
+    "bits": "bits",
+    "seeds": "seeds",
+    "map": "mAP",
+    "band": "worst to best order of ties",
+    "train_seconds": "training, s",
+    "hardware": "hardware",
+}
+
+
+def render(rows: list[dict[str, Any]], form: str = "text") -> str:
+    """The lines of `table` as text or markdown, mAP as mean ± standard deviation over seeds."""
+    cells = [list(COLUMNS.values())] + [[_cell(row, key) for key in COLUMNS] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    edge, gap = ("| ", " | ") if form == "markdown" else ("", "  ")
+    lines = [edge + gap.join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + edge[::-1] for line in cells]
+    rule = edge + gap.join("-" * width for width in widths) + edge[::-1]
+    return "\n".join(line.rstrip() for line in [lines[0], rule, *lines[1:]])
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    if key == "map":
+        return f"{row['map']:.4f}" + (f" ± {row['map_std']:.4f}" if row["map_std"] is not None else "")
+    if key == "band":
+        return f"{row['map_worst']:.4f} to {row['map_best']:.4f}"
+    return f"{row[key]:.0f}" if key == "train_seconds" else str(row[key])

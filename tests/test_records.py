@@ -1,0 +1,300 @@
+"""Experiments, their records, codes in files, and the command line on top."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hashlab import codes, data, experiments, files, metrics, records
+from hashlab.cli import main, settings
+from hashlab.errors import InputError
+
+QUICK = {"epochs": 1, "pretrain_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder with the records of two seeds."""
+    folder = tmp_path_factory.mktemp("results")
+    for seed in (0, 1):
+        experiments.run("mu_liu", "digits", 12, seed, root=folder, save=True, **QUICK)
+    return folder
+
+
+def test_record_says_what_was_run(kept):
+    record = records.load(kept, seed=0)[0]
+    assert {key: record[key] for key in records.REQUIRED[:-1]} == {
+        "method": "mu_liu",
+        "dataset": "digits",
+        "protocol": "digits",
+        "bits": 12,
+        "seed": 0,
+    }
+    assert record.config["epochs"] == 1 and record.variant == "epochs=1 pretrain_epochs=1" and record.backbone == "tiny"
+    assert record.data == {
+        "fingerprint": data.load("digits").fingerprint,
+        "split": data.load("digits").checksum,
+    }
+    assert [line["phase"] for line in record.history] == ["pre-training", "hashing"]
+    assert set(record.versions) >= {"python", "torch", "numpy", "hashlab"} and record.hardware["device"]
+    assert all(value >= 0 for value in record.seconds.values())
+
+
+def test_record_holds_the_codes_it_was_scored_by(kept):
+    record = records.load(kept, seed=1)[0]
+    stored = record.codes()
+    assert stored["query_codes"].shape == (300, 8) and stored["database_codes"].shape == (1497, 8)
+    assert metrics.evaluate(*(stored[name] for name in files.ARRAYS), bits=12).map == record.map
+    assert records.verify(record) == []
+    with np.load(record.path.with_suffix(".npz")) as archive:
+        assert archive["query_codes"].shape == (300, 2)  # ceil(12 / 8) bytes in the file
+
+
+def test_a_run_that_is_kept_is_not_repeated(kept, monkeypatch):
+    before = {file: file.stat().st_mtime_ns for file in kept.rglob("*.*")}
+    monkeypatch.setattr(experiments, "_measure", lambda *a: pytest.fail("ran again"))
+    again = experiments.run("mu_liu", "digits", 12, 0, root=kept, save=True, **QUICK)
+    assert again == records.load(kept, seed=0)[0]
+    assert before == {file: file.stat().st_mtime_ns for file in kept.rglob("*.*")}
+
+
+def test_other_settings_get_another_file(kept, tmp_path):
+    a = experiments.run("mu_liu", "digits", 12, 0, root=tmp_path, save=True, **QUICK)
+    b = experiments.run("mu_liu", "digits", 12, 0, root=tmp_path, save=True, **QUICK, tuning=True)
+    assert a.path.parent.name == "digits" and b.path.parent.name == "tuning" and b.sizes["query"] == 120
+    assert a.path.name == records.load(kept, seed=0)[0].path.name and len(records.load(tmp_path)) == 2
+    assert records.load(tmp_path, protocol="digits/tuning") == [b]
+
+
+def test_verify_finds_a_changed_number_and_changed_codes(kept, tmp_path):
+    record = records.load(kept, seed=0)[0]
+    for file in (record.path, record.path.with_suffix(".npz")):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    copy = records.read(tmp_path / record.path.name)
+    assert records.verify(copy) == []
+    changed = json.loads(copy.path.read_text()) | {"map": copy.map + 1e-6}
+    copy.path.write_text(json.dumps(changed))
+    assert records.verify(records.read(copy.path))[0].startswith("map: ")
+    changed["map"] = record.map
+    changed["metrics"]["precision_radius2"] += 1e-6
+    copy.path.write_text(json.dumps(changed))
+    assert records.verify(records.read(copy.path))[0].startswith("precision_radius2: ")
+    copy.path.with_suffix(".npz").write_bytes(b"other")
+    with pytest.raises(InputError, match="not the codes of its record"):
+        records.verify(copy)
+
+
+def test_table_gives_mean_and_spread(kept):
+    maps = [record.map for record in records.load(kept)]
+    (row,) = records.table(records.load(kept))
+    assert row["seeds"] == 2 and row["map"] == pytest.approx(sum(maps) / 2)
+    assert row["map_std"] == pytest.approx(abs(maps[0] - maps[1]) / 2**0.5)
+    text = records.render([row], "markdown").splitlines()
+    assert len(text) == 3 and f"{row['map']:.4f} ± {row['map_std']:.4f}" in text[2] and len(set(map(len, text))) == 1
+    assert records.table([records.load(kept)[0]])[0]["map_std"] is None
+
+
+def test_not_a_record(tmp_path):
+    file = tmp_path / "x.json"
+    for content, words in (("{", "not a record"), ("[]", "missing"), ('{"map": 1}', "method, dataset")):
+        file.write_text(content)
+        with pytest.raises(InputError, match=words):
+            records.read(file)
+
+
+def test_labels_that_do_not_suit_the_method(monkeypatch):
+    loaded = data.load("digits")
+    monkeypatch.setattr(type(loaded), "relevance", "levels")
+    with pytest.raises(InputError, match="mu_liu takes same_class labels, digits has levels"):
+        experiments.run("mu_liu", loaded, 12)
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "x.json"
+    files.write(target, b"old")
+    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        files.write(target, b"new")
+    assert target.read_bytes() == b"old" and list(tmp_path.iterdir()) == [target]
+
+
+# ---- anybody's codes
+
+
+@pytest.fixture
+def some():
+    rng = np.random.default_rng(0)
+    bits = {"query_codes": rng.random((4, 12)) < 0.5, "database_codes": rng.random((9, 12)) < 0.5}
+    return bits, {"query_labels": np.arange(4) % 2, "database_labels": np.arange(9) % 2, "bits": 12}
+
+
+def save(tmp_path, **arrays):
+    file = tmp_path / "codes.npz"
+    np.savez(file, **arrays)
+    return file
+
+
+FORMS = {
+    "bool": lambda b: b,
+    "0/1": lambda b: b.astype(np.int64),
+    "signs": lambda b: np.where(b, 1.0, -1.0),
+    "packed": lambda b: np.packbits(b, axis=1, bitorder="little"),
+    "padded": codes.pack,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_format_gives_the_same_codes(form, some, tmp_path):
+    bits, rest = some
+    found = files.read_codes(save(tmp_path, **{name: FORMS[form](b) for name, b in bits.items()}, **rest))
+    for name, b in bits.items():
+        assert np.array_equal(found[name], codes.pack(b))
+    assert found["bits"] == 12
+
+
+def test_big_bit_order(some, tmp_path):
+    bits, rest = some
+    packed = {name: np.packbits(b, axis=1, bitorder="big") for name, b in bits.items()}
+    found = files.read_codes(save(tmp_path, **packed, **rest, bitorder="big"))
+    assert np.array_equal(found["query_codes"], codes.pack(bits["query_codes"]))
+    with pytest.raises(InputError, match="bits beyond 12 are set in little bit order"):
+        files.read_codes(save(tmp_path, **packed, **rest))
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            {"bits": 8, "query_codes": np.ones((4, 8), np.uint8)},
+            "query_codes fits packed and bits and signs: add an array `format`",
+        ),
+        ({"bits": 8, "query_codes": np.ones((4, 8), np.int64)}, "query_codes fits bits and signs"),
+        ({"bits": 20}, "query_codes: 20-bit codes expected"),
+        ({"bits": 1.5}, "bits must be one integer"),
+        ({"bits": 0}, "bits must be 1 or more"),
+        ({"query_codes": np.full((4, 12), 0.5)}, "12-bit codes expected"),
+        ({"query_codes": np.zeros(4, np.uint8)}, "two axes"),
+        ({"format": "hex"}, "format must be one of"),
+        ({"format": "signs"}, "signs must be"),
+        ({"format": "packed"}, "packed 12-bit codes must be uint8 of width 2"),
+        ({"bitorder": "middle"}, "bitorder must be little or big"),
+        ({"query_labels": None}, "query_labels missing; it holds"),
+        ({"query_labels": np.array([None, "a", {}, 2], dtype=object)}, "pickled objects"),
+    ],
+)
+def test_bad_code_files(change, words, some, tmp_path, capsys):
+    bits, rest = some
+    arrays = {k: v for k, v in (bits | rest | change).items() if v is not None}
+    file = save(tmp_path, **arrays)
+    with pytest.raises(InputError, match=words):
+        files.read_codes(file)
+    assert main(["evaluate", str(file)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# ---- the command line
+
+
+def test_run_table_verify(tmp_path, capsys):
+    words = [
+        "mu_liu",
+        "digits",
+        "--bits",
+        "12",
+        "--set",
+        "epochs=1",
+        "pretrain_epochs=0",
+        "--root",
+        str(tmp_path),
+    ]
+    assert main(["run", *words, "--seeds", "0", "1"]) == 0
+    assert main(["table", "--root", str(tmp_path), "--format", "markdown"]) == 0
+    assert "epochs=1 pretrain_epochs=0" in capsys.readouterr().out
+    assert main(["verify", "--root", str(tmp_path)]) == 0
+    assert "2 of 2 records agree" in capsys.readouterr().out
+    file = next(tmp_path.rglob("*.json"))
+    file.write_text(file.read_text().replace('"map": 0.', '"map": 1.', 1))
+    assert main(["verify", "--root", str(tmp_path)]) == 1
+    assert main(["evaluate", str(file.with_suffix(".npz")), "--json"]) == 0
+
+
+def test_lists(capsys):
+    assert main(["methods"]) == 0 and main(["methods", "mu_liu"]) == 0 and main(["data", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "Mu and Liu" in out and "    c=" in out and "mnist-full" in out
+    assert main(["data", "check", "digits"]) == 0
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["run", "mu_liu", "digits", "--bits", "0"], "bits must be an integer of at least 1, got 0"),
+        (["run", "nobody", "digits", "--bits", "8"], "unknown method 'nobody'"),
+        (["run", "mu_liu", "nothing", "--bits", "8"], "unknown data set 'nothing'"),
+        (["run", "mu_liu", "digits", "--bits", "8", "--set", "speed=3"], "unknown setting 'speed'"),
+        (
+            ["run", "mu_liu", "digits", "--bits", "8", "--set", "speed"],
+            "a setting is written NAME=VALUE, got 'speed'",
+        ),
+        (["run", "mu_liu", "digits", "--bits", "8", "--protocol", "x"], "unknown protocol 'x' for digits"),
+        (["data", "fetch"], "a data set is expected after `data fetch`"),
+        (["data", "check", "nothing"], "unknown data set"),
+        (["methods", "nobody"], "unknown method"),
+        (["evaluate", "nowhere.npz"], "nowhere.npz: No such file or directory"),
+    ],
+)
+def test_bad_words_are_one_line_and_exit_code_2(words, said, capsys, tmp_path):
+    words = [*words, "--root", str(tmp_path)] if words[0] == "run" else words
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("hashlab: ") and said in captured.err and captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_folder_and_missing_cache(capsys, tmp_path):
+    for words in (["verify", "--root"], ["table", "--root"], ["data", "check", "mnist", "--root"]):
+        assert main([*words, str(tmp_path)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_no_permission_is_one_line(capsys, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    assert (
+        main(
+            [
+                "run",
+                "mu_liu",
+                "digits",
+                "--bits",
+                "4",
+                "--set",
+                "epochs=0",
+                "pretrain_epochs=0",
+                "--root",
+                str(tmp_path),
+            ]
+        )
+        == 2
+    )
+    assert capsys.readouterr().err.splitlines()[-1] == f"hashlab: {tmp_path}: Permission denied"
+
+
+def test_settings_from_words():
+    assert settings(["c=4", "lr=1e-3", "backbone=lenet", "x=True"]) == {
+        "c": 4,
+        "lr": 1e-3,
+        "backbone": "lenet",
+        "x": True,
+    }
+
+
+def test_import_is_light():
+    heavy = "torchvision sklearn matplotlib numba faiss"
+    code = f"import sys, hashlab.experiments, hashlab.cli; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
