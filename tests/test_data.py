@@ -36,34 +36,173 @@ def tiny(tmp_path):
     return sets.SetInfo(**(TINY.__dict__ | {"fingerprints": prints})), arrays, tmp_path
 
 
-def parts(loaded):
-    return {name: getattr(loaded, name) for name in ("train", "validation", "query", "database")}
+PARTS = ("train", "validation", "query", "database")
+SIZES = {  # train, query, database: the table that the book prints
+    "digits": (1200, 300, 1497),
+    "digits-unseen": (840, 90, 444),
+    "digit_tree": (1200, 300, 1497),
+    "digit_scenes": (1200, 300, 1497),
+    "mnist-full": (60_000, 10_000, 60_000),
+    "mnist-1k": (5_000, 1_000, 69_000),
+    "mnist-unseen": (41_975, 2_968, 18_025),
+    "cifar10-54k": (5_000, 1_000, 54_000),
+    "cifar10-59k": (5_000, 1_000, 59_000),
+    "cifar10-full": (50_000, 10_000, 50_000),
+    "cifar10-unseen": (35_000, 3_000, 15_000),
+    "cifar100": (50_000, 10_000, 50_000),
+    "cifar100-clean": (50_000, 9_990, 50_000),
+    "cifar100-unseen": (37_500, 2_499, 12_500),
+}
+EVERY = [
+    pytest.param(
+        protocol, marks=() if data.info(protocol.dataset).embedded else pytest.mark.real_data(protocol.dataset)
+    )
+    for protocol in protocols.PROTOCOLS.values()
+]
 
 
-def check_protocol(loaded):
-    """What holds for every protocol: disjoint by index and content, validation a tenth of train, checksum."""
-    found = parts(loaded)
-    query, database = set(found["query"].index.tolist()), set(found["database"].index.tolist())
-    train, validation = set(found["train"].index.tolist()), set(found["validation"].index.tolist())
-    assert not query & database and not query & train
-    assert validation <= train and abs(len(validation) - len(train) / 10) <= 5
-    for one in found.values():
-        assert len(one) == len(one.labels) == len(one.images) == len(set(one.index.tolist()))
-    content = {name: {image.tobytes() for image in one.images} for name, one in found.items()}
-    assert not content["query"] & content["database"] and not content["query"] & content["train"]
-    assert loaded.checksum == protocols.PROTOCOLS[loaded.protocol].checksum
+@pytest.mark.parametrize("protocol", EVERY, ids=lambda p: p.name)
+def test_every_protocol(protocol):
+    """Sizes, disjointness by index, validation a tenth of train, balance, and the very images by checksum."""
+    loaded = data.load(protocol.dataset, protocol=protocol.name)
+    assert loaded.checksum == protocol.checksum
+    found = {name: set(getattr(loaded, name).index.tolist()) for name in PARTS}
+    assert all(len(found[name]) == len(getattr(loaded, name)) for name in PARTS)
+    assert tuple(len(found[name]) for name in ("train", "query", "database")) == SIZES[protocol.name]
+    assert not found["query"] & found["database"] and not found["query"] & found["train"]
+    assert found["validation"] <= found["train"] and abs(len(found["validation"]) - len(found["train"]) / 10) <= 5
+    if protocol.name not in ("cifar10-54k", "digits-unseen") and "unseen" not in protocol.name:
+        assert found["train"] <= found["database"]
 
 
-def sizes(loaded):
-    return {name: len(one) for name, one in parts(loaded).items()}
+@pytest.mark.parametrize("protocol", EVERY, ids=lambda p: p.name)
+def test_no_image_is_both_asked_and_searched(protocol):
+    """Disjoint by content too: CIFAR-100's official split is the one exception, with ten known images."""
+    loaded = data.load(protocol.dataset, protocol=protocol.name)
+    content = {
+        name: {digest: i for i, digest in enumerate(cache.digests(getattr(loaded, name).images))} for name in PARTS
+    }
+    both = content["query"].keys() & content["database"].keys()
+    if protocol.name != "cifar100":
+        assert not both and not content["query"].keys() & content["train"].keys()
+    else:
+        assert sorted(content["query"][digest] for digest in both) == list(protocols.CIFAR100_IN_TRAIN)
 
 
-def test_digits_protocol():
-    loaded = data.load("digits")
-    check_protocol(loaded)
-    assert sizes(loaded) == {"train": 1200, "validation": 120, "query": 300, "database": 1497}
+@pytest.mark.parametrize("protocol", [p for p in EVERY if p.values[0].name.endswith("-unseen")], ids=lambda p: p.name)
+def test_unseen_classes_are_not_trained_on(protocol):
+    loaded = data.load(protocol.dataset, protocol=protocol.name)
+    train, asked, searched = (set(np.unique(getattr(loaded, n).labels)) for n in ("train", "query", "database"))
+    assert not train & asked and asked == searched and train | asked == set(range(len(loaded.classes)))
+    assert len(asked) == -(-len(loaded.classes) // 4)
+
+
+@pytest.mark.parametrize("name, protocol", [("digits", "digits"), ("digit_tree", "digit_tree")])
+def test_classes_are_balanced(name, protocol):
+    loaded = data.load(name, protocol=protocol)
     assert set(np.bincount(loaded.query.labels)) == {30} and set(np.bincount(loaded.train.labels)) == {120}
-    assert set(loaded.train.index) <= set(loaded.database.index)
+
+
+@pytest.mark.real_data("mnist", "cifar10")
+@pytest.mark.parametrize("protocol", ["mnist-1k", "cifar10-54k", "cifar10-59k"])
+def test_real_classes_are_balanced(protocol):
+    loaded = data.load(protocols.PROTOCOLS[protocol].dataset, protocol=protocol)
+    assert set(np.bincount(loaded.query.labels)) == {100} and set(np.bincount(loaded.train.labels)) == {500}
+    assert set(np.bincount(loaded.validation.labels)) == {50}
+
+
+@pytest.mark.real_data("cifar10")
+def test_both_cifar10_protocols_share_their_training():
+    a, b = (data.load("cifar10", protocol=f"cifar10-{size}") for size in ("54k", "59k"))
+    assert np.array_equal(a.query.index, b.query.index) and np.array_equal(a.train.index, b.train.index)
+    assert set(b.database.index) - set(a.database.index) == set(a.train.index)
+
+
+@pytest.mark.real_data("cifar100")
+def test_cifar100_has_two_levels_and_known_duplicates():
+    loaded = data.load("cifar100")
+    assert loaded.relevance == "levels" and np.array_equal(loaded.query.levels[:, 0], loaded.query.labels)
+    assert len({tuple(row) for row in loaded.query.levels}) == 100 and set(np.bincount(loaded.query.levels[:, 1])) == {
+        500
+    }
+    found = loaded.duplicates()
+    assert sorted(b - 50_000 for _, b in found["query", "database"]) == list(protocols.CIFAR100_IN_TRAIN)
+    assert len(found["train", "train"]) == 14 and len(found["query", "query"]) == 2
+
+
+def test_duplicates_with_plain_loops(tiny):
+    about, arrays, folder = tiny
+    images, _ = arrays["train"]
+    images[3], images[7], arrays["test"][0][2] = images[1], images[1], images[0]
+    prints = {split: cache.canonical(*pair)[1] for split, pair in arrays.items()}
+    about = sets.SetInfo(**(about.__dict__ | {"fingerprints": prints}))
+    cache.write(about, arrays, folder)
+    pool = cache.open_pool(about, folder)
+    train, query = pool.part(np.arange(30)), pool.part(np.arange(30, 40))
+    loaded = data.Dataset(about, "made", train, train, query, train, "")
+
+    def plain(a, b):
+        same = [(i, j) for i in a.index for j in b.index if i != j and np.array_equal(*pool.gather(np.array([i, j])))]
+        return sorted({(min(pair), max(pair)) for pair in same})
+
+    found = loaded.duplicates()
+    assert found["train", "train"] == plain(train, train) and len(found["train", "train"]) == 3
+    assert found["query", "train"] == plain(query, train) and len(found["query", "train"]) == 1
+    assert found["query", "query"] == []
+
+
+def test_scenes_are_made_of_digits_that_no_other_part_has():
+    loaded = data.load("digit_scenes")
+    cells = {}
+    for name in ("query", "train", "database", "validation"):
+        split = getattr(loaded, name).images.reshape(-1, 2, 8, 2, 8).transpose(0, 1, 3, 2, 4).reshape(-1, 8, 8)
+        cells[name] = {cell.tobytes() for cell in split if cell.any()}
+    real = {image.tobytes() for image in data.load("digits").train.pool.gather(np.arange(1797))}
+    assert all(found <= real for found in cells.values()) and not cells["query"] & cells["database"]
+    others = np.setdiff1d(loaded.train.index, loaded.validation.index)
+    other = loaded.train.pool.gather(others).reshape(-1, 2, 8, 2, 8).transpose(0, 1, 3, 2, 4).reshape(-1, 8, 8)
+    assert not cells["validation"] & {cell.tobytes() for cell in other if cell.any()}
+
+
+def test_scenes_hold_what_their_labels_say():
+    query = data.load("digit_scenes").query
+    filled = query.images.reshape(-1, 2, 8, 2, 8).any((2, 4)).sum((1, 2))
+    assert query.labels.shape == (300, 10) and np.array_equal(filled, query.labels.sum(1))
+    assert set(filled) == {1, 2, 3}
+    shared = ((query.labels @ query.labels.T) > 0)[~np.eye(300, dtype=bool)].mean()
+    assert 0.28 < shared < 0.42  # about a third of the pairs share a digit
+
+
+def test_tree_follows_the_digits():
+    tree, plain = data.load("digit_tree"), data.load("digits")
+    assert np.array_equal(tree.query.images, plain.query.images) and np.array_equal(
+        tree.query.labels, plain.query.labels
+    )
+    assert np.array_equal(
+        tree.query.levels, np.array(tree.info.tree)[plain.query.labels]
+    ) and tree.query.targets.shape == (300, 2)
+    assert plain.query.levels is None and plain.query.targets is plain.query.labels
+
+
+def test_draw_several_takes_from_what_is_left():
+    labels = (np.random.default_rng(0).random((300, 5)) < 0.4).astype(int)
+    chosen = protocols.draw_several("a", labels, np.arange(300), 10)
+    assert len(set(chosen)) == 50 and (labels[chosen].sum(0) >= 10).all()
+    with pytest.raises(InputError, match="images wanted"):
+        protocols.draw_several("a", labels[:30], np.arange(30), 10)
+
+
+def test_coarse_labels_are_checked_against_the_tree(tiny):
+    about, arrays, _ = tiny
+    tree = ((0, 0), (1, 0))
+    levels = sets.SetInfo(
+        **(about.__dict__ | {"relevance": "levels", "levels": (("a", "b"), ("c", "d")), "tree": tree})
+    )
+    split = {name: (images, np.array(tree, np.uint8)[labels]) for name, (images, labels) in arrays.items()}
+    cache.check(levels, split)
+    split["train"][1][4, 1] = 1
+    with pytest.raises(InputError, match="altered"):
+        cache.check(levels, split)
 
 
 def test_digits_are_scikit_learns():
@@ -76,17 +215,6 @@ def test_digits_are_scikit_learns():
     }
     for image, label in zip(loaded.query.images, loaded.query.labels, strict=True):
         assert rounded[image.tobytes()] == label
-
-
-@pytest.mark.real_data("mnist")
-@pytest.mark.parametrize("protocol", protocols.names("mnist"))
-def test_mnist_protocols(protocol):
-    loaded = data.load("mnist", protocol=protocol)
-    check_protocol(loaded)
-    expected = {"mnist-full": (60_000, 10_000, 60_000), "mnist-1k": (5_000, 1_000, 69_000)}[protocol]
-    assert (len(loaded.train), len(loaded.query), len(loaded.database)) == expected
-    if protocol == "mnist-1k":
-        assert set(np.bincount(loaded.query.labels)) == {100} and set(np.bincount(loaded.train.labels)) == {500}
 
 
 def test_tuning_leaves_the_queries_alone():
@@ -230,9 +358,14 @@ def test_fetch_through_torchvision(monkeypatch, tiny):
 
 
 def test_unknown_names():
-    with pytest.raises(InputError, match="unknown data set 'mnst'; expected one of: digits, mnist"):
+    with pytest.raises(
+        InputError,
+        match="unknown data set 'mnst'; expected one of: digits, digit_tree, digit_scenes, mnist, cifar10, cifar100",
+    ):
         data.load("mnst")
-    with pytest.raises(InputError, match="unknown protocol 'digits' for mnist; expected one of: mnist-full, mnist-1k"):
+    with pytest.raises(
+        InputError, match="unknown protocol 'digits' for mnist; expected one of: mnist-full, mnist-1k, mnist-unseen"
+    ):
         data.load("mnist", protocol="digits")
 
 

@@ -57,11 +57,12 @@ def _data(commands: Any) -> None:
     sub = _add(commands, "data", data, "List the data sets, fetch one into the cache, or check it.")
     sub.add_argument("action", choices=("list", "fetch", "check"))
     sub.add_argument("name", nargs="?", help="a data set (fetch, check)")
+    sub.add_argument("--protocol", help="check: how to split (default: each protocol of the set)")
     sub.add_argument("--root", type=Path, help="cache folder (default: $HASHLAB_DATA or data/cache)")
 
 
 def data(parsed: argparse.Namespace) -> None:
-    from hashlab.data import cache, info, names, protocols
+    from hashlab.data import cache, info, load, names, protocols
 
     if parsed.action == "list":
         for name in names():
@@ -74,8 +75,23 @@ def data(parsed: argparse.Namespace) -> None:
     about = info(parsed.name)
     if parsed.action == "fetch" and not about.embedded:
         print(f"{parsed.name}: {cache.fetch(about, parsed.root)}")
-    cache.open_pool(about, parsed.root)
+    wanted = [parsed.protocol] if parsed.protocol else protocols.names(parsed.name)
+    loaded = [load(parsed.name, protocol=name, root=parsed.root) for name in wanted]
     print(f"{parsed.name}: {' + '.join(map(str, about.counts.values()))} images, every one as its fingerprint says")
+    if parsed.action == "check":
+        for dataset in loaded:
+            print(describe(dataset))
+
+
+def describe(dataset: Any) -> str:
+    """A protocol's sizes, and the images that stand in two of its parts or twice in one."""
+    sizes = ", ".join(f"{part} {len(getattr(dataset, part))}" for part in ("query", "train", "database"))
+    lines = [f"{dataset.protocol}: {sizes}; validation {len(dataset.validation)} of train"]
+    for (first, second), pairs in dataset.duplicates().items():
+        where = f"within {first}" if first == second else f"between {first} and {second}"
+        if pairs:
+            lines.append(f"    {len(pairs)} exact duplicates {where}: {' '.join(f'{a}={b}' for a, b in pairs)}")
+    return "\n".join(lines if len(lines) > 1 else [*lines, "    no exact duplicates"])
 
 
 def _run(commands: Any) -> None:

@@ -158,7 +158,7 @@ def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:
     if packed.ndim != 2 or not _is_uint8(packed) or packed.shape[1] != width:
         raise InputError(f"{name} of {bits} bits must be (N, {width}) uint8, got {_describe(packed)}")
     tail = packed[:, bits // 8 :]  # the byte in which the code ends, and all after it
-    if tail.shape[1] and (tail[:, 0] >> bits % 8).any() or tail[:, 1:].any():
+    if (tail.shape[1] and (tail[:, 0] >> bits % 8).any()) or tail[:, 1:].any():
         raise InputError(f"{name} must have zero padding after bit {bits}, got set bits there")
 
 

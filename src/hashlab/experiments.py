@@ -56,10 +56,7 @@ def run(
     learner = methods.create(method, bits, **overrides)
     dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
     dataset = dataset.tuning() if tuning else dataset
-    if dataset.relevance not in learner.about.labels:
-        raise InputError(
-            f"{method} takes {' or '.join(learner.about.labels)} labels, {dataset.name} has {dataset.relevance}"
-        )
+    check_labels_suit(learner, dataset)
     settings = _settings(learner, method, dataset, seed)
     stem = records.name(settings)
     kept = records.root(root) / f"{stem}.json"
@@ -68,6 +65,14 @@ def run(
     record, arrays = _measure(learner, dataset, seed, device)
     record = Record(settings | record)
     return records.write(record, arrays, stem, root) if save else record
+
+
+def check_labels_suit(learner: methods.Method, dataset: Dataset) -> None:
+    """Raise InputError unless the method takes the set's labels; one that takes classes takes the fine level."""
+    kinds = {dataset.relevance} | ({"same_class"} if dataset.relevance == "levels" else set())
+    if not kinds & set(learner.about.labels):
+        takes = " or ".join(learner.about.labels)
+        raise InputError(f"{learner.about.name} takes {takes} labels, {dataset.name} has {dataset.relevance}")
 
 
 def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def _measure(
         "query_codes": learner.encode(dataset.query.images),
         "database_codes": learner.encode(dataset.database.images),
     }
-    arrays |= {"query_labels": dataset.query.labels, "database_labels": dataset.database.labels}
+    arrays |= {"query_labels": dataset.query.targets, "database_labels": dataset.database.targets}
     clock.append(time.perf_counter())
     report = metrics.evaluate(
         *(arrays[key] for key in records.ARRAYS),

@@ -7,6 +7,8 @@ carry their names, right and wrong neighbours carry a tick or a cross.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
+from math import comb
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -173,3 +175,181 @@ def losses(history: Sequence[Mapping], ax: Axes | None = None) -> Axes:
     ax.set(xlabel="epoch", ylabel="mean training loss", ylim=(0, None))
     sns.despine(ax=ax)
     return ax
+
+
+def cube(bits: int = 4, ax: Axes | None = None) -> Axes:
+    """The cube whose corners are all codes of 1..5 bits and whose edges are single flips, sorted by distance from 0."""
+    if not 1 <= bits <= 5:
+        raise InputError(f"bits must lie in 1..5 for a cube that can be drawn, got {bits}")
+    ax = _axes(ax, 1.6 * bits + 1, 4.2)
+    corners = np.array(list(product((0, 1), repeat=bits)), bool)  # (2**bits, bits)
+    column = corners.sum(1)
+    row = np.zeros(len(corners))
+    for r in range(bits + 1):
+        row[column == r] = np.arange((column == r).sum())[::-1] - ((column == r).sum() - 1) / 2
+    packed = codes.pack(corners)
+    for ends in np.argwhere(np.triu(codes.hamming(packed, packed) == 1)):
+        ax.plot(column[ends], row[ends], color="0.75", lw=1, zorder=1)
+    for code, x, y in zip(corners, column, row, strict=True):
+        box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": palette(1)[0], "linewidth": 1.5}
+        text = "".join(map(str, code.astype(int)))
+        ax.text(x, y, text, ha="center", va="center", family="monospace", bbox=box, zorder=2)
+    ax.set(xlim=(-0.5, bits + 0.5), ylim=(row.min() - 0.6, row.max() + 0.6), yticks=[], xticks=range(bits + 1))
+    ax.set_xlabel(f"Hamming distance from {'0' * bits} (bits)")
+    sns.despine(ax=ax, left=True)
+    return ax
+
+
+def distance_spread(lengths: Sequence[int], ax: Axes | None = None) -> Axes:
+    """How the distance of two random codes spreads, as a share of the code length, a curve per length."""
+    ax = _axes(ax, 6, 3.5)
+    for bits, colour in zip(lengths, palette(len(lengths)), strict=True):
+        density = [bits * comb(bits, r) / 2**bits for r in range(bits + 1)]
+        ax.plot(np.arange(bits + 1) / bits, density, "o-", ms=3, color=colour)
+        at = bits // 2 + round(bits**0.5 / 2)  # one standard deviation to the right of the middle
+        ax.annotate(f"{bits} bits", (at / bits, density[at]), (6, 3), textcoords="offset points", color=colour)
+    ax.set(xlabel="Hamming distance / code length", ylabel="density", xlim=(0, 1), ylim=(0, None))
+    sns.despine(ax=ax)
+    return ax
+
+
+def tie_orders(relevant: np.ndarray, distances: np.ndarray, ap: Sequence[float], ax: Axes | None = None) -> Axes:
+    """Rankings that differ only in the order of ties: a row each with its AP, a full square per relevant item.
+
+    Args:
+        relevant: bool (M, N), in the order of ranks.
+        distances: int (N,), at every rank; equal ones are ties.
+        ap: (M,).
+    """
+    ax = _axes(ax, 0.75 * relevant.shape[1] + 1.2, 0.45 * len(relevant) + 1)
+    group = np.unique(distances, return_inverse=True)[1]  # (N,)
+    place = np.arange(len(distances)) + 0.5 * group
+    for row, hits in enumerate(relevant):
+        face = [RIGHT if hit else "white" for hit in hits]
+        ax.scatter(place, np.full(len(hits), row), s=230, marker="s", c=face, edgecolors="0.35", linewidths=1)
+        ax.text(place[-1] + 1.1, row, f"{float(ap[row]):.4f}", va="center", ha="center")
+    for g in np.unique(group):
+        ends = place[group == g][[0, -1]] + (-0.3, 0.3)
+        ax.plot(ends, (-0.65, -0.65), color="0.35", lw=1.5)
+        ax.text(ends.mean(), -0.75, distances[group == g][0], ha="center", va="bottom")
+    ax.text(-0.6, -0.75, "distance", ha="right", va="bottom")
+    ax.text(place[-1] + 1.1, -0.75, "AP", ha="center", va="bottom", weight="bold")
+    ax.set(xticks=place, xticklabels=range(1, len(place) + 1), yticks=[], xlabel="rank")
+    ax.set(xlim=(-1.8, place[-1] + 1.7), ylim=(len(relevant) - 0.4, -1.4))
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
+
+
+def against_bits(
+    lengths: Sequence[int],
+    curves: Mapping[str, Sequence[float] | float],
+    ylabel: str,
+    band: Mapping[str, Sequence[float]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Named curves against code length K on a logarithmic axis; a single number is a dashed level.
+
+    Args:
+        lengths: K, ascending.
+        curves: name -> a value per length, or one value.
+        ylabel: what the values are.
+        band: the two edges, lower then upper, of a shaded band: name -> a value per length.
+    """
+    ax = _axes(ax, 6.5, 4)
+    for (name, values), colour in zip(curves.items(), palette(len(curves)), strict=True):
+        level = np.isscalar(values)
+        heights = np.broadcast_to(values, len(lengths))
+        ax.plot(lengths, heights, "--" if level else "o-", ms=5, color=colour)
+        ax.annotate(name, (lengths[-1], heights[-1]), (8, 0), textcoords="offset points", va="center", color=colour)
+    if band:
+        (lower, low), (upper, high) = band.items()
+        ax.fill_between(lengths, low, high, color=palette(1)[0], alpha=0.2, linewidth=0)
+        for name, values, up in ((lower, low, -1), (upper, high, 1)):
+            ax.plot(lengths, values, lw=1, color=palette(1)[0])
+            ax.annotate(name, (lengths[0], values[0]), (0, 9 * up), textcoords="offset points", va="center")
+    ax.set_xscale("log", base=2)
+    ax.set(xticks=lengths, xticklabels=lengths, xlabel="code length K (bits)", ylabel=ylabel)
+    ax.set_ylim(-0.03 * ax.get_ylim()[1], None)  # a value of 0 is seen too
+    ax.minorticks_off()
+    sns.despine(ax=ax)
+    return ax
+
+
+def code_rows(images: np.ndarray, codes_of: Mapping[str, np.ndarray]) -> Figure:
+    """A row per image: the image, then its code in every named set, dark where the bit is 1.
+
+    The number beside a code is its Hamming distance from the code in the first row.
+
+    Args:
+        images: uint8 (N, H, W[, C]).
+        codes_of: name -> bool (N, K).
+    """
+    for name, bits in codes_of.items():
+        if bits.ndim != 2 or len(bits) != len(images):
+            raise InputError(f"{name}: bits must be ({len(images)}, K), one row per image, got {bits.shape}")
+    widths = [1.0, *(bits.shape[1] * 0.28 for bits in codes_of.values())]
+    size = (sum(widths) + 0.5 * len(widths), 0.6 * len(images) + 0.5)
+    figure, axes = plt.subplots(1, len(widths), figsize=size, width_ratios=widths, layout="constrained")
+    axes[0].imshow(np.concatenate(images), cmap="gray_r", aspect="auto")
+    axes[0].set_axis_off()
+    for ax, (name, bits) in zip(axes[1:], codes_of.items(), strict=True):
+        ax.pcolormesh(bits, cmap="gray_r", vmin=-0.15, vmax=1.2, edgecolors="white", linewidth=2)
+        ax.set(xticks=[], yticks=np.arange(len(bits)) + 0.5, yticklabels=(bits != bits[0]).sum(1))
+        ax.set_title(name, fontsize=11)
+        ax.yaxis.tick_right()
+        ax.tick_params(length=0, labelsize=11)
+        ax.invert_yaxis()
+        sns.despine(ax=ax, left=True, bottom=True)
+    return figure
+
+
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Sequence]],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+    *,
+    named_at: float = 1.0,
+    marks: str = "o-",
+    log: bool = False,
+) -> Axes:
+    """Named curves, each with its name written at it.
+
+    Args:
+        lines: name -> (x, y). Where y is (N, S), the curve is the mean over S runs and each run a small dot.
+        named_at: where names stand: 1 at the right end of the curves, 0 at the left, else above that part of them.
+        marks: matplotlib's format of the curves.
+        log: a logarithmic y axis.
+    """
+    ax = _axes(ax, 5.5, 3.6)
+    for (name, (x, y)), colour in zip(lines.items(), palette(len(lines)), strict=True):
+        if len(x) != len(y):
+            raise InputError(f"{name}: as many y as x expected, got {len(y)} and {len(x)}")
+        runs = np.asarray(y, float).reshape(len(x), -1)  # (N, S)
+        height = runs.mean(1)
+        ax.plot(x, height, marks, ms=5, color=colour)
+        if runs.shape[1] > 1:
+            ax.plot(x, runs, "o", ms=3, color=colour, alpha=0.5)
+        _name(ax, name, (x, height), named_at, colour)
+    if log:
+        ax.set_yscale("log")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    sns.despine(ax=ax)
+    return ax
+
+
+def _name(ax: Axes, name: str, line: tuple[Sequence[float], np.ndarray], at: float, colour: str | tuple) -> None:
+    """Write a curve's name at the fraction `at` of it: beside its ends, above the rest."""
+    x, y = line
+    place = round(at * (len(x) - 1))
+    offset, side = {0: ((-9, 0), "right"), 1: ((9, 0), "left")}.get(at, ((0, 10), "center"))
+    ax.annotate(
+        name,
+        (x[place], y[place]),
+        offset,
+        textcoords="offset points",
+        ha=side,
+        va="center",
+        color=colour,
+        path_effects=HALO,
+    )

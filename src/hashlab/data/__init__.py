@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,24 @@ __all__ = ["SETS", "Dataset", "Part", "SetInfo", "info", "load", "names"]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some images of a set: `.index` (N,) int64 into the pool, `.labels` (N,), `.images` uint8 (N, H, W[, C])."""
+    """Some images of a set.
+
+    `.index` (N,) int64 into the pool; `.labels` int64 (N,), or 0/1 (N, L) where an image has several; `.levels` (N, L),
+    fine first, or None; `.images` uint8 (N, H, W[, C]).
+    """
 
     index: np.ndarray
     labels: np.ndarray
+    levels: np.ndarray | None
     pool: cache.Pool = dataclasses.field(repr=False)
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What relevance is judged by: the levels where there are, else the labels."""
+        return self.labels if self.levels is None else self.levels
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -77,6 +88,26 @@ class Dataset:
         parts = {"train": part, "validation": self.validation, "query": self.validation, "database": part}
         checksum = protocols.checksum({name: part.index for name, part in parts.items()})
         return dataclasses.replace(self, protocol=f"{self.protocol}/tuning", checksum=checksum, **parts)
+
+    def duplicates(self) -> dict[tuple[str, str], list[tuple[int, int]]]:
+        """Images that are equal to the last pixel but stand in two parts, or twice in one.
+
+        Returns for each pair of query, train and database the pairs of pool positions with equal pixels, whatever
+        their labels; an image is no duplicate of itself, even where train is a part of the database.
+        """
+        parts = {name: getattr(self, name) for name in ("query", "train", "database")}
+        return {(a, b): _equal(parts[a], parts[b]) for a, b in combinations_with_replacement(parts, 2)}
+
+
+def _equal(first: Part, second: Part) -> list[tuple[int, int]]:
+    """Pairs of pool positions, one in each part, whose images are equal; each unordered pair once."""
+    places: dict[bytes, list[int]] = {}
+    for place, digest in zip(first.index.tolist(), cache.digests(first.images), strict=True):
+        places.setdefault(digest, []).append(place)
+    found = set()
+    for place, digest in zip(second.index.tolist(), cache.digests(second.images), strict=True):
+        found |= {(min(place, other), max(place, other)) for other in places.get(digest, []) if other != place}
+    return sorted(found)
 
 
 def load(name: str, *, protocol: str | None = None, root: str | Path | None = None) -> Dataset:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hashlab import _paths
+from hashlab.data import embedded
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
 
 if TYPE_CHECKING:
     from hashlab.data import Part
 
-Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (N, H, W[, C]), labels (N,), both uint8
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (N, H, W[, C]), labels (N,) or (N, L), uint8
 
 
 def root(path: str | Path | None = None) -> Path:
@@ -32,12 +33,15 @@ def root(path: str | Path | None = None) -> Path:
     return Path(path) if path is not None else _paths.folder("HASHLAB_DATA", "data/cache")
 
 
+def digests(images: np.ndarray) -> list[bytes]:
+    """Per image: SHA-256 of its raw bytes."""
+    return [hashlib.sha256(image).digest() for image in np.ascontiguousarray(images)]
+
+
 def sort_keys(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
-    """Per image: SHA-256 of its raw bytes, then its label as 2 big-endian bytes."""
-    ends = labels.astype(">u2").tobytes()
-    return [
-        hashlib.sha256(image).digest() + ends[2 * i : 2 * i + 2] for i, image in enumerate(np.ascontiguousarray(images))
-    ]
+    """Per image: its digest, then its label as 2 big-endian bytes (several labels: each of them)."""
+    ends = labels.astype(">u2").reshape(len(labels), -1)
+    return [digest + end.tobytes() for digest, end in zip(digests(images), ends, strict=True)]
 
 
 def canonical(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str]:
@@ -53,8 +57,22 @@ class Pool:
 
     splits: tuple[np.ndarray, ...]  # images as stored, per split
     orders: tuple[np.ndarray, ...]  # canonical position -> stored position, per split
-    labels: np.ndarray  # (N,) int64, canonical
-    counts: Mapping[str, int]
+    stored: np.ndarray  # (N,) or (N, L) int64 labels as stored, canonical order
+    about: SetInfo
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return self.about.counts
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64 classes, the fine ones where there are levels; (N, L) 0/1 where images have several labels."""
+        return self.stored[:, 0] if self.about.levels else self.stored
+
+    @property
+    def levels(self) -> np.ndarray | None:
+        """(N, L) int64 classes per level, fine first; None where there are no levels."""
+        return self.stored if self.about.levels else None
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Images at pool positions `index` (M,): uint8 (M, H, W[, C])."""
@@ -72,15 +90,15 @@ class Pool:
     def part(self, index: np.ndarray) -> Part:
         from hashlab.data import Part
 
-        return Part(index, self.labels[index], self)
+        return Part(index, self.labels[index], None if self.levels is None else self.levels[index], self)
 
 
 def open_pool(about: SetInfo, path: str | Path | None = None) -> Pool:
     """Open and check a set; raises InputError when it is missing or not what its fingerprint says."""
-    arrays = embedded(about) if about.embedded else read(about, root(path) / about.name)
+    arrays = embedded.ARRAYS[about.name]() if about.embedded else read(about, root(path) / about.name)
     orders = check(about, arrays)
     labels = np.concatenate([arrays[split][1][order] for split, order in orders.items()]).astype(np.int64)
-    return Pool(tuple(arrays[split][0] for split in orders), tuple(orders.values()), labels, about.counts)
+    return Pool(tuple(arrays[split][0] for split in orders), tuple(orders.values()), labels, about)
 
 
 def check(about: SetInfo, arrays: Arrays) -> dict[str, np.ndarray]:
@@ -88,19 +106,24 @@ def check(about: SetInfo, arrays: Arrays) -> dict[str, np.ndarray]:
     orders = {}
     for split, count in about.counts.items():
         images, labels = arrays[split]
-        expected, found = ((count, *about.shape), "uint8"), (images.shape, str(images.dtype))
-        if expected != found or labels.shape != (count,):
+        expected = (count, *about.shape), (count, *about.label_shape)
+        if (images.shape, labels.shape) != expected or images.dtype != np.uint8:
             raise InputError(
-                f"{about.name} {split}: images {expected[0]} {expected[1]} and labels ({count},) expected,"
-                f" got {found[0]} {found[1]} and {labels.shape}"
+                f"{about.name} {split}: images {expected[0]} uint8 and labels {expected[1]} expected,"
+                f" got {images.shape} {images.dtype} and {labels.shape}"
             )
-        orders[split], fingerprint = canonical(images, labels)
-        if fingerprint != about.fingerprints[split]:
+        orders[split], fingerprint = canonical(images, labels[:, 0] if about.levels else labels)
+        if fingerprint != about.fingerprints[split] or not _tree_holds(about, labels):
             raise InputError(
                 f"{about.name} {split}: the images or labels are altered: fingerprint"
                 f" {about.fingerprints[split][:12]}… expected, got {fingerprint[:12]}…"
             )
     return orders
+
+
+def _tree_holds(about: SetInfo, labels: np.ndarray) -> bool:
+    """Whether every coarser label is the one that the set's tree gives to the fine one (the fingerprint's label)."""
+    return not about.levels or np.array_equal(labels, np.array(about.tree)[labels[:, 0]])
 
 
 def read(about: SetInfo, folder: Path) -> Arrays:
@@ -172,23 +195,16 @@ def torchvision_arrays(about: SetInfo, folder: Path) -> Arrays:
     """Download both official splits of a set into `folder` with torchvision."""
     import torchvision
 
-    kind = {"mnist": torchvision.datasets.MNIST}[about.name]
+    sets = torchvision.datasets
+    kind = {"mnist": sets.MNIST, "cifar10": sets.CIFAR10, "cifar100": sets.CIFAR100}[about.name]
     arrays = {}
     for split in about.counts:
         try:
             part = kind(folder, train=split == "train", download=True)
         except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{about.name} could not be downloaded ({str(error).splitlines()[0]}); is there a network?"
-            ) from None
-        arrays[split] = np.asarray(part.data, np.uint8), np.asarray(part.targets, np.uint8)
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{about.name} could not be downloaded ({reason}); is there a network?") from None
+        labels = np.asarray(part.targets, np.uint8)
+        labels = np.array(about.tree, np.uint8)[labels] if about.levels else labels
+        arrays[split] = np.asarray(part.data, np.uint8), labels
     return arrays
-
-
-def embedded(about: SetInfo) -> Arrays:
-    """A set that comes with an installed package, so that it is always there."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)  # 17 grey levels, spread over 0..255
-    return {"all": (images, digits.target.astype(np.uint8))}

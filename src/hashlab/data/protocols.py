@@ -16,6 +16,7 @@ import numpy as np
 from hashlab.errors import InputError
 
 Index = dict[str, np.ndarray]
+Rule = Callable[[np.ndarray, Mapping[str, int]], Index]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Protocol:
     name: str
     dataset: str
     about: str
-    rule: Callable[[np.ndarray, Mapping[str, int]], Index]
+    rule: Rule
     checksum: str  # of the lists that `split` makes: see `checksum`
 
 
@@ -51,25 +52,36 @@ def draw(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Map
 
 
 def tenth(seed: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """The validation part: a tenth of each class of `train`, rounded to whole images."""
-    sizes = {
-        int(label): round(int(n) / 10) for label, n in zip(*np.unique(labels[train], return_counts=True), strict=True)
-    }
-    return draw(f"{seed}/validation", labels, train, sizes)
+    """The validation part: a tenth of each class of `train`, of all of it where images have several labels."""
+    classes = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
+    found, sizes = np.unique(classes[train], return_counts=True)
+    want = {int(label): round(int(size) / 10) for label, size in zip(found, sizes, strict=True)}
+    return draw(f"{seed}/validation", classes, train, want)
 
 
-def drawn(seed: str, query: int, train: int, *, train_in_database: bool) -> Callable[..., Index]:
+def drawn(seed: str, query: int, train: int, *, train_in_database: bool) -> Rule:
     """Pool everything; draw `query` and `train` images per class; search the rest, with or without the train part."""
 
     def rule(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
+        take = draw if labels.ndim == 1 else draw_several
         pool = np.arange(len(labels))
-        queries = draw(f"{seed}/query", labels, pool, query)
+        queries = take(f"{seed}/query", labels, pool, query)
         rest = np.setdiff1d(pool, queries)
-        trained = draw(f"{seed}/train", labels, rest, train)
+        trained = take(f"{seed}/train", labels, rest, train)
         database = rest if train_in_database else np.setdiff1d(rest, trained)
         return {"query": queries, "train": trained, "database": database}
 
     return rule
+
+
+def draw_several(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int) -> np.ndarray:
+    """As `draw`, for images with several labels (N, L): class after class, `count` that have it and are still there."""
+    chosen: list[np.ndarray] = []
+    for label in range(labels.shape[1]):
+        left = np.setdiff1d(candidates, np.concatenate(chosen)) if chosen else candidates
+        having = left[labels[left, label] == 1]
+        chosen.append(draw(f"{seed}/{label}", np.full(len(labels), label), having, count))
+    return np.sort(np.concatenate(chosen))
 
 
 def official(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
@@ -78,6 +90,51 @@ def official(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
     return {"query": np.arange(counts["train"], len(labels)), "train": train, "database": train}
 
 
+def without(rule: Rule, queries: tuple[int, ...]) -> Rule:
+    """As `rule`, less the queries at these positions within the test split."""
+
+    def fewer(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
+        index = rule(labels, counts)
+        return index | {"query": np.setdiff1d(index["query"], counts["train"] + np.array(queries))}
+
+    return fewer
+
+
+def scenes(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
+    """The parts that `digit_scenes` was made in: query, validation, other train, rest; database = all but query."""
+    starts = np.cumsum([0, *counts.values()])
+    part = {name: np.arange(start, start + counts[name]) for name, start in zip(counts, starts, strict=False)}
+    train = np.concatenate([part["validation"], part["train"]])
+    database = np.concatenate([train, part["rest"]])
+    return {"query": part["query"], "train": train, "validation": part["validation"], "database": database}
+
+
+def held_back(seed: str, classes: np.ndarray) -> np.ndarray:
+    """A quarter of the classes, rounded up, in the order of SHA-256(seed/unseen/class)."""
+    order = sorted(classes.tolist(), key=lambda c: hashlib.sha256(f"{seed}/unseen/{c}".encode()).digest())
+    return np.sort(order[: -(-len(classes) // 4)])
+
+
+def unseen(seed: str, rule: Rule) -> Rule:
+    """As `rule`, but trained on three quarters of the classes and asked about the others.
+
+    Queries and database are those of the held-back classes, the train part those of the rest.
+    """
+
+    def split_by_class(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
+        hidden = np.isin(labels, held_back(seed, np.unique(labels)))
+        index = rule(labels, counts)
+        return {name: rows[hidden[rows] == (name != "train")] for name, rows in index.items()}
+
+    return split_by_class
+
+
+# Test images of CIFAR-100 (positions in canonical order) whose pixels also stand in its train split.
+CIFAR100_IN_TRAIN = (610, 1666, 2335, 2522, 2533, 3063, 3130, 5184, 5267, 8930)
+
+DIGITS_RULE = drawn("digits", 30, 120, train_in_database=True)
+TEN_CLASSES = "100 queries and 500 training images per class of the pooled"
+
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -85,8 +142,29 @@ PROTOCOLS: dict[str, Protocol] = {
             "digits",
             "digits",
             "30 queries and 120 training images per class; database = all but the queries (1,497)",
-            drawn("digits", 30, 120, train_in_database=True),
+            DIGITS_RULE,
             "be6f72fa5ab96db7cae5fa8822fa72ca8d1f6bb19cc697927229505d0f90273c",
+        ),
+        Protocol(
+            "digits-unseen",
+            "digits",
+            "digits, trained on 7 digits, asked about the other 3",
+            unseen("digits", DIGITS_RULE),
+            "03085434afbc0f7301b3a87e9eeb19932fbbec49c217f3b6fa31fcd2b6e4f52a",
+        ),
+        Protocol(
+            "digit_tree",
+            "digit_tree",
+            "the images of the protocol digits",
+            DIGITS_RULE,
+            "2c7af4ba4c6e673cdbd576f58613b2c3b73a4ca65d5277e95a8442dada1fadc4",
+        ),
+        Protocol(
+            "digit_scenes",
+            "digit_scenes",
+            "300 query and 1,200 training scenes; database = all but the queries (1,497)",
+            scenes,
+            "369a6a2daa87d200b76d2eed833c3a30b63bfd7974134a7ccf7df4e51a21791d",
         ),
         Protocol(
             "mnist-full",
@@ -98,9 +176,65 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "mnist-1k",
             "mnist",
-            "100 queries and 500 training images per class of the pooled 70,000; database = all but the queries",
+            f"{TEN_CLASSES} 70,000; database = all but the queries (69,000)",
             drawn("mnist-1k", 100, 500, train_in_database=True),
             "4d8e9ed56b5bc245e34d56a14e51bbb5e3aafd576be4f534b10c6d0cc85d3ba5",
+        ),
+        Protocol(
+            "mnist-unseen",
+            "mnist",
+            "mnist-full, trained on 7 digits, asked about the other 3",
+            unseen("mnist", official),
+            "fa3abd480489cc91bf67ec49bdf6724d38f93f7cfb7200ad7af8bbdfa8eadff5",
+        ),
+        Protocol(
+            "cifar10-54k",
+            "cifar10",
+            f"{TEN_CLASSES} 60,000; database = all others (54,000)",
+            drawn("cifar10-1k", 100, 500, train_in_database=False),
+            "f4ff130aa1709bbae1b6ae7a5cdd3afc160b4ca81c234d25eb3197fce8a457ed",
+        ),
+        Protocol(
+            "cifar10-59k",
+            "cifar10",
+            f"{TEN_CLASSES} 60,000, the same as in cifar10-54k; database = all but the queries (59,000)",
+            drawn("cifar10-1k", 100, 500, train_in_database=True),
+            "87c3e1b60776d0d525454bbb0e38196f8ce31833af21dc7251c0a72d5b8af7ff",
+        ),
+        Protocol(
+            "cifar10-full",
+            "cifar10",
+            "10,000 test images query the 50,000 training images",
+            official,
+            "cb665ae74b73913b1f627911d0d13ba5006b1d7415636e1e157cfe440072ac71",
+        ),
+        Protocol(
+            "cifar10-unseen",
+            "cifar10",
+            "cifar10-full, trained on 7 classes, asked about the other 3",
+            unseen("cifar10", official),
+            "94991d4464002d7474f50bbe23b614eab4c22267ea9f7be6fce229fbd5d81cde",
+        ),
+        Protocol(
+            "cifar100",
+            "cifar100",
+            "10,000 test images query the 50,000 training images; the pixels of 10 queries stand in the database too",
+            official,
+            "de3fc5ce813090008b95b397855d5d68885422c39be19b687a2ae1867772a341",
+        ),
+        Protocol(
+            "cifar100-clean",
+            "cifar100",
+            "cifar100 less those 10 queries",
+            without(official, CIFAR100_IN_TRAIN),
+            "d5f0ac55aea4513be8a34f6962e7e0ccd416437002457f6b4998dcd469cac797",
+        ),
+        Protocol(
+            "cifar100-unseen",
+            "cifar100",
+            "cifar100-clean, trained on 75 classes, asked about the other 25",
+            unseen("cifar100", without(official, CIFAR100_IN_TRAIN)),
+            "7a5d766373afa8152a296fb490d2e4d7c40af26e334c20da45d1be62ff0f43d7",
         ),
     )
 }
@@ -120,9 +254,9 @@ def get(dataset: str, name: str | None = None) -> Protocol:
 
 
 def split(protocol: Protocol, labels: np.ndarray, counts: Mapping[str, int]) -> Index:
-    """The index lists of a protocol, with the validation part drawn from its train part."""
+    """The index lists of a protocol; the validation part is drawn from its train part unless its rule says which."""
     index = protocol.rule(labels, counts)
-    return index | {"validation": tenth(protocol.name, labels, index["train"])}
+    return index if "validation" in index else index | {"validation": tenth(protocol.name, labels, index["train"])}
 
 
 def checksum(index: Index) -> str:

@@ -7,7 +7,48 @@ from dataclasses import dataclass
 
 from hashlab.errors import InputError
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 DIGITS = tuple(str(digit) for digit in range(10))
+SHAPE_OF_DIGIT = (0, 1, 2, 2, 1, 2, 0, 1, 0, 0)  # 0 a loop, 1 straight strokes, 2 an open curve
+CIFAR10 = _words(
+    """
+    airplane automobile bird cat deer dog frog horse ship truck
+    """
+)
+CIFAR100 = _words(
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+    shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    """
+)
+CIFAR100_COARSE = _words(
+    """
+    aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices
+    household_furniture insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes
+    large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles small_mammals trees
+    vehicles_1 vehicles_2
+    """
+)
+# superclass of each CIFAR-100 class, in the order of CIFAR100
+COARSE_OF_FINE = tuple(
+    int(number)
+    for number in _words(
+        """
+        4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9 11 5 5 19 8 8 15
+        13 14 17 18 10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15 13 16 19 2 4 6 19 5
+        5 8 19 18 1 2 15 6 0 17 8 14 13
+        """
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +68,14 @@ class SetInfo:
     source: str
     licence: str
     relevance: str = "same_class"
+    levels: tuple[tuple[str, ...], ...] = ()  # class names per level, fine first, where there are levels
+    tree: tuple[tuple[int, ...], ...] = ()  # per fine class: its class on every level
     embedded: bool = False
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of one image's labels: () for one class, (L,) for L levels or L possible labels."""
+        return {"same_class": (), "levels": (len(self.levels),), "shares_label": (len(self.classes),)}[self.relevance]
 
 
 SETS: dict[str, SetInfo] = {
@@ -42,7 +90,38 @@ SETS: dict[str, SetInfo] = {
             fingerprints={"all": "bbeda7059810551cdbf43768a9c974a154c4cdc12fa893da71cb9b4f1121ca8d"},
             source="scikit-learn, load_digits: test part of Alpaydin and Kaynak's Optical Recognition of Handwritten"
             " Digits, UCI repository, 1998",
-            licence="CC BY 4.0",
+            licence="part of scikit-learn, which is BSD-3-Clause",
+            embedded=True,
+        ),
+        SetInfo(
+            name="digit_tree",
+            title="The digits under a tree of two levels: shapes with a loop, straight strokes, open curves",
+            shape=(8, 8),
+            classes=DIGITS,
+            counts={"all": 1797},
+            fingerprints={"all": "bbeda7059810551cdbf43768a9c974a154c4cdc12fa893da71cb9b4f1121ca8d"},
+            source="digits; the tree is ours",
+            licence="as digits",
+            relevance="levels",
+            levels=(DIGITS, ("loop", "stroke", "curve")),
+            tree=tuple(enumerate(SHAPE_OF_DIGIT)),
+            embedded=True,
+        ),
+        SetInfo(
+            name="digit_scenes",
+            title="Scenes of 2x2 cells that hold one to three different digits, 16x16 grey",
+            shape=(16, 16),
+            classes=DIGITS,
+            counts={"query": 300, "validation": 120, "train": 1080, "rest": 297},
+            fingerprints={
+                "query": "5e11b99e944f6c123deec8ded1f8ac1fc96c18296524f41d79074536c483fb8e",
+                "validation": "9cca24c5b392ec202d27e0118149dbae21afa24e1cca44580aa48c79bb41be0d",
+                "train": "a9a0a6d806537c04546259ed1786e64ee415e43dffe0d5cf87297476eb46508e",
+                "rest": "8a983d4288185d8d69502a2d9dd386a323fc56a2a3aa5b8321906caad9fe8201",
+            },
+            source="made of digits; no digit stands in scenes of two parts",
+            licence="as digits",
+            relevance="shares_label",
             embedded=True,
         ),
         SetInfo(
@@ -57,6 +136,35 @@ SETS: dict[str, SetInfo] = {
             },
             source="LeCun, Cortes and Burges, The MNIST database of handwritten digits",
             licence="CC BY-SA 3.0",
+        ),
+        SetInfo(
+            name="cifar10",
+            title="Small photographs of ten kinds of things, 32x32 RGB",
+            shape=(32, 32, 3),
+            classes=CIFAR10,
+            counts={"train": 50_000, "test": 10_000},
+            fingerprints={
+                "train": "a1b85d97ab94c425849d9cf04508a89d396391335c69a6c1982b707f3b3c2f99",
+                "test": "df8fdaa3a56b688cbf6e8b5ae2ff448cbf7f73f177be76cd728e6442da8a930a",
+            },
+            source="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+            licence="none stated; cite the report",
+        ),
+        SetInfo(
+            name="cifar100",
+            title="Small photographs of a hundred kinds of things in twenty groups, 32x32 RGB",
+            shape=(32, 32, 3),
+            classes=CIFAR100,
+            counts={"train": 50_000, "test": 10_000},
+            fingerprints={
+                "train": "c818ea623734aa1500d75b71112012a6d5aff9e6f55948f3823f44906d796d72",
+                "test": "aa2b0b4d4b7d2f9e20da6e55fa40d6d334a770679ad90daead9e934de16b5eb0",
+            },
+            source="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+            licence="none stated; cite the report",
+            relevance="levels",
+            levels=(CIFAR100, CIFAR100_COARSE),
+            tree=tuple(enumerate(COARSE_OF_FINE)),
         ),
     )
 }

@@ -19,6 +19,7 @@ from hashlab.errors import InputError
 class About:
     """What a method is, for lists and for the book."""
 
+    name: str
     title: str
     year: int
     kind: str  # shallow, pairwise, triplet, class-wise, centre

@@ -72,6 +72,7 @@ class MuLiu(DeepMethod):
     """Classification pre-training, then the exponentiated hashing loss in its bilinear smooth form."""
 
     about: ClassVar[About] = About(
+        name="mu_liu",
         title="Deep Hashing: A Joint Approach for Image Signature Learning",
         year=2017,
         kind="pairwise",

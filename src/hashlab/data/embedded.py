@@ -1,0 +1,78 @@
+"""Sets that are always there, made of scikit-learn's 1,797 real handwritten digits.
+
+Nothing here draws from a random generator: choices follow SHA-256 of names, as in `protocols`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+
+import numpy as np
+
+from hashlab.data import protocols
+from hashlab.data.sets import SHAPE_OF_DIGIT
+
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@cache
+def digits() -> Arrays:
+    """uint8 (1797, 8, 8) with the 17 grey levels spread over 0..255, and their classes."""
+    from sklearn.datasets import load_digits
+
+    original = load_digits()
+    images = np.round(original.images * (255 / 16)).astype(np.uint8)
+    return {"all": (images, original.target.astype(np.uint8))}
+
+
+def digit_tree() -> Arrays:
+    """The digits with two levels of labels: digit and shape."""
+    images, labels = digits()["all"]
+    return {"all": (images, np.stack([labels, np.array(SHAPE_OF_DIGIT, np.uint8)[labels]], 1))}
+
+
+@cache
+def digit_scenes() -> Arrays:
+    """Scenes (N, 16, 16) of 2x2 cells with one to three different digits, labels 0/1 (N, 10).
+
+    The digits are shared out among the parts first, as the protocol `digits` does: query, validation, the other nine
+    tenths of train, and the rest. Every part makes as many scenes as it has digits.
+    """
+    from hashlab.data.cache import canonical
+
+    images, labels = digits()["all"]
+    order, _ = canonical(images, labels)
+    images, labels = images[order], labels[order]
+    index = protocols.split(protocols.PROTOCOLS["digits"], labels, {"all": len(labels)})
+    index["rest"] = np.setdiff1d(index["database"], index["train"])
+    index["train"] = np.setdiff1d(index["train"], index["validation"])
+    return {
+        part: _scenes(part, images[index[part]], labels[index[part]])
+        for part in ("query", "validation", "train", "rest")
+    }
+
+
+def _scenes(part: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scenes = np.zeros((len(images), 2, 2, 8, 8), np.uint8)  # scene, row, column, pixels
+    present = np.zeros((len(images), 10), np.uint8)
+    for i in range(len(images)):
+        name = f"digit_scenes/{part}/{i}"
+        count = 1 + _number(f"{name}/count") % 3
+        classes, cells = _shuffled(f"{name}/class", 10)[:count], _shuffled(f"{name}/cell", 4)[:count]
+        for label, cell in zip(classes, cells, strict=True):
+            members = np.flatnonzero(labels == label)
+            scenes[i, cell // 2, cell % 2] = images[members[_number(f"{name}/{label}") % len(members)]]
+            present[i, label] = 1
+    return scenes.transpose(0, 1, 3, 2, 4).reshape(-1, 16, 16), present
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
+def _shuffled(name: str, count: int) -> list[int]:
+    return sorted(range(count), key=lambda i: hashlib.sha256(f"{name}/{i}".encode()).digest())
+
+
+ARRAYS = {"digits": digits, "digit_tree": digit_tree, "digit_scenes": digit_scenes}

@@ -1,0 +1,518 @@
+"""The house around the package: dependencies, commands, notebooks, book, README."""
+
+import ast
+import contextlib
+import html.parser
+import importlib.util
+import io
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+import yaml
+
+import hashlab
+
+ROOT = Path(__file__).resolve().parents[1]
+ADDRESS = "https://github.com/someone/their-book"
+
+
+def load(name):
+    """A script of book/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "book" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def build():
+    sys.path.insert(0, str(ROOT / "book"))
+    yield load("build")
+    sys.path.remove(str(ROOT / "book"))
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+# ---- dependencies and versions
+
+CONDA_NAMES = {"torch": "pytorch"}
+PYTHON_ONLY = {"sphinx-mathjax-offline"}  # not on conda-forge, so environment.yml takes it from PyPI
+
+
+def pairs(lines):
+    """`["numpy>=2.0", "pytorch >=2.11"]` as {name: version range}."""
+    return dict(re.fullmatch(r"([\w.-]+)\s*(.*)", line).groups() for line in lines)
+
+
+def test_environment_repeats_pyproject(project):
+    extras = project["project"]["optional-dependencies"]
+    wanted = pairs([*project["project"]["dependencies"], *itertools.chain(*extras.values())])
+    *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    found = pairs(conda)
+    assert found.pop("python") == project["project"]["requires-python"]
+    assert found.pop("pip") == ""
+    assert found == {CONDA_NAMES.get(n, n): v for n, v in wanted.items() if n not in PYTHON_ONLY}
+    *python, editable = pip["pip"]
+    assert pairs(python) == {name: wanted[name] for name in PYTHON_ONLY}
+    assert editable == "--editable ."
+
+
+def test_one_version(project):
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert {project["project"]["version"], hashlab.__version__, citation["version"], newest} == {hashlab.__version__}
+
+
+def test_every_import_is_declared(project):
+    """What src/ imports is in the dependencies, or in the extra that goes with it."""
+    module = {"scikit-learn": "sklearn", "faiss-cpu": "faiss"}
+    extras = project["project"]["optional-dependencies"]
+    declared = pairs(project["project"]["dependencies"] + extras["search"])
+    known = {module.get(name, name) for name in declared} | set(sys.stdlib_module_names) | {"hashlab"}
+    used = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                used.add(node.module.split(".")[0])
+    assert used <= known
+
+
+def test_import_is_light():
+    heavy = ["torchvision", "sklearn", "matplotlib", "numba", "faiss", "scipy", "seaborn"]
+    code = f"import sys, hashlab; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_types_are_shipped(project):
+    assert (ROOT / "src" / "hashlab" / "py.typed").is_file()
+    assert project["tool"]["setuptools"]["package-data"]["hashlab"] == ["py.typed"]
+
+
+# ---- the Makefile
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder with the Makefile and no environment; `make(...)` runs there."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+
+    def make(*arguments):
+        return subprocess.run(["make", *arguments], cwd=tmp_path, env=clean, capture_output=True, text=True)
+
+    return SimpleNamespace(path=tmp_path, make=make)
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.14"])
+def test_make_names_the_python_it_needs(checkout, version):
+    python = checkout.path / "python-elsewhere"
+    python.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = ({version.replace(".", ", ")})\n$2"\n'
+    )
+    python.chmod(0o755)
+    done = checkout.make("test", f"PYTHON={python}")
+    first = done.stderr.splitlines()[0]
+    assert done.returncode != 0
+    assert first.startswith("hashlab needs Python 3.11, 3.12 or 3.13") and f"is {version};" in first
+    assert not (checkout.path / ".venv").exists()
+
+
+def test_make_says_when_there_is_no_python(checkout):
+    done = checkout.make("book", "PYTHON=no-such-python")
+    assert done.returncode != 0
+    assert "there is no no-such-python" in done.stderr
+    assert not (checkout.path / ".venv").exists()
+
+
+def test_setup_is_not_repeated_until_something_changed(checkout):
+    def sets_up():
+        return "pip install" in checkout.make("--dry-run", "book").stdout
+
+    assert sets_up()
+    ready = checkout.path / ".venv" / "ready"
+    ready.parent.mkdir()
+    ready.write_text(f"{checkout.path}\n")
+    assert not sets_up()
+    ready.write_text("/where/this/folder/was/before\n")
+    assert sets_up()
+    ready.write_text(f"{checkout.path}\n")
+    os.utime(checkout.path / "pyproject.toml", (ready.stat().st_mtime + 9,) * 2)
+    assert sets_up()
+
+
+def test_make_alone_lists_its_commands(checkout):
+    listed = checkout.make().stdout
+    for command in ("book", "test", "notebooks", "bench", "lint"):
+        assert f"make {command} " in listed
+
+
+def test_make_names_every_command_that_the_texts_name(checkout):
+    texts = ["README.md", "CONTRIBUTING.md", "book/index.md", "pyproject.toml"]
+    named = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z]+)", (ROOT / text).read_text(), re.M)}
+    assert named and named <= set(re.findall(r"^make (\w+)", checkout.make().stdout, re.MULTILINE))
+
+
+# ---- real data
+
+
+def test_a_skip_for_want_of_data_fails_where_data_are_required(tmp_path):
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = real_data(name): …\n")
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n@pytest.mark.real_data('mnist')\ndef test_it():\n    assert True\n"
+    )
+
+    def outcome(**variables):
+        environment = os.environ | {"HASHLAB_DATA": str(tmp_path / "cache"), "HASHLAB_REQUIRE_DATA": ""} | variables
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout
+
+    code, said = outcome()
+    assert code == 0 and "1 skipped" in said
+    code, said = outcome(HASHLAB_REQUIRE_DATA="1")
+    assert code == 1 and "hashlab data fetch mnist" in said
+    (tmp_path / "cache" / "mnist").mkdir(parents=True)
+    for split in ("train", "test"):
+        for kind in ("images", "labels"):
+            (tmp_path / "cache" / "mnist" / f"{split}_{kind}.npy").touch()
+    code, said = outcome(HASHLAB_REQUIRE_DATA="1")
+    assert code == 0 and "1 passed" in said
+
+
+# ---- notebooks
+
+
+def test_every_notebook_has_its_source_and_its_place():
+    stems = [path.stem for path in SOURCES]
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    assert stems and [path.stem for path in NOTEBOOKS] == stems
+    assert [name for name in files if name.startswith("notebooks/")] == [f"notebooks/{stem}" for stem in stems]
+    cover = (ROOT / toc["root"]).with_suffix(".md").read_text()
+    assert all(f":link: ../notebooks/{stem}" in cover for stem in stems)
+
+
+@each_source
+def test_notebook_is_its_source_executed(build, source):
+    assert build.out_of_step(source, build.repository()) == []
+
+
+@each_notebook
+def test_notebook_keeps_nothing_that_changes_from_run_to_run(build, path):
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata == build.METADATA
+    assert not any("execution" in cell.metadata for cell in notebook.cells)
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each_notebook
+def test_no_cell_hides_what_it_says(path):
+    """No magics (an unknown one lets a failing cell pass under nbval), nothing on standard error, no error kept."""
+    for cell in code_cells(path):
+        assert not re.search(r"^\s*[%!]", cell.source, re.MULTILINE), cell.source
+        assert not cell.source.endswith(";"), f"nbval shows what a last semicolon hides: {cell.source}"
+        assert not {"raises-exception", "nbval-skip", "nbval-raises-exception"} & set(cell.metadata.get("tags", []))
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr", cell.source
+
+
+@each_notebook
+def test_half_of_the_printed_cells_are_compared(path):
+    def printed(cell):
+        return any(
+            out.output_type == "stream"
+            or "text/html" in out.get("data", {})
+            or ("text/plain" in out.get("data", {}) and "image/png" not in out["data"])
+            for out in cell.outputs
+        )
+
+    cells = [cell for cell in code_cells(path) if printed(cell)]
+    ignored = [cell for cell in cells if "nbval-ignore-output" in cell.metadata.get("tags", [])]
+    assert len(cells) >= 2 * len(ignored)
+    assert "NBVAL_" not in "".join(cell.source for cell in code_cells(path))
+
+
+@each_notebook
+def test_every_figure_has_its_description(path):
+    for cell in code_cells(path):
+        pictures = [out for out in cell.outputs if any(kind.startswith("image/") for kind in out.get("data", {}))]
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        assert not pictures or len(alt) > 20, cell.source
+        assert len(pictures) <= 1, f"one description per cell, so one figure per cell: {cell.source}"
+
+
+@each_notebook
+def test_a_chapter_ends_with_assertions(path):
+    last = code_cells(path)[-1]
+    assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(last.source)))
+
+
+PERCENT = """\
+# %% [markdown]
+# # A chapter
+
+# %% mystnb={"image": {"alt": "what is drawn"}}
+print("one")
+print("two")
+
+# %%
+"""
+
+
+@pytest.fixture
+def chapter(tmp_path, build, monkeypatch):
+    """Writes notebooks/01_made.py in a folder of its own and says where it is."""
+    monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
+
+    def write(last):
+        (tmp_path / "01_made.py").write_text(PERCENT + last + "\n")
+        return tmp_path / "01_made.py"
+
+    return write
+
+
+def test_executing_twice_gives_the_same_bytes(build, chapter):
+    source = chapter("import os\nprint(sorted(os.listdir()))")
+    assert build.out_of_step(source)
+    assert build.notebooks([], everything=False) == 0
+    assert build.out_of_step(source) == []
+    target = source.with_suffix(".ipynb")
+    first = target.read_bytes()
+    assert build.notebooks([], everything=True) == 0
+    assert target.read_bytes() == first
+    assert nbformat.read(target, as_version=4).metadata == build.METADATA
+    cells = code_cells(target)
+    assert [out.text for cell in cells for out in cell.outputs] == ["one\ntwo\n", "[]\n"]  # in an empty folder
+    assert cells[0].metadata["mystnb"]["image"]["alt"] == "what is drawn"
+    assert sorted(path.name for path in source.parent.iterdir()) == ["01_made.ipynb", "01_made.py"]
+
+
+def test_a_failing_cell_leaves_the_old_notebook(build, chapter, capsys):
+    source = chapter("pass")
+    assert build.notebooks([], everything=False) == 0
+    before = source.with_suffix(".ipynb").read_bytes()
+    chapter("raise RuntimeError('not today')")
+    assert build.notebooks(["01_made"], everything=False) == 1
+    assert "not today" in capsys.readouterr().err
+    assert source.with_suffix(".ipynb").read_bytes() == before
+    assert build.out_of_step(source) != []
+    assert not list(source.parent.glob("*.part"))
+    assert build.notebooks(["02_unheard_of"], everything=True) == 2
+
+
+# ---- a published book
+
+
+def test_placeholder_gives_no_address(build, tmp_path):
+    book = load("hashlab_book")
+    for line, address in {"https://github.com/OWNER/hashlab": None, f"{ADDRESS}/": ADDRESS}.items():
+        (tmp_path / "pyproject.toml").write_text(f'[tool.hashlab]\nrepository = "{line}"\n')
+        assert book.repository(tmp_path) == address
+    assert book.published(None) == {}
+
+
+@each_source
+def test_colab_cell_comes_first_and_only_with_an_address(build, source):
+    plain, published = build.convert(source), build.convert(source, ADDRESS)
+    assert "google.colab" not in "".join(cell.source for cell in plain.cells)
+    assert [cell.source for cell in published.cells[1:]] == [cell.source for cell in plain.cells]
+    assert published.cells[0].source == build.colab_cell(ADDRESS).source
+    nbformat.validate(published)
+
+
+def run_colab_cell(build, monkeypatch, tmp_path):
+    commands = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append((command, check)))
+    for variable in ("HASHLAB_RESULTS", "HASHLAB_DATA"):
+        monkeypatch.setenv(variable, "as it was")
+    exec(compile(build.colab_cell(ADDRESS).source, "cell", "exec"), {})
+    return commands
+
+
+def test_colab_cell_does_nothing_elsewhere(build, monkeypatch, tmp_path):
+    assert run_colab_cell(build, monkeypatch, tmp_path) == []
+    assert os.environ["HASHLAB_RESULTS"] == os.environ["HASHLAB_DATA"] == "as it was"
+
+
+def test_colab_cell_fetches_and_installs_the_book(build, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    (clone, checked), (install, also) = run_colab_cell(build, monkeypatch, tmp_path)
+    assert checked and also
+    assert clone[:2] == ["git", "clone"] and clone[-2:] == [ADDRESS, "their-book"] and "--depth" in clone
+    assert install[:4] == [sys.executable, "-m", "pip", "install"] and install[-1] == "./their-book[search]"
+    assert os.environ["HASHLAB_RESULTS"] == str(tmp_path / "their-book" / "results")
+    assert os.environ["HASHLAB_DATA"] == str(tmp_path / "their-book" / "data" / "cache")
+
+
+class Links(html.parser.HTMLParser):
+    """What a page loads by itself, and where its links lead."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.leads = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        loaded = attributes.get("src") or (attributes.get("href") if tag == "link" else None)
+        self.loads += [loaded] if loaded else []
+        self.leads += [attributes["href"]] if tag == "a" and attributes.get("href") else []
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The whole book as `make book` renders it, from a copy whose address is set: {page: text}."""
+    copy = tmp_path_factory.mktemp("published")
+    for part in ("book", "notebooks"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "_config.yml", copy)
+    text = (ROOT / "pyproject.toml").read_text()
+    (copy / "pyproject.toml").write_text(re.sub(r"(?m)^repository = .*", f'repository = "{ADDRESS}"', text))
+    command = [sys.executable, "book/build.py", "html"]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folder = copy / "_build" / "html"
+    assert str(folder / "index.html") in done.stdout
+    rendered = [path for path in folder.rglob("*.html") if "_static" not in path.parts]  # those are templates
+    return {str(path.relative_to(folder)): path.read_text() for path in rendered}, folder
+
+
+def test_pages_load_nothing_from_other_hosts(pages):
+    texts, folder = pages
+    assert len(texts) >= 5
+    for name, text in texts.items():
+        for loaded in Links(text).loads:
+            assert not re.match(r"(?i)(https?:)?//", loaded), f"{name} loads {loaded}"
+            if not loaded.startswith("data:"):
+                there = (folder / name).parent / loaded.split("?")[0].split("#")[0]
+                assert there.resolve().exists(), f"{name} loads {loaded}, which is not there"
+    for style in folder.rglob("*.css"):
+        assert not re.search(r"(?i)(@import|url\()\s*['\"]?(https?:)?//", style.read_text()), style
+
+
+def test_mathematics_comes_along(pages):
+    texts, folder = pages
+    pages_with = [name for name, text in texts.items() if 'class="math' in text]
+    assert pages_with
+    assert all("tex-svg-full.js" in texts[name] for name in pages_with)
+    assert (folder / "_static" / "tex-svg-full.js").stat().st_size > 1_000_000
+
+
+def test_links_of_a_published_book(pages):
+    texts, _ = pages
+    for path in NOTEBOOKS:
+        leads = Links(texts[f"notebooks/{path.stem}.html"]).leads
+        colab = f"https://colab.research.google.com/github/someone/their-book/blob/main/notebooks/{path.name}"
+        assert [link for link in leads if "colab" in link] == [colab]
+        assert ADDRESS in leads
+        assert any(link.startswith(f"{ADDRESS}/issues/new") for link in leads)
+        assert f"../_sources/notebooks/{path.name}" in leads  # the notebook can be downloaded
+    assert not any("OWNER" in link for text in texts.values() for link in Links(text).leads)
+    assert not any("colab" in link for link in Links(texts["book/index.html"]).leads)
+
+
+def test_links_inside_the_book_lead_somewhere(pages):
+    texts, folder = pages
+    for name, text in texts.items():
+        for link in Links(text).leads:
+            target, _, anchor = link.partition("#")
+            if re.match(r"[a-z]+:", target) or not (target or anchor):
+                continue
+            there = ((folder / name).parent / target).resolve() if target else folder / name
+            assert there.exists(), f"{name} links to {link}"
+            if anchor and there.suffix == ".html":
+                assert re.search(rf'\bid="{re.escape(anchor)}"', there.read_text()), f"{name} links to {link}"
+
+
+def test_what_is_cited_is_in_the_bibliography(pages):
+    keys = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE))
+    texts = [path.read_text() for path in [*SOURCES, *(ROOT / "book").glob("*.md")]]
+    cited = {
+        key.strip()
+        for text in texts
+        for group in re.findall(r"\{cite:?\w*\}`([^`]+)`", text)
+        for key in group.split(",")
+    }
+    assert cited <= keys
+    references = pages[0]["book/references.html"]
+    assert references.count('class="citation"') == len(keys)
+
+
+# ---- README
+
+
+def test_readme_table_is_up_to_date(build):
+    text = (ROOT / "README.md").read_text()
+    assert "<!-- results -->" in text and "<!-- /results -->" in text
+    assert build.with_results(text) == text
+
+
+def test_readme_quick_start_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for line in code.splitlines() if line and not line.startswith(("from", "import"))]
+    assert len(lines) <= 5
+    names = {}
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(code, "README.md", "exec"), names)
+    assert out.getvalue() == f"mAP {names['report'].map:.3f}\n"
+    assert names["report"].map > 0.8  # random codes: 0.1
+
+
+TEXTS = ["README.md", "CONTRIBUTING.md", "data/README.md", "results/README.md"]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_of_the_texts_lead_somewhere(name):
+    path = ROOT / name
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+        assert re.match(r"https?:", link) or (path.parent / link.split("#")[0]).exists(), f"{name}: {link}"
+
+
+def test_commands_of_the_texts_exist():
+    from hashlab.cli import parser
+
+    lines = [line for name in TEXTS for line in re.findall(r"^hashlab .*", (ROOT / name).read_text(), re.MULTILINE)]
+    commands = {line.split("#")[0].strip() for line in lines}
+    assert len(commands) >= 5
+    for command in commands:
+        parser().parse_args(command.split()[1:])
+
+
+def test_only_ci_names_the_folder_beside_the_checkout():
+    beside = "../" + "shared"
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    naming = [
+        name
+        for name in listed.splitlines()
+        if (ROOT / name).suffix not in {".npz", ".png"} and beside in (ROOT / name).read_text(errors="ignore")
+    ]
+    assert naming in ([".ci/run"], [])
