@@ -32,6 +32,19 @@ def test_same_seed_same_codes(name, digits):
     assert torch.equal(state, torch.random.get_rng_state())  # the caller's generator is left alone
 
 
+def test_each_epoch_may_look_but_changes_nothing(digits):
+    seen = []
+
+    def look(phase, epoch):
+        seen.append((phase, epoch, method.encode(digits.query.images).tobytes()))
+
+    method = methods.create("mu_liu", 12, epochs=2, pretrain_epochs=1)
+    method.fit(digits.train, each_epoch=look)
+    assert [s[:2] for s in seen] == [("pre-training", 1), ("hashing", 1), ("hashing", 2)] and seen[0][2] != seen[2][2]
+    blind = methods.create("mu_liu", 12, epochs=2, pretrain_epochs=1).fit(digits.train)
+    assert blind.encode(digits.query.images).tobytes() == seen[-1][2]
+
+
 def test_an_image_has_one_code_whatever_its_company(digits):
     method = methods.create("mu_liu", 12, **QUICK).fit(digits.train)
     together = method.outputs(digits.query.images)

@@ -122,8 +122,17 @@ def rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
 
 
+EachEpoch = Callable[[str, int], None]  # called with the phase's name and the epoch's number, when it is done
+
+
 def train(
-    phases: list[Phase], batches: Batches, *, batch_size: int, shift: int, generator: torch.Generator
+    phases: list[Phase],
+    batches: Batches,
+    *,
+    batch_size: int,
+    shift: int,
+    generator: torch.Generator,
+    each_epoch: EachEpoch | None = None,
 ) -> list[dict]:
     """Run the phases one after the other; returns a line per epoch: phase, epoch, mean loss, seconds.
 
@@ -132,11 +141,13 @@ def train(
     history = []
     for phase in phases:
         if phase.epochs > 0:
-            history += _run(phase, batches, batch_size, shift, generator)
+            history += _run(phase, batches, batch_size, shift, generator, each_epoch)
     return history
 
 
-def _run(phase: Phase, batches: Batches, size: int, shift: int, generator: torch.Generator) -> list[dict]:
+def _run(
+    phase: Phase, batches: Batches, size: int, shift: int, generator: torch.Generator, each_epoch: EachEpoch | None
+) -> list[dict]:
     weights = [p for p in phase.module.parameters() if p.requires_grad]
     optimiser = torch.optim.SGD(
         weights,
@@ -147,9 +158,9 @@ def _run(phase: Phase, batches: Batches, size: int, shift: int, generator: torch
     )
     steps = phase.epochs * max(len(batches) // size, 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
-    phase.module.train()
     history, progress = [], Progress(range(1, phase.epochs + 1), phase.name)
     for epoch in progress:
+        phase.module.train()
         start, losses = time.perf_counter(), []
         for images, labels in batches.epoch(size, shift, generator):
             loss = phase.loss(images, labels)
@@ -172,4 +183,6 @@ def _run(phase: Phase, batches: Batches, size: int, shift: int, generator: torch
             "seconds": round(time.perf_counter() - start, 3),
         }
         history.append(line)
+        if each_epoch is not None:
+            each_epoch(phase.name, epoch)
     return history

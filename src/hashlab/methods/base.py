@@ -99,12 +99,20 @@ class DeepMethod(Method):
         c = self.config
         return training.Phase(name, network, lambda x, y: loss(network(x), y), epochs, lr, c.momentum, c.weight_decay)
 
-    def fit(self, train: Part, *, seed: int = 0, device: str | None = None) -> Self:
+    def fit(
+        self,
+        train: Part,
+        *,
+        seed: int = 0,
+        device: str | None = None,
+        each_epoch: training.EachEpoch | None = None,
+    ) -> Self:
         """Train on `train.images` uint8 (N, H, W[, C]) and `train.labels` int (N,).
 
         Args:
             seed: of initialisation, order and shifts; the same seed gives the same codes on the same device.
             device: "cpu", "cuda", …; CUDA where there is one when None.
+            each_epoch: called with phase name and epoch number after every epoch; it may encode, not train.
 
         Raises:
             InputError: images, labels, settings or device that do not fit, before training starts.
@@ -112,7 +120,8 @@ class DeepMethod(Method):
         """
         labels = check_labels(train.labels, len(train.images))
         name, place = self.check(train.images), backbones.device(device)
-        statistics = training.statistics(train.images)
+        self.backbone, self.device, self._shape = name, place, train.images.shape[1:]
+        self._statistics = training.statistics(train.images)
         with training.seeded(seed) as generator:
             backbone = backbones.create(name, train.images.shape[1:])
             hash_layer = nn.Linear(backbone.features, self.bits)
@@ -120,15 +129,16 @@ class DeepMethod(Method):
             stages = self.phases(backbone, hash_layer, int(labels.max()) + 1)
             for stage in stages:
                 stage.module.to(place)
-            batches = training.Batches(train.images, labels, place, *statistics)
+            batches = training.Batches(train.images, labels, place, *self._statistics)
             c = self.config
-            self.history = training.train(stages, batches, batch_size=c.batch_size, shift=c.shift, generator=generator)
-        self.backbone, self.device, self._statistics, self._shape = (
-            name,
-            place,
-            statistics,
-            train.images.shape[1:],
-        )
+            self.history = training.train(
+                stages,
+                batches,
+                batch_size=c.batch_size,
+                shift=c.shift,
+                generator=generator,
+                each_epoch=each_epoch,
+            )
         return self
 
     def check(self, images: np.ndarray) -> str:
