@@ -7,7 +7,7 @@ carry their names, right and wrong neighbours carry a tick or a cross.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import pairwise, product
 from math import comb
 
 import matplotlib.pyplot as plt
@@ -20,6 +20,7 @@ from matplotlib.patheffects import withStroke
 from hashlab import codes
 from hashlab.errors import InputError
 from hashlab.metrics import Report
+from hashlab.records import Record
 
 RIGHT, WRONG = sns.color_palette("colorblind")[2], sns.color_palette("colorblind")[3]
 HALO = [withStroke(linewidth=3, foreground="white")]
@@ -144,9 +145,12 @@ def code_map(bits: np.ndarray, labels: np.ndarray, classes: Sequence[str], ax: A
     totals, commonest = counts[rows, columns].sum(-1), counts[rows, columns].argmax(-1)
     colours = np.array(palette(len(classes)))[commonest]
     ax.scatter(columns, rows, s=3 + 420 * totals / totals.max(), c=colours, alpha=0.85, linewidths=0)
+    names: dict[tuple, list[str]] = {}  # classes that share their fullest code share a label
     for label in np.unique(labels):
         place = np.unravel_index(counts[:, :, label].argmax(), counts.shape[:2])
-        ax.annotate(classes[label], place[::-1], ha="center", va="center", weight="bold", path_effects=HALO)
+        names.setdefault(place[::-1], []).append(classes[label])
+    for place, sharing in names.items():
+        ax.annotate(" ".join(sharing), place, ha="center", va="center", weight="bold", path_effects=HALO)
     ax.set(
         xlim=(-1.5, counts.shape[1] + 0.5),
         ylim=(counts.shape[0] + 0.5, -1.5),
@@ -155,6 +159,19 @@ def code_map(bits: np.ndarray, labels: np.ndarray, classes: Sequence[str], ax: A
         aspect="equal",
     )
     return ax
+
+
+def code_maps(runs: Mapping[str, Record], classes: Sequence[str]) -> Figure:
+    """The code maps of recorded runs side by side, each under its name: queries and database together."""
+    figure, axes = plt.subplots(1, len(runs), figsize=(6 * len(runs), 6.7), squeeze=False, layout="constrained")
+    for ax, (name, record) in zip(axes[0], runs.items(), strict=True):
+        stored = record.codes()
+        packed = np.concatenate([stored["query_codes"], stored["database_codes"]])
+        labels = np.concatenate([stored["query_labels"], stored["database_labels"]]).astype(np.int64)
+        bits = codes.unpack(packed, bits=record.bits)
+        code_map(bits, labels, classes, ax)
+        ax.set_title(f"{name}: {len(bits):,} images on {len(np.unique(packed, axis=0)):,} of {2**record.bits:,} codes")
+    return figure
 
 
 def _place(half: np.ndarray) -> np.ndarray:
@@ -173,6 +190,7 @@ def losses(history: Sequence[Mapping], ax: Axes | None = None) -> Axes:
         ax.plot(*zip(*at, strict=True), "o-", ms=4, color=colour)
         ax.annotate(phase, at[0], (6, 4), textcoords="offset points", color=colour)
     ax.set(xlabel="epoch", ylabel="mean training loss", ylim=(0, None))
+    ax.xaxis.get_major_locator().set_params(integer=True)
     sns.despine(ax=ax)
     return ax
 
@@ -181,7 +199,7 @@ def cube(bits: int = 4, ax: Axes | None = None) -> Axes:
     """The cube whose corners are all codes of 1..5 bits and whose edges are single flips, sorted by distance from 0."""
     if not 1 <= bits <= 5:
         raise InputError(f"bits must lie in 1..5 for a cube that can be drawn, got {bits}")
-    ax = _axes(ax, 1.6 * bits + 1, 4.2)
+    ax = _axes(ax, 1.25 * bits + 1, 4)
     corners = np.array(list(product((0, 1), repeat=bits)), bool)  # (2**bits, bits)
     column = corners.sum(1)
     row = np.zeros(len(corners))
@@ -221,7 +239,7 @@ def tie_orders(relevant: np.ndarray, distances: np.ndarray, ap: Sequence[float],
         distances: int (N,), at every rank; equal ones are ties.
         ap: (M,).
     """
-    ax = _axes(ax, 0.75 * relevant.shape[1] + 1.2, 0.45 * len(relevant) + 1)
+    ax = _axes(ax, 0.65 * relevant.shape[1] + 1.2, 0.45 * len(relevant) + 1)
     group = np.unique(distances, return_inverse=True)[1]  # (N,)
     place = np.arange(len(distances)) + 0.5 * group
     for row, hits in enumerate(relevant):
@@ -287,17 +305,19 @@ def code_rows(images: np.ndarray, codes_of: Mapping[str, np.ndarray]) -> Figure:
     for name, bits in codes_of.items():
         if bits.ndim != 2 or len(bits) != len(images):
             raise InputError(f"{name}: bits must be ({len(images)}, K), one row per image, got {bits.shape}")
-    widths = [1.0, *(bits.shape[1] * 0.28 for bits in codes_of.values())]
-    size = (sum(widths) + 0.5 * len(widths), 0.6 * len(images) + 0.5)
+    widths = [2.4, *(bits.shape[1] + 1.0 for bits in codes_of.values())]  # in bits: an image is as high as two
+    size = (0.27 * sum(widths), 0.54 * len(images) + 0.4)
     figure, axes = plt.subplots(1, len(widths), figsize=size, width_ratios=widths, layout="constrained")
-    axes[0].imshow(np.concatenate(images), cmap="gray_r", aspect="auto")
+    for row, image in enumerate(images):
+        axes[0].imshow(image, cmap="gray_r", extent=(0.06, 0.94, row + 0.94, row + 0.06))
+    axes[0].set(xlim=(0, 1), ylim=(len(images), 0))
     axes[0].set_axis_off()
     for ax, (name, bits) in zip(axes[1:], codes_of.items(), strict=True):
         ax.pcolormesh(bits, cmap="gray_r", vmin=-0.15, vmax=1.2, edgecolors="white", linewidth=2)
         ax.set(xticks=[], yticks=np.arange(len(bits)) + 0.5, yticklabels=(bits != bits[0]).sum(1))
-        ax.set_title(name, fontsize=11)
+        ax.set_title(name, fontsize=14)
         ax.yaxis.tick_right()
-        ax.tick_params(length=0, labelsize=11)
+        ax.tick_params(length=0, labelsize=13)
         ax.invert_yaxis()
         sns.despine(ax=ax, left=True, bottom=True)
     return figure
@@ -322,34 +342,33 @@ def curves(
         log: a logarithmic y axis.
     """
     ax = _axes(ax, 5.5, 3.6)
+    if log:
+        ax.set_yscale("log")
+    places = []
     for (name, (x, y)), colour in zip(lines.items(), palette(len(lines)), strict=True):
         if len(x) != len(y):
             raise InputError(f"{name}: as many y as x expected, got {len(y)} and {len(x)}")
         runs = np.asarray(y, float).reshape(len(x), -1)  # (N, S)
-        height = runs.mean(1)
-        ax.plot(x, height, marks, ms=5, color=colour)
+        ax.plot(x, runs.mean(1), marks, ms=5, color=colour)
         if runs.shape[1] > 1:
             ax.plot(x, runs, "o", ms=3, color=colour, alpha=0.5)
-        _name(ax, name, (x, height), named_at, colour)
-    if log:
-        ax.set_yscale("log")
+        there = round(named_at * (len(x) - 1))
+        places.append((x[there], runs.mean(1)[there]))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     sns.despine(ax=ax)
+    _names(ax, list(lines), np.array(places, float), named_at)
     return ax
 
 
-def _name(ax: Axes, name: str, line: tuple[Sequence[float], np.ndarray], at: float, colour: str | tuple) -> None:
-    """Write a curve's name at the fraction `at` of it: beside its ends, above the rest."""
-    x, y = line
-    place = round(at * (len(x) - 1))
-    offset, side = {0: ((-9, 0), "right"), 1: ((9, 0), "left")}.get(at, ((0, 10), "center"))
-    ax.annotate(
-        name,
-        (x[place], y[place]),
-        offset,
-        textcoords="offset points",
-        ha=side,
-        va="center",
-        color=colour,
-        path_effects=HALO,
-    )
+def _names(ax: Axes, names: Sequence[str], places: np.ndarray, at: float) -> None:
+    """Write the names of curves at `places` (N, 2): beside their ends, above the rest, and never on each other."""
+    gap = 14.0  # points from line to line
+    (right, up), side = {0.0: ((-9, 0), "right"), 1.0: ((9, 0), "left")}.get(at, ((8, 9), "left"))
+    heights = ax.transData.transform(places)[:, 1] * 72 / ax.figure.dpi  # points
+    free = heights.copy()
+    for lower, upper in pairwise(np.argsort(heights, kind="stable")):
+        free[upper] = max(free[upper], free[lower] + gap)
+    for name, place, lift, colour in zip(names, places, free - heights, palette(len(names)), strict=True):
+        offset = (right, up + lift)
+        kwargs = {"textcoords": "offset points", "ha": side, "va": "center", "path_effects": HALO}
+        ax.annotate(name, place, offset, color=colour, **kwargs)
