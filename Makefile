@@ -1,0 +1,53 @@
+# `make book` and `make test` are all a newcomer needs: the first use sets up .venv, later ones repeat no set-up.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/ready
+
+# Two workers on two cores: one thread each. The committed notebooks were run the same way.
+export OMP_NUM_THREADS ?= 1
+export HASHLAB_PROGRESS ?= 0
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test notebooks bench lint
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(READY)  ## set up .venv (the other commands do it themselves)
+
+book: $(READY)  ## render the committed, executed notebooks to _build/html
+	@$(BIN)/python book/build.py html
+
+test: lint  ## style, unit tests, and every notebook run again and compared
+	@$(BIN)/python -m pytest --nbval --nbval-current-env --numprocesses 2 --dist loadfile tests notebooks
+
+notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb
+	@$(BIN)/python book/build.py notebooks --all
+
+bench: $(READY)  ## run every script in benchmarks/
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "$$script"; env -u OMP_NUM_THREADS $(BIN)/python $$script; done
+
+lint: $(READY)  ## check the style of code and notebooks
+	@$(BIN)/python -m ruff check
+
+# A copied or moved checkout keeps pointing at its old sources, so there the environment is set up anew.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
+define CHECK_PYTHON
+import sys
+if not (3, 11) <= sys.version_info < (3, 14):
+    sys.exit("hashlab needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d; name another one: make PYTHON=python3.12" % sys.version_info[:2])
+endef
+export CHECK_PYTHON
+
+$(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "hashlab needs Python 3.11, 3.12 or 3.13, but there is no $(PYTHON); name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@echo "Setting up .venv: this takes a few minutes, once."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[book,test,search]"
+	@echo "$(CURDIR)" > $@

@@ -1,0 +1,227 @@
+"""Builds what is generated: the executed notebooks, the HTML book, the README's table and the cover's picture.
+
+    python book/build.py notebooks [--all] [NAME …]    # notebooks/*.py -> *.ipynb: those out of step, or all
+    python book/build.py html [--output DIR]           # the committed notebooks -> _build/html
+    python book/build.py results                       # results/ -> the table in README.md, and the cover's picture
+
+A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed aside, in a folder of
+its own, and takes the place of the old one only when every cell has run. Whatever changes from run to run (times,
+versions, ids) is left out, so the file changes only when the chapter does.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import ipykernel.kernelspec
+import jupytext
+import nbformat
+from hashlab_book import ROOT, repository
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+NOTEBOOKS = ROOT / "notebooks"
+AT_A_TIME = 2
+CELL_TIMEOUT = 300  # seconds
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+COLAB_CELL = """\
+# On Colab: fetch the book and install its package. Anywhere else this cell does nothing.
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{address}", "{folder}"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./{folder}[search]"], check=True)
+    os.environ["HASHLAB_RESULTS"] = os.path.abspath("{folder}/results")
+    os.environ["HASHLAB_DATA"] = os.path.abspath("{folder}/data/cache")"""
+
+
+# ---- notebooks
+
+
+def sources() -> list[Path]:
+    """The chapters' sources, in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
+
+
+def colab_cell(address: str) -> NotebookNode:
+    """The set-up cell that makes a notebook of the book published at `address` run on Colab."""
+    source = COLAB_CELL.format(address=address, folder=address.rsplit("/", 1)[1])
+    return nbformat.v4.new_code_cell(source, metadata={"tags": ["remove-cell"]})
+
+
+def convert(source: Path, address: str | None = None) -> NotebookNode:
+    """The notebook that `source` stands for, not yet executed."""
+    notebook = jupytext.read(source, fmt="py:percent")
+    if address:
+        notebook.cells.insert(0, colab_cell(address))
+    for number, cell in enumerate(notebook.cells):
+        # An id that follows from the text: the same cell keeps it, and two equal cells differ by their place.
+        twins = sum(cell.source == other.source for other in notebook.cells[:number])
+        cell.id = hashlib.sha256(f"{cell.cell_type} {twins} {cell.source}".encode()).hexdigest()[:12]
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def out_of_step(source: Path, address: str | None = None) -> list[str]:
+    """What keeps the .ipynb beside `source` from being its executed copy; empty when nothing does."""
+    target = source.with_suffix(".ipynb")
+    if not target.is_file():
+        return [f"{target.name} is missing"]
+    wanted, found = convert(source, address), nbformat.read(target, as_version=4)
+    if len(wanted.cells) != len(found.cells):
+        return [f"{target.name} has {len(found.cells)} cells, {source.name} has {len(wanted.cells)}"]
+    problems = []
+    for number, (new, old) in enumerate(zip(wanted.cells, found.cells, strict=True)):
+        if (new.cell_type, new.source, new.metadata) != (old.cell_type, old.source, old.metadata):
+            problems.append(f"{target.name}: cell {number} differs from {source.name}")
+        if old.cell_type == "code" and old.source.strip() and not old.execution_count:
+            problems.append(f"{target.name}: cell {number} was not executed")
+    return problems
+
+
+def this_kernel() -> AsyncKernelManager:
+    """A kernel in the environment that runs this script, whatever kernels the user has installed."""
+    manager = AsyncKernelManager()
+    manager._kernel_spec = KernelSpec(
+        resource_dir=ipykernel.kernelspec.RESOURCES, **ipykernel.kernelspec.get_kernel_dict()
+    )
+    return manager
+
+
+async def execute(source: Path, address: str | None) -> None:
+    """Run `source` in an empty folder and put the result in the place of its .ipynb."""
+    notebook = convert(source, address)
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook,
+            km=this_kernel(),
+            timeout=CELL_TIMEOUT,
+            coalesce_streams=True,
+            record_timing=False,
+            resources={"metadata": {"path": folder}},
+        )
+        # What the kernel process says of itself is not the notebook's; a failing cell is reported by nbclient.
+        await client.async_execute(cleanup_kc=True, stderr=subprocess.DEVNULL)
+    notebook.metadata = nbformat.from_dict(METADATA)  # without the version of the Python that ran it
+    aside = source.with_suffix(".ipynb.part")
+    nbformat.write(notebook, aside)
+    os.replace(aside, source.with_suffix(".ipynb"))
+
+
+async def execute_all(chosen: list[Path]) -> int:
+    """Execute `chosen`, AT_A_TIME at once; returns how many failed, having said why."""
+    slots, address = asyncio.Semaphore(AT_A_TIME), repository()
+
+    async def one(source: Path) -> bool:
+        async with slots:
+            try:
+                await execute(source, address)
+            except CellExecutionError as error:
+                print(f"{source.name}: a cell failed; {source.stem}.ipynb stays as it was\n{error}", file=sys.stderr)
+                return False
+            print(f"{source.name} -> {source.stem}.ipynb", flush=True)
+            return True
+
+    return (await asyncio.gather(*map(one, chosen))).count(False)
+
+
+def notebooks(names: list[str], everything: bool) -> int:
+    """Bring the named notebooks, or all, in step with their sources; returns the exit code."""
+    unknown = sorted(set(names) - {source.stem for source in sources()})
+    if unknown:
+        print(f"no such chapter: {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    chosen = [source for source in sources() if not names or source.stem in names]
+    if not everything:
+        chosen = [source for source in chosen if out_of_step(source, repository())]
+    if not chosen:
+        print("All notebooks are in step with their sources.")
+    os.environ.setdefault("HASHLAB_PROGRESS", "0")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return 1 if asyncio.run(execute_all(chosen)) else 0
+
+
+# ---- html
+
+
+def html(output: Path) -> int:
+    """Render the committed notebooks below `output`; every warning is an error. Returns the exit code."""
+    shutil.rmtree(output / "_build" / "html", ignore_errors=True)  # no page outlives its source
+    jupyter_book = "from jupyter_book.cli.main import main; main()"
+    options = ["--toc", str(ROOT / "book" / "_toc.yml"), "--path-output", str(output), "--all", "--quiet"]
+    strict = ["--warningiserror", "--nitpick", "--keep-going"]
+    command = [sys.executable, "-c", jupyter_book, "build", str(ROOT), *options, *strict]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL)  # warnings and errors go to stderr
+    if done.returncode == 0:
+        print(f"The book is ready. Open {output / '_build' / 'html' / 'index.html'}")
+    return done.returncode
+
+
+# ---- what is made of the records
+
+
+def with_results(text: str) -> str:
+    """`text` with the output of `hashlab table` between its result markers."""
+    from hashlab.cli import main
+
+    with redirect_stdout(io.StringIO()) as table:
+        code = main(["table", "--format", "markdown"])
+    if code:
+        sys.exit(code)
+    block = f"<!-- results -->\n\n{table.getvalue().strip()}\n\n<!-- /results -->"
+    return re.sub(r"<!-- results -->.*?<!-- /results -->", lambda _: block, text, flags=re.DOTALL)
+
+
+def cover(file: Path) -> None:
+    """Draw where MNIST's images fall in the space of 12-bit codes, by an untrained and by a trained network."""
+    from hashlab import data, plots, records
+
+    runs = {"Before training": "epochs=0 pretrain_epochs=0", "After training": "defaults"}
+    wanted = {"protocol": "mnist-full", "method": "mu_liu", "bits": 12, "seed": 0}
+    found = {name: records.load(variant=variant, **wanted)[0] for name, variant in runs.items()}
+    plots.code_maps(found, data.info("mnist").classes).savefig(file, dpi=100)
+
+
+def results() -> int:
+    """Write the result table into the README and the picture into the cover; returns the exit code."""
+    path = ROOT / "README.md"
+    path.write_text(with_results(path.read_text(encoding="utf-8")), encoding="utf-8")
+    cover(ROOT / "book" / "_static" / "cover.png")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("notebooks", help="execute notebooks/*.py into *.ipynb")
+    command.add_argument("names", nargs="*", metavar="NAME", help="a chapter, such as 01_hamming_space")
+    command.add_argument("--all", action="store_true", help="also those that are in step with their source")
+    command = commands.add_parser("html", help="render the book")
+    command.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help="render below DIR/_build")
+    commands.add_parser("results", help="write the result table into README.md and draw the cover's picture")
+    chosen = parser.parse_args()
+    if chosen.command == "notebooks":
+        return notebooks(chosen.names, chosen.all)
+    return html(chosen.output.resolve()) if chosen.command == "html" else results()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
