@@ -189,6 +189,7 @@ def _table(commands: Any) -> None:
     sub = _add(commands, "table", table, "Tabulate records: mean and standard deviation over seeds.")
     sub.add_argument("--format", choices=("text", "markdown", "json"), default="text")
     sub.add_argument("--root", type=Path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
+    sub.add_argument("--tuning", action="store_true", help="the runs that chose settings, instead of results")
     for name in ("method", "dataset", "protocol"):
         sub.add_argument(f"--{name}")
 
@@ -197,7 +198,8 @@ def table(parsed: argparse.Namespace) -> None:
     from hashlab import records
 
     wanted = {key: value for key in ("method", "dataset", "protocol") if (value := getattr(parsed, key))}
-    rows = records.table(records.load(parsed.root, **wanted))
+    found = records.load(parsed.root, **wanted)
+    rows = records.table([record for record in found if record.protocol.endswith("/tuning") == parsed.tuning])
     if not rows:
         raise InputError(f"no such records in {records.root(parsed.root)}")
     print(json.dumps(rows, indent=1) if parsed.format == "json" else records.render(rows, parsed.format))
