@@ -193,7 +193,58 @@ def test_bad_code_files(change, words, some, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_tables_are_joined_in_files_and_parted_again(tmp_path):
+    bits = np.random.default_rng(0).random((5, 100)) < 0.5
+    packed = np.concatenate([codes.pack(bits[:, :30]), codes.pack(bits[:, 30:])], axis=1)  # 8 + 16 bytes
+    joined = files.join_tables(packed, (30, 70))
+    assert np.array_equal(joined, codes.pack(bits)) and np.array_equal(
+        files.split_tables(joined, 100, (30, 70)), packed
+    )
+    assert files.join_tables(packed, None) is packed and files.split_tables(packed, 100, (100,)) is packed
+    with pytest.raises(InputError, match=r"tables must add up to 100 bits, got \(30, 60\)"):
+        files.split_tables(joined, 100, (30, 60))
+    record = records.Record(method="m", dataset="d", protocol="p", bits=100, seed=0, map=0.0, tables=[30, 70])
+    labels = np.arange(5)
+    arrays = dict(zip(files.ARRAYS, (packed, packed, labels, labels), strict=True))
+    stored = records.write(record, arrays, "x", tmp_path).codes()
+    assert all(np.array_equal(stored[name], arrays[name]) for name in files.ARRAYS)
+
+
 # ---- the command line
+
+
+def test_evaluate_says_the_same_as_the_library(some, tmp_path, capsys):
+    bits, rest = some
+    file = save(tmp_path, **bits, **rest)
+    packed = [codes.pack(bits[name]) for name in ("query_codes", "database_codes")]
+    for words, options in (
+        ([], {}),
+        (["--at", "3"], {"at": 3}),
+        (["--convention", "hits_in_topk", "--at", "2"], {"convention": "hits_in_topk", "at": 2}),
+    ):
+        assert main(["evaluate", str(file), "--json", *words]) == 0
+        expected = metrics.evaluate(*packed, rest["query_labels"], rest["database_labels"], bits=12, **options)
+        assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected.to_dict()))
+    two = [np.concatenate([codes.pack(bits[n][:, :5]), codes.pack(bits[n][:, 5:])], axis=1) for n in files.ARRAYS[:2]]
+    assert main(["evaluate", str(file), "--json", "--tables", "5", "7", "--combine", "union"]) == 0
+    options = {"bits": 12, "tables": (5, 7), "combine": "union"}
+    expected = metrics.evaluate(*two, rest["query_labels"], rest["database_labels"], **options)
+    assert json.loads(capsys.readouterr().out)["map"] == expected.map
+
+
+def test_evaluate_shows_every_convention_and_draws(some, tmp_path, capsys):
+    bits, rest = some
+    file = save(tmp_path, **bits, **rest)
+    assert main(["evaluate", str(file), "--convention", "all", "--pr", str(tmp_path / "curve.png")]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name}: " in out for name in metrics.conventions())
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["evaluate", str(file), "--convention", "all", "--at", "3"]) == 0
+    assert "trapezoid" not in capsys.readouterr().out
+    assert main(["evaluate", str(file), "--convention", "mine"]) == 2
+    assert "convention must be one of" in capsys.readouterr().err
+    assert main(["evaluate", str(file), "--at", "10"]) == 2
+    assert "at must lie in 1..9" in capsys.readouterr().err
 
 
 def test_run_table_verify(tmp_path, capsys):

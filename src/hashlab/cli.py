@@ -154,14 +154,48 @@ def _evaluate(commands: Any) -> None:
     )
     sub.add_argument("file", type=Path)
     sub.add_argument("--at", type=int, help="cut the ranking after this many images")
+    sub.add_argument("--relevance", default="same_class", help="same_class (default), shares_label or levels")
+    sub.add_argument("--convention", help="a published definition of mAP, or `all` of them side by side")
+    sub.add_argument("--tables", type=int, nargs="+", metavar="BITS", help="bits of each hash table in a code")
+    sub.add_argument("--combine", help="how tables are combined: sum, union or weighted")
+    sub.add_argument("--weights", type=int, nargs="+", help="whole numbers 0..15, for weighted")
     sub.add_argument("--json", action="store_true", help="everything, as JSON")
+    sub.add_argument("--pr", type=Path, metavar="PNG", help="draw precision against recall into this file")
 
 
 def evaluate(parsed: argparse.Namespace) -> None:
-    from hashlab import files, metrics, records
+    from hashlab import files, metrics
 
-    report = metrics.evaluate(**files.read_codes(parsed.file), at=parsed.at)
-    print(json.dumps(records.plain(report.to_dict())) if parsed.json else report)
+    words = ("at", "relevance", "tables", "combine", "weights")
+    call = files.read_codes(parsed.file, parsed.tables) | {word: getattr(parsed, word) for word in words}
+    names = list(metrics.CONVENTIONS) if parsed.convention == "all" else [parsed.convention]
+    if parsed.at is not None and len(names) > 1:
+        names = [name for name in names if metrics.CONVENTIONS[name].cut]
+    reports = {name: metrics.evaluate(**call, convention=name) for name in names}
+    if parsed.pr:
+        draw_curve(reports[names[0]], parsed.file.stem, parsed.pr)
+    if parsed.json:
+        found = {name: report.to_dict() for name, report in reports.items()}
+        print(json.dumps(found if len(names) > 1 else found[names[0]]))
+    elif len(names) == 1:
+        print(reports[names[0]])
+    else:
+        for name, report in reports.items():
+            print(f"{report.map:.4f}  {name}: {metrics.CONVENTIONS[name].definition}")
+
+
+def draw_curve(report: Any, name: str, file: Path) -> None:
+    """Draw precision against recall by Hamming radius into `file`."""
+    import io
+
+    import matplotlib
+
+    matplotlib.use("agg")
+    from hashlab import files, plots
+
+    drawing = io.BytesIO()
+    plots.precision_recall({name: report}).figure.savefig(drawing, dpi=150, format=file.suffix[1:] or "png")
+    files.write(file, drawing.getvalue())
 
 
 def _verify(commands: Any) -> None:

@@ -10,6 +10,7 @@ import io
 import os
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,29 @@ def arrays(data: bytes, file: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{file} cannot be read as .npz: {reason}") from None
 
 
-def read_codes(file: str | Path) -> dict[str, Any]:
+def join_tables(packed: np.ndarray, tables: Sequence[int] | None) -> np.ndarray:
+    """Codes of several tables, each padded to whole words, as one code with its padding at the end: as in files."""
+    if tables is None or len(tables) == 1:
+        return packed
+    ends = np.cumsum([codes.row_bytes(bits) for bits in tables])[:-1]
+    parts = [codes.unpack(part, bits=bits) for part, bits in zip(np.split(packed, ends, axis=1), tables, strict=True)]
+    return codes.pack(np.concatenate(parts, axis=1))
+
+
+def split_tables(packed: np.ndarray, bits: int, tables: Sequence[int] | None) -> np.ndarray:
+    """The inverse of `join_tables`; raises InputError where the tables do not add up to `bits`."""
+    if tables is None or len(tables) == 1:
+        return packed
+    if sum(tables) != bits or min(tables) < 1:
+        raise InputError(f"tables must add up to {bits} bits, got {tuple(tables)}")
+    parts = np.split(codes.unpack(packed, bits=bits), np.cumsum(tables)[:-1], axis=1)
+    return np.concatenate([codes.pack(part) for part in parts], axis=1)
+
+
+def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[str, Any]:
     """The arguments of `metrics.evaluate` from anybody's file: packed codes, labels, bits.
+
+    `tables` says how many of the bits belong to each hash table, in the order of the columns.
 
     Raises InputError when an array is missing, of another width than `bits` says, or can be read in two ways.
     """
@@ -72,6 +94,7 @@ def read_codes(file: str | Path) -> dict[str, Any]:
     if bits < 1:
         raise InputError(f"{file}: bits must be 1 or more, got {bits}")
     packed = {name: as_packed(found[name], bits, form, order, f"{file}: {name}") for name in ARRAYS[:2]}
+    packed = {name: split_tables(code, bits, tables) for name, code in packed.items()}
     return packed | {name: found[name] for name in ARRAYS[2:]} | {"bits": bits}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ class Record(dict):
         """The stored arrays of `ARRAYS`, codes packed as `metrics.evaluate` takes them."""
         if self.path is None:
             raise InputError("the record was not read from a file, so its codes are not at hand")
-        return read_codes(self.path.with_name(self["codes"]["file"]), self["codes"]["sha256"], self["bits"])
+        file = self.path.with_name(self["codes"]["file"])
+        return read_codes(file, self["codes"]["sha256"], self["bits"], self.get("tables"))
 
 
 def root(path: str | Path | None = None) -> Path:
@@ -57,8 +58,12 @@ def name(settings: dict[str, Any]) -> str:
 def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None) -> Record:
     """Store a record and its codes under `stem`, codes first, each in one rename; returns the record as stored."""
     file = root(path) / f"{stem}.json"
-    stored = {key: codes.trim(a, record["bits"]) if key.endswith("codes") else _small(a) for key, a in arrays.items()}
-    data = files.npz(stored | {"bits": np.int64(record["bits"])})
+    bits, tables = record["bits"], record.get("tables")
+    stored = {
+        key: codes.trim(files.join_tables(a, tables), bits) if key.endswith("codes") else _small(a)
+        for key, a in arrays.items()
+    }
+    data = files.npz(stored | {"bits": np.int64(bits)})
     record["codes"] = {"file": f"{file.stem}.npz", "sha256": hashlib.sha256(data).hexdigest()}
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write(file.with_suffix(".npz"), data)
@@ -95,7 +100,7 @@ def read(file: str | Path) -> Record:
     return record
 
 
-def read_codes(file: Path, sha256: str, bits: int) -> dict[str, np.ndarray]:
+def read_codes(file: Path, sha256: str, bits: int, tables: Sequence[int] | None) -> dict[str, np.ndarray]:
     """The arrays of a run; raises InputError when the file is missing or not the one the record names."""
     try:
         data = file.read_bytes()
@@ -105,7 +110,10 @@ def read_codes(file: Path, sha256: str, bits: int) -> dict[str, np.ndarray]:
     if found != sha256:
         raise InputError(f"{file}: not the codes of its record: sha256 {sha256[:12]}… expected, got {found[:12]}…")
     arrays = files.arrays(data, file)
-    return {key: codes.pad(arrays[key], bits) if key.endswith("codes") else arrays[key] for key in ARRAYS}
+    return {
+        key: files.split_tables(codes.pad(arrays[key], bits), bits, tables) if key.endswith("codes") else arrays[key]
+        for key in ARRAYS
+    }
 
 
 def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
