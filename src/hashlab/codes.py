@@ -33,8 +33,8 @@ def binarize(u: Array) -> Array:
     Raises:
         InputError: u is not 2-D, not of numbers, or holds NaN.
     """
-    if u.ndim != 2 or not _is_real(u):
-        raise InputError(f"outputs must be (N, K) real numbers, got {_describe(u)}")
+    if not is_array(u, 2, "int", "uint", "float", "bfloat"):
+        raise InputError(f"outputs must be (N, K) real numbers, got {describe(u)}")
     if (u != u).any():  # only NaN differs from itself
         raise InputError("outputs must be numbers, got NaN: a bit cannot be decided")
     return u >= 0
@@ -52,8 +52,8 @@ def pack(bits: Array) -> Array:
     Raises:
         InputError: bits is not a 2-D bool array with at least one column.
     """
-    if bits.ndim != 2 or not _is_bool(bits) or bits.shape[1] == 0:
-        raise InputError(f"bits must be (N, K) bool with K >= 1, got {_describe(bits)}")
+    if not is_array(bits, 2, "bool") or bits.shape[1] == 0:
+        raise InputError(f"bits must be (N, K) bool with K >= 1, got {describe(bits)}")
     return _pad_right(_packbits(bits), row_bytes(bits.shape[1]))
 
 
@@ -71,7 +71,7 @@ def unpack(packed: Array, bits: int) -> Array:
         InputError: the rows are not as wide as `bits` needs, or a padding bit is set.
     """
     check_packed(packed, bits)
-    return _unpackbits(packed)[:, :bits]
+    return unpackbits(packed)[:, :bits]
 
 
 def trim(packed: Array, bits: int) -> Array:
@@ -105,10 +105,8 @@ def pad(trimmed: Array, bits: int) -> Array:
         InputError: the rows are not as wide as `bits` needs, or a padding bit is set.
     """
     check_bits(bits)
-    if trimmed.ndim != 2 or not _is_uint8(trimmed) or trimmed.shape[1] != -(-bits // 8):
-        raise InputError(
-            f"stored {bits}-bit codes must be (N, {-(-bits // 8)}) uint8, got {_describe(trimmed)}"
-        )
+    if not is_array(trimmed, 2, "uint8") or trimmed.shape[1] != -(-bits // 8):
+        raise InputError(f"stored {bits}-bit codes must be (N, {-(-bits // 8)}) uint8, got {describe(trimmed)}")
     packed = _pad_right(trimmed, row_bytes(bits))
     check_packed(packed, bits)
     return packed
@@ -128,10 +126,10 @@ def hamming(a: Array, b: Array) -> Array:
         InputError: a or b is not packed, or they differ in width or kind.
     """
     for codes in (a, b):
-        if codes.ndim != 2 or not _is_uint8(codes) or codes.shape[1] % 8 or codes.shape[1] == 0:
-            raise InputError(f"packed codes must be (N, 8 W) uint8, got {_describe(codes)}")
+        if not is_array(codes, 2, "uint8") or codes.shape[1] % 8 or codes.shape[1] == 0:
+            raise InputError(f"packed codes must be (N, 8 W) uint8, got {describe(codes)}")
     if a.shape[1] != b.shape[1] or isinstance(a, np.ndarray) != isinstance(b, np.ndarray):
-        raise InputError(f"codes must be of one kind and width, got {_describe(a)} and {_describe(b)}")
+        raise InputError(f"codes must be of one kind and width, got {describe(a)} and {describe(b)}")
     return _hamming_numpy(a, b) if isinstance(a, np.ndarray) else _hamming_torch(a, b)
 
 
@@ -155,10 +153,10 @@ def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:
     """Raise InputError unless `packed` holds `bits`-bit codes in whole words with zero padding."""
     check_bits(bits)
     width = row_bytes(bits)
-    if packed.ndim != 2 or not _is_uint8(packed) or packed.shape[1] != width:
-        raise InputError(f"{name} of {bits} bits must be (N, {width}) uint8, got {_describe(packed)}")
+    if not is_array(packed, 2, "uint8") or packed.shape[1] != width:
+        raise InputError(f"{name} of {bits} bits must be (N, {width}) uint8, got {describe(packed)}")
     tail = packed[:, bits // 8 :]  # the byte in which the code ends, and all after it
-    if (tail.shape[1] and (tail[:, 0] >> bits % 8).any()) or tail[:, 1:].any():
+    if tail.shape[1] and ((tail[:, 0] >> bits % 8).any() or tail[:, 1:].any()):
         raise InputError(f"{name} must have zero padding after bit {bits}, got set bits there")
 
 
@@ -175,18 +173,19 @@ def _hamming_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _hamming_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     # |a xor b| = |a| + |b| - 2 a.b; products of 0s and 1s summed in float32 are exact below 2^24 bits
-    x, y = _unpackbits(a).float(), _unpackbits(b).float()  # (Na, 64 W), (Nb, 64 W)
+    x, y = unpackbits(a).float(), unpackbits(b).float()  # (Na, 64 W), (Nb, 64 W)
     return (x.sum(1)[:, None] + y.sum(1) - 2 * (x @ y.T)).int()
 
 
 def _packbits(bits: Array) -> Array:
     if isinstance(bits, np.ndarray):
         return np.packbits(bits, axis=1, bitorder="little")
-    groups = _pad_right(bits, -(-bits.shape[1] // 8) * 8).reshape(len(bits), -1, 8)
+    groups = _pad_right(bits, -(-bits.shape[1] // 8) * 8).unflatten(1, (-1, 8))
     return (groups * _places(bits)).sum(-1).to(torch.uint8)
 
 
-def _unpackbits(packed: Array) -> Array:
+def unpackbits(packed: Array) -> Array:
+    """All bits of packed rows, the padding included, bool (N, 8 * bytes); `unpack` checks and drops the padding."""
     if isinstance(packed, np.ndarray):
         return np.unpackbits(packed, axis=1, bitorder="little").view(bool)
     return ((packed[:, :, None] & _places(packed)) != 0).flatten(1)
@@ -202,19 +201,22 @@ def _pad_right(rows: Array, width: int) -> Array:
     return torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
 
 
-def _is_bool(x: Array) -> bool:
-    return x.dtype in (np.bool_, torch.bool)
+def is_array(x: object, dimensions: int, *types: str) -> bool:
+    """Whether x is an array or tensor with so many axes, whose type begins with one of `types`."""
+    return isinstance(x, (np.ndarray, torch.Tensor)) and x.ndim == dimensions and _type(x).startswith(types)
 
 
-def _is_uint8(x: Array) -> bool:
-    return x.dtype in (np.uint8, torch.uint8)
+def as_numpy(x: object) -> np.ndarray:
+    """The values of an array, tensor or list as a NumPy array; tensors of real numbers become float64."""
+    if isinstance(x, torch.Tensor):
+        return (x.detach().double() if x.is_floating_point() else x).cpu().numpy()
+    return np.asarray(x)
 
 
-def _is_real(x: Array) -> bool:
-    if isinstance(x, np.ndarray):
-        return x.dtype.kind in "iuf"
-    return not x.is_complex() and x.dtype != torch.bool
+def describe(x: object) -> str:
+    """Shape and type of an array, or just the type of anything else, for messages."""
+    return f"{tuple(x.shape)} {_type(x)}" if isinstance(x, (np.ndarray, torch.Tensor)) else type(x).__name__
 
 
-def _describe(x: Array) -> str:
-    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
+def _type(x: Array) -> str:
+    return str(x.dtype).removeprefix("torch.")

@@ -1,67 +1,149 @@
 """The CPU engine: for each query, how many database items lie at each distance, in one compiled pass.
 
 Kernels release the interpreter lock, so threads share the queries; every count is an integer of its own query, and no
-result depends on how many threads there are. Loops run over short blocks that stay in the nearest cache.
+result depends on how many threads there are. Loops run over short blocks of the database that stay in the nearest
+cache while a tile of queries is compared with them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 from numba.extending import intrinsic
 
 BLOCK = 1024  # database items per block: 8 KB of keys
+TILE = 16  # queries compared with a block while it is near: 59,000 or 1,000,000 items then cost the same each
+RUN = 256  # runs of equal labels that are this long on average become blocks of their own
+
+
+def compiled(function: Callable) -> Callable:
+    """Compile for this machine, once for all runs where there is a place to keep the result."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return njit(nogil=True)(function)
+
+
+def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order of the database, int64 (N,), in which equal labels stand together, and where blocks start and end.
+
+    Where a block has one label throughout, that label is compared once for all its items. Labels are uint64 (L, N);
+    those beyond 16 bits, which do not sort in linear time and are many, stay as they are.
+    """
+    order = np.arange(labels.shape[1])
+    grid = np.append(order[::BLOCK], len(order))
+    if labels.max() >= 1 << 16:
+        return order, grid
+    for column in labels[::-1].astype(np.uint16):
+        order = order[np.argsort(column[order], kind="stable")]
+    ordered = labels[:, order]
+    changes = np.flatnonzero((ordered[:, 1:] != ordered[:, :-1]).any(0)) + 1
+    return order, np.union1d(grid, changes) if len(changes) * RUN < len(order) else grid
 
 
 @intrinsic
-def popcount(typing_context, word):  # numba has no np.bitwise_count; LLVM has the instruction
+def popcount(typing_context, word):  # numba has no np.bitwise_count; the machine has the instruction
     """Count the set bits of one machine word."""
     return word(word), lambda context, builder, signature, args: builder.ctpop(args[0])
 
 
-@njit(nogil=True, cache=True)
-def count(query, database, shift, query_labels, database_labels, shared, counts):
-    """Fill counts (Q, G, B): items of gain group g at distance b from each query.
+@compiled
+def count(query, query_labels, database, labels, starts, shift, spans, base, shared, counts):
+    """Fill counts (Q, G, B): items of gain group g in bin b for each query.
 
-    query (Q, W) and database (W, N) are uint64 words, word w of them weighing 2**shift[w]. Labels are uint64, (Q, L)
-    and (L, N): label masks when `shared` (group = labels in common), else class numbers per level (group = levels in
-    common, plus L - 1 where the first one is: so that groups tell relevant from irrelevant).
+    query (Q, W) and database (W, N) are uint64 words, word w of them weighing 2**shift[w]. With one span the bin is
+    the weighted distance; with T spans of words it is base[smallest distance of a span] + sum of all. Labels are
+    uint64, (Q, L) and (L, N): masks when `shared` (group = bits in common), else classes (group = levels in common,
+    plus L - 1 where the first is). Blocks lie between the `starts`.
     """
-    queries, groups, bins = counts.shape
-    keys = np.empty(BLOCK, np.uint64)
-    tally = np.zeros((4, groups * bins), np.uint32)
-    for i in range(queries):
-        for start in range(0, database.shape[1], BLOCK):
-            key = keys[: min(BLOCK, database.shape[1] - start)]
-            _distance(key, query[i], database, shift, start)
-            _add_group(key, query_labels[i], database_labels, shared, np.uint64(bins), start)
-            _tally(key, tally)
-        _collect(tally, counts[i])
+    groups, bins = counts.shape[1:]
+    place = 0  # a key is group << place | bin
+    while 1 << place < bins:
+        place += 1
+    scratch = np.empty((3, BLOCK), np.uint64)
+    tally = np.empty((TILE, 4, groups << place), np.uint32)
+    for first in range(0, len(query), TILE):
+        last = min(first + TILE, len(query))
+        tally[:] = 0
+        for block in range(len(starts) - 1):
+            start, size = starts[block], starts[block + 1] - starts[block]
+            key = scratch[0, :size]
+            uniform = _uniform(labels, start, start + size - 1)
+            for i in range(first, last):
+                if len(spans) == 2:
+                    _distance(key, query[i], database, shift, 0, len(shift), start)
+                else:
+                    _union(key, scratch[1, :size], scratch[2, :size], query[i], database, shift, spans, base, start)
+                group = np.uint64(0)
+                if uniform:
+                    group = _group(query_labels[i], labels, shared, start)
+                else:
+                    _add_group(key, query_labels[i], labels, shared, np.uint64(place), start)
+                _tally(key, tally[i - first, :, group << np.uint64(place) :])
+        for i in range(first, last):
+            _collect(tally[i - first], place, counts[i])
 
 
-@njit(nogil=True, cache=True)
-def _distance(key, query, database, shift, start):
-    key[:] = 0
-    for w in range(len(query)):
+@compiled
+def _distance(key, query, database, shift, first, end, start):
+    column, word, by = database[first, start : start + len(key)], query[first], shift[first]
+    for j in range(len(key)):
+        key[j] = popcount(column[j] ^ word) << by
+    for w in range(first + 1, end):
         column, word, by = database[w, start : start + len(key)], query[w], shift[w]
         for j in range(len(key)):
             key[j] += popcount(column[j] ^ word) << by
 
 
-@njit(nogil=True, cache=True)
-def _add_group(key, query, labels, shared, bins, start):
+@compiled
+def _union(key, part, smallest, query, database, shift, spans, base, start):
+    key[:] = 0
+    smallest[:] = len(base) - 1
+    for t in range(len(spans) - 1):
+        _distance(part, query, database, shift, spans[t], spans[t + 1], start)
+        for j in range(len(key)):
+            key[j] += part[j]
+            smallest[j] = min(smallest[j], part[j])
+    for j in range(len(key)):
+        key[j] += base[smallest[j]]
+
+
+@compiled
+def _uniform(labels, first, last):
+    """Whether a block has one label throughout; labels are sorted, so its ends tell."""
+    for column in labels:  # noqa: SIM110 (no generators in compiled code)
+        if column[first] != column[last]:
+            return False
+    return True
+
+
+@compiled
+def _group(query, labels, shared, item):
+    group = np.uint64(0)
+    for w in range(len(query)):
+        if shared:
+            group += popcount(labels[w, item] & query[w])
+        elif labels[w, item] == query[w]:
+            group += np.uint64(len(query) if w == 0 else 1)
+    return group
+
+
+@compiled
+def _add_group(key, query, labels, shared, place, start):
     for w in range(len(query)):
         column, word = labels[w, start : start + len(key)], query[w]
         if shared:
             for j in range(len(key)):
-                key[j] += popcount(column[j] & word) * bins
+                key[j] += popcount(column[j] & word) << place
         else:
-            step = bins * np.uint64(len(query) if w == 0 else 1)
+            step = np.uint64(len(query) if w == 0 else 1) << place
             for j in range(len(key)):
-                key[j] += step if column[j] == word else np.uint64(0)
+                key[j] += step * np.uint64(column[j] == word)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _tally(key, tally):
     # neighbours often fall into the same bin: four tables let their increments overlap in time
     a, b, c, d = tally[0], tally[1], tally[2], tally[3]
@@ -75,11 +157,10 @@ def _tally(key, tally):
         a[key[j]] += np.uint32(1)
 
 
-@njit(nogil=True, cache=True)
-def _collect(tally, counts):
+@compiled
+def _collect(tally, place, counts):
     counts[:] = 0
     for part in tally:
         for g in range(counts.shape[0]):
             for b in range(counts.shape[1]):
-                counts[g, b] += part[g * counts.shape[1] + b]
-    tally[:] = 0
+                counts[g, b] += part[(g << place) + b]

@@ -1,0 +1,122 @@
+"""How far two packed codes are apart: one integer per pair, for one hash table or several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hashlab import codes
+from hashlab.errors import InputError
+
+COMBINE = ("sum", "union", "weighted")
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The distance by which a database is ranked. Bins are its values in order, nearest first.
+
+    "sum": Hamming distances added over the tables, which is the distance of the concatenated codes. "weighted": every
+    differing bit counts its weight. "union": an item is as near as in the table where it is nearest (what a lookup in
+    all tables' balls returns), ties broken by the sum; a bin is a pair (smallest, sum), and its radius the smallest.
+
+    Attributes:
+        tables: bits of each table; each fills whole 64-bit words of a packed row.
+        combine: "sum", "union" or "weighted".
+        weights: int64 (K,), of each bit; all ones unless weighted.
+    """
+
+    tables: tuple[int, ...]
+    combine: str
+    weights: np.ndarray
+
+    @cached_property
+    def radius(self) -> np.ndarray:
+        """The radius at which a lookup reaches each bin, int64 (B,), ascending."""
+        if self.combine == "union":
+            return np.repeat(np.arange(len(self._sums)), self._sums)
+        return np.arange(int(self.weights.sum()) + 1)
+
+    @cached_property
+    def base(self) -> np.ndarray:
+        """Of a union, base[smallest] + sum is the bin, int64 (min(K_t) + 1,)."""
+        smallest = np.arange(len(self._sums))
+        return np.cumsum(self._sums) - self._sums - len(self.tables) * smallest
+
+    @property
+    def _sums(self) -> np.ndarray:
+        # the sum of T distances whose smallest is m lies in T m .. m + (all bits but those of the smallest table)
+        smallest = np.arange(min(self.tables) + 1)
+        return sum(self.tables) - min(self.tables) - (len(self.tables) - 1) * smallest + 1
+
+    @property
+    def spans(self) -> np.ndarray:
+        """First word of each separately measured table, and the end, int64 (T + 1,)."""
+        ends = np.cumsum([codes.row_bytes(bits) // 8 for bits in self.tables])
+        return np.array([0, *ends]) if self.combine == "union" else np.array([0, ends[-1]])
+
+    def words(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Packed codes as words that weigh powers of two: uint64 (N, W) and the powers, uint64 (W,).
+
+        A weight of up to 15 has four binary digits; each digit takes the bits that have it into words of their own.
+        """
+        words = codes.words(packed)  # (N, W)
+        if self.combine != "weighted":
+            return words, np.zeros(words.shape[1], np.uint64)
+        padded = np.concatenate([np.pad(w, (0, -len(w) % 64)) for w in self.split(self.weights)])
+        masks = np.stack([codes.words(codes.pack(padded[None] >> p & 1 > 0))[0] for p in range(4)])  # (4, W)
+        power, column = np.nonzero(masks)
+        return words[:, column] & masks[power, column], power.astype(np.uint64)
+
+    def split(self, row: np.ndarray) -> list[np.ndarray]:
+        """Cut the last axis, one entry per bit, into tables."""
+        return np.split(row, np.cumsum(self.tables)[:-1], axis=-1)
+
+
+def check(bits: int, tables: Any, combine: str | None, weights: Any) -> Distance:
+    """Check how codes are to be compared; without tables, combine and weights it is plain Hamming distance.
+
+    Raises:
+        InputError: tables that do not add up to `bits`, an unknown combination, or weights that are missing,
+            not whole numbers 0..15, or not one per table or bit.
+    """
+    codes.check_bits(bits)
+    tables = (bits,) if tables is None else tuple(tables)
+    for table in tables:
+        codes.check_bits(table)
+    if sum(tables) != bits:
+        raise InputError(f"tables must add up to {bits} bits, got {tables}")
+    combine = combine or "sum"
+    if combine not in COMBINE:
+        raise InputError(f"combine must be one of {', '.join(COMBINE)}, got {combine!r}")
+    if (weights is not None) != (combine == "weighted"):
+        raise InputError("weights are given if and only if combine='weighted'")
+    return Distance(tables, combine, np.ones(bits, np.int64) if weights is None else _weights(weights, tables))
+
+
+def _weights(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "iu" or weights.shape not in ((len(tables),), (sum(tables),)):
+        raise InputError(
+            f"weights must be {len(tables)} (one per table) or {sum(tables)} (one per bit) whole numbers, "
+            f"got {weights.shape} {weights.dtype}"
+        )
+    if weights.min() < 0 or weights.max() > 15 or weights.max() == 0:
+        raise InputError(f"weights must lie in 0..15, not all 0, got {weights.min()} to {weights.max()}")
+    return np.repeat(weights, tables if len(weights) == len(tables) else 1).astype(np.int64)
+
+
+def check_codes(packed: Any, distance: Distance, name: str) -> None:
+    """Raise InputError unless `packed` holds codes of the distance's tables, each padded to whole words."""
+    width = sum(codes.row_bytes(bits) for bits in distance.tables)
+    shape = " + ".join(map(str, distance.tables))
+    if not codes.is_array(packed, 2, "uint8") or packed.shape[1] != width:
+        raise InputError(f"{name} of {shape} bits must be (N, {width}) uint8, got {codes.describe(packed)}")
+    start = 0
+    for bits in distance.tables:
+        codes.check_packed(packed[:, start : start + codes.row_bytes(bits)], bits, name)
+        start += codes.row_bytes(bits)
+    if len(packed) == 0:
+        raise InputError(f"{name} must not be empty, got none")

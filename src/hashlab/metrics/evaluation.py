@@ -1,0 +1,162 @@
+"""The two entrances: `evaluate` for codes, `evaluate_distances` for anything else that ranks a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hashlab import codes
+from hashlab.errors import InputError
+from hashlab.metrics import distance, labels, rankings, report
+from hashlab.metrics.distance import Distance
+from hashlab.metrics.published import CONVENTIONS, Convention
+from hashlab.metrics.report import Report
+
+CUTOFFS = (1, 10, 100, 1000)
+Array = np.ndarray | torch.Tensor
+
+
+def evaluate(
+    query_codes: Array,
+    database_codes: Array,
+    query_labels: Array,
+    database_labels: Array,
+    *,
+    bits: int,
+    relevance: str = "same_class",
+    at: int | None = None,
+    convention: str | None = None,
+    tables: Sequence[int] | None = None,
+    combine: str | None = None,
+    weights: Sequence[int] | None = None,
+    cutoffs: Sequence[int] | None = None,
+) -> Report:
+    """Rank a database by the distance of its codes to each query's, and measure the rankings.
+
+    NumPy codes are compared on all cores that torch is set to use, tensors on their device; the counts are the same.
+
+    Args:
+        query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W), see `codes.pack`. With
+            convention="asymmetric", queries may be real outputs (Q, K) instead.
+        query_labels, database_labels: what `relevance` needs, one row per code.
+        bits: K, the number of bits stored, of all tables together.
+        relevance: "same_class": (N,) classes, relevant if equal. "shares_label": (N, L) of 0 and 1, relevant with a
+            label in common, gain = how many; a row without labels has nothing in common with any other. "levels":
+            (N, L) classes per level, fine first, relevant if the fine ones agree, gain = levels that agree.
+        at: cut-off of AP, 1..N; None ranks the whole database.
+        convention: a published definition of mAP by name (see `conventions`); None: AP at k over min(k, R).
+        tables: bits of each hash table, where a packed row holds several, each padded to whole 64-bit words.
+        combine: "sum" of the tables' distances (default), "union": the smallest, ties broken by the sum, or
+            "weighted": the sum of `weights`, whole numbers 0..15 per table or per bit, over the bits that differ.
+        cutoffs: ranks at which precision, recall, nDCG, … are given; None: 1, 10, 100, 1000 and `at`, where possible.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        InputError: before any work, with one sentence on what was expected and what came.
+    """
+    rule = _convention(convention, at)
+    measure = distance.check(bits, tables, combine, weights)
+    query_codes, database_codes = _of_one_kind(query_codes, database_codes)
+    distance.check_codes(database_codes, measure, "database codes")
+    real = rule.name == "asymmetric" and codes.is_array(query_codes, 2, "float", "bfloat")
+    if real:
+        _check_outputs(query_codes, measure)
+    else:
+        distance.check_codes(query_codes, measure, "query codes")
+    relevant = labels.check(relevance, query_labels, database_labels, len(query_codes), len(database_codes))
+    at, cutoffs = _check_cutoffs(at, cutoffs, len(database_codes))
+    if real:
+        far = rankings.asymmetric(codes.as_numpy(query_codes), codes.as_numpy(database_codes))
+        ranked = rankings.from_distances(far, relevant)
+    else:
+        ranked = rankings.from_codes(query_codes, database_codes, measure, relevant)
+    return report.build(
+        ranked,
+        relevant,
+        rule,
+        at,
+        cutoffs,
+        None if real else int(measure.radius[-1]) + 1,
+        bits=bits,
+        convention=convention,
+        tables=None if tables is None else measure.tables,
+        combine=None if tables is None and combine is None else measure.combine,
+    )
+
+
+def evaluate_distances(
+    distances: Array,
+    query_labels: Array,
+    database_labels: Array,
+    *,
+    relevance: str = "same_class",
+    at: int | None = None,
+    convention: str | None = None,
+    cutoffs: Sequence[int] | None = None,
+) -> Report:
+    """Measure the rankings that real distances give, by sorting them; equal distances are ties, as in `evaluate`.
+
+    Args:
+        distances: real numbers, (Q, N), smaller is nearer.
+        query_labels, database_labels, relevance, at, convention, cutoffs: as in `evaluate`.
+
+    Returns:
+        A `Report` without what is measured by radius.
+
+    Raises:
+        InputError: as `evaluate`; also distances that are not (Q, N) numbers, or NaN.
+    """
+    rule = _convention(convention, at)
+    if rule.pooled is not None:
+        raise InputError(f"convention {rule.name!r} measures by radius and needs codes, got distances")
+    distances = codes.as_numpy(distances)
+    if distances.ndim != 2 or distances.dtype.kind not in "iuf" or 0 in distances.shape:
+        raise InputError(f"distances must be (Q, N) numbers, not none, got {codes.describe(distances)}")
+    if np.isnan(distances).any():
+        raise InputError("distances must be numbers, got NaN: an item cannot be ranked")
+    relevant = labels.check(relevance, query_labels, database_labels, *distances.shape)
+    at, cutoffs = _check_cutoffs(at, cutoffs, distances.shape[1])
+    ranked = rankings.from_distances(lambda rows: distances[rows], relevant)
+    settings = {"bits": None, "convention": convention, "tables": None, "combine": None}
+    return report.build(ranked, relevant, rule, at, cutoffs, None, **settings)
+
+
+def _convention(name: str | None, at: int | None) -> Convention:
+    if name is not None and name not in CONVENTIONS:
+        raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}, got {name!r}")
+    rule = CONVENTIONS[name or "min_k_r"]
+    if at is not None and not rule.cut:
+        raise InputError(f"convention {name!r} has no cut-off, got at={at}")
+    return rule
+
+
+def _check_cutoffs(at: int | None, cutoffs: Sequence[int] | None, items: int) -> tuple[int | None, list[int]]:
+    chosen = [k for k in CUTOFFS if k <= items] if cutoffs is None else list(cutoffs)
+    for name, k in [("at", at)] * (at is not None) + [("cutoffs", k) for k in chosen or [None]]:
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= items:
+            raise InputError(f"{name} must lie in 1..{items}, the size of the database, got {k!r}")
+    at = None if at is None else int(at)
+    return at, sorted({int(k) for k in chosen} | ({at} - {None}))
+
+
+def _of_one_kind(query: Array, database: Array) -> tuple[Array, Array]:
+    for name, array in (("query", query), ("database", database)):
+        if not isinstance(array, (np.ndarray, torch.Tensor)):
+            raise InputError(f"{name} codes must be a NumPy array or a tensor, got {type(array).__name__}")
+    devices = [x.device if isinstance(x, torch.Tensor) else "numpy" for x in (query, database)]
+    if devices[0] != devices[1]:
+        raise InputError(f"query and database codes must be of one kind, got {devices[0]} and {devices[1]}")
+    return query, database
+
+
+def _check_outputs(outputs: Array, measure: Distance) -> None:
+    if outputs.shape[1] != len(measure.weights) or len(outputs) == 0:
+        raise InputError(f"query outputs must be (Q, {len(measure.weights)}), got {codes.describe(outputs)}")
+    if (outputs != outputs).any():
+        raise InputError("query outputs must be numbers, got NaN")
+    if len(measure.tables) > 1 or measure.combine != "sum":
+        raise InputError("real query outputs are ranked in one table, got several or a combination")

@@ -1,0 +1,106 @@
+"""Which database items are relevant to a query, and how much: labels, checked and put into gain groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hashlab import codes
+from hashlab.errors import InputError
+
+RELEVANCE = ("same_class", "shares_label", "levels")
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Labels of queries and database under one rule of relevance.
+
+    Pairs fall into G groups. One class or L levels: group = levels in common, plus L - 1 where the fine one (level 0)
+    is, so that the group tells gain and relevance alike. Several labels: group = gain = labels in common.
+
+    Attributes:
+        name: "same_class", "shares_label" or "levels".
+        query, database: (Q, L) and (N, L): int64 class numbers per level, or bool per label.
+    """
+
+    name: str
+    query: np.ndarray
+    database: np.ndarray
+
+    @property
+    def shared(self) -> bool:
+        """Whether items have any number of labels, rather than one class on each level."""
+        return self.name == "shares_label"
+
+    @cached_property
+    def groups(self) -> int:
+        """G, the number of gain groups."""
+        if self.shared:
+            return 1 + int(min(np.bitwise_count(masks).sum(1).max() for masks in (self.words[0], self.words[1].T)))
+        return 2 * self.query.shape[1]
+
+    @property
+    def gain(self) -> np.ndarray:
+        """Labels or levels in common, per group, int64 (G,)."""
+        group = np.arange(self.groups)
+        return group if self.shared else np.where(self.relevant, group - self.query.shape[1] + 1, group)
+
+    @property
+    def relevant(self) -> np.ndarray:
+        """Whether the items of a group are relevant, bool (G,)."""
+        return np.arange(self.groups) >= (1 if self.shared else self.query.shape[1])
+
+    @cached_property
+    def words(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels as the compiled engine compares them: uint64 (Q, L) and (L, N), or label masks (Q, W) and (W, N)."""
+        query, database = (_masks(x) if self.shared else x.astype(np.uint64) for x in (self.query, self.database))
+        return query, np.ascontiguousarray(database.T)
+
+    def group(self, rows: slice) -> np.ndarray:
+        """Gain groups of some queries with every database item, int64 (rows, N)."""
+        query = self.query[rows]
+        if self.shared:
+            return (query.astype(np.float32) @ self.database.T.astype(np.float32)).astype(np.int64)
+        levels = np.arange(query.shape[1])
+        weight = np.where(levels == 0, len(levels), 1)
+        return sum(weight[i] * (query[:, i, None] == self.database[:, i]) for i in levels)
+
+
+def check(relevance: str, query_labels: Any, database_labels: Any, queries: int, items: int) -> Relevance:
+    """Check labels and bring them into (rows, L) form.
+
+    Raises:
+        InputError: unknown rule, wrong shape, type or number of labels, negative classes.
+    """
+    if relevance not in RELEVANCE:
+        raise InputError(f"relevance must be one of {', '.join(RELEVANCE)}, got {relevance!r}")
+    query = _labels(relevance, "query", query_labels, queries)
+    database = _labels(relevance, "database", database_labels, items)
+    if query.shape[1] != database.shape[1]:
+        raise InputError(
+            f"query and database labels must have equally many columns, got {query.shape[1]} and {database.shape[1]}"
+        )
+    return Relevance(relevance, query, database)
+
+
+def _labels(relevance: str, side: str, labels: Any, count: int) -> np.ndarray:
+    labels = codes.as_numpy(labels)
+    form = {"same_class": "(N,) integers", "shares_label": "(N, L) of 0 and 1", "levels": "(N, L) integers"}[relevance]
+    kinds = "iub" if relevance == "shares_label" else "iu"
+    dimensions = 1 if relevance == "same_class" else 2
+    if labels.ndim != dimensions or labels.dtype.kind not in kinds or 0 in labels.shape[1:]:
+        raise InputError(f"{side} labels must be {form} for {relevance}, got {labels.shape} {labels.dtype}")
+    if len(labels) != count:
+        raise InputError(f"{side} labels must be as many as {side} codes, got {len(labels)} and {count}")
+    if labels.min() < 0:
+        raise InputError(f"{side} labels must not be negative, got {labels.min()}")
+    if relevance == "shares_label" and labels.max() > 1:
+        raise InputError(f"{side} labels must be {form} for {relevance}, got {labels.max()}")
+    return labels.reshape(count, -1).astype(bool if relevance == "shares_label" else np.int64)
+
+
+def _masks(labels: np.ndarray) -> np.ndarray:
+    return codes.words(codes.pack(labels))  # (N, ceil(L / 64))

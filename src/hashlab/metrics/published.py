@@ -1,0 +1,273 @@
+"""Published definitions of mAP that differ from one another, by name.
+
+Ties are averaged over in closed form here too. Where AP is divided by the hits within the first k ranks, their number
+is random if a tie group straddles rank k: it is hypergeometric, and the expectation is the sum over its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hashlab.metrics import formulas
+from hashlab.metrics.formulas import ORDERS, harmonic, precision_sums, tie_sum
+from hashlab.metrics.histogram import Histogram
+
+
+@dataclass(frozen=True)
+class Scores:
+    """AP of Q queries under a convention, float64 (Q,) each.
+
+    Attributes:
+        expected, worst, best: over the orders of ties in which the query counts; NaN where it never does.
+        kept: the probability that the query enters the mean at all.
+    """
+
+    expected: np.ndarray
+    worst: np.ndarray
+    best: np.ndarray
+    kept: np.ndarray
+
+    @staticmethod
+    def join(parts: Sequence[Scores]) -> Scores:
+        """The scores of several blocks of queries as one."""
+        return Scores(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("expected", "worst", "best", "kept")))
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One published definition.
+
+    Attributes:
+        name: as in `evaluate(..., convention=name)`.
+        definition: what is computed, in words.
+        users: the code that computes it so.
+        score: AP per query from rankings and a cut-off.
+        cut: whether a cut-off has a meaning.
+        pooled: mAP from items and relevant items within each radius, (R + 1,) each, where it is no mean of AP.
+        ndcg: nDCG per query at each of C cut-offs, (Q, C).
+    """
+
+    name: str
+    definition: str
+    users: str
+    score: Callable[[Histogram, int | None], Scores]
+    cut: bool = True
+    pooled: Callable[[np.ndarray, np.ndarray], float] | None = None
+    ndcg: Callable[[Histogram, Sequence[int]], np.ndarray] = formulas.ndcg
+
+
+def _scores(ranking: Histogram, at: int | None, over: np.ndarray, drop: np.ndarray | None = None) -> Scores:
+    """Precision sums of the three orders over one denominator per query (Q,), leaving out the queries in `drop`."""
+    kept = np.ones(len(over)) if drop is None else 1.0 - drop
+    over = np.where(kept > 0, over, np.nan)
+    return Scores(*(precision_sums(ranking, at, order) / over for order in ORDERS), kept)
+
+
+def _min_k_r(ranking: Histogram, at: int | None) -> Scores:
+    return _scores(ranking, at, formulas.possible(ranking, at))
+
+
+def _all_relevant(ranking: Histogram, at: int | None) -> Scores:
+    return _scores(ranking, at, formulas.possible(ranking, None))
+
+
+def _all_relevant_drop(ranking: Histogram, at: int | None) -> Scores:
+    return _scores(ranking, at, formulas.possible(ranking, None), drop=ranking.total_hits == 0)
+
+
+def _map_at_r(ranking: Histogram, at: int | None) -> Scores:
+    return _scores(ranking, ranking.total_hits, formulas.possible(ranking, None), drop=ranking.total_hits == 0)
+
+
+def _hits_in_topk(ranking: Histogram, at: int | None) -> Scores:
+    kept = _hits_in_topk_drop(ranking, at)
+    missed = kept.kept < 1
+    expected, worst, best = (np.nan_to_num(x) for x in (kept.expected, kept.worst, kept.best))
+    return Scores(expected * kept.kept, np.where(missed, 0.0, worst), best, np.ones(len(missed)))
+
+
+def _hits_in_topk_drop(ranking: Histogram, at: int | None) -> Scores:
+    at = ranking.size if at is None else at
+    whole = np.where(ranking.items_to <= at, ranking.items_to, 0).max(1)  # ranks in groups that end within k, (Q,)
+    hits = np.where(ranking.items_to <= at, ranking.hits_to, 0).max(1)
+    with np.errstate(invalid="ignore"):  # no hit: 0 / 0, dropped
+        result = _scores(ranking, whole, np.where(hits > 0, hits, np.nan))
+    scores = np.stack([result.expected, result.worst, result.best, hits > 0])  # (4, Q)
+    for q in np.flatnonzero(whole < at):
+        scores[:, q] = _straddling(ranking, q, at, int(whole[q]), int(hits[q]), np.nan_to_num(scores[:3, q] * hits[q]))
+    return Scores(*scores)
+
+
+def _straddling(ranking: Histogram, q: int, at: int, before: int, hits: int, sums: np.ndarray) -> np.ndarray:
+    """Expected, worst and best AP over hits within k, and the probability of a hit, of one query.
+
+    `before` ranks with `hits` relevant ones and precision sums (3,) lie in whole groups; the next group straddles k.
+    """
+    group = int((ranking.items_to[q] <= at).sum())
+    n, r, m = int(ranking.items[q, group]), int(ranking.hits[q, group]), at - before
+    found, chance = hypergeometric(n, r, m)  # hits among the m positions within k
+    some = found + hits > 0
+    if not some.any():
+        return np.array([np.nan, np.nan, np.nan, 0.0])
+    found, chance = found[some], chance[some]
+    h = harmonic(ranking.size)
+    ap = [
+        (s + tie_sum(m, m, found, found, before, hits, h, order)) / (hits + found)
+        for s, order in zip(sums, ORDERS, strict=True)
+    ]
+    kept = 1.0 if some.all() else chance.sum()
+    return np.array([chance @ ap[0] / chance.sum(), ap[1].min(), ap[2].max(), kept])
+
+
+def hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many of r special items fall among m drawn from n: the possible numbers and their probabilities."""
+    x = np.arange(max(0, m - (n - r)), min(r, m) + 1)
+    y = x[:-1].astype(float)
+    steps = np.log((r - y) * (m - y)) - np.log((y + 1) * (n - r - m + y + 1))  # log of p(x + 1) / p(x)
+    log = np.concatenate([[0.0], np.cumsum(steps)])
+    p = np.exp(log - log.max())
+    return x, p / p.sum()
+
+
+def _step_integral(ranking: Histogram, at: None) -> Scores:
+    precision = ranking.hits_to / np.maximum(ranking.items_to, 1)
+    ap = (ranking.hits * precision).sum(1) / formulas.possible(ranking, None)
+    return Scores(ap, ap, ap, np.ones(len(ap)))
+
+
+def _hpdh(ranking: Histogram, at: None) -> Scores:
+    return _scores(ranking, None, np.where(ranking.total_hits > 0, ranking.total_hits, np.nan))
+
+
+def _hpdh_ndcg(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
+    """Mean over the cut-offs 1..k of nDCG with discounts 1, 1, 1/log2(2), 1/log2(3), …, float64 (Q, C)."""
+    return formulas.mean_over_ranks(ranking, cutoffs, 1.0 / np.log2(np.maximum(np.arange(max(cutoffs)), 2)))
+
+
+def _no_ap(ranking: Histogram, at: None) -> Scores:
+    nothing = np.full(len(ranking.items), np.nan)  # one area for all queries, none per query
+    return Scores(nothing, nothing, nothing, np.ones(len(nothing)))
+
+
+def trapezoid_area(retrieved: np.ndarray, found: np.ndarray) -> float:
+    """Area under precision over recall by radius, as HABIR's `recall_precision.m` and `area_RP.m` draw it.
+
+    Args:
+        retrieved, found: all and relevant items within radius 0..R, pooled over queries, int64 (R + 1,).
+    """
+    last = int((retrieved < retrieved[-1]).sum())  # the largest distance that occurs; its own radius is left out
+    recall = found[:last] / max(found[-1], 1)
+    precision = found[:last] / np.maximum(retrieved[:last], 1)
+    if last and recall[0] != 0:
+        recall, precision = np.append(0.0, recall), np.append(precision[0], precision)
+    recall, first = np.unique(recall, return_index=True)
+    return float(np.trapezoid(precision[first], recall))
+
+
+def mean(scores: Scores) -> tuple[float, float, float]:
+    """Expected, worst and best mean AP over the queries that count."""
+    sure, maybe = scores.kept == 1, (scores.kept > 0) & (scores.kept < 1)
+    if not maybe.any():
+        return tuple(float(x[sure].mean()) if sure.any() else 0.0 for x in (scores.expected, scores.worst, scores.best))
+    return (
+        _expected_mean(scores, sure, maybe),
+        _extreme_mean(scores.worst[sure], np.sort(scores.worst[maybe])),
+        -_extreme_mean(-scores.best[sure], np.sort(-scores.best[maybe])),
+    )
+
+
+def _expected_mean(scores: Scores, sure: np.ndarray, maybe: np.ndarray) -> float:
+    """E[sum of AP / number of kept queries], over the number m of kept ones among those that may be dropped."""
+    chance, total = np.array([1.0]), np.array([scores.expected[sure].sum()])  # P(m) and E[sum of AP; m], (m + 1,)
+    for p, ap in zip(scores.kept[maybe], scores.expected[maybe], strict=True):
+        total = (1 - p) * np.append(total, 0) + p * np.append(0, total + ap * chance)
+        chance = (1 - p) * np.append(chance, 0) + p * np.append(0, chance)
+    return float((total / np.maximum(sure.sum() + np.arange(len(total)), 1)).sum())
+
+
+def _extreme_mean(sure: np.ndarray, maybe: np.ndarray) -> float:
+    """The least mean of `sure` and any number of the ascending `maybe`."""
+    sums, counts = sure.sum() + np.append(0, maybe.cumsum()), len(sure) + np.arange(len(maybe) + 1)
+    return float((sums / np.maximum(counts, 1)).min())
+
+
+CONVENTIONS = {
+    c.name: c
+    for c in (
+        Convention(
+            "min_k_r",
+            "precisions at the hits within k over min(k, R); a query with nothing relevant counts 0 (the default)",
+            "open-metric-learning, DSH_Analysis",
+            _min_k_r,
+        ),
+        Convention(
+            "all_relevant",
+            "precisions at the hits within k over R, also where k < R; a query with nothing relevant counts 0",
+            "TALR (whole ranking), cisip-FIRe by image ids",
+            _all_relevant,
+        ),
+        Convention(
+            "all_relevant_drop",
+            "as all_relevant; a query with nothing relevant is left out of the mean",
+            "pytorch-metric-learning mean_average_precision",
+            _all_relevant_drop,
+        ),
+        Convention(
+            "map_at_r",
+            "precisions at the hits within R over R; a query with nothing relevant is left out of the mean",
+            "pytorch-metric-learning mean_average_precision_at_r",
+            _map_at_r,
+            cut=False,
+        ),
+        Convention(
+            "hits_in_topk",
+            "precisions at the hits within k over their number; a query with no hit within k counts 0",
+            "DPSH-pytorch, DeepHash-pytorch, TreezzZ's DSDH/DPSH/ADSH, OrthoHash, cisip-FIRe, torchmetrics",
+            _hits_in_topk,
+        ),
+        Convention(
+            "hits_in_topk_drop",
+            "as hits_in_topk; a query with no hit within k is left out of the mean",
+            "HashNet, thulab DeepHash, cisip-FIRe with old_eval",
+            _hits_in_topk_drop,
+        ),
+        Convention(
+            "asymmetric",
+            "as hits_in_topk, ranked by the L1 distance of sigmoid(query output) to the database bits",
+            "hashing-baseline (map_asymhamming)",
+            _hits_in_topk,
+        ),
+        Convention(
+            "step_integral",
+            "sum over distances of recall gained times precision within that distance: ties enter together",
+            "scikit-learn average_precision_score",
+            _step_integral,
+            cut=False,
+        ),
+        Convention(
+            "trapezoid_radius",
+            "area of trapezoids under pooled precision over recall by Hamming radius, the last radius left out",
+            "HABIR (hashing-baseline-for-image-retrieval), after ITQ's code",
+            _no_ap,
+            cut=False,
+            pooled=trapezoid_area,
+        ),
+        Convention(
+            "hpdh",
+            "AP of the whole ranking over R, NaN with nothing relevant; nDCG is the mean over the cut-offs 1..k with "
+            "discounts 1, 1, 1/log2(2), 1/log2(3), …",
+            "hpdh (Semantic Hierarchy Preserving Deep Hashing)",
+            _hpdh,
+            cut=False,
+            ndcg=_hpdh_ndcg,
+        ),
+    )
+}
+
+
+def conventions() -> tuple[str, ...]:
+    """Names of the published mAP conventions, each usable as `evaluate(..., convention=name)`."""
+    return tuple(CONVENTIONS)

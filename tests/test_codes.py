@@ -1,0 +1,123 @@
+"""Bits, packing and Hamming distance, for arrays and tensors."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hashlab import codes
+from hashlab.errors import InputError
+
+LENGTHS = (1, 7, 8, 12, 48, 63, 64, 65, 128, 1024)
+KINDS = (np.asarray, torch.from_numpy)
+
+
+def random_bits(n, k, seed=0):
+    return np.random.default_rng(seed).random((n, k)) < 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zero_is_a_one(kind):
+    u = kind(np.array([[-1.0, -0.0, 0.0, 1e-30, -1e-30, np.inf, -np.inf]]))
+    assert codes.binarize(u).tolist() == [[False, True, True, True, False, True, False]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int32])
+def test_binarize_takes_any_real_type(dtype):
+    assert codes.binarize(torch.tensor([[-2, 0, 3]], dtype=dtype)).tolist() == [[False, True, True]]
+
+
+@pytest.mark.parametrize("k", LENGTHS)
+def test_packed_bytes_are_little_endian_and_padded_to_words(k):
+    bits = random_bits(5, k)
+    packed = codes.pack(bits)
+    assert packed.shape == (5, 8 * -(-k // 64)) and packed.dtype == np.uint8
+    for i in range(5):
+        for j in range(packed.shape[1] * 8):
+            assert packed[i, j // 8] >> (j % 8) & 1 == (bits[i, j] if j < k else 0)
+
+
+@pytest.mark.parametrize("k", LENGTHS)
+def test_tensors_pack_to_the_same_bytes(k):
+    bits = random_bits(5, k)
+    packed = codes.pack(torch.from_numpy(bits))
+    assert isinstance(packed, torch.Tensor) and np.array_equal(packed.numpy(), codes.pack(bits))
+
+
+@given(k=st.integers(1, 200), n=st.integers(0, 5), seed=st.integers(0, 99), tensor=st.booleans())
+def test_unpack_undoes_pack_and_pad_undoes_trim(k, n, seed, tensor):
+    bits = random_bits(n, k, seed)
+    bits = torch.from_numpy(bits) if tensor else bits
+    packed = codes.pack(bits)
+    assert (codes.unpack(packed, bits=k) == bits).all() and codes.unpack(packed, k).shape == (n, k)
+    stored = codes.trim(packed, k)
+    assert stored.shape == (n, -(-k // 8))
+    assert (codes.pad(stored, k) == packed).all()
+
+
+@pytest.mark.parametrize("k", LENGTHS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_hamming_counts_differing_bits(k, kind):
+    a, b = random_bits(6, k, 1), random_bits(9, k, 2)
+    plain = [[sum(x != y for x, y in zip(p, q, strict=True)) for q in b] for p in a]
+    distance = codes.hamming(codes.pack(kind(a)), codes.pack(kind(b)))
+    assert distance.tolist() == plain
+    assert str(distance.dtype).endswith("int32")
+
+
+def test_hamming_in_blocks_is_hamming(monkeypatch):
+    a, b = codes.pack(random_bits(50, 70, 1)), codes.pack(random_bits(33, 70, 2))
+    whole = codes.hamming(a, b)
+    monkeypatch.setattr(codes, "_BLOCK", 100)  # three rows at a time
+    assert np.array_equal(codes.hamming(a, b), whole)
+
+
+def test_hamming_of_nothing():
+    none = np.zeros((0, 8), np.uint8)
+    assert codes.hamming(none, codes.pack(random_bits(3, 5))).shape == (0, 3)
+    assert codes.hamming(codes.pack(random_bits(3, 5)), none).shape == (3, 0)
+
+
+@given(st.integers(1, 130), st.integers(0, 99))
+def test_hamming_is_a_metric(k, seed):
+    d = codes.hamming(*[codes.pack(random_bits(8, k, seed))] * 2)
+    assert (d.diagonal() == 0).all() and (d == d.T).all()
+    assert (d[:, None, :] <= d[:, :, None] + d[None, :, :]).all() and d.max() <= k
+
+
+BAD = {
+    "flat": (lambda: codes.binarize(np.zeros(3)), r"\(N, K\) real numbers, got \(3,\) float64"),
+    "bools": (lambda: codes.binarize(np.zeros((2, 3), bool)), "real numbers, got .* bool"),
+    "complex": (lambda: codes.binarize(np.zeros((2, 3), complex)), "real numbers, got .* complex"),
+    "list": (lambda: codes.binarize([[1.0]]), "real numbers, got list"),
+    "nan": (lambda: codes.binarize(np.array([[np.nan, 1]])), "got NaN"),
+    "nan tensor": (lambda: codes.binarize(torch.tensor([[1.0, float("nan")]])), "got NaN"),
+    "bits as uint8": (lambda: codes.pack(np.zeros((2, 3), np.uint8)), "bool .* got .* uint8"),
+    "no bits": (lambda: codes.pack(np.zeros((2, 0), bool)), "K >= 1"),
+    "wrong width": (lambda: codes.unpack(np.zeros((2, 8), np.uint8), 65), r"\(N, 16\) uint8, got \(2, 8\)"),
+    "wrong type": (lambda: codes.unpack(np.zeros((2, 8), np.int64), 3), "uint8, got .* int64"),
+    "padding": (lambda: codes.unpack(np.full((1, 8), 255, np.uint8), 63), "zero padding after bit 63"),
+    "padding byte": (lambda: codes.unpack(np.eye(8, dtype=np.uint8)[-1:], 8), "zero padding after bit 8"),
+    "padding tensor": (lambda: codes.unpack(torch.full((1, 8), 8, dtype=torch.uint8), 3), "zero padding after bit 3"),
+    "zero bits": (lambda: codes.unpack(np.zeros((2, 8), np.uint8), 0), "at least 1, got 0"),
+    "half a bit": (lambda: codes.trim(np.zeros((2, 8), np.uint8), 2.5), "whole number of at least 1, got 2.5"),
+    "stored width": (lambda: codes.pad(np.zeros((2, 8), np.uint8), 12), r"\(N, 2\) uint8, got \(2, 8\)"),
+    "stored padding": (lambda: codes.pad(np.full((2, 2), 255, np.uint8), 12), "zero padding"),
+    "not words": (lambda: codes.hamming(np.zeros((2, 7), np.uint8), np.zeros((2, 7), np.uint8)), r"\(N, 8 W\) uint8"),
+    "two widths": (
+        lambda: codes.hamming(np.zeros((2, 8), np.uint8), np.zeros((2, 16), np.uint8)),
+        "one kind and width",
+    ),
+    "two kinds": (
+        lambda: codes.hamming(np.zeros((2, 8), np.uint8), torch.zeros(2, 8, dtype=torch.uint8)),
+        "one kind and width",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named(case):
+    call, message = BAD[case]
+    with pytest.raises(InputError, match=message):
+        call()
