@@ -1,0 +1,202 @@
+"""How fast is `metrics.evaluate`? Everything of a `Report`, beside a peer's loop and beside a search, in one run.
+
+    python benchmarks/evaluate.py                    1,000 queries x 59,000 items x 48 bits, half a minute
+    python benchmarks/evaluate.py --full             adds growth to 10,000 x 1,000,000, with the memory it takes
+    python benchmarks/evaluate.py --device cuda      10,000 x 59,000 on a GPU, after warm-up, with the memory it takes
+
+Codes are noisy copies of ten class codes, and stand in random order. Each time is the best of a few runs, because what
+else the machine does can only add to it; ratios compare times of this run only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from hashlab import codes
+from hashlab.metrics import evaluate
+
+CLASSES = 10
+
+
+def make(rows: int, bits: int, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Packed codes of `rows` items around ten class codes, and their classes."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).random((CLASSES, bits)) < 0.5
+    labels = rng.integers(0, CLASSES, rows)
+    parts = [
+        codes.pack(centres[part] ^ (rng.random((len(part), bits)) < noise))
+        for part in np.split(labels, range(65536, rows, 65536))
+    ]
+    return np.concatenate(parts), labels
+
+
+def best(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of the quickest of a few runs."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def peer_loop(query: np.ndarray, database: np.ndarray, query_labels: np.ndarray, database_labels: np.ndarray) -> float:
+    """mAP as most published code finds it: per query a distance to every item, an argsort, a pass over the ranks.
+
+    Codes are float32 signs, (Q, K) and (N, K); labels are one-hot float32. After `CalcTopMap` of DeepHash-pytorch and
+    `calc_map` of DPSH-pytorch.
+    """
+    total = 0.0
+    for code, label in zip(query, query_labels, strict=True):
+        relevant = (label @ database_labels.T > 0).astype(np.float32)
+        distance = 0.5 * (len(code) - code @ database.T)
+        relevant = relevant[np.argsort(distance)]
+        hits = int(relevant.sum())
+        total += np.mean(np.linspace(1, hits, hits) / (np.flatnonzero(relevant == 1) + 1.0))
+    return total / len(query)
+
+
+def line(what: str, seconds: float, pairs: int, note: str = "") -> None:
+    print(f"{what:<44} {seconds * 1e3:9.1f} ms {pairs / seconds / 1e9:8.2f} G pairs/s  {note}", flush=True)
+
+
+def compare(queries: int, items: int, bits: int) -> None:
+    """One label against the peer's loop and FAISS, then levels and several labels against one label."""
+    query, query_labels = make(queries, bits, 0.2, 1)
+    database, labels = make(items, bits, 0.2, 2)
+    pairs = queries * items
+    report = evaluate(query, database, query_labels, labels, bits=bits)  # compiles, or loads what was compiled
+    one = best(lambda: evaluate(query, database, query_labels, labels, bits=bits), 9)
+    line("evaluate, one class", one, pairs)
+
+    signs = [codes.unpack(x, bits).astype(np.float32) * 2 - 1 for x in (query, database)]
+    one_hot = [np.eye(CLASSES, dtype=np.float32)[x] for x in (query_labels, labels)]
+    theirs, loops = 0.0, {}
+    for limit in sorted({1, torch.get_num_threads()}):
+        with threadpool_limits(limit):  # many threads slow small products down on some machines
+            start = time.perf_counter()
+            theirs = peer_loop(*signs, *one_hot)
+            loops[limit] = time.perf_counter() - start
+    loop = min(loops.values())
+    line("peer's loop, mAP alone", loop, pairs, f"{loop / one:.0f} times ours; target 100")
+    print(f"{'':44} mAP {theirs:.5f}; ours {report.map:.5f}, ties {report.map_worst:.5f} to {report.map_best:.5f}")
+
+    for threads, seconds in search(query, database).items():
+        ours = with_threads(
+            threads, lambda: best(lambda: evaluate(query, database, query_labels, labels, bits=bits), 5)
+        )
+        note = f"ours takes {ours / seconds:.2f} times that ({ours * 1e3:.1f} ms); target 1.5"
+        line(f"FAISS search, k = 10, {threads} thread(s)", seconds, pairs, note)
+
+    rng = np.random.default_rng(3)
+    tree = [np.stack([x, x // 2, x // 5, x * 0], 1) for x in (query_labels, labels)]
+    for what, given, rule in (
+        ("evaluate, 2 levels", [x[:, :2] for x in tree], "levels"),
+        ("evaluate, 4 levels", tree, "levels"),
+        *(
+            (f"evaluate, {n} labels", [rng.random((m, n)) < 3 / n for m in (queries, items)], "shares_label")
+            for n in (21, 81)
+        ),
+    ):
+        seconds = best(lambda g=given, r=rule: evaluate(query, database, *g, bits=bits, relevance=r), 5)
+        line(what, seconds, pairs, f"{seconds / one:.2f} times one class; target 3")
+
+
+def search(query: np.ndarray, database: np.ndarray) -> dict[int, float]:
+    """Seconds of FAISS for the ten nearest, by the number of threads."""
+    try:
+        import faiss
+    except ImportError:
+        print("FAISS is not installed: pip install 'hashlab[search]'")
+        return {}
+    index = faiss.IndexBinaryFlat(database.shape[1] * 8)
+    index.add(database)
+    found = {}
+    for threads in sorted({1, torch.get_num_threads()}):
+        faiss.omp_set_num_threads(threads)
+        found[threads] = best(lambda: index.search(query, 10), 5)
+    return found
+
+
+def with_threads(threads: int, work: Callable[[], float]) -> float:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return work()
+    finally:
+        torch.set_num_threads(before)
+
+
+def grow(bits: int, sizes: list[tuple[int, int]]) -> None:
+    """Time per pair and memory as queries and items grow; memory is the most this process ever held."""
+    for queries, items in sizes:
+        query, query_labels = make(queries, bits, 0.2, 1)
+        database, labels = make(items, bits, 0.2, 2)
+        seconds = best(lambda q=(query, database, query_labels, labels): evaluate(*q, bits=bits), 1)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # KB on Linux
+        line(
+            f"evaluate, {queries:,} x {items:,}",
+            seconds,
+            queries * items,
+            f"{seconds / queries / items * 1e9:.3f} ns a pair, {memory:.2f} GB",
+        )
+
+
+def tables(queries: int, items: int) -> None:
+    """Four tables of 64 bits: what a union of tables takes."""
+    query = np.hstack([make(queries, 64, 0.2, i)[0] for i in range(4)])
+    database = np.hstack([make(items, 64, 0.2, 10 + i)[0] for i in range(4)])
+    labels = make(queries, 1, 0, 0)[1], make(items, 1, 0, 10)[1]
+    seconds = best(lambda: evaluate(query, database, *labels, bits=256, tables=(64,) * 4, combine="union"), 1)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    line(f"union of 4 tables, {queries:,} x {items:,}", seconds, queries * items, f"{memory:.2f} GB; target 2")
+
+
+def cuda(queries: int, items: int, bits: int) -> None:
+    """Tensors on a GPU: everything of a report, and the counts alone."""
+    from hashlab.metrics import distance, labels, rankings
+
+    query, query_labels = make(queries, bits, 0.2, 1)
+    database, database_labels = make(items, bits, 0.2, 2)
+    given = [torch.from_numpy(x).cuda() for x in (query, database, query_labels, database_labels)]
+    report = evaluate(*given, bits=bits)
+    seconds = best(lambda: evaluate(*given, bits=bits), 9)
+    memory = torch.cuda.max_memory_allocated() / 1e9
+    print(torch.cuda.get_device_name())
+    line("evaluate", seconds, queries * items, f"{memory:.2f} GB on the device; targets 50 ms, 4 GB")
+    rule = labels.check("same_class", *given[2:], queries, items)
+    ranked = rankings.from_codes(*given[:2], distance.check(bits, None, None, None), rule)
+    counts = best(lambda: [ranked.histogram(rows) for rows in ranked.blocks], 9)
+    line("counts alone", counts, queries * items)
+    host = evaluate(query, database, query_labels, database_labels, bits=bits)
+    print("equal to the CPU's report:", host.to_dict() == report.to_dict())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--queries", type=int)
+    parser.add_argument("--items", type=int, default=59_000)
+    parser.add_argument("--bits", type=int, default=48)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--full", action="store_true", help="also 10,000 x 1,000,000 and a union of four tables")
+    given = parser.parse_args()
+    os.environ.setdefault("HASHLAB_PROGRESS", "0")
+    if given.device == "cuda":
+        return cuda(given.queries or 10_000, given.items, given.bits)
+    print(f"{torch.get_num_threads()} threads, {given.bits} bits, NumPy {np.__version__}")
+    if given.full:
+        grow(given.bits, [(1000, 59_000), (10_000, 59_000), (1000, 1_000_000), (10_000, 1_000_000)])
+        tables(10_000, 60_000)
+    compare(given.queries or 1000, given.items, given.bits)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""What a set of binary codes is like, whatever it retrieves: are bits balanced, independent, all used?
+
+A good K-bit code has bits that are one half the time, do not repeat one another, and spread images over many buckets;
+these numbers say which of that holds. They need no labels. Codes may be arrays or tensors; results are NumPy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hashlab import codes
+from hashlab.errors import InputError
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All diagnostics of one set of N codes.
+
+    Attributes:
+        bits, items: K and N.
+        balance: share of ones per bit, float64 (K,).
+        constant_bits: how many bits never change.
+        correlation: mean absolute correlation between two different bits that change; NaN where there are no two.
+        distinct: how many different codes occur.
+        largest_bucket: the most items that share one code.
+        effective_bits: entropy of the codes, at most min(K, log2 N).
+        quantisation_error: mean squared distance of outputs from their signs; None without outputs.
+    """
+
+    bits: int
+    items: int
+    balance: np.ndarray
+    constant_bits: int
+    correlation: float
+    distinct: int
+    largest_bucket: int
+    effective_bits: float
+    quantisation_error: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists; NaN becomes None."""
+        shown = vars(self) | {"balance": self.balance.tolist()}
+        return {name: None if x != x else x for name, x in shown.items()}
+
+
+def diagnose(packed: codes.Array, bits: int, outputs: codes.Array | None = None) -> Diagnosis:
+    """Measure a set of codes.
+
+    Args:
+        packed: packed codes, uint8 (N, 8 * ceil(bits / 64)), see `codes.pack`; N at least 1.
+        bits: K.
+        outputs: the real numbers (N, K) that were binarized, if at hand.
+
+    Returns:
+        A `Diagnosis`.
+
+    Raises:
+        InputError: codes or outputs of another shape or type, or none at all.
+    """
+    balance, correlation, buckets = bit_balance(packed, bits), bit_correlation(packed, bits), bucket_sizes(packed, bits)
+    if outputs is not None and tuple(outputs.shape) != (len(packed), bits):
+        raise InputError(f"outputs must be ({len(packed)}, {bits}) as the codes, got {codes.describe(outputs)}")
+    pairs = np.abs(correlation[np.triu_indices(bits, 1)])
+    pairs = pairs[~np.isnan(pairs)]
+    return Diagnosis(
+        bits=bits,
+        items=len(packed),
+        balance=balance,
+        constant_bits=int(((balance == 0) | (balance == 1)).sum()),
+        correlation=float(pairs.mean()) if len(pairs) else float("nan"),
+        distinct=len(buckets),
+        largest_bucket=int(buckets[0]),
+        effective_bits=entropy(buckets),
+        quantisation_error=None if outputs is None else quantisation_error(outputs),
+    )
+
+
+def bit_balance(packed: codes.Array, bits: int) -> np.ndarray:
+    """Share of codes in which each bit is one, float64 (K,); one half is balanced."""
+    return _bits(packed, bits).mean(0)
+
+
+def bit_correlation(packed: codes.Array, bits: int) -> np.ndarray:
+    """Pearson correlation of every two bits over the codes, float64 (K, K); NaN for a bit that never changes."""
+    x = _bits(packed, bits)  # (N, K)
+    blocks = (x[i : i + 65536].astype(np.float32) for i in range(0, len(x), 65536))  # counts below 2^24 are exact
+    both = sum((b.T @ b).astype(np.float64) for b in blocks) / len(x)  # (K, K): how often two bits are one together
+    mean = both.diagonal()
+    covariance = both - np.outer(mean, mean)
+    spread = np.sqrt(mean * (1 - mean))
+    spread[spread == 0] = np.nan
+    return covariance / np.outer(spread, spread)
+
+
+def bucket_sizes(packed: codes.Array, bits: int) -> np.ndarray:
+    """How many items share each code that occurs, largest first, int64 (distinct codes,)."""
+    codes.check_packed(packed, bits)
+    rows = np.ascontiguousarray(codes.as_numpy(packed)).view(f"V{packed.shape[1]}")[:, 0]
+    return np.sort(np.unique(rows, return_counts=True)[1])[::-1]
+
+
+def entropy(sizes: np.ndarray) -> float:
+    """Entropy in bits of falling into buckets of such sizes, -sum p log2 p: as many fair bits tell as much.
+
+    It is the entropy of the codes at hand: N codes cannot show more than log2 N bits.
+    """
+    p = sizes / sizes.sum()
+    return float(-(p * np.log2(p)).sum()) + 0.0  # no -0.0 for a single bucket
+
+
+def quantisation_error(outputs: codes.Array) -> float:
+    """Mean over images and bits of (u - b)^2, where b = 1 if u >= 0 and -1 otherwise.
+
+    Args:
+        outputs: real numbers (N, K), on the scale on which they should be -1 and 1.
+    """
+    codes.binarize(outputs)  # the same demands on outputs
+    u = codes.as_numpy(outputs).astype(np.float64)  # (N, K)
+    return float(((np.abs(u) - 1) ** 2).mean())
+
+
+def _bits(packed: codes.Array, bits: int) -> np.ndarray:
+    unpacked = codes.as_numpy(codes.unpack(packed, bits))
+    if len(unpacked) == 0:
+        raise InputError("diagnostics need at least one code, got none")
+    return unpacked
