@@ -1,7 +1,7 @@
 """The CPU engine: for each query, how many database items lie at each distance, in one compiled pass.
 
-Kernels release the interpreter lock, so threads share the queries; every count is an integer of its own query, and no
-result depends on how many threads there are. Loops run over short blocks of the database that stay in the nearest
+The kernel releases the interpreter lock, so threads share the queries; every count is an integer of its own query, and
+no result depends on how many threads there are. Loops run over short blocks of the database that stay in the nearest
 cache while a tile of queries is compared with them.
 """
 
@@ -14,7 +14,7 @@ from numba import njit
 from numba.extending import intrinsic
 
 BLOCK = 1024  # database items per block: 8 KB of keys
-TILE = 16  # queries compared with a block while it is near: 59,000 or 1,000,000 items then cost the same each
+TILE = 16  # queries compared with a block while it is near, so that a large database is fetched seldom
 RUN = 256  # runs of equal labels that are this long on average become blocks of their own
 
 

@@ -118,6 +118,7 @@ def within(items: np.ndarray, values: np.ndarray, cutoffs: Sequence[int], table:
     return np.stack(found, 1)
 
 
+@lru_cache(maxsize=2)
 def ranks(n: int) -> np.ndarray:
     """A table for `within` without discount, float64 (n + 1,)."""
     return np.arange(n + 1.0)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +14,11 @@ from hashlab.metrics.distance import Distance
 from hashlab.metrics.histogram import Histogram
 from hashlab.metrics.labels import Relevance
 
-CELLS = 1 << 21  # counts that a block of queries may take, 16 MB; what is derived from them takes some ten times that
-MEMORY = 1 << 23  # counts in all blocks that are worked on at once
-QUERIES = {"cpu": 128, "cuda": 512}  # queries of a block at most
+CELLS = 1 << 21  # counts that a block of queries may take: 16 MB
+QUERIES = 512  # queries of a block at most
 FIXED_POINT = 1 << 40  # real weights of bits become whole numbers: equal sums tie, whatever the order of adding
 
 Counts = Callable[[slice], np.ndarray]
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -31,20 +28,23 @@ class Rankings:
     Attributes:
         blocks: slices of queries.
         histogram: the rankings of a block.
-        threads: how many blocks may be worked on at once.
     """
 
     blocks: list[slice]
     histogram: Callable[[slice], Histogram]
-    threads: int = 1
 
-    def each(self, measure: Callable[[Histogram], Found]) -> Iterator[Found]:
-        """What `measure` finds in each block, in order; progress is shown past two seconds."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            found = pool.map(lambda rows: measure(self.histogram(rows)), self.blocks)
-            if progress.mode() == "live":
-                found = progress.Progress(found, "evaluate", total=len(self.blocks), delay=2.0)
-            yield from found
+    def __iter__(self) -> Iterator[Histogram]:
+        """The rankings of block after block; the next ones are made while the last are looked at."""
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.histogram, self.blocks[0])
+            for rows in self._shown(self.blocks[1:]):
+                ranking, coming = coming.result(), pool.submit(self.histogram, rows)
+                yield ranking
+            yield coming.result()
+
+    def _shown(self, blocks: list[slice]) -> Iterable[slice]:
+        """The same blocks, with a bar past two seconds where somebody looks."""
+        return progress.Progress(blocks, "evaluate", delay=2.0) if progress.mode() == "live" else blocks
 
 
 def from_codes(query: codes.Array, database: codes.Array, distance: Distance, relevance: Relevance) -> Rankings:
@@ -54,19 +54,15 @@ def from_codes(query: codes.Array, database: codes.Array, distance: Distance, re
     def histogram(rows: slice) -> Histogram:
         counts = count(rows)
         filled = counts.any((0, 1))  # most distances never occur between long codes
-        return Histogram(counts[:, :, filled], relevance.gain, relevance.relevant, distance.radius[filled])
+        return Histogram(counts.compress(filled, 2), relevance.gain, relevance.relevant, distance.radius[filled])
 
-    device = "cpu" if isinstance(query, np.ndarray) else query.device.type
-    blocks = _blocks(len(query), relevance.groups * len(distance.radius), QUERIES.get(device, QUERIES["cuda"]))
-    return Rankings(blocks, histogram, _threads(query, relevance.groups * len(distance.radius)))
+    return Rankings(_blocks(len(query), relevance.groups * len(distance.radius)), histogram)
 
 
 def from_distances(distances: Callable[[slice], np.ndarray], relevance: Relevance) -> Rankings:
     """Rank by any distances, given as a function of a slice of queries to (rows, N): one sort per query."""
-    queries, items = len(relevance.query), len(relevance.database)
-    blocks = _blocks(queries, relevance.groups * items, QUERIES["cpu"])
-    threads = min(torch.get_num_threads(), MEMORY // CELLS)
-    return Rankings(blocks, lambda rows: tie_groups(distances(rows), relevance.group(rows), relevance), threads)
+    blocks = _blocks(len(relevance.query), relevance.groups * len(relevance.database))
+    return Rankings(blocks, lambda rows: tie_groups(distances(rows), relevance.group(rows), relevance))
 
 
 def tie_groups(distance: np.ndarray, group: np.ndarray, relevance: Relevance) -> Histogram:
@@ -108,7 +104,7 @@ def engine(query: codes.Array, database: codes.Array, distance: Distance, releva
 
 
 def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relevance: Relevance) -> Counts:
-    from hashlab.metrics import _numba  # half a second, so only when used
+    from hashlab.metrics import _numba  # brings the compiler, so only when used
 
     query, shift = distance.words(query)  # (Q, W), (W,)
     database = distance.words(database)[0]  # (N, W)
@@ -119,22 +115,21 @@ def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relev
 
     def count(rows: slice) -> np.ndarray:
         counts = np.empty((rows.stop - rows.start, relevance.groups, len(distance.radius)), np.int64)
-        of_query, of_database = (query[rows], query_labels[rows]), (database, database_labels, starts)
-        _numba.count(*of_query, *of_database, shift, distance.spans, base, relevance.shared, counts)
+
+        def part(start: int, stop: int) -> None:
+            of_query = query[rows][start:stop], query_labels[rows][start:stop]
+            ranked = shift, distance.spans, base, relevance.shared
+            _numba.count(*of_query, database, database_labels, starts, *ranked, counts[start:stop])
+
+        ends = np.linspace(0, len(counts), torch.get_num_threads() + 1).astype(int)
+        with ThreadPoolExecutor(len(ends) - 1) as pool:
+            list(pool.map(part, ends[:-1], ends[1:]))
         return counts
 
     return count
 
 
-def _threads(query: codes.Array, cells: int) -> int:
-    """How many blocks are worked on at once; results are the same with any number."""
-    most = torch.get_num_threads()
-    if isinstance(query, torch.Tensor):  # its operations have threads of their own; a GPU counts while we measure
-        most = 1 if query.device.type == "cpu" else min(4, most)
-    return max(1, min(most, MEMORY // (cells * min(len(query), QUERIES["cpu"]))))
-
-
-def _blocks(queries: int, cells: int, most: int) -> list[slice]:
+def _blocks(queries: int, cells: int) -> list[slice]:
     """Slices of queries, each query taking so many cells."""
-    step = max(1, min(most, CELLS // cells))
+    step = max(1, min(QUERIES, CELLS // cells))
     return [slice(start, min(start + step, queries)) for start in range(0, queries, step)]

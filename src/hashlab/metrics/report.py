@@ -179,12 +179,11 @@ def build(
         radii: how many radii there are, R + 1; None where distances are real numbers.
         settings: attributes of the report that say what was done.
     """
-
-    def measure(ranking: Histogram) -> tuple[Scores, dict[str, np.ndarray], np.ndarray]:
-        balls = np.zeros((4, 0), np.int64) if radii is None else _balls(ranking, radii)
-        return rule.score(ranking, at), _per_query(ranking, relevance, rule, at, cutoffs), balls
-
-    scores, found, balls = zip(*rankings.each(measure), strict=True)
+    scores, found, balls = [], [], []
+    for ranking in rankings:
+        scores.append(rule.score(ranking, at))
+        found.append(_per_query(ranking, relevance, rule, at, cutoffs))
+        balls.append(np.zeros((4, 0), np.int64) if radii is None else _balls(ranking, radii))
     joined = Scores.join(scores)
     means = {name: np.concatenate([part[name] for part in found]).mean(0) for name in found[0]}
     mean_ap = published.mean(joined)
