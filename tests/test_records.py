@@ -97,6 +97,12 @@ def test_table_gives_mean_and_spread(kept):
     assert records.table([records.load(kept)[0]])[0]["map_std"] is None
 
 
+def test_table_keeps_other_settings_apart(kept):
+    one, other = records.load(kept)
+    other = records.Record(other | {"config": other.config | {"lr": 9.0}})
+    assert len(records.table([one, other])) == 2 and records.table([one])[0]["bits"] == 12
+
+
 def test_not_a_record(tmp_path):
     file = tmp_path / "x.json"
     for content, words in (("{", "not a record"), ("[]", "missing"), ('{"map": 1}', "method, dataset")):

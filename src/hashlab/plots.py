@@ -364,6 +364,7 @@ def _names(ax: Axes, names: Sequence[str], places: np.ndarray, at: float) -> Non
     """Write the names of curves at `places` (N, 2): beside their ends, above the rest, and never on each other."""
     gap = 14.0  # points from line to line
     (right, up), side = {0.0: ((-9, 0), "right"), 1.0: ((9, 0), "left")}.get(at, ((8, 9), "left"))
+    ax.get_ylim()  # brings the axis up to date with the curves just drawn
     heights = ax.transData.transform(places)[:, 1] * 72 / ax.figure.dpi  # points
     free = heights.copy()
     for lower, upper in pairwise(np.argsort(heights, kind="stable")):
@@ -372,3 +373,39 @@ def _names(ax: Axes, names: Sequence[str], places: np.ndarray, at: float) -> Non
         offset = (right, up + lift)
         kwargs = {"textcoords": "offset points", "ha": side, "va": "center", "path_effects": HALO}
         ax.annotate(name, place, offset, color=colour, **kwargs)
+
+
+def ladder(
+    rows: Mapping[str, tuple[float, float, float]],
+    xlabel: str,
+    *,
+    stress: str | None = None,
+    crosses: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """One quantity under several definitions: a row each, the smallest at the foot, its value in figures at the right.
+
+    Args:
+        rows: name -> (low, value, high): a dot at the value, a line from low to high.
+        xlabel: what the values are.
+        stress: the row that the others are compared with; a dashed line runs through all of them at its value.
+        crosses: name -> another value to mark in that row.
+    """
+    if crosses is not None and crosses.keys() != rows.keys():
+        raise InputError(f"a cross for each of {', '.join(rows)} expected, got {', '.join(crosses)}")
+    ax = _axes(ax, 6.5, 0.3 * len(rows) + 0.9)
+    names = sorted(rows, key=lambda name: rows[name][1])
+    for height, name in enumerate(names):
+        (low, value, high), colour = rows[name], palette(2)[name == stress]
+        ax.plot((low, high), (height, height), color=colour, lw=2, alpha=0.5, solid_capstyle="round")
+        ax.plot(value, height, "o", ms=7, color=colour)
+        ax.text(1.02, height, f"{value:.4f}", transform=ax.get_yaxis_transform(), va="center", color=colour)
+    if crosses is not None:
+        ax.plot([crosses[name] for name in names], range(len(names)), "x", ms=7, mew=2, color="0.2")
+    if stress is not None:
+        ax.axvline(rows[stress][1], ls="--", lw=1, color=palette(2)[1], zorder=0)
+    ax.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
+    ax.set_xlim(left=min(0, ax.get_xlim()[0]))
+    ax.tick_params(axis="y", length=0)
+    sns.despine(ax=ax, left=True)
+    return ax

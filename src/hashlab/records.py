@@ -156,8 +156,10 @@ def table(found: Iterable[Record]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple, list[Record]] = {}
     for record in found:
-        groups.setdefault(tuple(str(record.get(key)) for key in CONDITIONS), []).append(record)
-    return [dict(zip(CONDITIONS, key, strict=True)) | _spread(group) for key, group in sorted(groups.items())]
+        said = tuple(record.get(key) if key == "bits" else str(record.get(key)) for key in CONDITIONS)
+        # all settings, not only those that were named: "defaults" of two versions need not be the same
+        groups.setdefault((*said, json.dumps(record.get("config"), sort_keys=True)), []).append(record)
+    return [dict(zip(CONDITIONS, key[:-1], strict=True)) | _spread(group) for key, group in sorted(groups.items())]
 
 
 def _spread(group: list[Record]) -> dict[str, Any]:
