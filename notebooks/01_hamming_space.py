@@ -747,7 +747,8 @@ ax = plots.against_bits(
 #   and a mAP@$k$ without a denominator is not yet a number.
 # - Grades by radius need no tie rule. But a fixed radius is a moving target: as codes grow, its balls run empty.
 #
-# The next chapter, {doc}`02_mu_liu`, begins to learn codes.
+# The next chapter, {doc}`02_what_map_means`, asks how far published numbers can be compared; {doc}`03_mu_liu` begins
+# to learn codes.
 #
 # Two papers to read on: {cite:t}`he2018talr` make tie-aware AP something a network can be trained on;
 # {cite:t}`sablayrolles2017evaluate` ask whether the usual test of supervised hashing tests hashing at all.

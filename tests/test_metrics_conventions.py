@@ -47,6 +47,15 @@ def test_dropped_queries_of_three():
     assert len(set(outcomes)) > 2 and math.isnan(report.ap[2]) and report.per_class()[2] != report.per_class()[2]
 
 
+@pytest.mark.parametrize("n, r, k", [(500, 309, 50), (1000, 692, 50), (500, 198, 200)])
+def test_a_query_that_cannot_miss_is_not_lost(n, r, k):
+    """The probability of a hit is a sum of many rounded terms, and must not come out above 1 and count for nothing."""
+    database = np.zeros((n, 1), bool)
+    inputs = database[:1], database, np.array([0]), (np.arange(n) >= r).astype(int)
+    kept, dropped = (score(*inputs, at=k, convention=f"hits_in_topk{end}") for end in ("", "_drop"))
+    assert dropped.map == pytest.approx(kept.map, rel=1e-9) and kept.map > 0.3
+
+
 @given(**small)
 def test_definitions_by_distance(k, n, classes, seed):
     inputs = case(3, n, k, classes, seed)

@@ -393,7 +393,7 @@ def ladder(
     """
     if crosses is not None and crosses.keys() != rows.keys():
         raise InputError(f"a cross for each of {', '.join(rows)} expected, got {', '.join(crosses)}")
-    ax = _axes(ax, 6.5, 0.3 * len(rows) + 0.9)
+    ax = _axes(ax, 5.6, 0.3 * len(rows) + 0.9)
     names = sorted(rows, key=lambda name: rows[name][1])
     for height, name in enumerate(names):
         (low, value, high), colour = rows[name], palette(2)[name == stress]

@@ -118,7 +118,7 @@ def _straddling(ranking: Histogram, q: int, at: int, before: int, hits: int, sum
         (s + tie_sum(m, m, found, found, before, hits, h, order)) / (hits + found)
         for s, order in zip(sums, ORDERS, strict=True)
     ]
-    kept = 1.0 if some.all() else chance.sum()
+    kept = 1.0 if some.all() else min(chance.sum(), 1.0)  # rounding must not make more than certain of it
     return np.array([chance @ ap[0] / chance.sum(), ap[1].min(), ap[2].max(), kept])
 
 

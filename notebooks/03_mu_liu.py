@@ -109,7 +109,7 @@ figure = plots.code_rows(images, bits)
 #
 # $$ b_i \circ b_j = \frac{1}{K} \sum_{k=1}^{K} b_{ik}\, b_{jk} = 1 - \frac{2\, d_{ij}}{K}, $$ (eq:mu-agreement)
 #
-# where $d_{ij}$ is their Hamming distance: equation {eq}`eq:signs` of the last chapter, divided by $K$. (It is the
+# where $d_{ij}$ is their Hamming distance: equation {eq}`eq:signs` of the first chapter, divided by $K$. (It is the
 # *code inner product* of {cite:t}`liu2012ksh`, whom the paper cites.) Agreement runs from $+1$ for equal codes
 # through 0 when half of the bits differ to $-1$ when all do.
 
