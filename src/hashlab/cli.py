@@ -54,33 +54,96 @@ def _add(commands: Any, name: str, function: Any, text: str) -> argparse.Argumen
 
 
 def _data(commands: Any) -> None:
-    sub = _add(commands, "data", data, "List the data sets, fetch one into the cache, or check it.")
-    sub.add_argument("action", choices=("list", "fetch", "check"))
-    sub.add_argument("name", nargs="?", help="a data set (fetch, check)")
+    sub = _add(commands, "data", data, "List the data sets, fetch one into the cache, check it, or draw samples of it.")
+    sub.add_argument("action", choices=("list", "fetch", "check", "show"))
+    sub.add_argument("name", nargs="?", help="a data set (fetch, check, show)")
     sub.add_argument("--protocol", help="check: how to split (default: each protocol of the set)")
     sub.add_argument("--root", type=Path, help="cache folder (default: $HASHLAB_DATA or data/cache)")
+    sub.add_argument("-o", "--output", type=Path, help="show: the picture to write (default: NAME.png)")
+    by_hand = sub.add_argument_group("fetch, for the sets that you put there by hand")
+    by_hand.add_argument("--source", type=Path, help="where their files are (default: source/NAME in the cache folder)")
+    by_hand.add_argument("--size", type=int, help="side of the square images that are kept, in pixels (default: 224)")
+    by_hand.add_argument("--fit", help="crop to the centre (default), or squash to the square")
+    by_hand.add_argument("--skip-broken", action="store_true", help="leave images out that cannot be read")
 
 
 def data(parsed: argparse.Namespace) -> None:
-    from hashlab.data import cache, info, load, names, protocols
+    from hashlab.data import names
 
     if parsed.action == "list":
-        for name in names():
-            about = info(name)
-            print(f"{name}: {about.title}; {sum(about.counts.values())} images; {', '.join(protocols.names(name))}")
-            print(f"    source: {about.source}; licence: {about.licence}")
+        list_data(parsed.root)
         return
     if parsed.name is None:
         raise InputError(f"a data set is expected after `data {parsed.action}`; one of: {', '.join(names())}")
+    {"fetch": fetch_data, "check": check_data, "show": show_data}[parsed.action](parsed)
+
+
+def list_data(root: Path | None) -> None:
+    """Every set with its size, protocols, source and licence, and whether it is in the cache."""
+    from hashlab.data import cache, info, names, protocols
+
+    for name in names():
+        about = info(name)
+        print(f"{name}: {about.title}; {sum(about.counts.values()):,} images; {', '.join(protocols.names(name))}")
+        print(f"    source: {about.source}; licence: {about.licence}")
+        print(f"    {'always there' if about.embedded else cache.where(about, root)}")
+
+
+def fetch_data(parsed: argparse.Namespace) -> None:
+    from hashlab.data import cache, info
+
     about = info(parsed.name)
-    if parsed.action == "fetch" and not about.embedded:
-        print(f"{parsed.name}: {cache.fetch(about, parsed.root)}")
+    if about.by_hand:
+        prepare_data(about, parsed)
+    elif parsed.source or parsed.size or parsed.fit or parsed.skip_broken:
+        raise InputError(f"--source, --size, --fit and --skip-broken are for sets put there by hand, not {about.name}")
+    elif not about.embedded:
+        print(f"{about.name}: {cache.fetch(about, parsed.root)}")
+    check_images(about, parsed.root)
+
+
+def prepare_data(about: Any, parsed: argparse.Namespace) -> None:
+    """Fill the cache from the files of a set, or say where to get them."""
+    from hashlab.data import cache, prepared
+
+    usual = prepared.source(about, parsed.root)
+    if parsed.source or usual.is_dir():
+        choices = {"size": parsed.size, "fit": parsed.fit, "skip_broken": parsed.skip_broken}
+        print(f"{about.name}: {prepared.prepare(about, parsed.root, parsed.source or usual, **choices)}")
+    elif not (cache.root(parsed.root) / about.name).is_dir():
+        print(about.by_hand.strip())
+        raise InputError(f"{about.name} cannot be fetched: put its files, as described, into {usual}")
+
+
+def check_data(parsed: argparse.Namespace) -> None:
+    from hashlab.data import info, load, protocols
+
+    about = info(parsed.name)
     wanted = [parsed.protocol] if parsed.protocol else protocols.names(parsed.name)
-    loaded = [load(parsed.name, protocol=name, root=parsed.root) for name in wanted]
-    print(f"{parsed.name}: {' + '.join(map(str, about.counts.values()))} images, every one as its fingerprint says")
-    if parsed.action == "check":
-        for dataset in loaded:
-            print(describe(dataset))
+    for name in wanted:
+        protocols.get(parsed.name, name)
+    check_images(about, parsed.root)
+    for name in wanted:
+        print(describe(load(parsed.name, protocol=name, root=parsed.root)))
+
+
+def check_images(about: Any, root: Path | None) -> None:
+    """Check every image of a set in the cache, and say so; raises InputError where one is not as it should be."""
+    from hashlab.data import cache, prepared
+
+    if about.by_hand:
+        print(f"{about.name}: {prepared.verify(about, root)}")
+        return
+    cache.open_pool(about, root)
+    print(f"{about.name}: {' + '.join(map(str, about.counts.values()))} images, every one as its fingerprint says")
+
+
+def show_data(parsed: argparse.Namespace) -> None:
+    from hashlab.data import show
+
+    file = parsed.output or Path(f"{parsed.name}.png")
+    show.save(parsed.name, file, parsed.root)
+    print(f"{parsed.name}: {file}")
 
 
 def describe(dataset: Any) -> str:
