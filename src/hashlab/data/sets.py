@@ -60,10 +60,10 @@ Expected in the folder:
 """
 NUSWIDE_ROWS = """
 Each line of a list is a path within the folder and {0} labels: `images/1234_m.jpg 0 1 0 …`. An optional concepts.txt
-names the {0} columns, one name a line; lists do not agree on their order, so none is assumed.
+names the {0} columns, one name a line; without it they have numbers, for the lists do not say their order.
 """
 NABIRDS_BY_HAND = """
-Ask for the download at https://dl.allaboutbirds.org/nabirds (the terms of use are shown there) and unpack it.
+Ask for the download at https://dl.allaboutbirds.org/nabirds and unpack it.
 Expected in the folder, as the archive has them:
     images/                  the files that images.txt names
     images.txt               <image> <path in images/>
@@ -208,7 +208,7 @@ SETS: dict[str, SetInfo] = {
         ),
         SetInfo(
             name="nuswide81",
-            title="Photographs from Flickr with 81 concepts, in HashNet's lists",
+            title="Photographs from Flickr with 81 concepts, in lists that say the split",
             shape=(224, 224, 3),
             classes=(),
             counts={"all": 223_496},
@@ -217,7 +217,8 @@ SETS: dict[str, SetInfo] = {
             licence="for research, under the authors' agreement; the photographs belong to their photographers",
             relevance="shares_label",
             by_hand=NUSWIDE_BY_HAND
-            + "    test.txt, train.txt, database.txt   HashNet's have 5,000 queries and 10,000 training images\n"
+            + "    test.txt, train.txt, database.txt   HashNet's name 5,000 queries and 10,000 training images; the\n"
+            + "                                        version with small images is said to have 223,496 in all\n"
             + NUSWIDE_ROWS.format(81),
         ),
         SetInfo(
@@ -229,7 +230,7 @@ SETS: dict[str, SetInfo] = {
             fingerprints={},
             source="Van Horn et al., Building a Bird Recognition App and Large Scale Dataset with Citizen Scientists,"
             " CVPR 2015",
-            licence="the terms of use of the Cornell Lab of Ornithology, shown before the download",
+            licence="the terms of use that its page states",
             relevance="levels",
             by_hand=NABIRDS_BY_HAND,
         ),
