@@ -33,12 +33,19 @@ def mode() -> str:
 
 
 class Progress:
-    """Wraps an iterable; `note(loss=…)` says how things stand. One line per item in a pipe."""
+    """Wraps an iterable; `note(loss=…)` says how things stand.
 
-    def __init__(self, items: Iterable[Any], text: str, total: int | None = None, delay: float = 0.0):
-        self.items, self.text, self.mode, self.said = items, text, mode(), ""
+    Args:
+        items: what is gone through; number `start` + 1 to number `total` of the whole.
+        delay: seconds after which the live line appears. Where there is no terminal, such a passing wait is silent;
+            without a delay there is one line per item.
+    """
+
+    def __init__(self, items: Iterable[Any], text: str, total: int | None = None, delay: float = 0.0, start: int = 0):
+        self.items, self.text, self.mode, self.said, self.start = items, text, mode(), "", start
+        self.mode = "silent" if delay and self.mode == "lines" else self.mode
         self.total = total if total is not None else len(items)  # type: ignore[arg-type]
-        self.bar = tqdm(desc=text, total=self.total, disable=self.mode != "live", delay=delay, leave=True)
+        self.bar = tqdm(desc=text, total=self.total, initial=start, disable=self.mode != "live", delay=delay)
 
     def note(self, **facts: float | str) -> None:
         self.said = " ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
@@ -46,7 +53,7 @@ class Progress:
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            for done, item in enumerate(self.items, 1):
+            for done, item in enumerate(self.items, self.start + 1):
                 yield item
                 self.bar.update()
                 if self.mode == "lines":
