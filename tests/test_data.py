@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -414,6 +415,32 @@ def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(tmp_path):
     out, err = start_fetch(tmp_path).communicate(timeout=60)
     assert out.split()[-1] == "(20,)" and "waiting" not in err
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
+
+
+def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path):
+    """Who has waited for a process that removes its lock file must queue again, behind whoever made a new one."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def locked():
+        handle = open(tmp_path / ".made.lock", "a")  # noqa: SIM115
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return handle
+
+    def enter():
+        with cache.lock(tmp_path, "made"):
+            entered.set()
+
+    first, entered = locked(), threading.Event()
+    waiting = threading.Thread(target=enter)
+    waiting.start()
+    time.sleep(0.2)
+    (tmp_path / ".made.lock").unlink()
+    second = locked()
+    first.close()
+    assert not entered.wait(0.3)
+    second.close()
+    waiting.join(20)
+    assert entered.is_set() and list(tmp_path.iterdir()) == []
 
 
 def test_a_set_that_is_there_needs_no_lock(tiny, monkeypatch):
