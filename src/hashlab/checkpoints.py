@@ -34,10 +34,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
-    """Tensors and JSON facts as the bytes of a safetensors file that holds a digest of both."""
+    """Tensors and JSON facts as the bytes of a safetensors file with a digest of both; equal ones give equal bytes."""
     text = json.dumps(facts)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(plain, {"facts": text, "sha256": _digest(plain, text)})
+    return safetensors.torch.save(
+        plain, {"hashlab": json.dumps([_digest(plain, text), text])}
+    )  # one: its order is fixed
 
 
 def unpack(data: bytes, what: str) -> State:
@@ -45,9 +47,9 @@ def unpack(data: bytes, what: str) -> State:
     try:
         tensors = safetensors.torch.load(data)
         length = int.from_bytes(data[:8], "little")
-        noted = json.loads(data[8 : 8 + length])["__metadata__"]
-        if noted["sha256"] == _digest(tensors, noted["facts"]):
-            return tensors, json.loads(noted["facts"])
+        digest, text = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["hashlab"])
+        if digest == _digest(tensors, text):
+            return tensors, json.loads(text)
     except (SafetensorError, ValueError, KeyError, TypeError):
         pass
     raise InputError(f"{what} is damaged: it is not what was written")
@@ -98,8 +100,10 @@ class Checkpoints:
     def load(self) -> State | None:
         """The newest sound checkpoint, or None; warns about damaged ones and about another environment.
 
-        Raises InputError for a checkpoint of another run.
+        What a killed process left half-written is removed. Raises InputError for a checkpoint of another run.
         """
+        for half in self.folder.glob(".*.safetensors-*"):
+            half.unlink(missing_ok=True)
         for file in reversed(self.files()):
             try:
                 tensors, facts = unpack(file.read_bytes(), f"checkpoint {file}")

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,15 +103,24 @@ def kept_generators(device: torch.device) -> Iterator[None]:
 @contextmanager
 def deterministic(active: bool) -> Iterator[None]:
     """Only algorithms that give the same bits every time, where `active`; else the fastest."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(active or before[0])
+    fast = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = not active
+    try:
+        with _only_deterministic() if active else nullcontext():
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = fast
+
+
+@contextmanager
+def _only_deterministic() -> Iterator[None]:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        torch.use_deterministic_algorithms(before)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
