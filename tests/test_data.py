@@ -1,6 +1,11 @@
 """Data sets, their cache and their protocols."""
 
 import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -58,6 +63,7 @@ EVERY = [
         protocol, marks=() if data.info(protocol.dataset).embedded else pytest.mark.real_data(protocol.dataset)
     )
     for protocol in protocols.PROTOCOLS.values()
+    if protocol.checksum  # of the others nobody has seen the images: see test_folders.py
 ]
 
 
@@ -357,10 +363,135 @@ def test_fetch_through_torchvision(monkeypatch, tiny):
     )
 
 
+FETCH = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from hashlab.data import cache, sets
+root, seconds = Path(sys.argv[1]), float(sys.argv[2])
+arrays = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
+about = sets.SetInfo(name="made", title="", shape=(4, 4), classes=("0",), counts={"all": 20}, source="", licence="",
+                     fingerprints={"all": cache.canonical(*arrays["all"])[1]})
+def download(about, aside):
+    with open(root / "calls", "a") as out:
+        out.write("called ")
+    time.sleep(seconds)
+    return arrays
+print(cache.fetch(about, root / "cache", download), cache.open_pool(about, root / "cache").labels.shape)
+"""
+
+
+def start_fetch(folder, seconds=0.0):
+    command = [sys.executable, "-c", FETCH, str(folder), str(seconds)]
+    environment = os.environ | {"HASHLAB_PROGRESS": "lines"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for(file):
+    end = time.monotonic() + 30
+    while not file.exists():
+        assert time.monotonic() < end, f"{file} did not come about"
+        time.sleep(0.01)
+
+
+def test_processes_that_want_the_same_set_fetch_it_once(tmp_path):
+    first = start_fetch(tmp_path, 2.0)
+    wait_for(tmp_path / "calls")
+    second, third = start_fetch(tmp_path), start_fetch(tmp_path)
+    outs = [process.communicate(timeout=60) for process in (first, second, third)]
+    assert [out.split()[-1] for out, _ in outs] == ["(20,)"] * 3
+    assert (tmp_path / "calls").read_text() == "called "
+    assert [err.count("waiting for it") for _, err in outs] == [0, 1, 1]
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
+
+
+def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(tmp_path):
+    killed = start_fetch(tmp_path, 60.0)
+    wait_for(tmp_path / "calls")
+    killed.kill()
+    killed.communicate()
+    assert (tmp_path / "cache" / ".made.lock").exists()  # its lock file is still there, and a folder of its own
+    assert len(list((tmp_path / "cache").glob(".made-download-*"))) == 1
+    out, err = start_fetch(tmp_path).communicate(timeout=60)
+    assert out.split()[-1] == "(20,)" and "waiting" not in err
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
+
+
+def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path):
+    """Who has waited for a process that removes its lock file must queue again, behind whoever made a new one."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def locked():
+        handle = open(tmp_path / ".made.lock", "a")  # noqa: SIM115
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return handle
+
+    def enter():
+        with cache.lock(tmp_path, "made"):
+            entered.set()
+
+    first, entered = locked(), threading.Event()
+    waiting = threading.Thread(target=enter)
+    waiting.start()
+    time.sleep(0.2)
+    (tmp_path / ".made.lock").unlink()
+    second = locked()
+    first.close()
+    assert not entered.wait(0.3)
+    second.close()
+    waiting.join(20)
+    assert entered.is_set() and list(tmp_path.iterdir()) == []
+
+
+def test_a_set_that_is_there_needs_no_lock(tiny, monkeypatch):
+    """A cache that cannot be written to, on a read-only disk, can be asked for too."""
+    about, arrays, folder = tiny
+    cache.write(about, arrays, folder)
+    monkeypatch.setattr(cache, "lock", None)
+    assert cache.fetch(about, folder) == folder / "mnist"
+
+
+def test_parts_are_read_in_blocks(tiny):
+    about, arrays, folder = tiny
+    cache.write(about, arrays, folder)
+    pool = cache.open_pool(about, folder)
+    index = np.array([35, 3, 4, 31, 3, 12, 0])
+    for part in (pool.part(index), pool.part(np.arange(30)), pool.part(np.arange(0))):
+        whole = part.images
+        assert part.shape == (4, 4) and part.nbytes == whole.nbytes == 16 * len(part)
+        for size in (1, 3, 100):
+            blocks = list(part.blocks(size))
+            assert all(0 < len(block) <= size for block in blocks)
+            assert np.array_equal(np.concatenate([whole[:0], *blocks]), whole)
+    rows = np.array([5, 0, 0, 2])
+    assert np.array_equal(pool.part(index).take(rows), pool.gather(index)[rows])
+    with pytest.raises(InputError, match="a block holds 1 image or more, got 0"):
+        list(pool.part(index).blocks(0))
+
+
+def test_silence_is_kept_while_downloading(monkeypatch, tiny, capsys):
+    import torch
+    import torchvision
+
+    about, arrays, folder = tiny
+
+    class Fake:
+        def __init__(self, root, train, download):
+            print("45%", file=sys.stderr)
+            images, labels = arrays["train" if train else "test"]
+            self.data, self.targets = torch.from_numpy(images), torch.from_numpy(labels).long()
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", Fake)
+    for mode, expected in (("0", ""), ("lines", "45%\n45%\n")):
+        monkeypatch.setenv("HASHLAB_PROGRESS", mode)
+        cache.fetch(about, folder / mode)
+        assert capsys.readouterr().err == expected
+
+
 def test_unknown_names():
     with pytest.raises(
         InputError,
-        match="unknown data set 'mnst'; expected one of: digits, digit_tree, digit_scenes, mnist, cifar10, cifar100",
+        match="unknown data set 'mnst'; expected one of: digits, digit_tree, digit_scenes, mnist, cifar10, cifar100, n",
     ):
         data.load("mnst")
     with pytest.raises(

@@ -1,10 +1,10 @@
-"""What holds for every method: settings, seeds, shapes, errors; and the training engine below."""
+"""What holds for every method: settings, seeds, shapes, errors, saving."""
 
 import numpy as np
 import pytest
 import torch
 
-from hashlab import backbones, codes, data, methods, training
+from hashlab import codes, data, methods
 from hashlab.errors import InputError
 
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
@@ -61,6 +61,9 @@ def test_an_image_has_one_code_whatever_its_company(digits):
         ({"lr": "fast"}, "lr must be float, got 'fast'"),
         ({"lr": float("nan")}, "lr must be a finite number"),
         ({"lr": -1}, "lr must be a finite number of at least 0, got -1"),
+        ({"optimiser": "adam"}, "optimiser must be one of sgd, adamw, rmsprop, got 'adam'"),
+        ({"flip": "maybe"}, "flip must be one of auto, yes, no"),
+        ({"precision": "half"}, "precision must be one of auto, float32, bfloat16"),
     ],
 )
 def test_bad_settings(overrides, words):
@@ -108,14 +111,73 @@ def test_settings_that_do_not_suit_the_data(digits):
         ({"batch_size": 0}, "batch_size must lie in"),
         ({"backbone": "lenet"}, "lenet takes images of at least 16 px, got 8x8"),
         ({"backbone": "vgg"}, "unknown backbone 'vgg'"),
-        ({"weights": "imagenet"}, "unknown weights 'imagenet'"),
+        (
+            {"weights": "imagenet"},
+            "weights must be scratch, torchvision-imagenet or a safetensors file, got 'imagenet'",
+        ),
+        ({"weights": "torchvision-imagenet"}, "backbone tiny has no weights torchvision-imagenet"),
+        ({"crop": 9}, r"crop and shift must fit into images of \(8, 8\), got 9 and 2"),
+        ({"backbone": "alexnet", "size": 62}, "alexnet takes images of at least 63 px, got 62x62"),
     ):
         with pytest.raises(InputError, match=words):
             methods.create("mu_liu", 12, **overrides).fit(digits.train)
     with pytest.raises(InputError, match="device 'warp' cannot be used"):
         methods.create("mu_liu", 12).fit(digits.train, device="warp")
-    with pytest.raises(InputError, match="seed must lie in"):
+    with pytest.raises(InputError, match=r"seed must be an integer in 0..2\*\*32-1, got -1"):
         methods.create("mu_liu", 12).fit(digits.train, seed=-1)
+
+
+@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_saved_model_gives_the_same_codes(name, frozen, digits, tmp_path):
+    method = methods.create(name, 12, frozen=frozen, **QUICK).fit(digits.train, seed=3)
+    assert method.save(tmp_path / "model", {"dataset": "digits"}) == tmp_path / "model"
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "README.md",
+        "model.json",
+        "model.safetensors",
+    ]
+    assert "dataset: digits" in (tmp_path / "model" / "README.md").read_text()
+    state = torch.random.get_rng_state()
+    again = methods.load(tmp_path / "model")
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert again.encode(digits.query).tobytes() == method.encode(digits.query.images).tobytes()
+    assert again.save(tmp_path / "model") and methods.load(tmp_path / "model").bits == 12  # a model may be written over
+
+
+def test_what_is_not_a_model(digits, tmp_path):
+    with pytest.raises(InputError, match="not fitted"):
+        methods.create("mu_liu", 12).save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(InputError, match=r"is not a model: model.safetensors and model.json missing"):
+        methods.load(tmp_path)
+    folder = methods.create("mu_liu", 12, **QUICK).fit(digits.train).save(tmp_path / "model")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other things than a model"):
+        methods.create("mu_liu", 12, **QUICK).fit(digits.train).save(folder)
+    (tmp_path / "model" / "notes.txt").unlink()
+    summary = (folder / "model.json").read_text()
+    (folder / "model.json").write_text(summary.replace('"bits": 12', '"bits": 13'))
+    with pytest.raises(InputError, match=r"does not fit the network: head.bias differs"):
+        methods.load(folder)
+    (folder / "model.json").write_text("{}")
+    with pytest.raises(InputError, match="does not describe a model"):
+        methods.load(folder)
+    (folder / "model.json").write_text(summary)
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+    with pytest.raises(InputError, match="is damaged"):
+        methods.load(folder)
+
+
+def test_frozen_body_stays_and_the_head_learns(digits):
+    method = methods.create("mu_liu", 12, frozen=True, epochs=5).fit(digits.train, seed=1)
+    begun = methods.create("mu_liu", 12, frozen=True, epochs=0).fit(digits.train, seed=1)
+    for (name, a), (_, b) in zip(method._tensors().items(), begun._tensors().items(), strict=True):
+        assert torch.equal(a, b) == name.startswith("backbone."), name
+    assert [line["phase"] for line in method.history] == ["hashing"] * 5
+    assert method.history[-1]["loss"] < method.history[0]["loss"]
 
 
 def test_encode_before_fit_and_of_another_size(digits):
@@ -130,68 +192,3 @@ def test_encode_before_fit_and_of_another_size(digits):
 def test_a_loss_that_explodes_is_named(digits):
     with pytest.raises(FloatingPointError, match=r"pre-training: the loss is nan at step [0-9]+; try a lower lr"):
         methods.create("mu_liu", 12, pretrain_lr=1e30, epochs=1).fit(digits.train)
-
-
-@pytest.mark.parametrize("name, size", [("tiny", 8), ("tiny", 5), ("lenet", 28), ("lenet", 32), ("lenet", 16)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_backbones_give_what_they_say(name, size, channels):
-    shape = (size, size) if channels == 1 else (size, size, channels)
-    net = backbones.create(name, shape)
-    assert net(torch.zeros(2, channels, size, size)).shape == (2, net.features)
-
-
-def test_batches_normalise_and_cover_everything():
-    rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (50, 6, 5, 3), dtype=np.uint8), np.arange(50)
-    mean, std = training.statistics(images)
-    np.testing.assert_allclose(mean, (images / 255).reshape(-1, 3).mean(0), rtol=1e-5)
-    np.testing.assert_allclose(std, (images / 255).reshape(-1, 3).std(0, ddof=1), rtol=1e-5)
-    batches = training.Batches(images, labels, torch.device("cpu"), mean, std)
-    seen = torch.cat([y for _, y in batches.epoch(10, 0, torch.Generator().manual_seed(0))])
-    assert sorted(seen.tolist()) == list(range(50)) and seen.tolist() != list(range(50))
-    x, y = next(batches.epoch(10, 0, torch.Generator().manual_seed(0)))
-    expected = (images[y.numpy()].transpose(0, 3, 1, 2) / 255 - mean.numpy()[:, None, None]) / std.numpy()[
-        :, None, None
-    ]
-    np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_shifted_with_plain_loops():
-    images = torch.arange(3 * 2 * 5 * 4, dtype=torch.uint8).view(3, 2, 5, 4)
-    found = training.shifted(images, 2, torch.Generator().manual_seed(0))
-    down, right = torch.randint(0, 5, (2, 3, 1), generator=torch.Generator().manual_seed(0))
-    for b in range(3):
-        for y in range(5):
-            for x in range(4):
-                row, column = y + int(down[b]) - 2, x + int(right[b]) - 2
-                inside = 0 <= row < 5 and 0 <= column < 4
-                expected = images[b, :, row, column] if inside else torch.zeros(2, dtype=torch.uint8)
-                assert torch.equal(found[b, :, y, x], expected)
-    assert torch.equal(training.shifted(images, 0, torch.Generator()), images)
-
-
-def test_rate_rises_then_falls_to_zero():
-    rates = [training.rate(step, 100) for step in range(100)]
-    assert (
-        rates[9] == max(rates) == 1
-        and rates[:10] == sorted(rates[:10])
-        and rates[10:] == sorted(rates[10:], reverse=True)
-    )
-    assert rates[99] < 0.001
-
-
-def test_train_is_sgd_with_nesterov_momentum():
-    """One weight, loss w^2 / 2: the updates of the textbook."""
-    weight = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.ones_(weight.weight)
-    phase = training.Phase("p", weight, lambda x, y: weight.weight.square().sum() / 2, 4, 0.1, 0.9, 0.01)
-    zeros = np.zeros((2, 1, 1), np.uint8)
-    batches = training.Batches(zeros, np.zeros(2, int), torch.device("cpu"), torch.zeros(1), torch.ones(1))
-    history = training.train([phase], batches, batch_size=2, shift=0, generator=torch.Generator())
-    w, velocity = 1.0, None
-    for step in range(4):
-        gradient = w + 0.01 * w
-        velocity = gradient if velocity is None else 0.9 * velocity + gradient
-        assert history[step]["loss"] == pytest.approx(w**2 / 2, rel=1e-5) and history[step]["epoch"] == step + 1
-        w -= 0.1 * training.rate(step, 4) * (gradient + 0.9 * velocity)
-    assert weight.weight.item() == pytest.approx(w, rel=1e-5)

@@ -1,78 +1,228 @@
-"""Convolutional networks that turn images (B, C, H, W) into features (B, d).
+"""Convolutional networks that turn images (B, C, H, W) into features (B, d), with taps on the way.
 
-A backbone is a `Backbone`: a chain of named stages (`.levels`) ending in a feature vector of `.features` numbers.
+A backbone is a `Backbone`: a chain of named stages ending in a feature vector. `.levels` says what each stage gives.
+Nets of our own train from scratch; torchvision's come with the names of their papers, and with weights (`weights.py`).
+
+References: LeCun et al. 1998 (LeNet); Krizhevsky et al. 2012 and 2014 (AlexNet); Simonyan and Zisserman 2015 (VGG);
+He et al. 2016 (ResNet); Sandler et al. 2018 (MobileNetV2); Page, How to train your ResNet, 2018 (resnet9).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
+from hashlab import weights as weights_
 from hashlab.errors import InputError
 
 
+class Level(NamedTuple):
+    """What a stage gives: maps (B, channels, H / stride, W / stride); a vector (B, channels) where stride is None."""
+
+    channels: int
+    stride: int | None
+
+
+Stages = list[tuple[str, nn.Module, Level]]
+
+
 class Backbone(nn.Module):
-    """Named stages run one after the other; the last one ends in (B, features)."""
+    """Named stages run one after the other; the last one ends in (B, features).
 
-    def __init__(self, stages: OrderedDict[str, nn.Module], features: int):
+    Args:
+        stages: name, module and what it gives, in order.
+    """
+
+    frozen = False
+
+    def __init__(self, stages: Stages):
         super().__init__()
-        self.stages = nn.ModuleDict(stages)
-        self.features = features
+        self.stages = nn.ModuleDict({name: module for name, module, _ in stages})
+        self.levels: Mapping[str, Level] = {name: level for name, _, level in stages}
+        self.features = stages[-1][2].channels
 
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Names of the stages, in order."""
-        return tuple(self.stages)
+    def freeze(self) -> Self:
+        """From now on weights and batch statistics stay as they are."""
+        self.frozen = True
+        return self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor) -> Tensor:
         for stage in self.stages.values():
             x = stage(x)
         return x  # (B, features)
 
+    def forward_levels(self, x: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
+        """What the named stages give, in the order asked for; later stages are not run."""
+        check_levels(self, names)
+        found: dict[str, Tensor] = {}
+        for name, stage in self.stages.items():
+            if found.keys() >= set(names):
+                break
+            x = found[name] = stage(x)
+        return tuple(found[name] for name in names)
 
-def _block(inputs: int, outputs: int, kernel: int, padding: int = 0) -> nn.Sequential:
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and not self.frozen)
+
+
+def check_levels(backbone: Backbone, names: Sequence[str]) -> None:
+    """Raise InputError unless all names are levels of the backbone."""
+    unknown = [name for name in names if name not in backbone.levels]
+    if unknown:
+        raise InputError(f"unknown level {unknown[0]!r}; this backbone has: {', '.join(backbone.levels)}")
+
+
+# ---- nets of our own
+
+
+def _block(inputs: int, outputs: int, kernel: int = 3, padding: int = 1, pool: bool = True) -> nn.Sequential:
     """Convolution, max-pooling, batch normalisation, ReLU: pooling first spares the other two 3/4 of their work."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
+    layers = [nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False)]
+    layers += [nn.MaxPool2d(2)] if pool else []
+    return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def _dense(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU())
 
 
-def tiny(channels: int, size: int) -> Backbone:
+def tiny(channels: int, height: int, width: int) -> Stages:
     """Two 3x3 convolutions and a dense layer, for 8x8 images (about 18,000 weights)."""
-    side = size // 2 // 2
-    stages = [
-        ("conv1", _block(channels, 16, 3, 1)),
-        ("conv2", _block(16, 32, 3, 1)),
-        ("fc", _dense(32 * side**2, 100)),
+    return [
+        ("conv1", _block(channels, 16), Level(16, 2)),
+        ("conv2", _block(16, 32), Level(32, 4)),
+        ("fc", _dense(32 * (height // 4) * (width // 4), 100), Level(100, None)),
     ]
-    return Backbone(OrderedDict(stages), 100)
 
 
-def lenet(channels: int, size: int) -> Backbone:
+def lenet(channels: int, height: int, width: int) -> Stages:
     """LeNet with 20 and 50 maps and 500 features, batch-normalised, for 28 or 32 px.
 
     The sizes are those of Caffe's MNIST example; batch normalisation is an addition.
     """
-    side = ((size - 4) // 2 - 4) // 2
-    stages = [
-        ("conv1", _block(channels, 20, 5)),
-        ("conv2", _block(20, 50, 5)),
-        ("fc", _dense(50 * side**2, 500)),
+    rows, columns = (((side - 4) // 2 - 4) // 2 for side in (height, width))
+    return [
+        ("conv1", _block(channels, 20, 5, 0), Level(20, 2)),
+        ("conv2", _block(20, 50, 5, 0), Level(50, 4)),
+        ("fc", _dense(50 * rows * columns, 500), Level(500, None)),
     ]
-    return Backbone(OrderedDict(stages), 500)
 
 
-BACKBONES: dict[str, tuple[Callable[[int, int], Backbone], int]] = {"tiny": (tiny, 4), "lenet": (lenet, 16)}
+def quick(channels: int, height: int, width: int) -> Stages:
+    """Three 3x3 convolutions with 32, 64 and 128 maps and 256 features, for 32 px on a CPU."""
+    return [
+        ("conv1", _block(channels, 32), Level(32, 2)),
+        ("conv2", _block(32, 64), Level(64, 4)),
+        ("conv3", _block(64, 128), Level(128, 8)),
+        ("fc", _dense(128 * (height // 8) * (width // 8), 256), Level(256, None)),
+    ]
+
+
+class Residual(nn.Module):
+    """x + f(x)."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(x)
+
+
+def resnet9(channels: int, height: int, width: int) -> Stages:
+    """Page's residual net of eight convolutions for 32 px: 94 % on CIFAR-10 within minutes of one GPU."""
+
+    def twice(maps: int) -> Residual:
+        return Residual(nn.Sequential(_block(maps, maps, pool=False), _block(maps, maps, pool=False)))
+
+    return [
+        ("conv1", _block(channels, 64, pool=False), Level(64, 1)),
+        ("conv2", nn.Sequential(_block(64, 128), twice(128)), Level(128, 2)),
+        ("conv3", _block(128, 256), Level(256, 4)),
+        ("conv4", nn.Sequential(_block(256, 512), twice(512)), Level(512, 8)),
+        ("pool", nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), Level(512, None)),
+    ]
+
+
+# ---- torchvision's nets, cut into the stages of their papers
+
+
+def _alexnet(net: nn.Module) -> Stages:
+    """Five convolutions, each ending with its ReLU: pooling opens the next stage."""
+    levels = [Level(64, 4), Level(192, 8), Level(384, 16), Level(256, 16), Level(256, 16)]
+    return _convolutions(net, [0, 2, 5, 8, 10, 12], levels) + _two_dense(net, 12, 3)
+
+
+def _vgg(net: nn.Module) -> Stages:
+    """Five blocks of convolutions, each ending with its last ReLU: pooling opens the next stage."""
+    pools = [i for i, layer in enumerate(net.features) if isinstance(layer, nn.MaxPool2d)]
+    levels = [Level(64, 1), Level(128, 2), Level(256, 4), Level(512, 8), Level(512, 16)]
+    return _convolutions(net, [0, *pools], levels) + _two_dense(net, pools[-1], 2)
+
+
+def _convolutions(net: nn.Module, cuts: Sequence[int], levels: Sequence[Level]) -> Stages:
+    """`net.features` cut at the given places, as conv1, conv2, …"""
+    parts = [net.features[a:b] for a, b in pairwise(cuts)]
+    return [(f"conv{i}", part, level) for i, (part, level) in enumerate(zip(parts, levels, strict=True), 1)]
+
+
+def _two_dense(net: nn.Module, pool: int, first: int) -> Stages:
+    """The last pooling with fc6, and fc7; `first` layers of the classifier belong to fc6."""
+    opening = nn.Sequential(net.features[pool:], net.avgpool, nn.Flatten(), net.classifier[:first])
+    return [("fc6", opening, Level(4096, None)), ("fc7", net.classifier[first : first + 3], Level(4096, None))]
+
+
+def _resnet(net: nn.Module) -> Stages:
+    """conv1, then the four groups of blocks that the paper calls conv2 to conv5, then the mean over all places."""
+    widths = [64, *(64 * 2**i * net.layer1[0].expansion for i in range(4))]
+    parts = [
+        nn.Sequential(net.conv1, net.bn1, net.relu),
+        nn.Sequential(net.maxpool, net.layer1),
+        net.layer2,
+        net.layer3,
+        net.layer4,
+    ]
+    stages = [(f"conv{i}", part, Level(w, 2**i)) for i, (part, w) in enumerate(zip(parts, widths, strict=True), 1)]
+    return [*stages, ("pool", nn.Sequential(net.avgpool, nn.Flatten()), Level(widths[-1], None))]
+
+
+def _mobilenet_v2(net: nn.Module) -> Stages:
+    """Bottlenecks grouped by stride, then the mean over all places."""
+    levels = [Level(16, 2), Level(24, 4), Level(32, 8), Level(96, 16), Level(1280, 32)]
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return [*_convolutions(net, [0, 2, 4, 7, 14, 19], levels), ("pool", pool, Level(1280, None))]
+
+
+# ---- by name
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a backbone is made: `stages(channels, height, width)`, or by cutting up one of torchvision's networks."""
+
+    smallest: int  # side of the smallest images
+    stages: Callable[[int, int, int], Stages] | None = None
+    cut: Callable[[nn.Module], Stages] | None = None
+    dropped: str = ""  # beginning of the names of the weights behind the last stage
+
+
+BACKBONES: dict[str, Kind] = {
+    "tiny": Kind(4, tiny),
+    "lenet": Kind(16, lenet),
+    "quick": Kind(8, quick),
+    "resnet9": Kind(8, resnet9),
+    "alexnet": Kind(63, cut=_alexnet, dropped="classifier.6."),
+    "vgg16": Kind(32, cut=_vgg, dropped="classifier.6."),
+    "vgg19": Kind(32, cut=_vgg, dropped="classifier.6."),
+    "resnet18": Kind(32, cut=_resnet, dropped="fc."),
+    "resnet50": Kind(32, cut=_resnet, dropped="fc."),
+    "mobilenet_v2": Kind(32, cut=_mobilenet_v2, dropped="classifier.1."),
+}
 
 
 def names() -> list[str]:
@@ -80,27 +230,69 @@ def names() -> list[str]:
     return list(BACKBONES)
 
 
-def check(name: str, shape: tuple[int, ...]) -> None:
-    """Raise InputError unless `name` is a backbone that takes images of `shape` (H, W) or (H, W, C)."""
+def check_name(name: str) -> None:
+    """Raise InputError unless `name` is one of `names()`."""
     if name not in BACKBONES:
         raise InputError(f"unknown backbone {name!r}; expected one of: {', '.join(BACKBONES)}")
-    smallest = BACKBONES[name][1]
-    if min(shape[:2]) < smallest:
-        raise InputError(f"backbone {name} takes images of at least {smallest} px, got {shape[0]}x{shape[1]}")
 
 
-def create(name: str, shape: tuple[int, ...]) -> Backbone:
-    """A freshly initialised backbone for images of `shape` (H, W) or (H, W, C); draws from torch's generator.
+def from_torchvision(name: str) -> bool:
+    """Whether the backbone is one of torchvision's: they take three channels, and have weights of ImageNet."""
+    return BACKBONES[name].cut is not None
 
-    Raises InputError for an unknown name and for images that are too small.
+
+def check(name: str, shape: tuple[int, ...], weights: str = "scratch") -> None:
+    """Raise InputError unless `name` is a backbone that takes images of `shape` (H, W) or (H, W, C) and has `weights`.
+
+    Nothing is downloaded or loaded for it.
     """
-    check(name, shape)
-    return BACKBONES[name][0](shape[2] if len(shape) == 3 else 1, min(shape[:2]))
+    check_name(name)
+    smallest = BACKBONES[name].smallest
+    if min(shape[:2]) < smallest:
+        size = f"{shape[0]}x{shape[1]}"
+        raise InputError(f"backbone {name} takes images of at least {smallest} px, got {size} (setting size enlarges)")
+    if weights == weights_.IMAGENET and not from_torchvision(name):
+        raise InputError(
+            f"backbone {name} has no weights {weights}; expected: {weights_.SCRATCH} or a safetensors file"
+        )
+    if weights not in (weights_.SCRATCH, weights_.IMAGENET):
+        with torch.device("meta"):
+            weights_.check(weights, _network(name, shape), BACKBONES[name].dropped, name)
+
+
+def create(name: str, shape: tuple[int, ...], weights: str = "scratch", frozen: bool = False) -> Backbone:
+    """A backbone for images of `shape` (H, W) or (H, W, C); what is not loaded is drawn from torch's generator.
+
+    Args:
+        weights: `scratch`, `torchvision-imagenet` (downloaded when first used), or a path to a safetensors file
+            with the state dict of the torchvision network, or of our own.
+        frozen: whether it stays as it is, batch statistics included.
+
+    Raises:
+        InputError: unknown name, images that are too small, weights of another architecture.
+    """
+    check(name, shape, weights)
+    kind, network = BACKBONES[name], _network(name, shape)
+    weights_.load(weights, network, kind.dropped, name)
+    backbone = Backbone(kind.cut(network)) if kind.cut else network
+    return backbone.freeze() if frozen else backbone
+
+
+def _network(name: str, shape: tuple[int, ...]) -> nn.Module:
+    """What a file of weights for the backbone is the state dict of."""
+    kind = BACKBONES[name]
+    if kind.cut is None:
+        return Backbone(kind.stages(shape[2] if len(shape) == 3 else 1, *shape[:2]))
+    import torchvision
+
+    return torchvision.models.get_model(name, weights=None)
 
 
 def default(shape: tuple[int, ...]) -> str:
-    """The backbone that suits images of `shape`: `tiny` below 16 px, else `lenet`."""
-    return "tiny" if min(shape[:2]) < BACKBONES["lenet"][1] else "lenet"
+    """The backbone that suits images of `shape`: `tiny` below 16 px, else `lenet` for grey and `quick` for colour."""
+    if min(shape[:2]) < BACKBONES["lenet"].smallest:
+        return "tiny"
+    return "quick" if len(shape) == 3 and shape[2] == 3 else "lenet"
 
 
 def parameters(module: nn.Module) -> int:

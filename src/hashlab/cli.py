@@ -1,4 +1,4 @@
-"""The command `hashlab`: data | run | evaluate | verify | table | methods.
+"""The command `hashlab`: data | run | grid | evaluate | verify | table | methods | encode.
 
 Whatever is wrong with the input ends in one line on standard error and exit code 2.
 """
@@ -9,8 +9,12 @@ import argparse
 import dataclasses
 import json
 import os
+import shlex
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +25,38 @@ from hashlab.errors import InputError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 something differs or was interrupted, 2 bad input."""
     os.environ.setdefault("HASHLAB_PROGRESS", "lines")
+    arguments = sys.argv[1:] if arguments is None else arguments
     parsed = parser().parse_args(arguments)
     try:
-        return parsed.command(parsed) or 0
-    except (InputError, FloatingPointError) as error:
-        print(f"hashlab: {error}", file=sys.stderr)
+        with plain_warnings():
+            return parsed.command(parsed) or 0
+    except (InputError, FloatingPointError, MemoryError) as error:
+        print(f"hashlab: {error or 'memory is full'}", file=sys.stderr)
     except OSError as error:  # no permission, no space: the system's own words and the file
         print(f"hashlab: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("hashlab: interrupted; nothing half-done was kept", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"hashlab: {interrupted(error, arguments)}", file=sys.stderr)
         return 1
     return 2
+
+
+def interrupted(error: KeyboardInterrupt, arguments: Sequence[str]) -> str:
+    """What Ctrl-C left behind, and how to go on."""
+    if not str(error):
+        return "interrupted; nothing half-done was kept"
+    words = [word for word in arguments if word not in ("--resume", "--no-resume")]
+    return f"{error}; go on with: {shlex.join(['hashlab', *words, '--resume'])}"
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings of hashlab as one line, without the source around it."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"hashlab: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,10 +65,12 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _data(commands)
     _run(commands)
+    _grid(commands)
     _evaluate(commands)
     _verify(commands)
     _table(commands)
     _methods(commands)
+    _encode(commands)
     return top
 
 
@@ -54,33 +81,96 @@ def _add(commands: Any, name: str, function: Any, text: str) -> argparse.Argumen
 
 
 def _data(commands: Any) -> None:
-    sub = _add(commands, "data", data, "List the data sets, fetch one into the cache, or check it.")
-    sub.add_argument("action", choices=("list", "fetch", "check"))
-    sub.add_argument("name", nargs="?", help="a data set (fetch, check)")
+    sub = _add(commands, "data", data, "List the data sets, fetch one into the cache, check it, or draw samples of it.")
+    sub.add_argument("action", choices=("list", "fetch", "check", "show"))
+    sub.add_argument("name", nargs="?", help="a data set (fetch, check, show)")
     sub.add_argument("--protocol", help="check: how to split (default: each protocol of the set)")
     sub.add_argument("--root", type=Path, help="cache folder (default: $HASHLAB_DATA or data/cache)")
+    sub.add_argument("-o", "--output", type=Path, help="show: the picture to write (default: NAME.png)")
+    by_hand = sub.add_argument_group("fetch, for the sets that you put there by hand")
+    by_hand.add_argument("--source", type=Path, help="where their files are (default: source/NAME in the cache folder)")
+    by_hand.add_argument("--size", type=int, help="side of the square images that are kept, in pixels (default: 224)")
+    by_hand.add_argument("--fit", help="crop to the centre (default), or squash to the square")
+    by_hand.add_argument("--skip-broken", action="store_true", help="leave images out that cannot be read")
 
 
 def data(parsed: argparse.Namespace) -> None:
-    from hashlab.data import cache, info, load, names, protocols
+    from hashlab.data import names
 
     if parsed.action == "list":
-        for name in names():
-            about = info(name)
-            print(f"{name}: {about.title}; {sum(about.counts.values())} images; {', '.join(protocols.names(name))}")
-            print(f"    source: {about.source}; licence: {about.licence}")
+        list_data(parsed.root)
         return
     if parsed.name is None:
         raise InputError(f"a data set is expected after `data {parsed.action}`; one of: {', '.join(names())}")
+    {"fetch": fetch_data, "check": check_data, "show": show_data}[parsed.action](parsed)
+
+
+def list_data(root: Path | None) -> None:
+    """Every set with its size, protocols, source and licence, and whether it is in the cache."""
+    from hashlab.data import cache, info, names, protocols
+
+    for name in names():
+        about = info(name)
+        print(f"{name}: {about.title}; {sum(about.counts.values()):,} images; {', '.join(protocols.names(name))}")
+        print(f"    source: {about.source}; licence: {about.licence}")
+        print(f"    {'always there' if about.embedded else cache.where(about, root)}")
+
+
+def fetch_data(parsed: argparse.Namespace) -> None:
+    from hashlab.data import cache, info
+
     about = info(parsed.name)
-    if parsed.action == "fetch" and not about.embedded:
-        print(f"{parsed.name}: {cache.fetch(about, parsed.root)}")
+    if about.by_hand:
+        prepare_data(about, parsed)
+    elif parsed.source or parsed.size or parsed.fit or parsed.skip_broken:
+        raise InputError(f"--source, --size, --fit and --skip-broken are for sets put there by hand, not {about.name}")
+    elif not about.embedded:
+        print(f"{about.name}: {cache.fetch(about, parsed.root)}")
+    check_images(about, parsed.root)
+
+
+def prepare_data(about: Any, parsed: argparse.Namespace) -> None:
+    """Fill the cache from the files of a set, or say where to get them."""
+    from hashlab.data import cache, prepared
+
+    usual = prepared.source(about, parsed.root)
+    if parsed.source or usual.is_dir():
+        choices = {"size": parsed.size, "fit": parsed.fit, "skip_broken": parsed.skip_broken}
+        print(f"{about.name}: {prepared.prepare(about, parsed.root, parsed.source or usual, **choices)}")
+    elif not (cache.root(parsed.root) / about.name).is_dir():
+        print(about.by_hand.strip())
+        raise InputError(f"{about.name} cannot be fetched: put its files, as described, into {usual}")
+
+
+def check_data(parsed: argparse.Namespace) -> None:
+    from hashlab.data import info, load, protocols
+
+    about = info(parsed.name)
     wanted = [parsed.protocol] if parsed.protocol else protocols.names(parsed.name)
-    loaded = [load(parsed.name, protocol=name, root=parsed.root) for name in wanted]
-    print(f"{parsed.name}: {' + '.join(map(str, about.counts.values()))} images, every one as its fingerprint says")
-    if parsed.action == "check":
-        for dataset in loaded:
-            print(describe(dataset))
+    for name in wanted:
+        protocols.get(parsed.name, name)
+    check_images(about, parsed.root)
+    for name in wanted:
+        print(describe(load(parsed.name, protocol=name, root=parsed.root)))
+
+
+def check_images(about: Any, root: Path | None) -> None:
+    """Check every image of a set in the cache, and say so; raises InputError where one is not as it should be."""
+    from hashlab.data import cache, prepared
+
+    if about.by_hand:
+        print(f"{about.name}: {prepared.verify(about, root)}")
+        return
+    cache.open_pool(about, root)
+    print(f"{about.name}: {' + '.join(map(str, about.counts.values()))} images, every one as its fingerprint says")
+
+
+def show_data(parsed: argparse.Namespace) -> None:
+    from hashlab.data import show
+
+    file = parsed.output or Path(f"{parsed.name}.png")
+    show.save(parsed.name, file, parsed.root)
+    print(f"{parsed.name}: {file}")
 
 
 def describe(dataset: Any) -> str:
@@ -97,8 +187,20 @@ def describe(dataset: Any) -> str:
 def _run(commands: Any) -> None:
     sub = _add(commands, "run", run, "Train a method, encode, evaluate; keep the record and the codes.")
     sub.add_argument("method")
+    _how(sub)
+
+
+def _grid(commands: Any) -> None:
+    text = "Run every combination of methods, code lengths, seeds and settings; what they share is done once."
+    sub = _add(commands, "grid", grid, text)
+    sub.add_argument("method", help="one method, or several with commas")
+    _how(sub)
+    sub.epilog = "A setting takes several values with commas: --set lr=0.01,0.1 epochs=5"
+
+
+def _how(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("dataset")
-    sub.add_argument("--bits", type=int, required=True, help="code length")
+    sub.add_argument("--bits", type=int, nargs="+", required=True, help="code lengths")
     sub.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
     sub.add_argument("--protocol", help="default: the data set's first")
     sub.add_argument(
@@ -109,26 +211,57 @@ def _run(commands: Any) -> None:
     sub.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
     sub.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the method")
     sub.add_argument("--root", type=Path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
+    sub.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on with a run that was interrupted, from its last checkpoint (this is the default)",
+    )
+    sub.add_argument("--save-model", type=Path, metavar="FOLDER", help="keep the trained model, for `hashlab encode`")
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run(parsed: argparse.Namespace) -> int:
+    return carry_out(parsed, [parsed.method], [settings(parsed.set)])
+
+
+def grid(parsed: argparse.Namespace) -> int:
+    return carry_out(parsed, parsed.method.split(","), variants(parsed.set))
+
+
+def carry_out(parsed: argparse.Namespace, names: list[str], variants: list[dict[str, Any]]) -> int:
+    """Do the runs one after the other, a line for each; one that fails does not stop the others."""
     from hashlab import experiments
-    from hashlab.data import load
 
-    dataset = load(parsed.dataset, protocol=parsed.protocol)
-    for seed in parsed.seeds:
-        record = experiments.run(
-            parsed.method,
-            dataset,
-            parsed.bits,
-            seed,
-            tuning=parsed.tuning,
-            device=parsed.device,
-            root=parsed.root,
-            save=True,
-            **settings(parsed.set),
-        )
-        print(f"{record.path}: mAP {record.map:.4f}, training {record.seconds['train']:.0f} s")
+    runs = experiments.plan(
+        names,
+        parsed.dataset,
+        parsed.bits,
+        parsed.seeds,
+        variants,
+        protocol=parsed.protocol,
+        tuning=parsed.tuning,
+        save_model=parsed.save_model,
+        device=parsed.device,
+        root=parsed.root,
+        resume=parsed.resume,
+        save=True,
+    )
+    failed = []
+    for one in runs:
+        try:
+            record = one()
+            print(f"{record.path}: mAP {record.map:.4f}, training {record.seconds['train']:.0f} s", flush=True)
+        except (FloatingPointError, MemoryError) as error:
+            failed.append(error)
+            print(f"hashlab: {error}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def variants(pairs: Sequence[str]) -> list[dict[str, Any]]:
+    """`["c=1,2", "epochs=3"]` as [{"c": 1, "epochs": 3}, {"c": 2, "epochs": 3}]."""
+    split = [pair.partition("=") for pair in pairs]
+    choices = [[f"{name}{equals}{value}" for value in values.split(",")] for name, equals, values in split]
+    return [settings(choice) for choice in product(*choices)]
 
 
 def settings(pairs: Sequence[str]) -> dict[str, Any]:
@@ -258,6 +391,24 @@ def methods(parsed: argparse.Namespace) -> None:
     print(f"{parsed.name}: {registry.about(parsed.name).title}")
     for field in dataclasses.fields(config):
         print(f"    {field.name}={field.default}")
+
+
+def _encode(commands: Any) -> None:
+    sub = _add(commands, "encode", encode, "Turn the images of a folder into packed codes, with a saved model.")
+    sub.add_argument("model", type=Path, help="a folder that `hashlab run --save-model` wrote")
+    sub.add_argument("folder", type=Path, help="images, also in subfolders")
+    sub.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write: names, codes, bits")
+    sub.add_argument("--skip-broken", action="store_true", help="leave images out that cannot be read, and name them")
+    sub.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
+
+
+def encode(parsed: argparse.Namespace) -> None:
+    from hashlab import encoding
+
+    done = encoding.encode_folder(parsed.model, parsed.folder, parsed.output, parsed.skip_broken, parsed.device)
+    for name, reason in done.broken.items():
+        print(f"hashlab: skipped {name}: {reason}", file=sys.stderr)
+    print(f"{parsed.output}: {done.images} images, {done.bits} bits each; {len(done.broken)} skipped")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shutil
 import subprocess
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +20,15 @@ import numpy as np
 import torch
 
 import hashlab
-from hashlab import _paths, backbones, methods, metrics, records
+from hashlab import _paths, backbones, methods, metrics, records, training, weights
 from hashlab.data import Dataset
 from hashlab.data import load as load_data
 from hashlab.errors import InputError
+from hashlab.methods import models
+from hashlab.methods.base import Shared
 from hashlab.records import Record
+
+CHECKPOINTS = ".checkpoints"  # under the root of the records
 
 
 def run(
@@ -33,6 +42,9 @@ def run(
     device: str | None = None,
     root: str | Path | None = None,
     save: bool = False,
+    resume: bool = True,
+    save_model: str | Path | None = None,
+    shared: Shared | None = None,
     **overrides: Any,
 ) -> Record:
     """Train, encode, evaluate; returns the record.
@@ -47,24 +59,91 @@ def run(
         device: "cpu" or "cuda"; CUDA where there is one when None.
         root: where records are kept (`records.root()` when None).
         save: keep record and codes under `root`. A run with the same settings that is kept there already is
-            returned as it is, not repeated.
+            returned as it is, not repeated. While it trains, checkpoints are kept there too.
+        resume: go on from the checkpoints of the same run where there are any, rather than anew.
+        save_model: a folder for the trained model. A run that is kept already is trained again for it.
+        shared: the same dictionary for several runs on the same data lets them share what they can; see `plan`.
         overrides: settings of the method that differ from its defaults.
 
     Raises:
         InputError: unknown names or settings, data that do not suit the method; before any work starts.
+        FloatingPointError, MemoryError, checkpoints.Interrupted: see `DeepMethod.fit`.
     """
+    learner, dataset, settings = _prepare(method, data, bits, seed, protocol, tuning, overrides)
+    stem, place = records.name(settings), backbones.device(device)
+    kept = records.root(root) / f"{stem}.json"
+    if save_model is not None:
+        models.check(save_model)
+    elif save and kept.is_file():
+        return records.read(kept)
+    folder = records.root(root) / CHECKPOINTS / stem.replace("/", "-") if save else None
+    if folder is not None and not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    record, arrays = _measure(learner, dataset, seed, place, folder, shared)
+    record = Record(settings | record)
+    if save_model is not None:
+        learner.save(save_model, {key: record[key] for key in ("dataset", "protocol", "seed", "weights", "map")})
+    if save:
+        record = records.read(kept) if kept.is_file() else records.write(record, arrays, stem, root)
+        _remove(folder)
+    return record
+
+
+def plan(
+    names: Sequence[str],
+    data: str | Dataset,
+    bits: Sequence[int],
+    seeds: Sequence[int] = (0,),
+    variants: Sequence[dict[str, Any]] = ({},),
+    *,
+    protocol: str | None = None,
+    tuning: bool = False,
+    save_model: str | Path | None = None,
+    **how: Any,
+) -> list[Callable[[], Record]]:
+    """Runs of every method, variant, seed and code length on one data set, each a function that gives its record.
+
+    They run one after the other and share what they have in common: the features of a frozen backbone, and training
+    that does not depend on the code length. Their results equal those of separate runs.
+
+    Args:
+        names: of methods.
+        variants: settings that differ from the defaults.
+        save_model: a folder; each run's model goes into a folder of its own in it where there are several.
+        how: of `run`.
+
+    Raises InputError, before any work starts, where one of the runs is not possible.
+    """
+    dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
+    shared: Shared = {}
+    runs = []
+    for name, variant, seed, length in product(names, variants, seeds, bits):
+        learner, tuned, settings = _prepare(name, dataset, length, seed, None, tuning, variant)
+        learner.check(tuned.train)
+        words = how | variant | {"tuning": tuning, "shared": shared}
+        runs.append((partial(run, name, dataset, length, seed, **words), records.name(settings)))
+    if save_model is None:
+        return [one for one, _ in runs]
+    folders = [Path(save_model) / Path(stem).name for _, stem in runs] if len(runs) > 1 else [save_model]
+    return [partial(one, save_model=folder) for (one, _), folder in zip(runs, folders, strict=True)]
+
+
+def _prepare(
+    method: str,
+    data: str | Dataset,
+    bits: int,
+    seed: int,
+    protocol: str | None,
+    tuning: bool,
+    overrides: dict[str, Any],
+) -> tuple[methods.Method, Dataset, dict[str, Any]]:
+    """The method, the data, and what makes this run this run; raises InputError where they do not go together."""
     learner = methods.create(method, bits, **overrides)
+    training.check_seed(seed)
     dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
     dataset = dataset.tuning() if tuning else dataset
     check_labels_suit(learner, dataset)
-    settings = _settings(learner, method, dataset, seed)
-    stem = records.name(settings)
-    kept = records.root(root) / f"{stem}.json"
-    if save and kept.is_file():
-        return records.read(kept)
-    record, arrays = _measure(learner, dataset, seed, device)
-    record = Record(settings | record)
-    return records.write(record, arrays, stem, root) if save else record
+    return learner, dataset, _settings(learner, method, dataset, seed)
 
 
 def check_labels_suit(learner: methods.Method, dataset: Dataset) -> None:
@@ -77,7 +156,7 @@ def check_labels_suit(learner: methods.Method, dataset: Dataset) -> None:
 
 def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int) -> dict[str, Any]:
     """What makes this run this run: equal settings on equal software and hardware give equal codes."""
-    config = dataclasses.asdict(learner.config)
+    config, overrides = _named(dataclasses.asdict(learner.config)), _named(learner.overrides)
     return {
         "method": method,
         "dataset": dataset.name,
@@ -87,23 +166,32 @@ def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int)
         "tables": learner.tables,
         "relevance": dataset.relevance,
         "metric": "mAP over all ranks, expected under ties",
-        "variant": " ".join(f"{key}={value}" for key, value in sorted(learner.overrides.items())) or "defaults",
+        "variant": " ".join(f"{key}={value}" for key, value in sorted(overrides.items())) or "defaults",
         "config": config,
         "weights": config.get("weights", "none"),
         "data": {"fingerprint": dataset.fingerprint, "split": dataset.checksum},
     }
 
 
+def _named(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings with weights by name and SHA-256: where a file lies on this machine is not part of a result."""
+    return config | ({"weights": weights.describe(config["weights"])} if "weights" in config else {})
+
+
 def _measure(
-    learner: methods.Method, dataset: Dataset, seed: int, device: str | None
+    learner: methods.Method,
+    dataset: Dataset,
+    seed: int,
+    place: torch.device,
+    folder: Path | None,
+    shared: Shared | None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    place = backbones.device(device)
-    begun, clock = datetime.now(UTC), [time.perf_counter()]
-    learner.fit(dataset.train, seed=seed, device=str(place))
+    begun, clock, shared = datetime.now(UTC), [time.perf_counter()], {} if shared is None else shared
+    learner.fit(dataset.train, seed=seed, device=str(place), checkpoints=folder, shared=shared)
     clock.append(time.perf_counter())
     arrays = {
-        "query_codes": learner.encode(dataset.query.images),
-        "database_codes": learner.encode(dataset.database.images),
+        "query_codes": learner.encode(dataset.query, shared),
+        "database_codes": learner.encode(dataset.database, shared),
     }
     arrays |= {"query_labels": dataset.query.targets, "database_labels": dataset.database.targets}
     clock.append(time.perf_counter())
@@ -114,25 +202,40 @@ def _measure(
         tables=learner.tables,
     )
     clock.append(time.perf_counter())
-    seconds = dict(zip(("train", "encode", "evaluate"), np.diff(clock).round(3).tolist(), strict=True))
+    history = getattr(learner, "history", [])
     return {
         "map": report.map,
         "metrics": report.to_dict(),
         "backbone": getattr(learner, "backbone", "none"),
+        "input": learner.input(),
         "sizes": {part: len(getattr(dataset, part)) for part in ("train", "query", "database")},
-        "seconds": seconds,
-        "history": getattr(learner, "history", []),
+        "seconds": _seconds(clock, history),
+        "history": history,
         "started": begun.isoformat(timespec="seconds"),
-        "hardware": hardware(place),
+        "hardware": hardware(place, getattr(learner, "precision", "float32")),
         "versions": versions(),
         "git": git(),
     }, arrays
 
 
-def hardware(device: torch.device) -> dict[str, Any]:
+def _seconds(clock: list[float], history: list[dict]) -> dict[str, float]:
+    """Seconds per stage. Epochs that another run, or this one before it was interrupted, has done count as training."""
+    seconds = dict(zip(("train", "encode", "evaluate"), np.diff(clock).round(3).tolist(), strict=True))
+    epochs = round(sum(line["seconds"] for line in history), 3)
+    return seconds | {"train": max(seconds["train"], epochs)}
+
+
+def _remove(folder: Path) -> None:
+    """Remove the checkpoints of a run that is done, and the folder of all checkpoints if that was the last one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
+
+
+def hardware(device: torch.device, precision: str) -> dict[str, Any]:
     """What the run ran on: the device in words, cores, threads, and the number type of the arithmetic."""
     words = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu()} ({os.cpu_count()} cores)"
-    return {"device": words, "kind": device.type, "threads": torch.get_num_threads(), "precision": "float32"}
+    return {"device": words, "kind": device.type, "threads": torch.get_num_threads(), "precision": precision}
 
 
 def _cpu() -> str:

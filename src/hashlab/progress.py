@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tqdm import tqdm
-
 
 def _notebook() -> bool:
     return (
@@ -33,23 +31,40 @@ def mode() -> str:
 
 
 class Progress:
-    """Wraps an iterable; `note(loss=…)` says how things stand. One line per item in a pipe."""
+    """Wraps an iterable; `note(loss=…)` says how things stand.
 
-    def __init__(self, items: Iterable[Any], text: str, total: int | None = None, delay: float = 0.0):
-        self.items, self.text, self.mode, self.said = items, text, mode(), ""
+    Args:
+        items: what is gone through; number `start` + 1 to number `total` of the whole.
+        delay: seconds after which the live line appears. Where there is no terminal, such a passing wait is silent;
+            without a delay there is one line per item.
+    """
+
+    def __init__(self, items: Iterable[Any], text: str, total: int | None = None, delay: float = 0.0, start: int = 0):
+        self.items, self.text, self.mode, self.said, self.start = items, text, mode(), "", start
+        self.mode = "silent" if delay and self.mode == "lines" else self.mode
         self.total = total if total is not None else len(items)  # type: ignore[arg-type]
-        self.bar = tqdm(desc=text, total=self.total, disable=self.mode != "live", delay=delay, leave=True)
+        self.bar = _bar(desc=text, total=self.total, initial=start, delay=delay) if self.mode == "live" else None
 
     def note(self, **facts: float | str) -> None:
         self.said = " ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
-        self.bar.set_postfix_str(self.said, refresh=False)
+        if self.bar is not None:
+            self.bar.set_postfix_str(self.said, refresh=False)
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            for done, item in enumerate(self.items, 1):
+            for done, item in enumerate(self.items, self.start + 1):
                 yield item
-                self.bar.update()
-                if self.mode == "lines":
+                if self.bar is not None:
+                    self.bar.update()
+                elif self.mode == "lines":
                     print(f"{self.text} {done}/{self.total} {self.said}".rstrip(), file=sys.stderr, flush=True)
         finally:
-            self.bar.close()
+            if self.bar is not None:
+                self.bar.close()
+
+
+def _bar(**words: Any) -> Any:
+    """tqdm's, which starts a thread and takes a lock between processes: made only where it is seen."""
+    from tqdm import tqdm
+
+    return tqdm(**words)

@@ -1,128 +1,138 @@
-"""The one training loop: batches that live on the device, phases, seeds, progress.
+"""The one training loop: phases, optimisers, schedules, seeds, checkpoints.
 
-A method describes its training as a list of `Phase`s; `train` runs them and returns what it saw.
+A method describes its training as a list of `Phase`s; `train` runs them and returns what it saw. Whatever is random
+in an epoch follows from the seed, the phase's name and the epoch's number, so a run can be taken up at any step.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from hashlab.checkpoints import Checkpoints, Interrupted, interruptible
+from hashlab.data.batches import Batch, Batches, memory_explained
 from hashlab.errors import InputError
 from hashlab.progress import Progress
+
+EachEpoch = Callable[[str, int], None]  # called with the phase's name and the epoch's number, when it is done
+
+OPTIMISERS: dict[str, Callable[[list[nn.Parameter], Phase], torch.optim.Optimizer]] = {
+    "sgd": lambda weights, p: torch.optim.SGD(
+        weights, p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.momentum > 0
+    ),
+    "adamw": lambda weights, p: torch.optim.AdamW(weights, p.lr, weight_decay=p.weight_decay),
+    "rmsprop": lambda weights, p: torch.optim.RMSprop(weights, p.lr, momentum=p.momentum, weight_decay=p.weight_decay),
+}
+SCHEDULES: dict[str, Callable[[float], float]] = {  # factor on the rate, of the part 0..1 done since the warm-up
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "linear": lambda done: 1 - done,
+    "constant": lambda done: 1.0,
+}
+COMPILERS = ("none", "inductor", "graphs")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LOOK_EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: a look makes a GPU wait
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One stage of training: `loss(images, labels)` is minimised over `module`'s weights for some epochs.
+    """One stage of training: `loss(batch)` is minimised over `module`'s weights for some epochs.
 
-    The learning rate rises linearly over the first tenth of the steps to `lr`, then falls along a cosine to 0.
+    Args:
+        name: unique among the phases of a run.
+        module: what is trained. What else changes with training (centres, memory banks) stands in its buffers, for
+            that is what a checkpoint holds.
+        loss: of a `Batch`; a scalar.
+        lr: the highest learning rate, reached after a tenth of the steps; then it falls as `schedule` says.
+        clip: largest norm of the gradient, 0 for any.
+        per_class: images of one class that stand together in a batch (see `batches.balanced`); 0 for plain shuffling.
+        before_epoch: called with the epoch's number and the batches before each epoch.
+        shared: a key, ("phase", name, …); runs that share it have the same phase, which is then run once.
     """
 
     name: str
     module: nn.Module
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Batch], Tensor]
     epochs: int
     lr: float
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    optimiser: str = "sgd"
+    schedule: str = "cosine"
+    clip: float = 0.0
+    per_class: int = 0
+    before_epoch: Callable[[int, Batches], None] | None = None
+    shared: tuple[Any, ...] | None = None
 
 
-class Batches:
-    """Images kept on the device as uint8, normalised (and shifted) there batch by batch.
-
-    Args:
-        images: uint8 (N, H, W) or (N, H, W, C).
-        labels: int (N,) or None.
-        mean, std: per channel, in units of 0..1.
-    """
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray | None, device: torch.device, mean: Tensor, std: Tensor):
-        self.images = as_nchw(images).to(device)  # uint8 (N, C, H, W)
-        self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).to(device)
-        self.mean, self.std = mean.to(device), std.to(device)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) -> float32 with the given mean and standard deviation taken out."""
-        return (images.float() / 255 - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
-
-    def epoch(self, size: int, shift: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled training batches (images, labels); the last incomplete one is left out if it is not the only one."""
-        order = torch.randperm(len(self), generator=generator)
-        whole = max(len(self) // size, 1) * size
-        for rows in order[:whole].split(size):
-            rows = rows.to(self.images.device)
-            yield self.normalise(shifted(self.images[rows], shift, generator)), self.labels[rows]
-
-    def stream(self, size: int = 1000) -> Iterator[Tensor]:
-        """All images once, in order, without shifts."""
-        for images in self.images.split(size):
-            yield self.normalise(images)
-
-
-def check_images(images: np.ndarray) -> None:
-    """Raise InputError unless images are uint8 (N, H, W) or (N, H, W, C)."""
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim not in (3, 4):
-        found = f"{getattr(images, 'shape', type(images).__name__)} {getattr(images, 'dtype', '')}".strip()
-        raise InputError(f"images must be uint8 (N, H, W) or (N, H, W, C), got {found}")
-
-
-def as_nchw(images: np.ndarray) -> Tensor:
-    """uint8 (N, H, W) or (N, H, W, C) -> (N, C, H, W) tensor; raises InputError for other shapes or types."""
-    check_images(images)
-    tensor = torch.from_numpy(np.array(images))  # a copy: memory-mapped files are read-only
-    return tensor[:, None] if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2).contiguous()
-
-
-def statistics(images: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, in units of 0..1, both (C,); taken from the training images only."""
-    pixels = as_nchw(images).double() / 255
-    return pixels.mean((0, 2, 3)).float(), pixels.std((0, 2, 3)).clamp_min(1e-6).float()
-
-
-def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Each image (B, C, H, W) moved by up to `most` pixels in both directions, zeros moving in."""
-    if most == 0:
-        return images
-    batch, _, height, width = images.shape
-    down, right = torch.randint(0, 2 * most + 1, (2, batch, 1), generator=generator).to(images.device)
-    rows = down + torch.arange(height, device=images.device)  # (B, H)
-    columns = right + torch.arange(width, device=images.device)  # (B, W)
-    padded = F.pad(images, (most,) * 4)
-    which = torch.arange(batch, device=images.device)[:, None, None]
-    return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[torch.Generator]:
-    """Run with torch's generators seeded, then put them back; yields a generator of its own for the batches."""
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed must lie in 0..2**32-1, got {seed}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield torch.Generator().manual_seed(seed)
-
-
-def rate(step: int, steps: int) -> float:
-    """The factor on the learning rate at a step: linear warm-up over a tenth of the steps, then a cosine to 0."""
+def rate(step: int, steps: int, schedule: str = "cosine") -> float:
+    """The factor on the learning rate at a step: linear warm-up over a tenth of the steps, then the schedule."""
     warm = max(steps // 10, 1)
     if step < warm:
         return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
+    return SCHEDULES[schedule]((step - warm) / max(steps - warm, 1))
 
 
-EachEpoch = Callable[[str, int], None]  # called with the phase's name and the epoch's number, when it is done
+def derived(seed: int, *words: str | int) -> int:
+    """A seed for one purpose: SHA-256 of the seed and some words, so that no two purposes share their numbers."""
+    text = "/".join(map(str, (seed, *words)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def check_seed(seed: int) -> None:
+    """Raise InputError unless seed is an integer in 0..2**32-1."""
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise InputError(f"seed must be an integer in 0..2**32-1, got {seed}")
+
+
+@contextmanager
+def kept_generators(device: torch.device) -> Iterator[None]:
+    """Whatever is drawn from torch's generators inside, outside they are as before."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+@contextmanager
+def deterministic(active: bool) -> Iterator[None]:
+    """Only algorithms that give the same bits every time, where `active`; else the fastest."""
+    fast = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = not active
+    try:
+        with _only_deterministic() if active else nullcontext():
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = fast
+
+
+@contextmanager
+def _only_deterministic() -> Iterator[None]:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Networks inside compute in `precision`, one of `PRECISIONS`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
+
+
+def in_full(loss: Callable[[Any, Tensor], Tensor], z: Any, labels: Tensor) -> Tensor:
+    """`loss(z, labels)` in float32, whatever the precision of the network that gave z, one tensor or several."""
+    place = labels.device.type
+    with torch.autocast(place, enabled=False):
+        return loss(z.float() if isinstance(z, Tensor) else tuple(part.float() for part in z), labels)
 
 
 def train(
@@ -130,59 +140,252 @@ def train(
     batches: Batches,
     *,
     batch_size: int,
-    shift: int,
-    generator: torch.Generator,
+    seed: int = 0,
+    precision: str = "float32",
+    compiler: str = "none",
     each_epoch: EachEpoch | None = None,
+    checkpoints: Checkpoints | None = None,
+    shared: dict[Any, Any] | None = None,
 ) -> list[dict]:
     """Run the phases one after the other; returns a line per epoch: phase, epoch, mean loss, seconds.
 
-    Raises FloatingPointError, naming phase and step, as soon as a loss is not finite.
+    Args:
+        precision: of the networks: float32, or bfloat16 (weights and losses stay float32).
+        compiler: "inductor" (torch.compile), "graphs" (CUDA graphs), "none".
+        each_epoch: may look at the networks, not train them.
+        checkpoints: where the run is saved as it goes, and taken up if it was begun before.
+        shared: phases that other runs have already done, by their `shared` key; those of this run are added.
+
+    Raises:
+        FloatingPointError: a loss that is not finite, with its phase and step.
+        MemoryError: the device's memory is full; the message says which setting to lower.
+        checkpoints.Interrupted: Ctrl-C, after the state was saved.
     """
-    history = []
-    for phase in phases:
-        if phase.epochs > 0:
-            history += _run(phase, batches, batch_size, shift, generator, each_epoch)
-    return history
+    loop = Loop(phases, batches, batch_size, seed, precision, compiler)
+    loop.each_epoch, loop.checkpoints, loop.shared = each_epoch, checkpoints, {} if shared is None else shared
+    with interruptible(checkpoints is not None) as loop.stop:
+        return loop.run()
 
 
-def _run(
-    phase: Phase, batches: Batches, size: int, shift: int, generator: torch.Generator, each_epoch: EachEpoch | None
-) -> list[dict]:
-    weights = [p for p in phase.module.parameters() if p.requires_grad]
-    optimiser = torch.optim.SGD(
-        weights,
-        phase.lr,
-        momentum=phase.momentum,
-        weight_decay=phase.weight_decay,
-        nesterov=phase.momentum > 0,
-    )
-    steps = phase.epochs * max(len(batches) // size, 1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
-    history, progress = [], Progress(range(1, phase.epochs + 1), phase.name)
-    for epoch in progress:
+class Loop:
+    """A training under way. Its position, weights, optimiser and generators are what a checkpoint holds."""
+
+    each_epoch: EachEpoch | None
+    checkpoints: Checkpoints | None
+    shared: dict[Any, Any]
+    stop: Callable[[], bool]
+
+    def __init__(self, phases: list[Phase], batches: Batches, size: int, seed: int, precision: str, compiler: str):
+        self.phases, self.batches, self.size, self.seed = phases, batches, size, seed
+        self.precision, self.compiler, self.device = precision, compiler, batches.device
+        self.steps = batches.steps(size)  # per epoch
+        self.phase = self.epoch = self.step = 0  # how many are done
+        self.history: list[dict] = []
+        self.losses: list[Tensor] = []  # of this epoch
+        self.looked, self.spent = 0, 0.0  # losses known to be finite; seconds in this epoch
+        self.optimiser: torch.optim.Optimizer | None = None
+
+    def run(self) -> list[dict]:
+        self.resume()
+        for phase in self.phases[self.phase :]:
+            if phase.shared is not None and phase.shared in self.shared:
+                self.take_over(phase)
+            elif phase.epochs:
+                self.run_phase(phase)
+            self.phase, self.epoch, self.optimiser = self.phase + 1, 0, None
+        self.save()
+        return self.history
+
+    def run_phase(self, phase: Phase) -> None:
+        if self.optimiser is None:
+            self.begin(phase)
+        progress = Progress(range(self.epoch, phase.epochs), phase.name, total=phase.epochs, start=self.epoch)
+        for _ in progress:
+            self.run_epoch(phase)
+            progress.note(loss=self.history[-1]["loss"])
+            self.look_in(phase)
+        release(phase.module)
+        if phase.shared is not None:
+            self.hand_on(phase)
+
+    def hand_on(self, phase: Phase) -> None:
+        """Keep the phase's outcome for other runs; it takes the place of what was kept of a phase of this name."""
+        for key in [key for key in self.shared if isinstance(key, tuple) and key[:2] == phase.shared[:2]]:
+            del self.shared[key]
+        lines = [line for line in self.history if line["phase"] == phase.name]
+        self.shared[phase.shared] = {k: v.detach().clone() for k, v in tensors_of([phase]).items()}, lines
+
+    def take_over(self, phase: Phase) -> None:
+        """The phase as another run has done it."""
+        weights, lines = self.shared[phase.shared]
+        fill(tensors_of([phase]), weights, f"phase {phase.name}")
+        self.history += [line | {"shared": True} for line in lines]
+
+    def begin(self, phase: Phase) -> None:
+        weights = [p for p in phase.module.parameters() if p.requires_grad]
+        self.optimiser = OPTIMISERS[phase.optimiser](weights, phase)
+        prepare(phase.module, self.compiler, self.example, self.precision)
+        torch.manual_seed(derived(self.seed, phase.name))  # dropout, whatever was drawn before
+
+    def example(self) -> Tensor:
+        """Input of the shape that all batches have."""
+        return next(self.batches.epoch(self.size, torch.Generator().manual_seed(0))).images
+
+    def run_epoch(self, phase: Phase) -> None:
+        if self.step == 0 and phase.before_epoch is not None:
+            phase.before_epoch(self.epoch + 1, self.batches)
         phase.module.train()
-        start, losses = time.perf_counter(), []
-        for images, labels in batches.epoch(size, shift, generator):
-            loss = phase.loss(images, labels)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            losses.append(loss.detach())
-            if not torch.isfinite(losses[-1]):
-                step = (epoch - 1) * max(len(batches) // size, 1) + len(losses)
-                raise FloatingPointError(
-                    f"{phase.name}: the loss is {losses[-1].item()} at step {step}; try a lower lr"
-                )
-        mean = torch.stack(losses).mean().item()
-        progress.note(loss=mean)
-        line = {
-            "phase": phase.name,
-            "epoch": epoch,
-            "loss": mean,
-            "seconds": round(time.perf_counter() - start, 3),
-        }
-        history.append(line)
-        if each_epoch is not None:
-            each_epoch(phase.name, epoch)
-    return history
+        begun = time.perf_counter() - self.spent
+        generator = torch.Generator().manual_seed(derived(self.seed, phase.name, self.epoch))
+        work = f"{phase.name} on batches of {self.size} on {self.device}"
+        with memory_explained(work, "batch_size, or the side of the images (size, crop)"):
+            for batch in self.batches.epoch(self.size, generator, phase.per_class, self.step):
+                self.one_step(phase, batch)
+                self.spent = time.perf_counter() - begun
+                self.pause()
+        self.look(phase)
+        line = {"phase": phase.name, "epoch": self.epoch + 1, "loss": torch.stack(self.losses).mean().item()}
+        self.history.append(line | {"seconds": round(time.perf_counter() - begun, 3)})
+        self.epoch, self.step, self.losses, self.looked, self.spent = self.epoch + 1, 0, [], 0, 0.0
+
+    def one_step(self, phase: Phase, batch: Batch) -> None:
+        with autocast(self.device, self.precision):
+            loss = phase.loss(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for group in self.optimiser.param_groups:
+            group["lr"] = phase.lr * rate(self.at, phase.epochs * self.steps, phase.schedule)
+            if phase.clip:
+                nn.utils.clip_grad_norm_(group["params"], phase.clip)
+        self.optimiser.step()
+        self.losses.append(loss.detach())
+        self.step += 1
+        if len(self.losses) - self.looked >= LOOK_EVERY.get(self.device.type, 50):
+            self.look(phase)
+
+    @property
+    def at(self) -> int:
+        """Steps of this phase that are done."""
+        return self.epoch * self.steps + self.step
+
+    def look(self, phase: Phase) -> None:
+        """Raise FloatingPointError where one of the losses since the last look is not finite."""
+        if self.looked == len(self.losses):
+            return
+        values = torch.stack(self.losses[self.looked :])
+        if not torch.isfinite(values).all():
+            first = int((~torch.isfinite(values)).nonzero()[0])
+            step = self.epoch * self.steps + self.looked + first + 1
+            raise FloatingPointError(f"{phase.name}: the loss is {values[first].item()} at step {step}; try a lower lr")
+        self.looked = len(self.losses)
+
+    def look_in(self, phase: Phase) -> None:
+        if self.each_epoch is not None:
+            with kept_generators(self.device):
+                self.each_epoch(phase.name, self.epoch)
+
+    # ---- checkpoints
+
+    def pause(self) -> None:
+        """After each step: save where it is time, and stop where Ctrl-C was pressed."""
+        if self.stop():
+            file = self.save()
+            raise Interrupted(f"{self.phases[self.phase].name} stopped after step {self.at}, saved in {file}")
+        if self.checkpoints is not None and self.checkpoints.due():
+            self.save()
+
+    def save(self) -> Any:
+        if self.checkpoints is None:
+            return None
+        if self.losses:
+            self.look(self.phases[self.phase])  # never save what is lost
+        facts = {"position": [self.phase, self.epoch, self.step], "history": self.history, "spent": self.spent}
+        return self.checkpoints.save(self.tensors(), facts)
+
+    def tensors(self) -> dict[str, Tensor]:
+        found = {f"weights/{name}": tensor for name, tensor in tensors_of(self.phases).items()}
+        for i, state in (self.optimiser.state_dict()["state"] if self.optimiser else {}).items():
+            found |= {f"optimiser/{i}/{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+        found |= {"generator/cpu": torch.random.get_rng_state()}
+        if self.device.type == "cuda":
+            found |= {"generator/cuda": torch.cuda.get_rng_state(self.device)}
+        return found | ({"losses": torch.stack(self.losses)} if self.losses else {})
+
+    def resume(self) -> None:
+        """Take up the run where its newest checkpoint left it, if there is one."""
+        found = self.checkpoints.load() if self.checkpoints is not None else None
+        if found is None:
+            return
+        tensors, facts = found
+        self.phase, self.epoch, self.step = facts["position"]
+        self.history, self.spent = facts["history"], facts["spent"]
+        fill(tensors_of(self.phases), under(tensors, "weights/"), f"checkpoint in {self.checkpoints.folder}")
+        self.losses = list(tensors["losses"].to(self.device).unbind()) if "losses" in tensors else []
+        self.looked = len(self.losses)
+        if self.step:
+            self.begin(self.phases[self.phase])
+            restore(self.optimiser, under(tensors, "optimiser/"))
+            torch.random.set_rng_state(tensors["generator/cpu"])
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(tensors["generator/cuda"], self.device)
+
+
+def tensors_of(phases: list[Phase]) -> dict[str, Tensor]:
+    """Weights and buffers of the phases' modules by name, each tensor once."""
+    modules = nn.ModuleList([phase.module for phase in phases])
+    return dict(modules.named_parameters()) | dict(modules.named_buffers())
+
+
+def under(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
+    """Those whose name begins with `start`, by the rest of their name."""
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+@torch.no_grad()
+def fill(into: dict[str, Tensor], values: dict[str, Tensor], what: str) -> None:
+    """Copy values by name; raises InputError where names or shapes differ."""
+    wrong = {n for n in into.keys() | values.keys() if n not in into or n not in values}
+    wrong |= {n for n in into.keys() & values.keys() if into[n].shape != values[n].shape}
+    if wrong:
+        raise InputError(f"{what} does not fit the network: {sorted(wrong)[0]} differs")
+    for name, tensor in into.items():
+        tensor.copy_(values[name])
+
+
+def restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give an optimiser the state tensors `<number of the weight>/<key>`, laid out in memory as its weights are."""
+    weights = [p for group in optimiser.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, key = name.split("/")
+        like = weights[int(number)]
+        tensor = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+        state.setdefault(int(number), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+# ---- compilation
+
+
+def prepare(module: nn.Module, compiler: str, example: Callable[[], Tensor], precision: str) -> None:
+    """Make a module's training faster, as one of `COMPILERS` does; its weights stay as they are."""
+    if compiler == "inductor":
+        module.compile()
+    elif compiler == "graphs" and (images := example()).is_cuda:
+        _graph(module, images, precision)
+
+
+def _graph(module: nn.Module, images: Tensor, precision: str) -> None:
+    """Record forward and backward pass as CUDA graphs: one launch each instead of hundreds."""
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    module.train()
+    with autocast(images.device, precision):
+        torch.cuda.make_graphed_callables(module, (images,))
+    for name, buffer in module.named_buffers():  # the passes that warm up move the batch statistics
+        buffer.copy_(before[name])
+
+
+def release(module: nn.Module) -> None:
+    """Undo `prepare`, so that the module can be saved, copied and used with other shapes."""
+    module._compiled_call_impl = None
+    module.__dict__.pop("forward", None)

@@ -9,15 +9,18 @@ data.tuning()         # the same shape of object, for choosing settings: queries
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from hashlab.data import cache, protocols
 from hashlab.data.sets import SETS, SetInfo, info, names
+from hashlab.errors import InputError
 
 __all__ = ["SETS", "Dataset", "Part", "SetInfo", "info", "load", "names"]
 
@@ -43,10 +46,31 @@ class Part:
         """What relevance is judged by: the levels where there are, else the labels."""
         return self.labels if self.levels is None else self.levels
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image, (H, W) or (H, W, C), known without reading any."""
+        return self.pool.about.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all images of the part take in memory."""
+        return len(self) * prod(self.shape)
+
     @cached_property
     def images(self) -> np.ndarray:
         """uint8 (N, H, W) or (N, H, W, C); a view of the memory-mapped file where the part is a whole split."""
         return self.pool.gather(self.index)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Images at positions `rows` (B,) of the part, in that order: uint8 (B, H, W[, C]), read from the cache."""
+        return self.pool.gather(self.index[rows])
+
+    def blocks(self, size: int = 1000) -> Iterator[np.ndarray]:
+        """All images in order, `size` at a time: for parts that do not fit into memory."""
+        if size < 1:
+            raise InputError(f"a block holds 1 image or more, got {size}")
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +103,8 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        return "+".join(self.info.fingerprints.values())
+        """Of the official splits; of a set that was prepared from files also the size and fit of its pixels."""
+        return "+".join([*self.info.fingerprints.values(), *filter(None, [self.info.pixels])])
 
     def tuning(self) -> Dataset:
         """The data for choosing settings: train on nine tenths of `train`, retrieve the other tenth among them."""
@@ -102,10 +127,10 @@ class Dataset:
 def _equal(first: Part, second: Part) -> list[tuple[int, int]]:
     """Pairs of pool positions, one in each part, whose images are equal; each unordered pair once."""
     places: dict[bytes, list[int]] = {}
-    for place, digest in zip(first.index.tolist(), cache.digests(first.images), strict=True):
+    for place, digest in zip(first.index.tolist(), first.pool.digests(first.index), strict=True):
         places.setdefault(digest, []).append(place)
     found = set()
-    for place, digest in zip(second.index.tolist(), cache.digests(second.images), strict=True):
+    for place, digest in zip(second.index.tolist(), second.pool.digests(second.index), strict=True):
         found |= {(min(place, other), max(place, other)) for other in places.get(digest, []) if other != place}
     return sorted(found)
 
@@ -119,12 +144,13 @@ def load(name: str, *, protocol: str | None = None, root: str | Path | None = No
         root: the cache folder; `$HASHLAB_DATA` or `data/cache` when None. Embedded sets do not need it.
 
     Raises:
-        InputError: unknown name or protocol; a cache that is missing, truncated or altered (every image is
-            checked against the set's published fingerprint).
+        InputError: unknown name or protocol; a cache that is missing, truncated or altered. Every image is checked
+            against the set's published fingerprint; of sets prepared from files that were put there by hand, a
+            sample is (`hashlab data check` looks at all of them).
     """
     about = info(name)
     rule = protocols.get(name, protocol)
     pool = cache.open_pool(about, root)
     index = protocols.split(rule, pool.labels, pool.counts)
     parts = {part: pool.part(rows) for part, rows in index.items()}
-    return Dataset(about, rule.name, checksum=protocols.checksum(index), **parts)
+    return Dataset(pool.about, rule.name, checksum=protocols.checksum(index), **parts)

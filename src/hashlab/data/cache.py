@@ -7,20 +7,28 @@ before any work starts. The check reads the files once (about 0.2 s for MNIST on
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from hashlab import _paths
+from hashlab import _paths, progress
 from hashlab.data import embedded
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows: processes do not wait for each other, and the last to rename its folder wins
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from hashlab.data import Part
@@ -31,6 +39,15 @@ Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (N, H, W[, 
 def root(path: str | Path | None = None) -> Path:
     """The cache folder: `path`, else `$HASHLAB_DATA`, else `data/cache`."""
     return Path(path) if path is not None else _paths.folder("HASHLAB_DATA", "data/cache")
+
+
+def where(about: SetInfo, path: str | Path | None = None) -> str:
+    """Where the cache has a set that is not embedded, or how to get it, in words; its files are not looked at."""
+    folder = root(path) / about.name
+    if folder.is_dir():
+        return f"in the cache: {folder}"
+    hand = " says where to get it and where to put it" if about.by_hand else ""
+    return f"not in the cache: `hashlab data fetch {about.name}`{hand}"
 
 
 def digests(images: np.ndarray) -> list[bytes]:
@@ -59,6 +76,7 @@ class Pool:
     orders: tuple[np.ndarray, ...]  # canonical position -> stored position, per split
     stored: np.ndarray  # (N,) or (N, L) int64 labels as stored, canonical order
     about: SetInfo
+    known: np.ndarray | None = None  # (N, 32) SHA-256 of the images, canonical order, where they are stored
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -76,16 +94,22 @@ class Pool:
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Images at pool positions `index` (M,): uint8 (M, H, W[, C])."""
-        starts = np.cumsum([0, *self.counts.values()])
+        starts = np.cumsum([0, *map(len, self.orders)])
         for images, order, start in zip(self.splits, self.orders, starts, strict=False):
-            whole = np.arange(start, start + len(images))
-            if np.array_equal(index, whole) and np.array_equal(order, whole - start):
+            if len(index) == len(order) == len(images) and _counts_up(index, start) and _counts_up(order, 0):
                 return images
         out = np.empty((len(index), *self.splits[0].shape[1:]), np.uint8)
         for images, order, start in zip(self.splits, self.orders, starts, strict=False):
-            inside = (index >= start) & (index < start + len(images))
+            inside = (index >= start) & (index < start + len(order))
             out[inside] = images[order[index[inside] - start]]
         return out
+
+    def digests(self, index: np.ndarray) -> list[bytes]:
+        """Per pool position: SHA-256 of the image's raw bytes, read in blocks where it is not known already."""
+        if self.known is not None:
+            return [digest.tobytes() for digest in self.known[index]]
+        blocks = np.array_split(index, len(index) // 4096 + 1)
+        return [digest for rows in blocks for digest in digests(self.gather(rows))]
 
     def part(self, index: np.ndarray) -> Part:
         from hashlab.data import Part
@@ -93,8 +117,16 @@ class Pool:
         return Part(index, self.labels[index], None if self.levels is None else self.levels[index], self)
 
 
+def _counts_up(numbers: np.ndarray, start: int) -> bool:
+    return np.array_equal(numbers, np.arange(start, start + len(numbers)))
+
+
 def open_pool(about: SetInfo, path: str | Path | None = None) -> Pool:
     """Open and check a set; raises InputError when it is missing or not what its fingerprint says."""
+    if about.by_hand:
+        from hashlab.data import prepared
+
+        return prepared.open_pool(about, root(path) / about.name)
     arrays = embedded.ARRAYS[about.name]() if about.embedded else read(about, root(path) / about.name)
     orders = check(about, arrays)
     labels = np.concatenate([arrays[split][1][order] for split, order in orders.items()]).astype(np.int64)
@@ -130,18 +162,31 @@ def read(about: SetInfo, folder: Path) -> Arrays:
     """Memory-map a set's files; raises InputError for a missing or unreadable one."""
     return {
         split: (
-            _read(folder / f"{split}_images.npy", about.name),
-            _read(folder / f"{split}_labels.npy", about.name),
+            read_array(folder / f"{split}_images.npy", about.name),
+            read_array(folder / f"{split}_labels.npy", about.name),
         )
         for split in about.counts
     }
 
 
-def _read(file: Path, name: str) -> np.ndarray:
+def read_array(file: Path, name: str) -> np.ndarray:
+    """Memory-map one array of the set `name`; raises InputError where it is missing or unreadable."""
+    with _readable(file, name):
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
+def read_text(file: Path, name: str) -> str:
+    """The text of one file of the set `name`; raises InputError where it is missing or unreadable."""
+    with _readable(file, name):
+        return file.read_text(encoding="utf-8")
+
+
+@contextmanager
+def _readable(file: Path, name: str) -> Iterator[None]:
     if not file.is_file():
         raise InputError(f"{name} is not in the cache: {file} is missing; run `hashlab data fetch {name}`")
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        yield
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{file} cannot be read ({error}); remove it and run `hashlab data fetch {name}`") from None
 
@@ -157,15 +202,15 @@ def write(about: SetInfo, arrays: Arrays, path: str | Path | None = None) -> Pat
             np.save(aside / f"{split}_images.npy", images[orders[split]])
             np.save(aside / f"{split}_labels.npy", labels[orders[split]])
         aside.chmod(0o755)
-        _replace(aside, folder)
+        replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
-def _replace(aside: Path, folder: Path) -> None:
+def replace(aside: Path, folder: Path) -> None:
     """Put `aside` in the place of `folder`; what was there (a damaged copy) goes only once the new one stands."""
-    old = aside.with_name(aside.name + "-old")
+    old = folder.with_name(f".{folder.name}-old")
     if folder.exists():
         os.rename(folder, old)
     os.rename(aside, folder)
@@ -177,22 +222,74 @@ def fetch(
 ) -> Path:
     """Fill the cache with a set through torchvision, checked and written at once; returns its folder.
 
-    A set that is already there and whole is left alone. Raises InputError when the download fails or brings
-    something else; the cache is then as it was.
+    A set that is already there and whole is left alone. Of several processes that ask for the same set, one fetches
+    it and the others wait. Raises InputError when the download fails or brings something else; the cache is then as
+    it was.
     """
     folder = root(path) / about.name
+    if _whole(about, folder):
+        return folder
+    with lock(folder.parent, about.name):
+        if _whole(about, folder):  # another process was faster
+            return folder
+        with tempfile.TemporaryDirectory(prefix=f".{about.name}-download-", dir=folder.parent) as aside:
+            return write(about, (download or torchvision_arrays)(about, Path(aside)), path)
+
+
+def _whole(about: SetInfo, folder: Path) -> bool:
     try:
         check(about, read(about, folder))
-        return folder
     except InputError:
-        pass
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{about.name}-download-", dir=folder.parent) as aside:
-        return write(about, (download or torchvision_arrays)(about, Path(aside)), path)
+        return False
+    return True
+
+
+@contextmanager
+def lock(folder: Path, name: str) -> Iterator[None]:
+    """Only one process at a time gets past this for the same folder and name; the others wait.
+
+    The system drops the lock when its process ends, however it ends, so a killed one blocks nobody. What it left
+    half-done (folders `.name-…`) is cleared away here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    file = folder / f".{name}.lock"
+    handle = _locked(file)
+    try:
+        for left in folder.glob(f".{name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        handle.close()
+
+
+def _locked(file: Path) -> IO[str]:
+    """The open lock file, once no other process holds it."""
+    while True:
+        handle = open(file, "a")  # noqa: SIM115 (closing it is what lets go of the lock)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if progress.mode() != "silent":
+                print(f"another process is at work on {file.name[1:-5]}: waiting for it", file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if _still(file, handle):
+            return handle
+        handle.close()  # whom we waited for has removed the file: holding it keeps nobody out any more
+
+
+def _still(file: Path, handle: IO[str]) -> bool:
+    try:
+        return os.path.samestat(file.stat(), os.fstat(handle.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def torchvision_arrays(about: SetInfo, folder: Path) -> Arrays:
-    """Download both official splits of a set into `folder` with torchvision."""
+    """Download both official splits of a set into `folder` with torchvision, which shows how far it is."""
     import torchvision
 
     sets = torchvision.datasets
@@ -200,7 +297,8 @@ def torchvision_arrays(about: SetInfo, folder: Path) -> Arrays:
     arrays = {}
     for split in about.counts:
         try:
-            part = kind(folder, train=split == "train", download=True)
+            with redirect_stderr(io.StringIO()) if progress.mode() == "silent" else nullcontext():
+                part = kind(folder, train=split == "train", download=True)
         except (OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{about.name} could not be downloaded ({reason}); is there a network?") from None

@@ -27,7 +27,7 @@ class Protocol:
     dataset: str
     about: str
     rule: Rule
-    checksum: str  # of the lists that `split` makes: see `checksum`
+    checksum: str = ""  # of the lists that `split` makes: see `checksum`; empty where nobody has seen the set
 
 
 def draw(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Mapping[int, int]) -> np.ndarray:
@@ -102,11 +102,23 @@ def without(rule: Rule, queries: tuple[int, ...]) -> Rule:
 
 def scenes(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
     """The parts that `digit_scenes` was made in: query, validation, other train, rest; database = all but query."""
-    starts = np.cumsum([0, *counts.values()])
-    part = {name: np.arange(start, start + counts[name]) for name, start in zip(counts, starts, strict=False)}
+    part = _places(counts)
     train = np.concatenate([part["validation"], part["train"]])
     database = np.concatenate([train, part["rest"]])
     return {"query": part["query"], "train": train, "validation": part["validation"], "database": database}
+
+
+def as_listed(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
+    """What the lists test, train and database name; whether the database holds the train part is theirs to say."""
+    part = dict.fromkeys(("train", "both", "rest"), np.arange(0)) | _places(counts)
+    train, database = (np.concatenate([part[a], part[b]]) for a, b in (("train", "both"), ("both", "rest")))
+    return {"query": part["test"], "train": train, "database": database}
+
+
+def _places(counts: Mapping[str, int]) -> Index:
+    """The pool positions of every official split."""
+    starts = np.cumsum([0, *counts.values()])
+    return {name: np.arange(start, start + counts[name]) for name, start in zip(counts, starts, strict=False)}
 
 
 def held_back(seed: str, classes: np.ndarray) -> np.ndarray:
@@ -235,6 +247,30 @@ PROTOCOLS: dict[str, Protocol] = {
             "cifar100-clean, trained on 75 classes, asked about the other 25",
             unseen("cifar100", without(official, CIFAR100_IN_TRAIN)),
             "7a5d766373afa8152a296fb490d2e4d7c40af26e334c20da45d1be62ff0f43d7",
+        ),
+        Protocol(
+            "nuswide21",
+            "nuswide21",
+            "100 queries and 500 training images per concept of all that are listed; database = all but the queries",
+            drawn("nuswide21", 100, 500, train_in_database=True),
+        ),
+        Protocol(
+            "nuswide81",
+            "nuswide81",
+            "the images of test.txt query those of database.txt; train.txt trains",
+            as_listed,
+        ),
+        Protocol(
+            "nabirds",
+            "nabirds",
+            "the official test images query the official training images",
+            official,
+        ),
+        Protocol(
+            "nabirds-unseen",
+            "nabirds",
+            "nabirds, trained on three quarters of its classes, asked about the others",
+            unseen("nabirds", official),
         ),
     )
 }

@@ -50,13 +50,37 @@ COARSE_OF_FINE = tuple(
     )
 )
 
+NUSWIDE_SOURCE = (
+    "Chua et al., NUS-WIDE: A Real-World Web Image Database from National University of Singapore, CIVR 2009"
+)
+NUSWIDE_BY_HAND = """
+Ask the authors at https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide/NUS-WIDE.html for the images
+(the page has a form), or take a copy that you are allowed to use. List files come with the code of papers on hashing.
+Expected in the folder:
+"""
+NUSWIDE_ROWS = """
+Each line of a list is a path within the folder and {0} labels: `images/1234_m.jpg 0 1 0 …`. An optional concepts.txt
+names the {0} columns, one name a line; without it they have numbers, for the lists do not say their order.
+"""
+NABIRDS_BY_HAND = """
+Ask for the download at https://dl.allaboutbirds.org/nabirds and unpack it.
+Expected in the folder, as the archive has them:
+    images/                  the files that images.txt names
+    images.txt               <image> <path in images/>
+    image_class_labels.txt   <image> <class>
+    train_test_split.txt     <image> <1 for train, 0 for test>
+    classes.txt              <class> <name>
+    hierarchy.txt            <class> <class above it>
+"""
+
 
 @dataclass(frozen=True)
 class SetInfo:
     """One data set. `fingerprints` maps each official split to the SHA-256 of its sort keys in canonical order.
 
     A sort key is the SHA-256 digest of an image's raw bytes followed by its label as 2 big-endian bytes, so
-    neither the order of a download nor its file format matters.
+    neither the order of a download nor its file format matters. Of a set that is put there `by_hand`, the counts are
+    the published ones and the rest is known once its files are read (`hashlab.data.prepared`).
     """
 
     name: str
@@ -71,6 +95,8 @@ class SetInfo:
     levels: tuple[tuple[str, ...], ...] = ()  # class names per level, fine first, where there are levels
     tree: tuple[tuple[int, ...], ...] = ()  # per fine class: its class on every level
     embedded: bool = False
+    by_hand: str = ""  # for a set that cannot be fetched: where to get it, and the files that are expected
+    pixels: str = ""  # of a set prepared from such files: the size and fit of its images
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -165,6 +191,48 @@ SETS: dict[str, SetInfo] = {
             relevance="levels",
             levels=(CIFAR100, CIFAR100_COARSE),
             tree=tuple(enumerate(COARSE_OF_FINE)),
+        ),
+        SetInfo(
+            name="nuswide21",
+            title="Photographs from Flickr with the 21 most frequent of 81 concepts",
+            shape=(224, 224, 3),
+            classes=(),
+            counts={"all": 195_834},
+            fingerprints={},
+            source=NUSWIDE_SOURCE,
+            licence="for research, under the authors' agreement; the photographs belong to their photographers",
+            relevance="shares_label",
+            by_hand=NUSWIDE_BY_HAND
+            + "    *.txt       one or several lists; together they should name 195,834 images, each counted once\n"
+            + NUSWIDE_ROWS.format(21),
+        ),
+        SetInfo(
+            name="nuswide81",
+            title="Photographs from Flickr with 81 concepts, in lists that say the split",
+            shape=(224, 224, 3),
+            classes=(),
+            counts={"all": 223_496},
+            fingerprints={},
+            source=NUSWIDE_SOURCE,
+            licence="for research, under the authors' agreement; the photographs belong to their photographers",
+            relevance="shares_label",
+            by_hand=NUSWIDE_BY_HAND
+            + "    test.txt, train.txt, database.txt   HashNet's name 5,000 queries and 10,000 training images; the\n"
+            + "                                        version with small images is said to have 223,496 in all\n"
+            + NUSWIDE_ROWS.format(81),
+        ),
+        SetInfo(
+            name="nabirds",
+            title="North American birds: 555 kinds in a tree of four levels",
+            shape=(224, 224, 3),
+            classes=(),
+            counts={"train": 23_929, "test": 24_633},
+            fingerprints={},
+            source="Van Horn et al., Building a Bird Recognition App and Large Scale Dataset with Citizen Scientists,"
+            " CVPR 2015",
+            licence="the terms of use that its page states",
+            relevance="levels",
+            by_hand=NABIRDS_BY_HAND,
         ),
     )
 }

@@ -1,18 +1,19 @@
 """Hashing methods by name: `create("mu_liu", bits=12).fit(train).encode(images)` gives packed codes.
 
-Every method has `.fit(train, seed=0, device=None)`, `.encode(images) -> packed codes`, `.bits`, `.tables` (None for
-one table), `.config` (its settings) and `.about` (what it is). One file per method.
+Every method has `.fit(train, seed=0, device=None)`, `.encode(images) -> packed codes`, `.save(folder)`, `.bits`,
+`.tables` (None for one table), `.config` (its settings) and `.about` (what it is). One file per method.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from hashlab.errors import InputError
 from hashlab.methods.base import About, Method
 
-__all__ = ["About", "Method", "about", "create", "names"]
+__all__ = ["About", "Method", "about", "create", "load", "names"]
 
 CLASSES = {"mu_liu": "MuLiu"}  # module -> class; modules are imported when used
 
@@ -45,3 +46,10 @@ def create(name: str, bits: int, **overrides: Any) -> Method:
         InputError: unknown name or setting, a setting of the wrong type, bits < 1.
     """
     return _class(name)(bits, **overrides)
+
+
+def load(folder: str | Path, device: str | None = None) -> Method:
+    """A fitted method from the folder that its `save` wrote; raises InputError where that is not one, or damaged."""
+    from hashlab.methods import models
+
+    return models.load(folder, device)

@@ -1,18 +1,21 @@
-"""What all methods share: settings that are checked, and for deep ones the network, its training and its codes."""
+"""What all methods share: what they are, settings that are checked, and labels that are."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hashlab import backbones, codes, training
+from hashlab.checkpoints import State
 from hashlab.data import Part
+from hashlab.data.batches import Images
 from hashlab.errors import InputError
+
+Shared = dict[Any, Any]  # what several runs in one pass have in common
 
 
 @dataclass(frozen=True)
@@ -28,23 +31,10 @@ class About:
     status: str  # "the paper's formulas", "reconstruction", …
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeepConfig:
-    """Settings of every deep method."""
-
-    backbone: str = "auto"  # one of backbones.names(), or what suits the images
-    weights: str = "scratch"
-    epochs: int = 10
-    batch_size: int = 128
-    lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    shift: int = 2  # training images are moved by up to this many pixels
-
-
 def configure(kind: type, overrides: dict[str, Any]) -> Any:
     """An instance of the settings class `kind`; raises InputError for an unknown setting or one of the wrong type."""
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    choices = getattr(kind, "CHOICES", {})
     for name, value in overrides.items():
         if name not in defaults:
             raise InputError(f"unknown setting {name!r}; expected one of: {', '.join(defaults)}")
@@ -54,6 +44,8 @@ def configure(kind: type, overrides: dict[str, Any]) -> Any:
             raise InputError(f"setting {name} must be {expected.__name__}, got {value!r}")
         if isinstance(value, int | float) and (value < 0 or not np.isfinite(value)):
             raise InputError(f"setting {name} must be a finite number of at least 0, got {value}")
+        if value not in choices.get(name, (value,)):
+            raise InputError(f"setting {name} must be one of {', '.join(choices[name])}, got {value!r}")
     return kind(**overrides)
 
 
@@ -69,35 +61,9 @@ class Method:
         self.bits, self.tables, self.overrides = int(bits), None, dict(overrides)
         self.config = configure(self.Config, overrides)
 
-    def fit(self, train: Part, *, seed: int = 0, device: str | None = None) -> Self:
+    def check(self, train: Part) -> None:
+        """Raise InputError where settings and training data do not suit each other; nothing is begun."""
         raise NotImplementedError
-
-    def encode(self, images: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
-
-
-class DeepMethod(Method):
-    """A method that trains a network: a backbone, a linear hash layer, and the loss of the subclass.
-
-    After `fit`: `.network` maps normalised images to real outputs z (B, K); `.history` holds a line per epoch.
-    """
-
-    Config: ClassVar[type] = DeepConfig
-    network: nn.Module | None = None
-
-    def loss(self, z: Tensor, labels: Tensor) -> Tensor:
-        """The training loss of outputs z (B, K) and labels (B,): a scalar."""
-        raise NotImplementedError
-
-    def phases(self, backbone: backbones.Backbone, hash_layer: nn.Linear, classes: int) -> list[training.Phase]:
-        """The stages of training; one stage on the method's loss unless a subclass says otherwise."""
-        network = nn.Sequential(backbone, hash_layer)
-        return [self.phase("hashing", network, self.loss, self.config.epochs, self.config.lr)]
-
-    def phase(self, name: str, network: nn.Module, loss: Any, epochs: int, lr: float) -> training.Phase:
-        """A stage that minimises `loss(network(images), labels)`."""
-        c = self.config
-        return training.Phase(name, network, lambda x, y: loss(network(x), y), epochs, lr, c.momentum, c.weight_decay)
 
     def fit(
         self,
@@ -105,68 +71,30 @@ class DeepMethod(Method):
         *,
         seed: int = 0,
         device: str | None = None,
-        each_epoch: training.EachEpoch | None = None,
+        checkpoints: str | Path | None = None,
+        shared: Shared | None = None,
     ) -> Self:
-        """Train on `train.images` uint8 (N, H, W[, C]) and `train.labels` int (N,).
+        raise NotImplementedError
 
-        Args:
-            seed: of initialisation, order and shifts; the same seed gives the same codes on the same device.
-            device: "cpu", "cuda", …; CUDA where there is one when None.
-            each_epoch: called with phase name and epoch number after every epoch; it may encode, not train.
+    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+        raise NotImplementedError
 
-        Raises:
-            InputError: images, labels, settings or device that do not fit, before training starts.
-            FloatingPointError: a loss that is not finite, with its phase and step.
-        """
-        labels = check_labels(train.labels, len(train.images))
-        name, place = self.check(train.images), backbones.device(device)
-        self.backbone, self.device, self._shape = name, place, train.images.shape[1:]
-        self._statistics = training.statistics(train.images)
-        with training.seeded(seed) as generator:
-            backbone = backbones.create(name, train.images.shape[1:])
-            hash_layer = nn.Linear(backbone.features, self.bits)
-            self.network = nn.Sequential(backbone, hash_layer).to(place)
-            stages = self.phases(backbone, hash_layer, int(labels.max()) + 1)
-            for stage in stages:
-                stage.module.to(place)
-            batches = training.Batches(train.images, labels, place, *self._statistics)
-            c = self.config
-            self.history = training.train(
-                stages,
-                batches,
-                batch_size=c.batch_size,
-                shift=c.shift,
-                generator=generator,
-                each_epoch=each_epoch,
-            )
-        return self
+    def state(self) -> State:
+        """All that a fitted method needs to encode, as tensors and JSON values; `set_state` takes it back."""
+        raise NotImplementedError
 
-    def check(self, images: np.ndarray) -> str:
-        """Raise InputError unless the settings suit the images; returns the name of the backbone."""
-        training.check_images(images)
-        c = self.config
-        if c.weights != "scratch":
-            raise InputError(f"unknown weights {c.weights!r}; expected: scratch")
-        if not 2 <= c.batch_size <= len(images):
-            raise InputError(f"batch_size must lie in 2..{len(images)} (the training images), got {c.batch_size}")
-        name = backbones.default(images.shape[1:]) if c.backbone == "auto" else c.backbone
-        backbones.check(name, images.shape[1:])
-        return name
+    def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
+        raise NotImplementedError
 
-    @torch.inference_mode()
-    def outputs(self, images: np.ndarray) -> np.ndarray:
-        """Real outputs z float32 (N, K) of images uint8 (N, H, W[, C]); a bit is 1 where z >= 0."""
-        if self.network is None:
-            raise InputError("the method is not fitted yet: call fit(train) first")
-        if images.shape[1:] != self._shape:
-            raise InputError(f"images of {self._shape} expected, as in training, got {images.shape[1:]}")
-        self.network.eval()
-        batches = training.Batches(images, None, self.device, *self._statistics)
-        return torch.cat([self.network(batch).float().cpu() for batch in batches.stream()]).numpy()
+    def input(self) -> dict[str, Any]:
+        """How images become the network's input, for the record; nothing where there is no network."""
+        return {}
 
-    def encode(self, images: np.ndarray) -> np.ndarray:
-        """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C]); see `outputs`."""
-        return codes.pack(codes.binarize(self.outputs(images)))
+    def save(self, folder: str | Path, facts: dict[str, Any] | None = None) -> Path:
+        """Write the fitted method into a folder; `methods.load(folder)` gives it back. See `models.save`."""
+        from hashlab.methods import models
+
+        return models.save(self, folder, facts)
 
 
 def check_labels(labels: np.ndarray, count: int) -> np.ndarray:

@@ -13,12 +13,14 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import backbones, training
-from hashlab.methods.base import About, DeepConfig, DeepMethod
+from hashlab import training
+from hashlab.methods.base import About
+from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 
 
 def exponentiated_loss(b: Tensor, y: Tensor, c: float) -> Tensor:
@@ -85,9 +87,11 @@ class MuLiu(DeepMethod):
     def loss(self, z: Tensor, labels: Tensor) -> Tensor:
         return mu_liu_loss(z, labels, self.config.c)
 
-    def phases(self, backbone: backbones.Backbone, hash_layer: nn.Linear, classes: int) -> list[training.Phase]:
-        classifier = nn.Sequential(backbone, nn.Linear(backbone.features, classes))  # its last layer is dropped
-        first = self.phase(
-            "pre-training", classifier, F.cross_entropy, self.config.pretrain_epochs, self.config.pretrain_lr
-        )
-        return [first, *super().phases(backbone, hash_layer, classes)]
+    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+        hashing = super().phases(network, labels)
+        if self.config.frozen:  # nothing that stays would learn from it
+            return hashing
+        last = nn.Linear(network.backbone.features, int(labels.max()) + 1)  # dropped afterwards
+        classifier, c = nn.Sequential(network.backbone, last), self.config
+        first = self.phase("pre-training", classifier, F.cross_entropy, c.pretrain_epochs, c.pretrain_lr, shared=True)
+        return [first, *hashing]

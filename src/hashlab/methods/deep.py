@@ -1,0 +1,312 @@
+"""Deep methods: a network, its training, and its codes. A subclass states a loss, and a head where it differs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hashlab import backbones, codes, training, weights
+from hashlab.checkpoints import Checkpoints, State
+from hashlab.data import Part
+from hashlab.data.batches import Batches, Images, View, statistics, stored
+from hashlab.errors import InputError
+from hashlab.methods.base import Method, Shared, check_labels
+
+AUTO_PRECISION = {"cuda": "bfloat16"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepConfig:
+    """Settings of every deep method."""
+
+    backbone: str = "auto"  # one of backbones.names(), or what suits the images
+    weights: str = "scratch"  # or torchvision-imagenet, or a safetensors file
+    frozen: bool = False  # the backbone stays as it is, and sees every image once, neither shifted nor mirrored
+    epochs: int = 10
+    batch_size: int = 128
+    optimiser: str = "sgd"
+    schedule: str = "cosine"  # of the learning rate, after a warm-up
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    clip: float = 0.0  # largest norm of the gradient; 0 for any
+    shift: int = 2  # training images are moved by up to this many pixels
+    crop: int = 0  # side of the square cut out of the images, at random in training; 0 for the whole
+    flip: str = "auto"  # training images are mirrored half of the time: yes, no; auto for where there is colour
+    size: int = 0  # side of the square that images are resized to before the backbone; 0 to leave them
+    precision: str = "auto"  # of the network: bfloat16, float32; auto for bfloat16 on CUDA
+    compiler: str = "none"  # inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster
+    deterministic: bool = False  # on CUDA: the same bits every time, at some cost
+    resident_mb: int = 8192  # images of up to this many MiB are kept on the device, others read batch by batch
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "optimiser": tuple(training.OPTIMISERS),
+        "schedule": tuple(training.SCHEDULES),
+        "flip": ("auto", "yes", "no"),
+        "precision": ("auto", *training.PRECISIONS),
+        "compiler": training.COMPILERS,
+    }
+
+
+class Network(nn.Module):
+    """A backbone and a head on its features, or on what some of its levels give: images -> outputs.
+
+    Features (B, d) that were computed before are taken as well as images (B, C, H, W).
+    """
+
+    def __init__(self, backbone: backbones.Backbone, head: nn.Module, levels: tuple[str, ...] = ()):
+        super().__init__()
+        self.backbone, self.head, self.levels = backbone, head, levels
+
+    def body(self, images: Tensor) -> Any:
+        """What the head takes: features (B, d), or a tuple with the maps of each level."""
+        return self.backbone.forward_levels(images, self.levels) if self.levels else self.backbone(images)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(x if x.ndim == 2 else self.body(x))
+
+
+class DeepMethod(Method):
+    """A method that trains a network: a backbone, a head (a linear layer), and the loss of the subclass.
+
+    After `fit`: `.network` maps normalised images to real outputs z (B, K); `.history` holds a line per epoch;
+    `.backbone`, `.view`, `.device` and `.precision` say what the settings came to.
+    """
+
+    Config: ClassVar[type] = DeepConfig
+    levels: ClassVar[tuple[str, ...]] = ()  # of the backbone, which the head takes; its features where there are none
+    network: Network | None = None
+
+    # ---- what subclasses say
+
+    def loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        """The training loss of outputs z (B, K) and labels (B,): a scalar."""
+        raise NotImplementedError
+
+    def head(self, backbone: backbones.Backbone) -> nn.Module:
+        """What maps features (B, d) to outputs (B, K)."""
+        return nn.Linear(backbone.features, self.bits)
+
+    def targets(self, train: Part) -> np.ndarray:
+        """The labels that the loss takes; raises InputError where there are none such."""
+        return check_labels(train.labels, len(train.labels if isinstance(train, Part) else train.images))
+
+    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+        """The stages of training; one stage on the method's loss unless a subclass says otherwise."""
+        return [self.phase("hashing", network, self.loss, self.config.epochs, self.config.lr)]
+
+    # ---- what they share
+
+    def phase(
+        self,
+        name: str,
+        network: nn.Module,
+        loss: Callable[[Any, Tensor], Tensor],
+        epochs: int,
+        lr: float,
+        shared: bool = False,
+        **more: Any,
+    ) -> training.Phase:
+        """A stage that minimises `loss(network(images), labels)`, in full precision whatever the network's.
+
+        Args:
+            shared: whether it is the same for all code lengths; then runs in one pass do it once.
+            more: of `training.Phase`.
+        """
+        names = ("momentum", "weight_decay", "optimiser", "schedule", "clip")
+        settings = {name: getattr(self.config, name) for name in names} | more
+        return training.Phase(
+            name,
+            network,
+            lambda batch: training.in_full(loss, network(batch.images), batch.labels),
+            epochs,
+            lr,
+            shared=("phase", name, self._same) if shared else None,
+            **settings,
+        )
+
+    def check(self, train: Part) -> None:
+        """Raise InputError where settings and training data do not suit each other; nothing is begun."""
+        self.targets(train)
+        c, images = self.config, stored(images_of(train))
+        if not 2 <= c.batch_size <= len(images):
+            raise InputError(f"batch_size must lie in 2..{len(images)} (the training images), got {c.batch_size}")
+        if max(c.crop, c.shift) > min(images.shape[:2]):
+            raise InputError(f"crop and shift must fit into images of {images.shape[:2]}, got {c.crop} and {c.shift}")
+        name = self._backbone(images.shape)
+        backbones.check_name(name)
+        unknown = (0.0,) * (images.shape[2] if len(images.shape) == 3 else 1)
+        backbones.check(name, self._view(images.shape, unknown, unknown).shape, c.weights)
+
+    def _backbone(self, shape: tuple[int, ...]) -> str:
+        c = self.config
+        return backbones.default(shape) if c.backbone == "auto" else c.backbone
+
+    def _view(self, shape: tuple[int, ...], mean: tuple[float, ...], std: tuple[float, ...]) -> View:
+        """How images of `shape` (H, W[, C]) become input: normalised by statistics of the training images.
+
+        A network with torchvision's architecture takes three channels, and with weights the statistics of ImageNet.
+        """
+        c, name = self.config, self._backbone(shape)
+        channels = shape[2] if len(shape) == 3 else 1
+        flip = c.flip == "yes" or (c.flip == "auto" and channels == 3)
+        if backbones.from_torchvision(name):
+            mean, std = (3 * mean, 3 * std) if len(mean) == 1 else (mean, std)
+            if c.weights != weights.SCRATCH:
+                mean, std = weights.IMAGENET_MEAN, weights.IMAGENET_STD
+        size, shift = shape[:2], 0 if c.frozen else c.shift
+        return View(*size, channels, mean, std, shift, c.crop, flip and not c.frozen, c.size)
+
+    def fit(
+        self,
+        train: Part,
+        *,
+        seed: int = 0,
+        device: str | None = None,
+        each_epoch: training.EachEpoch | None = None,
+        checkpoints: str | Path | None = None,
+        every: float = 60.0,
+        shared: Shared | None = None,
+    ) -> Self:
+        """Train on `train.images` uint8 (N, H, W[, C]) and `train.labels` int (N,).
+
+        Args:
+            seed: of initialisation, order and shifts; the same seed gives the same codes on the same device.
+            device: "cpu", "cuda", …; CUDA where there is one when None.
+            each_epoch: called with phase name and epoch number after every epoch; it may encode, not train.
+            checkpoints: a folder where the state is kept, and taken up from when it is there already.
+            every: seconds between two checkpoints.
+            shared: the same dictionary for several runs lets them share what they have in common: the features of a
+                frozen backbone, and stages that do not depend on the code length.
+
+        Raises:
+            InputError: images, labels, settings or device that do not fit, before training starts.
+            FloatingPointError: a loss that is not finite, with its phase and step.
+            MemoryError: the device's memory is full; says which setting to lower.
+            KeyboardInterrupt: Ctrl-C; `checkpoints.Interrupted` where the state was saved.
+        """
+        self.check(train)
+        training.check_seed(seed)
+        self._place(device)
+        c, labels, images = self.config, self.targets(train), images_of(train)
+        self.shape = tuple(stored(images).shape)
+        self.backbone, self.view = self._backbone(self.shape), self._view(self.shape, *statistics(images))
+        shared = {} if shared is None else shared
+        self._same = self.about.name, c, seed, str(self.device), id(train)
+        shared[id(train)] = train  # as long as it lives, no other object has its id
+        with training.kept_generators(self.device), training.deterministic(c.deterministic):
+            self.network = self._build(seed)
+            batches = self._batches(images, labels, shared)
+            torch.manual_seed(training.derived(seed, "phases"))
+            stages = self.phases(self.network, labels)
+            for stage in stages:
+                stage.module.to(self.device, memory_format=torch.channels_last)
+            self.history = training.train(
+                stages,
+                batches,
+                batch_size=c.batch_size,
+                seed=seed,
+                precision=self.precision,
+                compiler=c.compiler,
+                each_epoch=each_epoch,
+                checkpoints=checkpoints and Checkpoints(checkpoints, self._identity(seed, labels), every),
+                shared=shared,
+            )
+        return self
+
+    def _place(self, device: str | None) -> None:
+        self.device, wish = backbones.device(device), self.config.precision
+        self.precision = AUTO_PRECISION.get(self.device.type, "float32") if wish == "auto" else wish
+
+    def _build(self, seed: int, pretrained: bool = True) -> Network:
+        """The network at the start; the backbone's weights are the same for all code lengths."""
+        c = self.config
+        torch.manual_seed(training.derived(seed, "backbone"))
+        start = c.weights if pretrained else weights.SCRATCH
+        backbone = backbones.create(self.backbone, self.view.shape, start, c.frozen)
+        torch.manual_seed(training.derived(seed, "head"))
+        self._body = self.backbone, weights.describe(start), seed if start == weights.SCRATCH else None
+        return Network(backbone, self.head(backbone), self.levels).to(self.device, memory_format=torch.channels_last)
+
+    def _identity(self, seed: int, labels: np.ndarray) -> dict[str, Any]:
+        """What a checkpoint must agree in to be one of this run."""
+        config = dataclasses.asdict(self.config) | {"weights": weights.describe(self.config.weights)}
+        digest = hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()
+        identity = {"method": self.about.name, "bits": self.bits, "seed": seed, "backbone": self.backbone}
+        return identity | {"settings": config, "labels": digest}
+
+    @property
+    def _caches(self) -> bool:
+        """Whether the backbone's features are computed once: it is frozen, and the head takes nothing else of it."""
+        return self.config.frozen and not self.levels
+
+    def _batches(self, images: Images, labels: np.ndarray | None, shared: Shared) -> Batches:
+        """Batches of images, or of their features under a frozen backbone."""
+        batches = Batches(images, labels, self.device, self.view, self.config.resident_mb)
+        if not self._caches:
+            return batches
+        key = "features", id(images), self._body, self.view, self.precision, str(self.device)
+        if key not in shared:
+            self.network.eval()
+            shared[key] = images, batches.map(self._in_precision(self.network.body), "features")
+        return Batches(shared[key][1], labels, self.device, None)
+
+    def _in_precision(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        def apply(x: Tensor) -> Any:
+            with training.autocast(self.device, self.precision):
+                return function(x)
+
+        return apply
+
+    def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+        """Real outputs z float32 (N, K) of images uint8 (N, H, W[, C]); a bit is 1 where z >= 0.
+
+        Images are an array or a part of a data set; with `shared`, see `fit`.
+        """
+        self._fitted()
+        if (found := tuple(stored(images).shape)) != self.shape:
+            raise InputError(f"images of {self.shape} expected, as in training, got {found}")
+        self.network.eval()
+        with training.deterministic(self.config.deterministic):
+            batches = self._batches(images, None, {} if shared is None else shared)
+            return batches.map(self._in_precision(self.network), "encoding").numpy()
+
+    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+        """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C]); see `outputs`."""
+        return codes.pack(codes.binarize(self.outputs(images, shared)))
+
+    def state(self) -> State:
+        self._fitted()
+        return self._tensors(), {"backbone": self.backbone, "shape": self.shape, "view": self.input()}
+
+    def input(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.view).items()}
+
+    def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
+        self._place(device)
+        view = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["view"].items()}
+        self.backbone, self.shape, self.view = facts["backbone"], tuple(facts["shape"]), View(**view)
+        with training.kept_generators(self.device):
+            self.network = self._build(0, pretrained=False)
+        self._body = object()  # equal to no other body
+        training.fill(self._tensors(), tensors, "the model's safetensors file")
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+
+    def _fitted(self) -> None:
+        if self.network is None:
+            raise InputError("the method is not fitted yet: call fit(train) first")
+
+
+def images_of(train: Part) -> Images:
+    """The part itself where its images can be read bit by bit, else the array it holds."""
+    return train if isinstance(train, Part) else train.images

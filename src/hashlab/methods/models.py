@@ -1,0 +1,94 @@
+"""A trained method as a folder: `model.safetensors`, `model.json` and a model card, `README.md`. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import hashlab
+from hashlab import checkpoints, files, methods
+from hashlab.errors import InputError
+from hashlab.methods.base import Method
+
+FILES = ("model.safetensors", "README.md", "model.json")  # in the order they are written
+
+
+def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None) -> Path:
+    """Write a fitted method; `facts` about its data and results go into the card. Returns the folder.
+
+    Raises InputError for a method that is not fitted and for a folder that holds something else.
+    """
+    folder = check(folder)
+    tensors, state = method.state()
+    data = checkpoints.pack(tensors, state)
+    summary = {
+        "method": method.about.name,
+        "bits": method.bits,
+        "tables": method.tables,
+        "settings": method.overrides,
+        "facts": facts or {},
+        "hashlab": hashlab.__version__,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    written = (data, card(method, summary).encode(), (json.dumps(summary, indent=1) + "\n").encode())
+    for name, content in zip(FILES, written, strict=True):
+        files.write(folder / name, content)
+    return folder
+
+
+def check(folder: str | Path) -> Path:
+    """Raise InputError unless a model may be written there: a new folder, an empty one, or one that holds a model."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; a folder is expected")
+    others = [path.name for path in folder.iterdir() if path.name not in FILES] if folder.is_dir() else []
+    if others:
+        raise InputError(f"{folder} holds other things than a model ({others[0]}, …); give a new folder")
+    return folder
+
+
+def load(folder: str | Path, device: str | None = None) -> Method:
+    """The method that `save` wrote, ready to encode; raises InputError where a file is missing, altered or no model."""
+    folder = Path(folder)
+    missing = [name for name in (FILES[0], FILES[2]) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder} is not a model: {' and '.join(missing)} missing")
+    data = (folder / FILES[0]).read_bytes()
+    try:
+        summary = json.loads((folder / FILES[2]).read_text())
+        name, bits, settings, sha256 = (summary[key] for key in ("method", "bits", "settings", "sha256"))
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / FILES[2]} does not describe a model") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"{folder / FILES[0]} is damaged, or of another model than model.json says")
+    method = methods.create(name, bits, **settings)
+    method.set_state(*checkpoints.unpack(data, str(folder / FILES[0])), device)
+    return method
+
+
+def card(method: Method, summary: dict[str, Any]) -> str:
+    """What the model is, in Markdown."""
+    about = method.about
+    facts = {"bits": method.bits, **summary["facts"], "settings": summary["settings"] or "defaults"}
+    lines = [f"- {key}: {value}" for key, value in facts.items()]
+    return f"""# {about.name}, {method.bits} bits
+
+{about.title} ({about.paper}): {about.status}.
+It turns images into codes of {method.bits} bits, for search by Hamming distance.
+
+{chr(10).join(lines)}
+
+Encode a folder of images with `hashlab encode MODEL FOLDER -o codes.npz`, where MODEL is this folder, or in Python:
+
+```python
+import hashlab.methods
+
+model = hashlab.methods.load("MODEL")
+codes = model.encode(images)  # uint8 (N, H, W[, C]) -> packed uint8 (N, {8 * -(-method.bits // 64)})
+```
+
+Written by hashlab {summary["hashlab"]}. `model.json` names the SHA-256 of `model.safetensors`.
+"""

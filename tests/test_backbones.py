@@ -1,0 +1,168 @@
+"""Backbones: what they say of their levels holds, and their weights come from where they should."""
+
+import os
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+
+from hashlab import backbones, weights
+from hashlab.errors import InputError
+
+SIZES = {"tiny": [8, 12], "lenet": [28, 32], "quick": [32, 40], "resnet9": [32, 40]}
+LARGE = [name for name in backbones.names() if backbones.from_torchvision(name)]
+SOME = [name for name in LARGE if name not in ("vgg19", "resnet50")]  # the others are built of the same parts
+
+
+@pytest.mark.parametrize("name, size", [(name, size) for name, sizes in SIZES.items() for size in sizes])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_backbones_give_what_they_say(name, size, channels):
+    shape = (size, size) if channels == 1 else (size, size, channels)
+    net = backbones.create(name, shape)
+    assert net(torch.zeros(2, channels, size, size)).shape == (2, net.features)
+
+
+def test_images_need_not_be_square():
+    for name in SIZES:
+        net = backbones.create(name, (33, 40, 3))
+        assert net(torch.zeros(2, 3, 33, 40)).shape == (2, net.features)
+
+
+@pytest.mark.parametrize("name", backbones.names())
+def test_levels_are_what_they_say(name):
+    """64 more pixels give 64 / stride more places, whatever happens at the edges; nothing is computed for it."""
+    with torch.device("meta"):
+        net = backbones.create(name, (64, 64, 3)).eval()
+        names = [level for level, (_, stride) in net.levels.items() if stride is not None]
+        small, large = (net.forward_levels(torch.zeros(1, 3, side, side), names) for side in (96, 160))
+    for level, a, b in zip(names, small, large, strict=True):
+        channels, stride = net.levels[level]
+        assert a.shape[1] == channels and (b.shape[2] - a.shape[2]) * stride == 64, level
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_vectors_are_what_they_say(name):
+    with torch.device("meta"):
+        net = backbones.create(name, (64, 64, 3)).eval()
+        names = [level for level, (_, stride) in net.levels.items() if stride is None]
+        for level, x in zip(names, net.forward_levels(torch.zeros(2, 3, 64, 64), names), strict=True):
+            assert x.shape == (2, net.levels[level].channels)
+    assert names[-1] == list(net.levels)[-1] and net.features == net.levels[names[-1]].channels
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", SOME)
+def test_stages_compute_what_torchvision_does(name):
+    """With the last linear layer put back, the stages one after the other are torchvision's own network."""
+    torch.manual_seed(0)
+    whole = torchvision.models.get_model(name, weights=None).eval()
+    net = backbones.Backbone(backbones.BACKBONES[name].cut(whole)).eval()
+    last = whole.fc if hasattr(whole, "fc") else whole.classifier[-1]
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(last(net(x)), whole(x))
+    two = net.forward_levels(x, ["conv5", "conv3"])
+    torch.testing.assert_close(two[1], net.forward_levels(x, ["conv3"])[0])
+    assert two[0].shape[1] == net.levels["conv5"].channels
+
+
+def test_later_stages_are_not_run_for_early_levels():
+    net = backbones.create("quick", (32, 32, 3))
+    net.stages["conv3"].forward = None  # would fail
+    assert net.forward_levels(torch.zeros(2, 3, 32, 32), ["conv2"])[0].shape == (2, 64, 8, 8)
+    with pytest.raises(InputError, match="unknown level 'conv9'; this backbone has: conv1, conv2, conv3, fc"):
+        net.forward_levels(torch.zeros(2, 3, 32, 32), ["conv9"])
+
+
+def test_frozen_stays_as_it_is_in_training():
+    net = backbones.create("quick", (32, 32, 3), frozen=True)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    torch.nn.Sequential(net, torch.nn.ReLU()).train()(torch.randn(4, 3, 32, 32))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert backbones.parameters(net) == 0
+
+
+@pytest.mark.parametrize(
+    "shape, name",
+    [((8, 8), "tiny"), ((16, 16), "lenet"), ((28, 28), "lenet"), ((8, 8, 3), "tiny"), ((32, 32, 3), "quick")],
+)
+def test_default(shape, name):
+    assert backbones.default(shape) == name
+
+
+# ---- weights
+
+
+def test_weights_from_a_file(tmp_path):
+    net = backbones.create("quick", (32, 32, 3))
+    file = tmp_path / "quick.safetensors"
+    safetensors.torch.save_file(net.state_dict(), file)
+    torch.manual_seed(9)
+    again = backbones.create("quick", (32, 32, 3), str(file))
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in again.state_dict().items())
+    name = weights.describe(str(file))
+    assert name.startswith("quick.safetensors sha256:") and len(name.split(":")[1]) == 64
+    (tmp_path / "elsewhere").mkdir()
+    moved = file.rename(tmp_path / "elsewhere" / file.name)
+    assert weights.describe(str(moved)) == name  # where a file lies does not matter
+
+
+def test_weights_of_a_torchvision_net_with_and_without_its_last_layer(tmp_path):
+    torch.manual_seed(1)
+    whole = torchvision.models.resnet18()
+    values = {key: value.half() if value.is_floating_point() else value for key, value in whole.state_dict().items()}
+    for dropped in ([], ["fc.weight", "fc.bias"]):
+        file = tmp_path / f"{len(dropped)}.safetensors"
+        safetensors.torch.save_file({k: v for k, v in values.items() if k not in dropped}, file)
+        net = backbones.create("resnet18", (32, 32, 3), str(file))
+        found = net.stages["conv5"][1].conv2.weight
+        assert found.dtype == torch.float32 and torch.equal(found, whole.layer4[1].conv2.weight.half().float())
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    file = tmp_path / "quick.safetensors"
+    safetensors.torch.save_file(backbones.create("quick", (32, 32, 3)).state_dict(), file)
+    grey, other = (32, 32), "resnet9"
+    with pytest.raises(
+        InputError,
+        match=r"other weights than those of quick: stages.conv1.0.weight is \(32, 3, 3, 3\), \(32, 1, 3, 3\) expected",
+    ):
+        backbones.check("quick", grey, str(file))
+    with pytest.raises(InputError, match="holds other weights than those of resnet9"):
+        backbones.check(other, (32, 32, 3), str(file))
+    with pytest.raises(InputError, match="holds other weights than those of resnet18"):
+        backbones.create("resnet18", (32, 32, 3), str(file))
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        backbones.check("quick", (32, 32, 3), str(file))
+    with pytest.raises(
+        InputError, match="weights must be scratch, torchvision-imagenet or a safetensors file, got 'nowhere'"
+    ):
+        backbones.check("quick", (32, 32, 3), "nowhere")
+    with pytest.raises(InputError, match="backbone quick has no weights torchvision-imagenet"):
+        backbones.check("quick", (32, 32, 3), "torchvision-imagenet")
+
+
+def test_imagenet_weights_come_from_torchvision(monkeypatch):
+    """No network here: the download is replaced, as is its failure."""
+    torch.manual_seed(2)
+    whole = torchvision.models.resnet18()
+    kind = type(torchvision.models.ResNet18_Weights.IMAGENET1K_V1)
+    monkeypatch.setattr(kind, "get_state_dict", lambda self, **_: whole.state_dict())
+    net = backbones.create("resnet18", (64, 64, 3), "torchvision-imagenet")
+    assert torch.equal(net.stages["conv1"][0].weight, whole.conv1.weight)
+    monkeypatch.setattr(kind, "get_state_dict", lambda self, **_: (_ for _ in ()).throw(OSError("no route")))
+    with pytest.raises(InputError, match=r"weights of resnet18 could not be downloaded \(no route\)"):
+        backbones.create("resnet18", (64, 64, 3), "torchvision-imagenet")
+
+
+@torch.inference_mode()
+@pytest.mark.skipif(not os.environ.get("HASHLAB_WEIGHTS"), reason="HASHLAB_WEIGHTS names no folder of weights")
+def test_real_mobilenet_weights():
+    file = Path(os.environ["HASHLAB_WEIGHTS"]) / "mobilenet_v2_imagenet.safetensors"
+    net = backbones.create("mobilenet_v2", (96, 96, 3), str(file)).eval()
+    whole = torchvision.models.mobilenet_v2().eval()
+    whole.load_state_dict(safetensors.torch.load_file(file))
+    x = torch.randn(2, 3, 96, 96)
+    torch.testing.assert_close(whole.classifier(net(x)), whole(x))

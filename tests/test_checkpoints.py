@@ -1,0 +1,266 @@
+"""A run that is killed, or stopped, or finds a damaged checkpoint, ends with the weights of one left in peace."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hashlab import checkpoints, data, experiments, methods, records, training
+from hashlab.checkpoints import Checkpoints, pack, unpack
+from hashlab.errors import InputError
+
+SETTINGS = {"epochs": 2, "pretrain_epochs": 1, "batch_size": 300}
+STEPS = 12  # of the three epochs
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def method(bits=12, **changes):
+    return methods.create("mu_liu", bits, **SETTINGS | changes)
+
+
+def weights(fitted):
+    return pack(fitted._tensors(), {"losses": [line["loss"] for line in fitted.history]})
+
+
+@pytest.fixture(scope="module")
+def whole(digits):
+    return weights(method().fit(digits.train))
+
+
+def stop_after(monkeypatch, steps, how):
+    """`how` is called once, after so many steps."""
+    original, done = training.Loop.one_step, []
+
+    def one_step(self, phase, batch):
+        original(self, phase, batch)
+        done.append(phase.name)
+        if len(done) == steps:
+            how()
+
+    monkeypatch.setattr(training.Loop, "one_step", one_step)
+    return done
+
+
+# ---- files
+
+
+def test_pack_and_unpack():
+    tensors = {
+        "a": torch.randn(3, 2),
+        "b": torch.arange(5),
+        "c": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "d": torch.tensor(1.5),
+    }
+    facts = {"position": [0, 1, 2], "loss": 0.1 + 0.2, "text": "∘"}
+    found, said = unpack(pack(tensors, facts), "it")
+    assert said == facts and all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+def test_every_altered_byte_and_every_cut_is_found():
+    data = pack({"a": torch.arange(6.0), "b": torch.zeros(2, dtype=torch.uint8)}, {"x": 1})
+    for place in range(len(data)):
+        altered = bytearray(data)
+        altered[place] ^= 1
+        with pytest.raises(InputError, match="it is damaged"):
+            unpack(bytes(altered), "it")
+        with pytest.raises(InputError, match="it is damaged"):
+            unpack(data[:place], "it")
+
+
+def test_the_newest_two_are_kept(tmp_path):
+    kept = Checkpoints(tmp_path / "run", {"bits": 8})
+    assert kept.load() is None
+    for number in range(4):
+        kept.save({"x": torch.tensor(number)}, {"number": number})
+    assert len(kept.files()) == 2 and kept.load()[1]["number"] == 3
+    kept.remove()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
+    kept = Checkpoints(tmp_path, {"bits": 8})
+    for number in range(2):
+        kept.save({"x": torch.tensor(number)}, {"number": number})
+    newest = kept.files()[-1]
+    newest.write_bytes(newest.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match=f"{newest.name} is damaged: .*; the one before it is used"):
+        assert kept.load()[1]["number"] == 0
+    kept.files()[-1].write_bytes(b"")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert kept.load() is None
+
+
+def test_a_checkpoint_is_not_due_before_its_time(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    kept = Checkpoints(tmp_path, {}, every=60)
+    assert not kept.due()
+    now[0] += 60
+    assert kept.due()
+    kept.save({}, {})
+    assert not kept.due()
+
+
+# ---- runs
+
+
+def test_training_with_checkpoints_is_training(digits, whole, tmp_path):
+    assert weights(method().fit(digits.train, checkpoints=tmp_path, every=0)) == whole
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, STEPS - 1, STEPS])
+def test_a_run_that_fails_is_taken_up(steps, digits, whole, tmp_path, monkeypatch):
+    """In the pre-training, at its end, after it, and at the very end; no step is done twice."""
+
+    class Failure(Exception):
+        pass
+
+    def fail():
+        raise Failure
+
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps, fail)
+        with pytest.raises(Failure):
+            method().fit(digits.train, checkpoints=tmp_path, every=0)
+    done = stop_after(monkeypatch, 0, None)
+    assert weights(method().fit(digits.train, checkpoints=tmp_path, every=0)) == whole
+    assert len(done) == STEPS - steps + 1  # the failure came before the step could be saved
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(digits, whole, tmp_path, monkeypatch):
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 6, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(checkpoints.Interrupted, match="hashing stopped after step 2, saved in "):
+            method().fit(digits.train, checkpoints=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is handler
+    done = stop_after(monkeypatch, 0, None)
+    assert weights(method().fit(digits.train, checkpoints=tmp_path)) == whole and len(done) == STEPS - 6
+
+
+def test_ctrl_c_without_checkpoints_is_what_it_always_was(digits, monkeypatch):
+    stop_after(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        method().fit(digits.train)
+    assert type(caught.value) is KeyboardInterrupt
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    with pytest.raises(KeyboardInterrupt), checkpoints.interruptible() as asked:
+        assert not asked()
+        signal.raise_signal(signal.SIGINT)
+        assert asked()
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_damaged_checkpoint_costs_a_step(digits, whole, tmp_path, monkeypatch):
+    method().fit(digits.train, checkpoints=tmp_path, every=0)
+    newest = sorted(tmp_path.glob("*.safetensors"))[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 4
+    newest.write_bytes(content)
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert weights(method().fit(digits.train, checkpoints=tmp_path, every=0)) == whole
+
+
+@pytest.mark.parametrize(
+    "other, seed, words",
+    [
+        ({"bits": 24}, 0, "its bits is 12, this run's is 24"),
+        ({}, 1, "its seed is 0, this run's is 1"),
+        ({"lr": 0.5}, 0, "its settings is"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(other, seed, words, digits, tmp_path):
+    method().fit(digits.train, checkpoints=tmp_path)
+    with pytest.raises(InputError, match=f"is of another run: {words}"):
+        method(**other).fit(digits.train, checkpoints=tmp_path, seed=seed)
+
+
+def test_a_checkpoint_of_other_labels_or_another_method_is_refused(digits, tmp_path):
+    method().fit(digits.train, checkpoints=tmp_path)
+    with pytest.raises(InputError, match="its labels is"):
+        method().fit(digits.tuning().train, checkpoints=tmp_path)
+    kept = Checkpoints(tmp_path, {"method": "csdh"})
+    with pytest.raises(InputError, match="is of another run: its method is mu_liu, this run's is csdh"):
+        kept.load()
+
+
+def test_another_environment_is_told(digits, whole, tmp_path, monkeypatch):
+    method().fit(digits.train, checkpoints=tmp_path)
+    now = checkpoints.environment()
+    assert set(now) == {"torch", "threads", "CUDA device"}
+    monkeypatch.setattr(checkpoints, "environment", lambda: now | {"threads": 99})
+    with pytest.warns(UserWarning, match=rf"resumed with threads 99, begun with {now['threads']}: results may differ"):
+        assert weights(method().fit(digits.train, checkpoints=tmp_path)) == whole
+
+
+def test_a_run_leaves_no_checkpoints_behind(tmp_path, monkeypatch):
+    """Killed while it encodes, it does not train again; when the record is there, the checkpoints are not."""
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.metrics, "evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyError("broken")))
+        with pytest.raises(KeyError):
+            experiments.run("mu_liu", "digits", 12, root=tmp_path, save=True, **SETTINGS)
+    assert len(list((tmp_path / ".checkpoints").rglob("*.safetensors"))) == 1 and records.load(tmp_path) == []
+    done = stop_after(monkeypatch, 0, None)
+    record = experiments.run("mu_liu", "digits", 12, root=tmp_path, save=True, **SETTINGS)
+    assert done == [] and len(record.history) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+    fresh = experiments.run("mu_liu", "digits", 12, root=tmp_path / "b", save=True, resume=False, **SETTINGS)
+    assert len(done) == STEPS and fresh.map == record.map
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_killed_at_random_moments_a_run_ends_with_the_same_bits(optimiser, tmp_path):
+    """20 deaths by SIGKILL in all: in both phases, in the writing of checkpoints, and at any time."""
+    words = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), str(tmp_path), optimiser, "10"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["killed"] == found["whole"] and len(found["whole"]["digest"]) == 64
+    assert not list((tmp_path / "killed").glob(".*"))  # nothing half-written stays
+    deaths = found["deaths"]
+    assert len(deaths) == 10 and sum("checkpoint" in death for death in deaths) >= 2
+    assert any("pre-training" in death for death in deaths) and "after some time" in deaths, deaths
+
+
+def test_ctrl_c_on_the_command_line(tmp_path):
+    """The words that are printed are a command that finishes the run."""
+    words = [
+        "run",
+        "mu_liu",
+        "digits",
+        "--bits",
+        "8",
+        "--root",
+        str(tmp_path / "a"),
+        "--set",
+        "epochs=3",
+        "pretrain_epochs=400",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "lines"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hashlab.cli", *words], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stderr.readline().startswith("pre-training 1/400")
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1].splitlines()[-1]
+    assert process.returncode == 1
+    assert (
+        said.startswith("hashlab: pre-training stopped after step ")
+        and "; go on with: hashlab run mu_liu digits" in said
+    )
+    again = said.split("go on with: hashlab ")[1].split()
+    assert again == [*words, "--resume"]
+    (file,) = (tmp_path / "a" / ".checkpoints").rglob("*.safetensors")
+    assert unpack(file.read_bytes(), "it")[1]["position"][0] == 0

@@ -1,0 +1,99 @@
+"""A folder of image files becomes a file of codes, by a model that a run has saved."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hashlab import codes, data, encoding, methods
+from hashlab.cli import main
+from hashlab.errors import InputError
+
+QUICK = ["--set", "epochs=1", "pretrain_epochs=0"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model that the command has saved."""
+    folder = tmp_path_factory.mktemp("models") / "model"
+    words = ["run", "mu_liu", "digits", "--bits", "12", "--root", str(folder.parent / "results"), *QUICK]
+    assert main([*words, "--save-model", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, digits):
+    """30 digits as PNG files, a few of them in a subfolder."""
+    for number, image in enumerate(digits.query.images[:30]):
+        name = f"sub/{number:02d}.png" if number % 7 == 0 else f"{number:02d}.png"
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / name)
+    return tmp_path / "images"
+
+
+def read(file):
+    with np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def test_codes_of_a_folder_are_those_of_its_images(model, folder, digits, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(encoding, "BLOCK", 7)
+    assert main(["encode", str(model), str(folder), "-o", str(tmp_path / "codes.npz")]) == 0
+    assert "30 images, 12 bits each; 0 skipped" in capsys.readouterr().out
+    found = read(tmp_path / "codes.npz")
+    assert set(found) == {"names", "codes", "bits"} and found["bits"] == 12 and found["codes"].shape == (30, 2)
+    assert found["names"].tolist() == sorted(found["names"].tolist()) and "sub/28.png" in found["names"]
+    expected = methods.load(model).encode(digits.query.images[:30])
+    for name, code in zip(found["names"], found["codes"], strict=True):
+        assert np.array_equal(codes.pad(code[None], 12)[0], expected[int(name[-6:-4])])
+
+
+def test_broken_images_are_refused_by_name_or_skipped(model, folder, tmp_path, capsys):
+    (folder / "05.png").write_bytes((folder / "05.png").read_bytes()[:60])
+    (folder / "zero.jpg").write_bytes(b"")
+    output = tmp_path / "codes.npz"
+    assert main(["encode", str(model), str(folder), "-o", str(output)]) == 2
+    said = capsys.readouterr().err
+    assert f"hashlab: {folder / '05.png'}: " in said and said.count("\n") == 1 and not output.exists()
+    assert main(["encode", str(model), str(folder), "-o", str(output), "--skip-broken"]) == 0
+    captured = capsys.readouterr()
+    assert "skipped 05.png: " in captured.err and "skipped zero.jpg: the file is empty" in captured.err
+    assert "29 images, 12 bits each; 2 skipped" in captured.out
+    names = read(output)["names"].tolist()
+    assert len(names) == 29 and "05.png" not in names and "zero.jpg" not in names
+
+
+def test_grey_and_colour_meet_what_the_model_takes(model, folder, tmp_path, digits):
+    """A photograph of another size and mode is brought into the model's form, by the reader of folders."""
+    big = Image.fromarray(digits.query.images[3]).resize((64, 48)).convert("RGBA")
+    big.save(folder / "00a.png")
+    assert encoding.encode_folder(model, folder, tmp_path / "c.npz").images == 31
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["nowhere", "IMAGES", "-o", "c.npz"], "nowhere is not a model: model.safetensors and model.json missing"),
+        (["MODEL", "nowhere", "-o", "c.npz"], "nowhere is not a folder"),
+        (["MODEL", "EMPTY", "-o", "c.npz"], "hold no images"),
+        (["MODEL", "IMAGES", "-o", "nowhere/c.npz"], "nowhere is not a folder: nowhere/c.npz cannot be written"),
+        (["MODEL", "IMAGES", "-o", "c.npz", "--device", "warp"], "device 'warp' cannot be used"),
+    ],
+)
+def test_bad_words(words, said, model, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").mkdir()
+    places = {"MODEL": str(model), "IMAGES": str(folder)}
+    assert main(["encode", *(places.get(word, word) for word in words)]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and captured.err.count("\n") == 1 and not (tmp_path / "c.npz").exists()
+
+
+def test_nothing_but_broken_images(model, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"none of the 1 images in .* can be read"):
+        encoding.encode_folder(model, tmp_path, tmp_path / "c.npz", skip_broken=True)

@@ -1,0 +1,114 @@
+"""Several runs in one pass: the same records as from separate runs, checked before the first one starts."""
+
+import pytest
+
+from hashlab import experiments, methods, records, training, weights
+from hashlab.cli import main, variants
+from hashlab.errors import InputError
+
+QUICK = {"epochs": 1, "pretrain_epochs": 1}
+
+
+def codes_of(folder):
+    return {record.path.name: record.codes()["database_codes"].tobytes() for record in records.load(folder)}
+
+
+def test_runs_in_one_pass_equal_separate_runs(tmp_path):
+    variants = [QUICK, QUICK | {"frozen": True}]
+    runs = experiments.plan(["mu_liu"], "digits", [8, 16], [0, 1], variants, root=tmp_path / "pass", save=True)
+    assert len(runs) == 8 and records.load(tmp_path / "pass") == []
+    together = [run() for run in runs]
+    for variant in variants:
+        for seed in (0, 1):
+            for bits in (8, 16):
+                experiments.run("mu_liu", "digits", bits, seed, root=tmp_path / "alone", save=True, **variant)
+    assert codes_of(tmp_path / "pass") == codes_of(tmp_path / "alone") and len(codes_of(tmp_path / "pass")) == 8
+    shared = [any(line.get("shared") for line in record.history) for record in together]
+    assert shared == [False, True, False, True, False, False, False, False]
+    for record in together:
+        assert records.verify(record) == []
+        assert record.seconds["train"] >= sum(line["seconds"] for line in record.history) - 1e-6
+
+
+def test_grid_on_the_command_line(tmp_path, capsys):
+    words = ["grid", "mu_liu", "digits", "--bits", "8", "16", "--seeds", "3", "--root", str(tmp_path)]
+    assert main([*words, "--set", "c=2,4", "epochs=1", "pretrain_epochs=0"]) == 0
+    found = {(record.bits, record.config["c"]) for record in records.load(tmp_path, seed=3)}
+    assert found == {(8, 2), (8, 4), (16, 2), (16, 4)} and capsys.readouterr().out.count("mAP 0.") == 4
+
+
+def test_variants():
+    assert variants(["a=1,2", "b=x", "c=0.5,True"]) == [{"a": a, "b": "x", "c": c} for a in (1, 2) for c in (0.5, True)]
+    assert variants([]) == [{}]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--bits", "8", "0"], "bits must be an integer of at least 1, got 0"),
+        (["--bits", "8", "--seeds", "0", "-1"], "seed must be an integer in 0"),
+        (["--bits", "8", "--set", "batch_size=64,9999"], "batch_size must lie in 2..1200"),
+        (["--bits", "8", "--set", "backbone=tiny,alexnet"], "backbone alexnet takes images of at least 63 px, got 8x8"),
+        (["--bits", "8", "--set", "weights=nowhere.safetensors"], "got 'nowhere.safetensors': no such file"),
+    ],
+)
+def test_nothing_is_run_where_one_run_cannot_be(words, said, tmp_path, capsys):
+    assert main(["grid", "mu_liu", "digits", "--root", str(tmp_path), *words]) == 2
+    assert said in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
+    words = ["grid", "mu_liu", "digits", "--bits", "8", "--root", str(tmp_path)]
+    assert main([*words, "--set", "lr=1e30,0.1", "epochs=1", "pretrain_epochs=0"]) == 2
+    captured = capsys.readouterr()
+    assert "hashing: the loss is nan at step" in captured.err and captured.out.count("mAP") == 1
+
+
+def test_models_of_several_runs_stand_side_by_side(tmp_path):
+    words = [
+        "run",
+        "mu_liu",
+        "digits",
+        "--bits",
+        "8",
+        "16",
+        "--root",
+        str(tmp_path / "r"),
+        "--set",
+        "epochs=0",
+        "pretrain_epochs=0",
+    ]
+    assert main([*words, "--save-model", str(tmp_path / "models")]) == 0
+    found = sorted((tmp_path / "models").iterdir())
+    assert [methods.load(folder).bits for folder in found] == [16, 8]
+    assert {folder.name for folder in found} == {record.path.stem for record in records.load(tmp_path / "r")}
+
+
+def test_a_kept_run_is_trained_again_for_its_model(tmp_path, monkeypatch):
+    first = experiments.run("mu_liu", "digits", 8, root=tmp_path, save=True, **QUICK)
+    before = first.path.read_bytes()
+    again = experiments.run("mu_liu", "digits", 8, root=tmp_path, save=True, save_model=tmp_path / "m", **QUICK)
+    assert again == first and first.path.read_bytes() == before
+    from hashlab import data
+
+    model, loaded = methods.load(tmp_path / "m"), data.load("digits")
+    assert model.encode(loaded.query).tobytes() == first.codes()["query_codes"].tobytes()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thing").touch()
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("work was begun"))
+    with pytest.raises(InputError, match="holds other things than a model"):
+        experiments.run("mu_liu", "digits", 8, save_model=tmp_path / "full", **QUICK)
+
+
+def test_a_record_names_its_weights_by_content(tmp_path):
+    import safetensors.torch
+
+    from hashlab import backbones
+
+    file = tmp_path / "start.safetensors"
+    safetensors.torch.save_file(backbones.create("tiny", (8, 8)).state_dict(), file)
+    record = experiments.run("mu_liu", "digits", 8, weights=str(file), epochs=0, pretrain_epochs=0)
+    name = weights.describe(str(file))
+    assert record.weights == record.config["weights"] == name and record.variant.endswith(f"weights={name}")
+    assert str(tmp_path) not in str(dict(record))
+    assert record.input["flip"] is False and record.hardware["precision"] == "float32"
