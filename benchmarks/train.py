@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import backbones, data, methods, training
+from hashlab import backbones, data, methods, numerics, training
 from hashlab.data.batches import Batches, View, statistics
 
 BATCH, ROUNDS = 128, 5
@@ -60,7 +60,7 @@ def best(contestants: dict[str, Callable[[], object]], device: torch.device) -> 
 
 def engine(network: nn.Module, batches: Batches, precision: str) -> None:
     def loss(batch: object) -> Tensor:
-        return training.in_full(F.cross_entropy, network(batch.images), batch.labels)
+        return numerics.in_full(F.cross_entropy, network(batch.images), batch.labels)
 
     phase = training.Phase("epoch", network, loss, 1, 0.01)
     training.train([phase], batches, batch_size=BATCH, precision=precision)
@@ -71,7 +71,7 @@ def bare(network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> 
     optimiser = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True)
     network.train()
     for at in range(0, len(images) - BATCH + 1, BATCH):
-        with training.autocast(images.device, precision):
+        with numerics.autocast(images.device, precision):
             z = network(images[at : at + BATCH])
         loss = F.cross_entropy(z.float(), labels[at : at + BATCH])
         optimiser.zero_grad(set_to_none=True)
@@ -100,7 +100,7 @@ def usual(network: nn.Module, loader: object, device: torch.device, precision: s
     optimiser = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True)
     network.train()
     for images, labels in loader:
-        with training.autocast(device, precision):
+        with numerics.autocast(device, precision):
             z = network(images.to(device).contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(z.float(), labels.to(device))
         optimiser.zero_grad(set_to_none=True)
@@ -113,7 +113,7 @@ def encode(network: nn.Module, blocks: object, device: torch.device, precision: 
     network.eval()
     for block in blocks:
         images = block[0] if isinstance(block, list) else block
-        with training.autocast(device, precision):
+        with numerics.autocast(device, precision):
             network(images.to(device).contiguous(memory_format=torch.channels_last)).cpu()
 
 
@@ -247,15 +247,15 @@ def resnet9(device: torch.device, compiler: str, epochs: int = 24) -> None:
 
     def loss(batch: object) -> Tensor:
         z = network(batch.images)
-        return training.in_full(lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2), z, batch.labels)
+        return numerics.in_full(lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2), z, batch.labels)
 
     phase = training.Phase("classes", network, loss, epochs, 0.4, weight_decay=5e-4, schedule="linear")
     batches = Batches(loaded.train, loaded.train.labels, device, view)
-    with training.deterministic(False):
+    with numerics.deterministic(False):
         training.train([phase], batches, batch_size=512, precision="bfloat16", compiler=compiler)
     seconds = time.perf_counter() - start
     network.eval()
-    with training.autocast(device, "bfloat16"):
+    with numerics.autocast(device, "bfloat16"):
         z = Batches(loaded.query, None, device, view).map(network, "test")
     right = (z.argmax(1).numpy() == loaded.query.labels).mean()
     verdict = "reached" if right >= 0.94 and seconds < 60 else "MISSED"
@@ -281,7 +281,7 @@ def main() -> None:
     if device.type == "cuda":
         beside_the_usual_pipeline("quick", 32, 3, 2560 * scale, device, words.workers)
         beside_a_bare_loop("resnet9", 32, 3, 2560 * scale, device)
-        for compiler in training.COMPILERS:
+        for compiler in numerics.COMPILERS:
             mobilenet(device, words.weights, compiler)
             resnet9(device, compiler)
 
