@@ -87,7 +87,7 @@ def test_one_version(project):
 
 def test_every_import_is_declared(project):
     """What src/ imports is in the dependencies, or in the extra that goes with it."""
-    module = {"scikit-learn": "sklearn", "faiss-cpu": "faiss"}
+    module = {"scikit-learn": "sklearn", "faiss-cpu": "faiss", "pillow": "PIL"}
     extras = project["project"]["optional-dependencies"]
     declared = pairs(project["project"]["dependencies"] + extras["search"])
     known = {module.get(name, name) for name in declared} | set(sys.stdlib_module_names) | {"hashlab"}
