@@ -164,6 +164,10 @@ def test_what_is_not_a_model(digits, tmp_path):
     with pytest.raises(InputError, match="does not describe a model"):
         methods.load(folder)
     (folder / "model.json").write_text(summary)
+    other = methods.create("mu_liu", 12, **QUICK).fit(digits.train, seed=1).save(tmp_path / "other")
+    (folder / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"is damaged, or of another model than model.json says"):
+        methods.load(folder)
     data = bytearray((folder / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "model.safetensors").write_bytes(data)

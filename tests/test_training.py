@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hashlab import data, methods, training
+from hashlab import data, methods, numerics, seeds, training
 from hashlab.data.batches import Batches
 from hashlab.training import Phase, rate
 
@@ -157,29 +157,31 @@ def test_every_epoch_and_phase_has_its_own_order_and_noise():
     """Order, and what is drawn from torch's generator (dropout), differ between epochs, phases and seeds only."""
 
     def trace(seed):
-        seen = []
+        orders, noise = [], []
 
         def note(batch):
-            seen.append((batch.rows.tolist(), torch.rand(1).item()))
+            orders.append(tuple(batch.rows.tolist()))
+            noise.append(torch.rand(1).item())
             return loss(batch)
 
         weight, loss = one_weight()
         phases = [Phase(name, weight, note, 2, 0.01) for name in ("a", "b")]
         training.train(phases, features(8), batch_size=8, seed=seed)
-        return [str(entry) for entry in seen]
+        return orders, noise
 
     assert trace(1) == trace(1)
-    assert len({*trace(1), *trace(2)}) == 8
+    for kind in (0, 1):
+        assert len({*trace(1)[kind], *trace(2)[kind]}) == 8
 
 
 def test_derived_seeds():
-    seeds = {training.derived(seed, *words) for seed in (0, 1, 11) for words in ((1,), ("1", 1), ("a",), ("a", 0))}
-    assert len(seeds) == 12 and all(0 <= seed < 2**64 for seed in seeds)
+    found = {seeds.derived(seed, *words) for seed in (0, 1, 11) for words in ((1,), ("1", 1), ("a",), ("a", 0))}
+    assert len(found) == 12 and all(0 <= seed < 2**64 for seed in found)
 
 
 def test_generators_and_modes_are_put_back():
     state, mode = torch.random.get_rng_state(), torch.are_deterministic_algorithms_enabled()
-    with training.kept_generators(CPU), training.deterministic(True):
+    with seeds.kept(CPU), numerics.deterministic(True):
         torch.rand(3)
         assert torch.are_deterministic_algorithms_enabled()
     assert torch.equal(state, torch.random.get_rng_state()) and torch.are_deterministic_algorithms_enabled() == mode
@@ -210,7 +212,7 @@ def test_networks_compute_in_bfloat16_and_losses_in_float32():
 
     def of_batch(batch):
         kinds.append(net(batch.images).dtype)
-        return training.in_full(loss, net(batch.images), batch.labels)
+        return numerics.in_full(loss, net(batch.images), batch.labels)
 
     run(Phase("p", net, of_batch, 1, 0.1), precision="bfloat16")
     assert kinds == [torch.bfloat16, (torch.float32, torch.float32)]
@@ -262,6 +264,28 @@ def test_a_shared_pre_training_is_done_once_and_changes_nothing(digits, monkeypa
         assert [line["loss"] for line in alone.history] == [line["loss"] for line in method.history]
     assert [line.get("shared", False) for line in found[70, 0].history] == [True, True, False]
     assert sum(key[0] == "phase" for key in shared if isinstance(key, tuple)) == 1  # the last seed's only
+
+
+def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monkeypatch):
+    """Interrupted in its pre-training, a run is taken up when another one has done that."""
+    stopped = 3
+    with monkeypatch.context() as patch:
+        one_step = training.Loop.one_step
+
+        def one_step_or_stop(self, phase, batch):
+            one_step(self, phase, batch)
+            if self.at == stopped:
+                raise KeyError
+
+        patch.setattr(training.Loop, "one_step", one_step_or_stop)
+        with pytest.raises(KeyError):
+            settings = {"epochs": 1, "pretrain_epochs": 2, "batch_size": 128}
+            methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0)
+    shared = {}
+    fit(digits, 16, shared=shared)
+    found = methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0, shared=shared)
+    assert [line.get("shared", False) for line in found.history] == [True, True, False]
+    assert found.outputs(digits.query).tobytes() == fit(digits, 8).outputs(digits.query).tobytes()
 
 
 def test_other_settings_share_nothing(digits):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import hashlab
-from hashlab import _paths, backbones, methods, metrics, records, training, weights
+from hashlab import _paths, backbones, methods, metrics, records, seeds, weights
 from hashlab.data import Dataset
 from hashlab.data import load as load_data
 from hashlab.errors import InputError
@@ -139,7 +139,7 @@ def _prepare(
 ) -> tuple[methods.Method, Dataset, dict[str, Any]]:
     """The method, the data, and what makes this run this run; raises InputError where they do not go together."""
     learner = methods.create(method, bits, **overrides)
-    training.check_seed(seed)
+    seeds.check(seed)
     dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
     dataset = dataset.tuning() if tuning else dataset
     check_labels_suit(learner, dataset)

@@ -6,18 +6,16 @@ in an epoch follows from the seed, the phase's name and the epoch's number, so a
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hashlab import numerics, seeds
 from hashlab.checkpoints import Checkpoints, Interrupted, interruptible
 from hashlab.data.batches import Batch, Batches, memory_explained
 from hashlab.errors import InputError
@@ -37,8 +35,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # factor on the rate, of the
     "linear": lambda done: 1 - done,
     "constant": lambda done: 1.0,
 }
-COMPILERS = ("none", "inductor", "graphs")
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LOOK_EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: a look makes a GPU wait
 
 
@@ -79,60 +75,6 @@ def rate(step: int, steps: int, schedule: str = "cosine") -> float:
     if step < warm:
         return (step + 1) / warm
     return SCHEDULES[schedule]((step - warm) / max(steps - warm, 1))
-
-
-def derived(seed: int, *words: str | int) -> int:
-    """A seed for one purpose: SHA-256 of the seed and some words, so that no two purposes share their numbers."""
-    text = "/".join(map(str, (seed, *words)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def check_seed(seed: int) -> None:
-    """Raise InputError unless seed is an integer in 0..2**32-1."""
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise InputError(f"seed must be an integer in 0..2**32-1, got {seed}")
-
-
-@contextmanager
-def kept_generators(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn from torch's generators inside, outside they are as before."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
-
-
-@contextmanager
-def deterministic(active: bool) -> Iterator[None]:
-    """Only algorithms that give the same bits every time, where `active`; else the fastest."""
-    fast = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = not active
-    try:
-        with _only_deterministic() if active else nullcontext():
-            yield
-    finally:
-        torch.backends.cudnn.benchmark = fast
-
-
-@contextmanager
-def _only_deterministic() -> Iterator[None]:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Networks inside compute in `precision`, one of `PRECISIONS`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
-
-
-def in_full(loss: Callable[[Any, Tensor], Tensor], z: Any, labels: Tensor) -> Tensor:
-    """`loss(z, labels)` in float32, whatever the precision of the network that gave z, one tensor or several."""
-    place = labels.device.type
-    with torch.autocast(place, enabled=False):
-        return loss(z.float() if isinstance(z, Tensor) else tuple(part.float() for part in z), labels)
 
 
 def train(
@@ -179,11 +121,10 @@ class Loop:
         self.phases, self.batches, self.size, self.seed = phases, batches, size, seed
         self.precision, self.compiler, self.device = precision, compiler, batches.device
         self.steps = batches.steps(size)  # per epoch
-        self.phase = self.epoch = self.step = 0  # how many are done
+        self.phase = self.epoch = 0  # how many are done
         self.history: list[dict] = []
-        self.losses: list[Tensor] = []  # of this epoch
-        self.looked, self.spent = 0, 0.0  # losses known to be finite; seconds in this epoch
         self.optimiser: torch.optim.Optimizer | None = None
+        self.open_epoch()
 
     def run(self) -> list[dict]:
         self.resume()
@@ -204,7 +145,7 @@ class Loop:
             self.run_epoch(phase)
             progress.note(loss=self.history[-1]["loss"])
             self.look_in(phase)
-        release(phase.module)
+        numerics.release(phase.module)
         if phase.shared is not None:
             self.hand_on(phase)
 
@@ -216,16 +157,18 @@ class Loop:
         self.shared[phase.shared] = {k: v.detach().clone() for k, v in tensors_of([phase]).items()}, lines
 
     def take_over(self, phase: Phase) -> None:
-        """The phase as another run has done it."""
+        """The phase as another run has done it, even where a part of it was done here before."""
         weights, lines = self.shared[phase.shared]
         fill(tensors_of([phase]), weights, f"phase {phase.name}")
-        self.history += [line | {"shared": True} for line in lines]
+        before = [line for line in self.history if line["phase"] != phase.name]
+        self.history = before + [line | {"shared": True} for line in lines]
+        self.open_epoch()
 
     def begin(self, phase: Phase) -> None:
         weights = [p for p in phase.module.parameters() if p.requires_grad]
         self.optimiser = OPTIMISERS[phase.optimiser](weights, phase)
-        prepare(phase.module, self.compiler, self.example, self.precision)
-        torch.manual_seed(derived(self.seed, phase.name))  # dropout, whatever was drawn before
+        numerics.prepare(phase.module, self.compiler, self.example, self.precision)
+        torch.manual_seed(seeds.derived(self.seed, phase.name))  # dropout, whatever was drawn before
 
     def example(self) -> Tensor:
         """Input of the shape that all batches have."""
@@ -236,7 +179,7 @@ class Loop:
             phase.before_epoch(self.epoch + 1, self.batches)
         phase.module.train()
         begun = time.perf_counter() - self.spent
-        generator = torch.Generator().manual_seed(derived(self.seed, phase.name, self.epoch))
+        generator = torch.Generator().manual_seed(seeds.derived(self.seed, phase.name, self.epoch))
         work = f"{phase.name} on batches of {self.size} on {self.device}"
         with memory_explained(work, "batch_size, or the side of the images (size, crop)"):
             for batch in self.batches.epoch(self.size, generator, phase.per_class, self.step):
@@ -246,10 +189,16 @@ class Loop:
         self.look(phase)
         line = {"phase": phase.name, "epoch": self.epoch + 1, "loss": torch.stack(self.losses).mean().item()}
         self.history.append(line | {"seconds": round(time.perf_counter() - begun, 3)})
-        self.epoch, self.step, self.losses, self.looked, self.spent = self.epoch + 1, 0, [], 0, 0.0
+        self.epoch += 1
+        self.open_epoch()
+
+    def open_epoch(self) -> None:
+        self.step, self.spent = 0, 0.0  # steps done; seconds
+        self.losses: list[Tensor] = []
+        self.looked = 0  # losses known to be finite
 
     def one_step(self, phase: Phase, batch: Batch) -> None:
-        with autocast(self.device, self.precision):
+        with numerics.autocast(self.device, self.precision):
             loss = phase.loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -281,7 +230,7 @@ class Loop:
 
     def look_in(self, phase: Phase) -> None:
         if self.each_epoch is not None:
-            with kept_generators(self.device):
+            with seeds.kept(self.device):
                 self.each_epoch(phase.name, self.epoch)
 
     # ---- checkpoints
@@ -362,30 +311,3 @@ def restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> Non
         tensor = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
         state.setdefault(int(number), {})[key] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-
-
-# ---- compilation
-
-
-def prepare(module: nn.Module, compiler: str, example: Callable[[], Tensor], precision: str) -> None:
-    """Make a module's training faster, as one of `COMPILERS` does; its weights stay as they are."""
-    if compiler == "inductor":
-        module.compile()
-    elif compiler == "graphs" and (images := example()).is_cuda:
-        _graph(module, images, precision)
-
-
-def _graph(module: nn.Module, images: Tensor, precision: str) -> None:
-    """Record forward and backward pass as CUDA graphs: one launch each instead of hundreds."""
-    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    module.train()
-    with autocast(images.device, precision):
-        torch.cuda.make_graphed_callables(module, (images,))
-    for name, buffer in module.named_buffers():  # the passes that warm up move the batch statistics
-        buffer.copy_(before[name])
-
-
-def release(module: nn.Module) -> None:
-    """Undo `prepare`, so that the module can be saved, copied and used with other shapes."""
-    module._compiled_call_impl = None
-    module.__dict__.pop("forward", None)

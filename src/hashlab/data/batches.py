@@ -21,8 +21,8 @@ from hashlab.data import Part
 from hashlab.errors import InputError
 from hashlab.progress import Progress
 
-# Pixels that go through a network at once when nothing is trained: enough to keep the device busy, not to fill it.
-PIXELS = {"cuda": 2**25, "cpu": 2**20}
+# Pixels that go through a network at once when nothing is trained: what keeps a GPU busy, or stays in a CPU's cache.
+PIXELS = {"cuda": 2**25, "cpu": 2**18}
 
 
 class Batch(NamedTuple):

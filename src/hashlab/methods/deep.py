@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashlab import backbones, codes, training, weights
+from hashlab import backbones, codes, numerics, seeds, training, weights
 from hashlab.checkpoints import Checkpoints, State
 from hashlab.data import Part
 from hashlab.data.batches import Batches, Images, View, statistics, stored
@@ -51,8 +51,8 @@ class DeepConfig:
         "optimiser": tuple(training.OPTIMISERS),
         "schedule": tuple(training.SCHEDULES),
         "flip": ("auto", "yes", "no"),
-        "precision": ("auto", *training.PRECISIONS),
-        "compiler": training.COMPILERS,
+        "precision": ("auto", *numerics.PRECISIONS),
+        "compiler": numerics.COMPILERS,
     }
 
 
@@ -126,7 +126,7 @@ class DeepMethod(Method):
         return training.Phase(
             name,
             network,
-            lambda batch: training.in_full(loss, network(batch.images), batch.labels),
+            lambda batch: numerics.in_full(loss, network(batch.images), batch.labels),
             epochs,
             lr,
             shared=("phase", name, self._same) if shared else None,
@@ -194,7 +194,7 @@ class DeepMethod(Method):
             KeyboardInterrupt: Ctrl-C; `checkpoints.Interrupted` where the state was saved.
         """
         self.check(train)
-        training.check_seed(seed)
+        seeds.check(seed)
         self._place(device)
         c, labels, images = self.config, self.targets(train), images_of(train)
         self.shape = tuple(stored(images).shape)
@@ -202,10 +202,10 @@ class DeepMethod(Method):
         shared = {} if shared is None else shared
         self._same = self.about.name, c, seed, str(self.device), id(train)
         shared[id(train)] = train  # as long as it lives, no other object has its id
-        with training.kept_generators(self.device), training.deterministic(c.deterministic):
+        with seeds.kept(self.device), numerics.deterministic(c.deterministic):
             self.network = self._build(seed)
             batches = self._batches(images, labels, shared)
-            torch.manual_seed(training.derived(seed, "phases"))
+            torch.manual_seed(seeds.derived(seed, "phases"))
             stages = self.phases(self.network, labels)
             for stage in stages:
                 stage.module.to(self.device, memory_format=torch.channels_last)
@@ -229,10 +229,10 @@ class DeepMethod(Method):
     def _build(self, seed: int, pretrained: bool = True) -> Network:
         """The network at the start; the backbone's weights are the same for all code lengths."""
         c = self.config
-        torch.manual_seed(training.derived(seed, "backbone"))
+        torch.manual_seed(seeds.derived(seed, "backbone"))
         start = c.weights if pretrained else weights.SCRATCH
         backbone = backbones.create(self.backbone, self.view.shape, start, c.frozen)
-        torch.manual_seed(training.derived(seed, "head"))
+        torch.manual_seed(seeds.derived(seed, "head"))
         self._body = self.backbone, weights.describe(start), seed if start == weights.SCRATCH else None
         return Network(backbone, self.head(backbone), self.levels).to(self.device, memory_format=torch.channels_last)
 
@@ -261,7 +261,7 @@ class DeepMethod(Method):
 
     def _in_precision(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         def apply(x: Tensor) -> Any:
-            with training.autocast(self.device, self.precision):
+            with numerics.autocast(self.device, self.precision):
                 return function(x)
 
         return apply
@@ -275,7 +275,7 @@ class DeepMethod(Method):
         if (found := tuple(stored(images).shape)) != self.shape:
             raise InputError(f"images of {self.shape} expected, as in training, got {found}")
         self.network.eval()
-        with training.deterministic(self.config.deterministic):
+        with numerics.deterministic(self.config.deterministic):
             batches = self._batches(images, None, {} if shared is None else shared)
             return batches.map(self._in_precision(self.network), "encoding").numpy()
 
@@ -294,7 +294,7 @@ class DeepMethod(Method):
         self._place(device)
         view = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["view"].items()}
         self.backbone, self.shape, self.view = facts["backbone"], tuple(facts["shape"]), View(**view)
-        with training.kept_generators(self.device):
+        with seeds.kept(self.device):
             self.network = self._build(0, pretrained=False)
         self._body = object()  # equal to no other body
         training.fill(self._tensors(), tensors, "the model's safetensors file")
