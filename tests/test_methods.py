@@ -175,6 +175,21 @@ def test_what_is_not_a_model(digits, tmp_path):
         methods.load(folder)
 
 
+def test_reading_batch_by_batch_changes_nothing(digits):
+    """From a part of a data set, from its array, and without keeping any images on the device."""
+    array = type("Part", (), {"images": digits.train.images, "labels": digits.train.labels})
+    found = [
+        methods.create("mu_liu", 12, **QUICK, **settings).fit(train).encode(digits.query).tobytes()
+        for train, settings in ((digits.train, {}), (array, {}), (digits.train, {"resident_mb": 0}))
+    ]
+    assert found[0] == found[1] == found[2]
+
+
+def test_small_images_are_enlarged_for_a_large_backbone(digits):
+    method = methods.create("mu_liu", 12, backbone="lenet", crop=7, size=20, flip="yes", **QUICK).fit(digits.train)
+    assert method.view.shape == (20, 20, 1) and method.view.flip and method.encode(digits.query).shape == (300, 8)
+
+
 def test_frozen_body_stays_and_the_head_learns(digits):
     method = methods.create("mu_liu", 12, frozen=True, epochs=5).fit(digits.train, seed=1)
     begun = methods.create("mu_liu", 12, frozen=True, epochs=0).fit(digits.train, seed=1)
