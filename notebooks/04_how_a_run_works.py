@@ -1,0 +1,804 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How a run works
+#
+# Behind every number in this book stands a run: a network was trained, images were turned into codes, codes were
+# ranked, and what came of it was written down. This chapter takes one run apart. Afterwards you can start one, choose
+# its settings without fooling yourself, stop it in the middle and go on, use the network it leaves behind, and read
+# what others have recorded.
+#
+# You need no more than a CPU. Codes and mean average precision (mAP) are those of {doc}`01_hamming_space`; the method
+# is {doc}`Mu and Liu's <03_mu_liu>`, but nothing here hangs on it: every method of the book is run in the same way.
+#
+# | word | meaning |
+# |---|---|
+# | *data set* | images and their labels |
+# | *protocol* | which images train, which are queries, which are searched; it has a name |
+# | *method* | a way to learn codes: `fit` learns, `encode` makes codes |
+# | *record* | what a run did and what came of it, in two small files |
+# | *checkpoint* | the state of a run under way, from which it can go on |
+# | *model* | a trained network in a folder, ready to make codes |
+
+# %%
+import os
+import shlex
+import signal
+import tempfile
+import warnings
+from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from IPython.display import Markdown
+from PIL import Image
+
+from hashlab import checkpoints, cli, codes, data, encoding, experiments
+from hashlab import methods, metrics, plots, records, seeds
+from hashlab.errors import InputError
+
+
+def table(*rows):
+    """Rows of cells as a table, the first one its head."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return Markdown("\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]))
+
+
+# All files of this chapter are written into a folder that is gone afterwards.
+before, results = os.getcwd(), records.root().resolve()
+folder = tempfile.TemporaryDirectory()
+os.chdir(folder.name)
+
+# %% [markdown]
+# ## The way of an image
+#
+# Six steps lead from a picture to a number, and each has its place in the package. The figure follows one handwritten
+# digit through them.
+
+# %%
+K = 12
+SETTINGS = {"epochs": 6, "pretrain_epochs": 2, "batch_size": 64, "shift": 1}
+
+digits = data.load("digits")
+method = methods.create("mu_liu", K, **SETTINGS).fit(digits.train, seed=0)
+query_codes = method.encode(digits.query)
+database_codes = method.encode(digits.database)
+
+# %% mystnb={"image": {"alt": "Six boxes from top to bottom, joined by arrows, each with the call that does it and what comes of it. Data set: an image of a digit. Protocol: the numbers of training images, queries and images to search. Fit: a network. Encode: the twelve bits of the digit as dark and light squares. Evaluate: mean average precision and more. Record: a JSON file and the codes."}}
+sizes = {part: len(getattr(digits, part)) for part in ("train", "query", "database")}
+counts = ", ".join(f"{part} {count:,}" for part, count in sizes.items())
+steps = {
+    "data set": ('data.load("digits")', digits.query.images[0]),
+    "protocol": (f'protocol="{digits.protocol}"', counts),
+    "fit": ("method.fit(data.train)", "a network with trained weights"),
+    "encode": ("method.encode(data.query)", codes.unpack(query_codes, K)[0]),
+    "evaluate": ("metrics.evaluate(…)", "a Report: mAP, precision, recall, …"),
+    "record": ("experiments.run(…) does it all", "a .json file, and the codes as .npz"),
+}
+ax = plots.stages(steps)
+
+# %% [markdown]
+# ## A run, step by step
+#
+# The cell above has done the first four steps. Let us look at what is in our hands. The *data set* has come as arrays
+# of bytes, divided as its *protocol* says:
+
+# %%
+table(
+    ["part", "images", "labels", "what it is for"],
+    *[
+        [f"`.{name}`", part.images.shape, part.labels.shape, use]
+        for name, part, use in (
+            ("train", digits.train, "the method learns from it"),
+            ("validation", digits.validation, "a tenth of `.train`, to choose settings"),
+            ("query", digits.query, "asked once, at the end"),
+            ("database", digits.database, "searched"),
+        )
+    ],
+)
+
+# %% [markdown]
+# A protocol is a list of positions, not a random draw at run time: everybody who says `digits` means these very
+# images. Its SHA-256 is part of the record.
+#
+# The *method* was created with the length of its codes and with the settings that differ from its defaults. `fit`
+# then chose what was left open. For images of this size that means a very small network:
+
+# %%
+print("network:", method.backbone, "on images", method.shape)
+print("weights:", sum(p.numel() for p in method.network.parameters()))
+print("epochs: ", dict(Counter(line["phase"] for line in method.history)))
+
+# %% mystnb={"image": {"alt": "Training loss per epoch: two epochs of pre-training and six epochs of hashing. Both fall."}}
+ax = plots.losses(method.history)
+
+# %% [markdown]
+# Two *phases*, one after the other: learn to classify, then learn to hash. Within a phase the learning rate rises
+# during the first tenth of the steps and then falls as the setting `schedule` says. All images stay on the device as
+# bytes; cropping, mirroring and normalising happen there, batch by batch. No worker processes wait to be fed.
+#
+# `encode` gives *packed* codes, eight bits to a byte and padded to whole 64-bit words. With labels they are all that
+# `evaluate` wants:
+
+# %% tags=["nbval-ignore-output"]
+report = metrics.evaluate(
+    query_codes,
+    database_codes,
+    digits.query.labels,
+    digits.database.labels,
+    bits=K,
+)
+print(f"query codes {query_codes.shape}, {query_codes.dtype}; mAP {report.map:.3f}")
+
+# %% [markdown]
+# ## The same in one call, and in one command
+#
+# `experiments.run` does all of this and returns a record. With the same settings and the same seed it arrives at the
+# same codes, so at the same mAP, to the last digit:
+
+# %%
+record = experiments.run("mu_liu", "digits", K, seed=0, **SETTINGS)
+print("same mAP:", record.map == report.map)
+
+# %% [markdown]
+# On the command line it is one line, and the record stays in a folder. (The small function below stands for your
+# terminal: it runs `hashlab` with these words and prints what the command would print.)
+
+
+# %% tags=["nbval-ignore-output"]
+def terminal(line):
+    """Run a command `hashlab …` and print what it says; returns its exit code."""
+    said = StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        code = cli.main(shlex.split(line)[1:])
+    print(f"$ {line}\n{said.getvalue()}", end="")
+    return code
+
+
+as_words = " ".join(f"{name}={value}" for name, value in SETTINGS.items())
+command = f"hashlab run mu_liu digits --bits {K} --seeds 0 1 --root runs"
+command += f" --set {as_words}"
+assert terminal(command) == 0
+
+# %% [markdown]
+# Two seeds, two records. Without `--root` they go into the folder `results`, where the records of this book lie. Give
+# the command once more and nothing is computed: a run whose record is there is not repeated. That makes long lists of
+# runs easy to live with. Interrupted by whatever, the same command does what is missing.
+
+# %%
+files = sorted(Path("runs").rglob("*.json"))
+written = [file.stat().st_mtime_ns for file in files]
+with redirect_stdout(StringIO()):
+    cli.main(shlex.split(command)[1:])
+print("files untouched:", [file.stat().st_mtime_ns for file in files] == written)
+print(*files, sep="\n")
+
+# %% [markdown]
+# The name ends in a hash of everything that makes this run this run: method, data, protocol, bits, seed and every
+# setting, the defaults too. Two different runs never share a name.
+#
+# (sec:run-record)=
+# ## What a record holds
+#
+# Here is a real one, a run on the 70,000 digits of MNIST, read from `results` and shown field by field. Long values
+# are cut.
+
+# %% tags=["hide-input"]
+MEANING = {
+    "method": "which method",
+    "dataset": "which images",
+    "protocol": "how they were divided",
+    "bits": "length of a code",
+    "seed": "of everything that was random",
+    "tables": "bits of each hash table, where there are several",
+    "relevance": "when two images count as alike",
+    "metric": "what `map` means",
+    "variant": "settings that were given by hand",
+    "config": "every setting, defaults included",
+    "weights": "what the network started from",
+    "data": "SHA-256 of the images, and of the lists of the protocol",
+    "map": "mean average precision",
+    "metrics": "mAP, precision, recall, … as the first chapters explain them",
+    "backbone": "the network, where `config` says `auto`",
+    "input": "how images were turned into the network's input",
+    "sizes": "images in each part",
+    "seconds": "time that each step took",
+    "history": "mean loss and seconds of every epoch",
+    "started": "when",
+    "hardware": "device, threads, and the number type of the arithmetic",
+    "versions": "of what the result depends on",
+    "git": "commit of the package, and whether its source had been changed",
+    "codes": "the file with the codes, and its SHA-256",
+}
+
+
+def short(value, most=60):
+    """A JSON value on one line of a table."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {short(part, 14)}" for key, part in value.items())
+    elif isinstance(value, list):
+        value = f"{len(value)} entries"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= most else text[: most - 1].rstrip(" ,") + "…"
+
+
+full = {"protocol": "mnist-full", "method": "mu_liu", "bits": K, "seed": 0, "variant": "defaults"}
+real = max(records.load(results, **full), key=lambda found: found.started)
+table(["field", "value", "what it says"], *[[f"`{k}`", short(v), MEANING[k]] for k, v in real.items()])
+
+# %% [markdown]
+# Beside the JSON file lies an `.npz` file with the codes of all queries and all database images, a few bytes each. So
+# a record can be questioned: whoever doubts a metric, or wants another one, computes it from the codes. `verify`
+# recomputes all of them. Here we also ask it about a record that has been touched up a little.
+
+# %%
+for name, array in real.codes().items():
+    print(f"{name:15}", array.shape, array.dtype)
+print("differs from its codes:", records.verify(real) or "nothing")
+
+improved = records.read(files[0])
+improved["map"] = improved["metrics"]["map"] = 0.999
+differences = records.verify(improved)
+print("after touching it up:  ", differences[0].rpartition(",")[0])
+
+# %% [markdown]
+# On the command line, `hashlab verify` does this for all records, and `hashlab table` puts them side by side:
+
+# %% tags=["nbval-ignore-output"]
+assert terminal("hashlab table --root runs") == 0
+
+# %% [markdown]
+# (sec:run-seeds)=
+# ## Seeds, and what bit-identical means
+#
+# A run draws random numbers for many purposes: first weights, the order of the images, their shifts. Each purpose gets
+# a seed of its own, made from the run's seed and a few words by SHA-256. No two share their numbers, and a change at
+# one place leaves the others as they are: a longer code, say, starts from the same backbone.
+
+# %%
+for words in (("backbone",), ("head",), ("hashing", 0), ("hashing", 1)):
+    print(f"seed 0, {' '.join(map(str, words)):10}: {seeds.derived(0, *words)}")
+
+# %% [markdown]
+# So the order of the images in epoch 7 follows from the seed, the phase and the number 7, not from what happened in
+# epochs 1 to 6. That is why a run can be taken up at any step.
+#
+# Is the same seed the same run? Compare all weights, bit for bit:
+
+
+# %%
+def weights(learner):
+    return learner.state()[0]
+
+
+def equal(one, other):
+    """How many tensors of two networks are equal in every bit."""
+    ours, theirs = weights(one), weights(other)
+    same = sum(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    return f"{same} of {len(ours)} tensors are equal"
+
+
+again = methods.create("mu_liu", K, **SETTINGS).fit(digits.train, seed=0)
+other_seed = methods.create("mu_liu", K, **SETTINGS).fit(digits.train, seed=1)
+print("seed 0 again:", equal(method, again))
+print("seed 1:      ", equal(method, other_seed))
+
+# %% [markdown]
+# (What agrees under another seed is the counters of the batch normalisation: they count steps.)
+#
+# *Bit-identical* is a promise under conditions: the same version of PyTorch, the same device, the same number of
+# threads. A sum of floating-point numbers depends on its order, and each of these may change the order. Then the last
+# bits differ, and after some thousand steps so do the weights. Checkpoints and records write the conditions down:
+
+# %% tags=["nbval-ignore-output"]
+for name, value in checkpoints.environment().items():
+    print(f"{name}: {value}")
+
+# %% [markdown]
+# On a GPU there is one condition more. Its fastest algorithms add in whatever order comes first; `--set
+# deterministic=true` keeps to those that do not, at some cost.
+#
+# Metrics need no such care. They are computed from integer histograms, so the same codes give the same mAP, whatever
+# the number of threads and with or without a GPU.
+#
+# One seed is one throw of the dice. In this book, one method is *above* another if the mean difference over at least
+# three seeds is larger than two standard errors of it.
+#
+# (sec:run-tuning)=
+# ## Choosing settings: validation, not queries
+#
+# How many epochs? Which learning rate? Whoever tries ten settings and reports the best result on the queries reports
+# how lucky the luckiest of ten was. So the queries are left alone. `tuning()` gives a data set of the same shape that
+# is made from the training images only:
+
+# %%
+tuning = digits.tuning()
+table(
+    ["protocol", "train", "query", "database"],
+    *[[f"`{d.protocol}`", *(len(getattr(d, k)) for k in sizes)] for d in (digits, tuning)],
+)
+
+# %%
+used = np.concatenate([tuning.train.index, tuning.query.index, tuning.database.index])
+forbidden = np.intersect1d(used, digits.query.index)
+alike = np.array_equal(tuning.query.index, digits.validation.index)
+print("images of tuning() that are queries:", len(forbidden))
+print("its queries are the validation part:", alike)
+
+# %% [markdown]
+# `hashlab grid` tries every combination of settings; commas separate the values. With `--tuning` all of them are judged
+# on the validation part:
+
+# %% tags=["nbval-ignore-output"]
+rest = as_words.replace("epochs=6", "epochs=2,6", 1)
+grid = f"hashlab grid mu_liu digits --bits {K} --tuning --root runs"
+grid += f" --set lr=0.001,0.1 {rest}"
+assert terminal(grid) == 0
+tried = records.load("runs", protocol="digits/tuning")
+chosen = max(tried, key=lambda found: found.map)
+print("best on validation: lr", chosen.config["lr"], "epochs", chosen.config["epochs"])
+
+# %% [markdown]
+# The final run then trains on all of `.train`, with the settings frozen, and asks the queries once. Records of the two
+# kinds cannot be mixed up: the protocol of a tuning run ends in `/tuning`, and `hashlab table` shows those only when
+# asked with `--tuning`.
+#
+# (sec:run-checkpoints)=
+# ## Stop, and go on
+#
+# Machines are needed for something else, sessions end, batteries run out. While a run trains, its state is saved once
+# a minute. Here we save after every step, and press Ctrl-C at the end of the third epoch of hashing:
+
+
+# %%
+def ctrl_c(phase, epoch):
+    """What the keyboard does, at a moment of our choice."""
+    if (phase, epoch) == ("hashing", 3):
+        signal.raise_signal(signal.SIGINT)
+
+
+begun = methods.create("mu_liu", K, **SETTINGS)
+try:
+    begun.fit(digits.train, seed=0, each_epoch=ctrl_c, checkpoints="state", every=0)
+except checkpoints.Interrupted as stopped:
+    print(stopped)
+
+# %% [markdown]
+# The step under way was finished, the state was saved, then the run ended. (The command `hashlab run` also prints the
+# line with which to go on.) What is in the file?
+
+# %%
+newest = sorted(Path("state").iterdir())[-1]
+tensors, facts = checkpoints.unpack(newest.read_bytes(), "checkpoint")
+print("tensors:", dict(sorted(Counter(name.split("/")[0] for name in tensors).items())))
+print("position, as phase, epoch and step:", facts["position"])
+print("and:", ", ".join(facts))
+
+# %% [markdown]
+# Weights (those of the classifier of the pre-training too), what the optimiser remembers, the state of the random
+# number generator, the losses of the epoch so far; and which run it belongs to. Now a new object that knows nothing,
+# with the same settings, the same seed and the same folder:
+
+# %%
+resumed = methods.create("mu_liu", K, **SETTINGS)
+resumed.fit(digits.train, seed=0, checkpoints="state")
+print("never stopped, and stopped:", equal(method, resumed))
+losses = [[line["loss"] for line in learner.history] for learner in (method, resumed)]
+print("losses of all epochs equal:", losses[0] == losses[1])
+
+# %% [markdown]
+# Bit for bit the same network. Ctrl-C is the friendly case; the package's tests kill runs at twenty random moments,
+# also in the middle of writing a checkpoint, and ask for the same. A checkpoint is written beside its place and then
+# renamed, so it is there whole or not at all, and it carries a digest of its content. The newest two are kept. If one
+# is damaged all the same, the one before it is used:
+
+# %%
+damaged = sorted(Path("state").iterdir())[-1]
+content = bytearray(damaged.read_bytes())
+content[-1] ^= 1  # a single bit
+damaged.write_bytes(content)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    mended = methods.create("mu_liu", K, **SETTINGS)
+    mended.fit(digits.train, seed=0, checkpoints="state")
+print("warning:", said[0].message)
+print("weights:", equal(method, mended))
+
+# %% [markdown]
+# With `experiments.run(…, save=True)` and with `hashlab run` all this happens by itself: checkpoints are kept beside
+# the records while a run lasts and removed when it is done. `--no-resume` begins anew.
+#
+# (sec:run-shared)=
+# ## Several runs in one pass
+#
+# Runs often have work in common. The pre-training above does not know how long the codes will be, so runs that differ
+# only in the code length do it once. `hashlab run` with several `--bits` and `hashlab grid` share what can be shared;
+# in Python it is `plan`:
+
+# %%
+LENGTHS = (8, 12, 16, 24)
+plan = experiments.plan(["mu_liu"], digits, LENGTHS, variants=[SETTINGS])
+together = [run() for run in plan]
+
+# %% mystnb={"image": {"alt": "Four rows of eight squares, one row for each code length and one square for each epoch. The two squares of pre-training are filled in the first row and hollow in the other three; the six squares of hashing are filled everywhere."}}
+ax = plots.epochs_done({f"{one.bits} bits": one.history for one in together})
+
+# %% [markdown]
+# Hollow squares are epochs that were taken over. The results are those of separate runs:
+
+# %%
+trained = sum(not line.get("shared") for one in together for line in one.history)
+print("epochs trained:", trained, "of", sum(len(one.history) for one in together))
+print("12 bits, same mAP as alone:", together[1].map == record.map)
+
+# %% [markdown]
+# With pretrained weights and `frozen=true`, where the backbone stays as it is, more is shared: its features are
+# computed once, for all code lengths, seeds and methods. The seconds of a record are honest about pre-training: epochs
+# that were taken over count with the time they took.
+#
+# (sec:run-model)=
+# ## Keeping a model, and encoding a folder
+#
+# A trained network is worth keeping. `--save-model FOLDER` keeps it, or `save` in Python:
+
+# %%
+about = {"dataset": digits.name, "protocol": digits.protocol, "seed": 0}
+place = method.save("model", about)
+print(*sorted(file.name for file in place.iterdir()))
+print((place / "README.md").read_text().split("\n\nEncode")[0])
+
+# %% [markdown]
+# Weights as safetensors, settings as JSON, a card for people. Nothing in it is executed when it is loaded. Now a folder
+# of pictures. We make one from ten queries, as PNG files in two subfolders, and add a file that is no picture, as every
+# real folder has one:
+
+# %%
+names = [f"{('even', 'odd')[row % 2]}/{row}.png" for row in range(10)]
+for name, image in zip(names, digits.query.images, strict=False):
+    file = Path("pictures") / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(file)
+Path("pictures/odd/empty.jpg").touch()
+
+strict = terminal("hashlab encode model pictures -o codes.npz")
+lenient = terminal("hashlab encode model pictures -o codes.npz --skip-broken")
+print("exit codes:", strict, lenient)
+
+# %% [markdown]
+# Asked plainly, the command refuses, names the file, and writes nothing. With `--skip-broken` it leaves the file out
+# and says so. Pictures of other sizes, colour, grey, transparent or turned by the camera would have been brought into
+# the form that the network was trained on. In the file are names and codes, and with them a search is two lines:
+
+# %%
+with np.load("codes.npz") as stored:
+    found_names, packed = stored["names"], codes.pad(stored["codes"], K)
+rows = [names.index(name) for name in found_names]  # which queries they were
+print("names:", *found_names[:3], "…")
+print("as encoded from the arrays:", np.array_equal(packed, query_codes[rows]))
+
+distances = codes.hamming(packed[:1], database_codes)[0]  # (1497,)
+nearest = np.argsort(distances, kind="stable")[:5]
+shown = digits.query.labels[rows[0]]
+print(f"{found_names[0]} shows a {shown}; nearest:", *digits.database.labels[nearest])
+
+# %% [markdown]
+# One warning, which holds for every learned code: the network knows the kind of images it was trained on. It gives
+# codes for holiday photos too, and they mean nothing.
+#
+# (sec:run-machines)=
+# ## A CPU, a borrowed GPU, a big GPU
+#
+# The same command runs everywhere; `--device` is `cuda` where there is one and `cpu` elsewhere. A few settings decide
+# how well a machine is used. (`hashlab methods mu_liu` lists all settings with their defaults.)
+
+# %% tags=["hide-input"]
+USE = {
+    "precision": "bfloat16 or float32; `auto` is bfloat16 on CUDA. Weights and losses are float32 always",
+    "compiler": "`inductor` is torch.compile, `graphs` are CUDA graphs: a slow start, then faster. For long runs on a GPU",
+    "batch_size": "larger ones keep a large GPU busy; the learning rate has to follow",
+    "resident_mb": "images of up to this many MiB stay on the device, larger sets are read batch by batch",
+    "deterministic": "on CUDA the same bits every time, at some cost; a CPU does not need it",
+}
+defaults = methods.create("mu_liu", K).config
+table(["setting", "default", "what it does"], *[[f"`{k}`", f"`{getattr(defaults, k)}`", v] for k, v in USE.items()])
+
+# %% [markdown]
+# **A laptop's CPU.** Good for `digits`, for MNIST, and for small networks on 32-pixel images. The number of threads is
+# not a setting but a variable of the environment:
+#
+# ```
+# OMP_NUM_THREADS=1 hashlab run mu_liu mnist --bits 12 --seeds 0
+# OMP_NUM_THREADS=1 hashlab run mu_liu mnist --bits 12 --seeds 1
+# ```
+#
+# Start the second in another terminal. Small networks leave little to divide, so two runs side by side, with one thread
+# each, often get more done than one run with two threads; [exercise 4](#sec:run-exercise-4) measures it. Whatever you choose, keep it: with another number of
+# threads the last bits change.
+#
+# **A GPU on Colab.** Choose *Runtime, Change runtime type* and a GPU. Clone the repository and `pip install` it (in a
+# published copy of this book, a button at the top of each chapter does both), mount your Drive, and keep the records
+# there, where they outlive the session:
+#
+# ```
+# hashlab data fetch cifar10
+# hashlab run mu_liu cifar10 --bits 12 24 48 --set precision=float32 \
+#     --root /content/drive/MyDrive/runs
+# ```
+#
+# Checkpoints lie below `--root` as well, so when the session is taken from you, the same command goes on in the next
+# one. The setting `precision=float32` is for older GPUs such as the T4, which have no hardware for bfloat16; leave it
+# out on an A100 or newer.
+#
+# **A big GPU.** Small images and small networks cannot keep it busy at a batch of 128. The time then goes into
+# starting thousands of tiny tasks, which is what the two compilers save:
+#
+# ```
+# hashlab run mu_liu cifar10 --bits 48 \
+#     --set backbone=resnet9 compiler=graphs batch_size=512
+# ```
+#
+# Mind that settings are part of a result. Another batch size or precision is another line in every table, and one has
+# to say which it was; the record does.
+#
+# (sec:run-errors)=
+# ## When something is wrong
+#
+# Whatever can be known before a run starts is checked before it starts, and the message says what was expected and
+# what came. On the command line that is one line and exit code 2. A small collection:
+
+
+# %% tags=["hide-input"]
+def message(attempt):
+    """What an attempt says when it fails."""
+    try:
+        attempt()
+    except (InputError, FloatingPointError) as error:
+        return f"{error}"
+    raise AssertionError("it did not fail")
+
+
+def run(name="digits", bits=K, **settings):
+    return lambda: experiments.run("mu_liu", name, bits, **SETTINGS | settings)
+
+
+Path("empty").mkdir()
+attempts = {
+    "a data set that was not fetched": lambda: data.load("mnist", root="nowhere"),
+    "a protocol of another set": lambda: data.load("digits", protocol="mnist-full"),
+    "images with several labels": run("digit_scenes"),
+    "a code without bits": run(bits=0),
+    "a setting of the wrong type": run(epochs=2.5),
+    "a batch larger than the set": run(batch_size=5000),
+    "a network for larger images": run(backbone="alexnet"),
+    "weights that are not there": run(backbone="resnet18", size=64, weights="mine.safetensors"),
+    "codes before training": lambda: methods.create("mu_liu", K).encode(digits.query),
+    "a checkpoint of another run": lambda: methods.create("mu_liu", K, **SETTINGS).fit(
+        digits.train, seed=1, checkpoints="state"
+    ),
+    "a folder that holds no model": lambda: methods.load("empty"),
+    "a folder without images": lambda: encoding.encode_folder("model", "empty", "codes.npz"),
+    "a learning rate far too high": run(pretrain_lr=1e20),
+}
+found = {name: message(attempt) for name, attempt in attempts.items()}
+table(["mistake", "message"], *[[name, text] for name, text in found.items()])
+
+# %% [markdown]
+# The last one could not be known beforehand. A loss that is not a number ends the run, the message names the step, and
+# what is lost is never saved into a checkpoint. Memory that runs out ends a run as well; that message names the setting
+# to lower. Where several runs were asked for, the others still take place.
+#
+# (sec:run-cost)=
+# ## What it costs
+#
+# Every record holds the seconds of its steps, so what follows is made from the folder `results`: the runs of this book
+# that trained a network, grouped by what they did and on what. Where a group has several runs, the median stands first
+# and the range behind it.
+
+# %% tags=["hide-input"]
+HEAD = ["protocol, network", "trained: images × epochs", "training, s", "encoded: images", "encoding, s"]
+HEAD += ["evaluation, s", "runs"]
+
+
+def middle(values):
+    """Median, and where there are several values their range."""
+    digits_after = 0 if max(values) >= 10 else 2
+    low, median, high = (f"{value:.{digits_after}f}" for value in (min(values), np.median(values), max(values)))
+    return median if low == high else f"{median} ({low}–{high})"
+
+
+def work(one):
+    """What has to agree for two runs to be the same amount of work."""
+    sizes = one.sizes
+    images = f"{sizes['train']:,} × {len(one.history)}", f"{sizes['query'] + sizes['database']:,}"
+    return f"{one.protocol}, {one.backbone}", *images
+
+
+def costs(found):
+    """A table of runs on one machine: a row for each amount of work."""
+    groups = {}
+    for one in found:
+        groups.setdefault(work(one), []).append(one)
+    rows = []
+    for (what, trained, encoded), group in sorted(groups.items()):
+        train, encode, evaluate = (middle([one.seconds[k] for one in group]) for k in ("train", "encode", "evaluate"))
+        rows.append([what, trained, train, encoded, encode, evaluate, len(group)])
+    return table(HEAD, *rows).data
+
+
+every = records.load(results)
+machines = {}
+for one in every:
+    if one.history and not any(line.get("shared") for line in one.history):
+        place = "{device}, threads: {threads}, {precision}".format(**one.hardware)
+        machines.setdefault(place, []).append(one)
+Markdown("\n\n".join(f"**{place}**\n\n{costs(found)}" for place, found in sorted(machines.items())))
+
+# %% tags=["hide-input"]
+on_gpu = sum(one.hardware["kind"] != "cpu" for one in every)
+Markdown(
+    f"Of the {len(every)} records in `results`, "
+    + (f"{on_gpu} were made on a GPU." if on_gpu else "none was made on a GPU, so the table has no line for one.")
+)
+
+# %% [markdown]
+# Read ranges with care. One and the same work takes longer when the machine has something else to do, and nobody writes
+# down what else a machine did. The first evaluation after the package was installed also translates the code that counts
+# distances into machine code, which is then kept. Ratios are sturdier. The script `benchmarks/train.py` lets the training
+# loop and its rivals, a bare loop and the usual pipeline of PIL images and worker processes, take turns in one run:
+#
+# ```
+# python benchmarks/train.py                  # on a CPU
+# python benchmarks/train.py --device cuda    # on a GPU
+# ```
+#
+# What a GPU makes of this package is the second command's to say: it measures the same ratios there, and then the
+# seconds of two whole runs, with each of the compilers. It needs CIFAR-10 in the cache (`hashlab data fetch cifar10`).
+#
+# ## What we learned
+#
+# - A run is six steps, one call, or one command; same settings and same seed, same bits, under conditions that the
+#   record names.
+# - A record holds settings, data, software, hardware, times and codes. Its metrics can be computed again by anybody.
+# - Settings are chosen on `tuning()`. The queries are asked once.
+# - A run can be stopped anywhere and goes on to the same weights. A finished run is not repeated.
+# - Runs that share work share its cost, and their results stay as they were.
+#
+# ## Exercises
+#
+# ### Exercise 1: the bill
+# You want codes of 12, 24, 32 and 48 bits with three seeds each, with 3 epochs of pre-training and 12 of hashing. How
+# many epochs are trained in separate runs, and how many in one pass?
+#
+# <details class="solution"><summary>Solution</summary>
+#
+# Separately $4 \cdot 3 \cdot (3 + 12) = 180$. In one pass each seed pre-trains once: $3 \cdot 3 + 4 \cdot 3 \cdot 12 =
+# 153$.
+#
+# </details>
+#
+# ### Exercise 2: too large for the device
+# With `resident_mb=0` no image stays on the device; every batch is read from the array anew. Which bits of the weights
+# change?
+#
+# <details class="solution"><summary>Solution</summary>
+#
+# None. Order and shifts are drawn in the same way, and the same images arrive at the network. The folded cell below
+# compares the weights.
+#
+# </details>
+#
+# ### Exercise 3: the same beginning
+# A colleague claims that networks for 12 and for 24 bits with the same seed cannot be compared, as they start from
+# different weights. Check it with `epochs=0` and `pretrain_epochs=0`.
+#
+# <details class="solution"><summary>Solution</summary>
+#
+# The backbones are equal in every bit. Their seed is made from the run's seed and the word "backbone"; the code length
+# plays no part in it. Only the last layers differ: they have different shapes. The folded cell compares them.
+#
+# </details>
+#
+# (sec:run-exercise-4)=
+# ### Exercise 4: threads
+# Does a second thread help on your machine? Measure `fit` on `digits` with one thread and with two
+# (`torch.set_num_threads`). Then think of a run for which the answer might be another one.
+#
+# <details class="solution"><summary>Solution</summary>
+#
+# The folded cell measures it. For this tiny network there is little to divide, and dividing it costs time too; on a busy
+# machine more than it saves. A larger network on larger images, such as ResNet-18 at 224 pixels, has enough work in
+# each step to keep several threads busy.
+#
+# </details>
+
+
+# %% tags=["hide-cell", "nbval-ignore-output"] jupyter={"source_hidden": true}
+def seconds(threads):
+    """Seconds of an epoch on a few images, after one to warm up."""
+    torch.set_num_threads(threads)
+    short_run = SETTINGS | {"epochs": 2, "pretrain_epochs": 0}
+    few = digits.train.pool.part(digits.train.index[::8])  # 150 images
+    return methods.create("mu_liu", K, **short_run).fit(few).history[1]["seconds"]
+
+
+usual = torch.get_num_threads()
+for threads in (1, 2):
+    print(f"exercise 4: {threads} thread(s), {seconds(threads):.3f} s for an epoch of 150 images")
+torch.set_num_threads(usual)
+
+# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+streamed = methods.create("mu_liu", K, **SETTINGS, resident_mb=0).fit(digits.train, seed=0)
+print("exercise 2:", equal(method, streamed))
+
+start = {
+    bits: methods.create("mu_liu", bits, epochs=0, pretrain_epochs=0).fit(digits.train).network.backbone.state_dict()
+    for bits in (12, 24)
+}
+same = sum(torch.equal(tensor, start[24][name]) for name, tensor in start[12].items())
+print(f"exercise 3: {same} of {len(start[12])} tensors of the backbones are equal")
+
+# %% [markdown]
+# ## What this chapter claims
+#
+# As in every chapter, the last cell fails if something that the text says stops being true.
+
+# %%
+# The run: it learned, and call, command and single steps agree
+assert report.map > 0.9 and report.map == record.map == records.read(files[0]).map
+hashing = [line["loss"] for line in method.history if line["phase"] == "hashing"]
+assert hashing[-1] < 0.8 * hashing[0]
+assert sizes == {"train": 1200, "query": 300, "database": 1497} and len(digits.validation) == 120
+assert len(files) == 2 and len({file.stem for file in files}) == 2
+assert records.read(files[0]).map != records.read(files[1]).map
+
+# Records: every field explained, metrics follow from codes, touching up is found out
+assert {*real, *record} <= set(MEANING)
+assert records.verify(real) == [] and all(records.verify(records.read(file)) == [] for file in files)
+assert differences == [f"map: 0.999 recorded, {report.map} recomputed"]
+
+# Seeds, and tuning
+every_tensor = f"{len(weights(method))} of {len(weights(method))} tensors are equal"
+assert equal(method, again) == every_tensor != equal(method, other_seed)
+agreeing = {n for n, tensor in weights(method).items() if torch.equal(tensor, weights(other_seed)[n])}
+assert agreeing and all(name.endswith("num_batches_tracked") for name in agreeing)
+assert not np.isin(used, digits.query.index).any() and tuning.protocol == "digits/tuning"
+assert len(tried) == 4 and chosen.config["lr"] == 0.1
+
+# Checkpoints: it was stopped early, and ends where the run ended that was never stopped
+assert facts["position"] == [1, 3, 1] and facts["identity"]["seed"] == 0
+assert {name.split("/")[0] for name in tensors} == {"weights", "optimiser", "generator", "losses"}
+assert equal(method, resumed) == equal(method, mended) == every_tensor
+assert len(said) == 1 and "damaged" in str(said[0].message) and losses[0] == losses[1]
+
+# One pass, models, folders
+assert trained == 2 + 4 * 6 and together[1].map == record.map
+assert (strict, lenient) == (2, 0) and sorted(names) == list(found_names)
+assert np.array_equal(packed, query_codes[rows])
+assert np.array_equal(methods.load("model").encode(digits.query), query_codes)
+assert (digits.database.labels[nearest] == shown).all()
+
+# Settings, errors, costs, exercises
+assert set(USE) <= set(vars(defaults)) and defaults.batch_size == 128
+assert len(found) == 13 and "another run" in found["a checkpoint of another run"]
+assert found["a learning rate far too high"].startswith("pre-training: the loss is")
+assert machines and all(one.seconds["train"] > 0 for group in machines.values() for one in group)
+for text in ("precision=float32", "backbone=resnet9 compiler=graphs batch_size=512"):
+    methods.create("mu_liu", K, **cli.settings(text.split()))
+assert 4 * 3 * (3 + 12) == 180 and 3 * 3 + 4 * 3 * 12 == 153
+assert equal(method, streamed) == every_tensor and same == len(start[12])
+
+os.chdir(before)
+folder.cleanup()
+print("every claim holds")
