@@ -505,7 +505,7 @@ print(f"{found_names[0]} shows a {shown}; nearest:", *digits.database.labels[nea
 
 # %% tags=["hide-input"]
 USE = {
-    "precision": "bfloat16 or float32; `auto` is bfloat16 on CUDA. Weights and losses are float32 always",
+    "precision": "bfloat16 or float32; `auto` is bfloat16 on GPUs that have arithmetic for it. Weights and losses are float32 always",
     "compiler": "`inductor` is torch.compile, `graphs` are CUDA graphs: a slow start, then faster. For long runs on a GPU",
     "batch_size": "larger ones keep a large GPU busy; the learning rate has to follow",
     "resident_mb": "images of up to this many MiB stay on the device, larger sets are read batch by batch",
@@ -533,13 +533,11 @@ table(["setting", "default", "what it does"], *[[f"`{k}`", f"`{getattr(defaults,
 #
 # ```
 # hashlab data fetch cifar10
-# hashlab run mu_liu cifar10 --bits 12 24 48 --set precision=float32 \
-#     --root /content/drive/MyDrive/runs
+# hashlab run mu_liu cifar10 --bits 12 24 48 --root /content/drive/MyDrive/runs
 # ```
 #
 # Checkpoints lie below `--root` as well, so when the session is taken from you, the same command goes on in the next
-# one. The setting `precision=float32` is for older GPUs such as the T4, which have no hardware for bfloat16; leave it
-# out on an A100 or newer.
+# one. Older GPUs such as the T4 have no hardware for bfloat16; there the run takes float32 by itself.
 #
 # **A big GPU.** Small images and small networks cannot keep it busy at a batch of 128. The time then goes into
 # starting thousands of tiny tasks, which is what the two compilers save:

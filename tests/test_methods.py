@@ -211,3 +211,11 @@ def test_encode_before_fit_and_of_another_size(digits):
 def test_a_loss_that_explodes_is_named(digits):
     with pytest.raises(FloatingPointError, match=r"pre-training: the loss is nan at step [0-9]+; try a lower lr"):
         methods.create("mu_liu", 12, pretrain_lr=1e30, epochs=1).fit(digits.train)
+
+
+@pytest.mark.parametrize("capability, expected", [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+def test_precision_follows_the_gpu(capability, expected, monkeypatch):
+    from hashlab.methods.deep import auto_precision
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert auto_precision(torch.device("cuda")) == expected and auto_precision(torch.device("cpu")) == "float32"

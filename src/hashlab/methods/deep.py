@@ -20,7 +20,11 @@ from hashlab.data.batches import Batches, Images, View, statistics, stored
 from hashlab.errors import InputError
 from hashlab.methods.base import Method, Shared, check_labels
 
-AUTO_PRECISION = {"cuda": "bfloat16"}
+
+def auto_precision(device: torch.device) -> str:
+    """bfloat16 where the GPU has arithmetic for it (Ampere and newer: capability 8), else float32."""
+    fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bfloat16" if fast else "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class DeepConfig:
     crop: int = 0  # side of the square cut out of the images, at random in training; 0 for the whole
     flip: str = "auto"  # training images are mirrored half of the time: yes, no; auto for where there is colour
     size: int = 0  # side of the square that images are resized to before the backbone; 0 to leave them
-    precision: str = "auto"  # of the network: bfloat16, float32; auto for bfloat16 on CUDA
+    precision: str = "auto"  # of the network: bfloat16, float32; auto for bfloat16 on GPUs that have it
     compiler: str = "none"  # inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster
     deterministic: bool = False  # on CUDA: the same bits every time, at some cost
     resident_mb: int = 8192  # images of up to this many MiB are kept on the device, others read batch by batch
@@ -224,7 +228,7 @@ class DeepMethod(Method):
 
     def _place(self, device: str | None) -> None:
         self.device, wish = backbones.device(device), self.config.precision
-        self.precision = AUTO_PRECISION.get(self.device.type, "float32") if wish == "auto" else wish
+        self.precision = auto_precision(self.device) if wish == "auto" else wish
 
     def _build(self, seed: int, pretrained: bool = True) -> Network:
         """The network at the start; the backbone's weights are the same for all code lengths."""
