@@ -613,9 +613,9 @@ for name, value in sorted_map.items():
 print(f"expected over all orders mAP {score(4).map:.3f}")
 
 # %% [markdown]
-# Same images, same codes, same formula {eq}`eq:ap`. A database stored class by class scores higher for nothing. Within
-# a group, the classes stored first gain and those stored last lose, but precision changes fastest near the top, so the
-# gains are larger. The shuffled database comes close to the expectation, as it should.
+# Same images, same codes, same formula {eq}`eq:ap`. Here the database stored class by class scores higher for nothing.
+# Within a group, the classes stored first gain and those stored last lose; which of the two weighs more depends on the
+# classes and the codes. The shuffled database comes close to the expectation, as it should.
 #
 # Now for all lengths. We average over ten draws of the planes, and compare with the ranking by the angle itself, which
 # the codes only estimate.

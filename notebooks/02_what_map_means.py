@@ -379,9 +379,9 @@ of_protocol = new[:, :, : len(digits.query)]
 print(len(few), "training images;", len(tuning.validation), "for validation;", new.shape[2], "new ones")
 
 # %% [markdown]
-# One run, once the first climb is over:
+# One run, from the tenth epoch on:
 
-# %% mystnb={"image": {"alt": "mAP per epoch of one training run, from the tenth epoch on, for the validation images and for the queries. Both wander up and down by about a hundredth and do not peak at the same epoch. A star marks the highest point of each."}}
+# %% mystnb={"image": {"alt": "mAP per epoch of one training run, from the tenth epoch on, for the validation images and for the queries. Both rise with ups and downs and do not peak at the same epoch. A star marks the highest point of each."}}
 epochs = np.arange(1, watched.shape[1] + 1)
 shown = {"queries": of_protocol[0].mean(1), "validation": validation[0].mean(1)}
 ax = plots.curves({name: (epochs[9:], line[9:]) for name, line in shown.items()}, "epoch", "mAP")
@@ -620,7 +620,7 @@ seen, unseen = taken["seen"], taken["unseen"]
 trained_on, asked_about = (set(np.unique(p.labels).tolist()) for p in (tests["unseen"].train, tests["unseen"].query))
 print("digits-unseen: trained on", *sorted(trained_on), "- asked about", *sorted(asked_about))
 
-# %% mystnb={"image": {"alt": "Two columns of mAP joined by lines, for digits that were trained on and for unseen digits. On seen digits the one-hot code and the trained hash codes are nearly perfect and random hyperplanes on pixels are far behind. On unseen digits the order turns over: the one-hot code ends lowest, little above chance, the trained hash codes next, and hyperplanes on features and on pixels end on top, level with each other."}}
+# %% mystnb={"image": {"alt": "Two columns of mAP joined by lines, for digits that were trained on and for unseen digits. On seen digits the one-hot code and the trained hash codes are nearly perfect and random hyperplanes on pixels are far behind. On unseen digits the order turns over: the one-hot code ends lowest, little above chance, the trained hash codes next, then hyperplanes on features, and hyperplanes on pixels end on top."}}
 lines = {name: ([0, 1], np.stack([seen[:, i], unseen[:, i]])) for i, name in enumerate(takers)}
 lines["chance"] = ([0, 1], [chance(len(d.database), np.bincount(d.database.labels).max()) for d in tests.values()])
 ax = plots.curves(lines, "", "mAP, mean and each of 3 seeds")
@@ -635,8 +635,8 @@ for i, name in enumerate(takers):
 # On seen digits the trained networks win, and the usual test can hardly tell hashing from naming. On unseen digits the
 # order turns over. (Mind the floor: of three classes, a third of the database is relevant, so chance scores more.) The
 # one-hot code fails: it knows seven names, none of which fits, and throws away all else the network had seen. The
-# *features* of that very network, hashed by planes that learned nothing, keep far more of it, about as much as the
-# pixels themselves. Mu and Liu's ten bits fall in between; they were trained to pull seven classes together, and
+# *features* of that very network, hashed by planes that learned nothing, keep far more of it, yet less than the bare
+# pixels. Mu and Liu's ten bits beat the one-hot code and fall short of both; they were trained to pull seven classes together, and
 # whatever is not needed for that was given up.
 #
 # Three digits and ninety queries make a small test, and another method or a larger set may order the middle

@@ -78,7 +78,10 @@ def test_verify_finds_a_changed_number_and_changed_codes(kept, tmp_path):
     changed = json.loads(copy.path.read_text()) | {"map": copy.map + 1e-6}
     copy.path.write_text(json.dumps(changed))
     assert records.verify(records.read(copy.path))[0].startswith("map: ")
-    changed["map"] = record.map
+    changed |= {"map": record.map, "metrics": record["metrics"] | {"map": 0.9}}
+    copy.path.write_text(json.dumps(changed))
+    assert "0.9 among the metrics" in records.verify(records.read(copy.path))[0]
+    changed["metrics"] = dict(record["metrics"])
     changed["metrics"]["precision_radius2"] += 1e-6
     copy.path.write_text(json.dumps(changed))
     assert records.verify(records.read(copy.path))[0].startswith("precision_radius2: ")
@@ -338,6 +341,20 @@ def test_no_permission_is_one_line(capsys, tmp_path, monkeypatch):
         == 2
     )
     assert capsys.readouterr().err.splitlines()[-1] == f"hashlab: {tmp_path}: Permission denied"
+
+
+def test_files_and_words_that_evaluate_refuses(some, tmp_path, capsys):
+    bits, rest = some
+    file = str(save(tmp_path, **bits, **rest))
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    for words, said in (
+        ([str(tmp_path / "one.npy")], "it is no archive of arrays"),
+        ([file, "--pr", str(tmp_path / "x.foo")], "a file name that ends in .png expected"),
+        ([file, "--convention", "asymmetric"], "ranks by real outputs"),
+    ):
+        assert main(["evaluate", *words]) == 2
+        captured = capsys.readouterr().err
+        assert said in captured and captured.count("\n") == 1
 
 
 def test_settings_from_words():

@@ -305,6 +305,10 @@ def evaluate(parsed: argparse.Namespace) -> None:
     names = every if parsed.convention == "all" else [parsed.convention]
     if parsed.at is not None and len(names) > 1:
         names = [name for name in names if metrics.CONVENTIONS[name].cut]
+    if parsed.pr and parsed.pr.suffix.lower() != ".png":
+        raise InputError(f"the curve is drawn as PNG: a file name that ends in .png expected, got {parsed.pr}")
+    if parsed.convention == "asymmetric":
+        raise InputError("convention asymmetric ranks by real outputs of the queries, and a file holds their bits")
     reports = {name: metrics.evaluate(**call, convention=name) for name in names}
     if parsed.pr:
         draw_curve(reports[names[0]], parsed.file.stem, parsed.pr)
@@ -328,7 +332,7 @@ def draw_curve(report: Any, name: str, file: Path) -> None:
     from hashlab import files, plots
 
     drawing = io.BytesIO()
-    plots.precision_recall({name: report}).figure.savefig(drawing, dpi=150, format=file.suffix[1:] or "png")
+    plots.precision_recall({name: report}).figure.savefig(drawing, dpi=150, format="png")
     files.write(file, drawing.getvalue())
 
 

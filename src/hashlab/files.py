@@ -50,6 +50,8 @@ def npz(arrays: dict[str, np.ndarray]) -> bytes:
 def arrays(data: bytes, file: Path) -> dict[str, np.ndarray]:
     """All arrays of an `.npz` file; raises InputError where it is none, or holds pickled objects."""
     try:
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            raise ValueError("it is no archive of arrays")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:

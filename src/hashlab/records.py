@@ -134,7 +134,9 @@ def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
         relevance=record.relevance,
         tables=record.get("tables"),
     )
-    fresh, said = plain(report.to_dict()), record["metrics"] | {"map": record.map}
+    fresh, said = plain(report.to_dict()), record["metrics"]
+    if record.map != said["map"]:
+        return [f"map: {record.map} recorded at the top, {said['map']} among the metrics"]
     differing = [key for key in said if not _same(said[key], fresh.get(key), tolerance)]
     return [f"{key}: {said[key]} recorded, {fresh.get(key)} recomputed" for key in differing]
 
