@@ -1,14 +1,16 @@
 """Experiments, their records, codes in files, and the command line on top."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hashlab import codes, data, experiments, files, metrics, records
+from hashlab import codes, data, experiments, files, methods, metrics, records
 from hashlab.cli import main, settings
 from hashlab.errors import InputError
 
@@ -51,6 +53,31 @@ def test_record_holds_the_codes_it_was_scored_by(kept):
     assert records.verify(record) == []
     with np.load(record.path.with_suffix(".npz")) as archive:
         assert archive["query_codes"].shape == (300, 2)  # ceil(12 / 8) bytes in the file
+
+
+def test_what_is_at_its_default_is_no_part_of_a_name(kept, monkeypatch):
+    monkeypatch.setattr(experiments, "_measure", lambda *a: pytest.fail("ran again"))
+    spelt = QUICK | {"c": 4, "lr": 0.1, "momentum": 0.9}  # 4 is 4.0
+    assert experiments.run("mu_liu", "digits", 12, 0, root=kept, save=True, **spelt) == records.load(kept, seed=0)[0]
+
+
+def test_a_record_of_other_defaults_is_not_taken_for_this_run(kept, monkeypatch):
+    from hashlab.methods import mu_liu
+
+    other = dataclasses.make_dataclass("Other", [("c", float, 5.0)], bases=(mu_liu.Config,), frozen=True, kw_only=True)
+    monkeypatch.setattr(mu_liu.MuLiu, "Config", other)
+    with pytest.raises(InputError, match=r"c was 4\.0 by default, now it is 5\.0"):
+        experiments.run("mu_liu", "digits", 12, 0, root=kept, save=True, **QUICK)
+
+
+@pytest.mark.parametrize("record", records.load(Path(__file__).parents[1] / "results"), ids=lambda r: r.path.stem)
+def test_a_committed_record_has_the_name_that_its_run_gives_today(record):
+    usual = dataclasses.asdict(methods.create(record.method, record.bits).Config())
+    changed = {key: value for key, value in record["config"].items() if value != usual[key]}
+    config = methods.create(record.method, record.bits, **changed).config
+    assert {key: dataclasses.asdict(config)[key] for key in record["config"]} == record["config"]
+    assert record.variant == (" ".join(f"{k}={v}" for k, v in sorted(changed.items())) or "defaults")
+    assert record.path.with_suffix("").as_posix().endswith(f"results/{records.name(record)}")
 
 
 def test_a_run_that_is_kept_is_not_repeated(kept, monkeypatch):

@@ -75,7 +75,7 @@ def run(
     if save_model is not None:
         models.check(save_model)
     elif save and kept.is_file():
-        return records.read(kept)
+        return _kept(kept, settings)
     folder = records.root(root) / CHECKPOINTS / stem.replace("/", "-") if save else None
     if folder is not None and not resume:
         shutil.rmtree(folder, ignore_errors=True)
@@ -84,8 +84,21 @@ def run(
     if save_model is not None:
         learner.save(save_model, {key: record[key] for key in ("dataset", "protocol", "seed", "weights", "map")})
     if save:
-        record = records.read(kept) if kept.is_file() else records.write(record, arrays, stem, root)
+        record = _kept(kept, settings) if kept.is_file() else records.write(record, arrays, stem, root)
         _remove(folder)
+    return record
+
+
+def _kept(file: Path, settings: dict[str, Any]) -> Record:
+    """The record that is kept of a run; raises InputError where defaults have changed since it was made."""
+    record = records.read(file)
+    before, now = record["config"], settings["config"]
+    for key in before.keys() & now.keys():
+        if before[key] != now[key]:
+            raise InputError(
+                f"{file} was made when {key} was {before[key]} by default, now it is {now[key]}; "
+                "move it away, or keep records elsewhere (root)"
+            )
     return record
 
 
@@ -156,7 +169,9 @@ def check_labels_suit(learner: methods.Method, dataset: Dataset) -> None:
 
 def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int) -> dict[str, Any]:
     """What makes this run this run: equal settings on equal software and hardware give equal codes."""
-    config, overrides = _named(dataclasses.asdict(learner.config)), _named(learner.overrides)
+    config = _named(dataclasses.asdict(learner.config))
+    usual = _named(dataclasses.asdict(learner.Config()))
+    changed = {key: value for key, value in config.items() if value != usual[key]}
     return {
         "method": method,
         "dataset": dataset.name,
@@ -166,7 +181,7 @@ def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int)
         "tables": learner.tables,
         "relevance": dataset.relevance,
         "metric": "mAP over all ranks, expected under ties",
-        "variant": " ".join(f"{key}={value}" for key, value in sorted(overrides.items())) or "defaults",
+        "variant": " ".join(f"{key}={value}" for key, value in sorted(changed.items())) or "defaults",
         "config": config,
         "weights": config.get("weights", "none"),
         "data": {"fingerprint": dataset.fingerprint, "split": dataset.checksum},

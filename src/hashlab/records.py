@@ -1,7 +1,7 @@
 """Records: what a run did and what came of it, as one JSON object beside its packed codes.
 
-`<root>/<protocol>/<method>-<bits>b-s<seed>-<hash>.json` and `.npz`; the hash is that of the run's settings, so two
-different runs never share a name. Files hold arrays only (no pickle), codes at ceil(K/8) bytes each.
+`<root>/<protocol>/<method>-<bits>b-s<seed>-<hash>.json` and `.npz`; the hash is that of the run's data and settings, so
+two different runs never share a name. Files hold arrays only (no pickle), codes at ceil(K/8) bytes each.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hashlab.errors import InputError
 from hashlab.files import ARRAYS
 
 REQUIRED = ("method", "dataset", "protocol", "bits", "seed", "map")
+IDENTITY = ("method", "dataset", "protocol", "bits", "seed", "variant", "data")  # what a run's name stands for
 # Results that differ in one of these are different lines of every table.
 CONDITIONS = ("dataset", "protocol", "metric", "backbone", "weights", "bits", "method", "variant")
 
@@ -49,8 +50,12 @@ def root(path: str | Path | None = None) -> Path:
 
 
 def name(settings: dict[str, Any]) -> str:
-    """`<protocol>/<method>-<bits>b-s<seed>-<hash>` of a run's settings."""
-    text = json.dumps(settings, sort_keys=True)
+    """`<protocol>/<method>-<bits>b-s<seed>-<hash>` of a run's settings.
+
+    The hash is that of the data and of the settings that differ from the method's defaults, so that a package with
+    more settings gives the same run the same name.
+    """
+    text = json.dumps({key: settings[key] for key in IDENTITY}, sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:8]
     return "{protocol}/{method}-{bits}b-s{seed}-".format(**settings) + short
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -76,6 +76,7 @@ class Pool:
     orders: tuple[np.ndarray, ...]  # canonical position -> stored position, per split
     stored: np.ndarray  # (N,) or (N, L) int64 labels as stored, canonical order
     about: SetInfo
+    folder: Path | None = None  # in the cache; None where the set is embedded
     known: np.ndarray | None = None  # (N, 32) SHA-256 of the images, canonical order, where they are stored
 
     @property
@@ -127,10 +128,11 @@ def open_pool(about: SetInfo, path: str | Path | None = None) -> Pool:
         from hashlab.data import prepared
 
         return prepared.open_pool(about, root(path) / about.name)
-    arrays = embedded.ARRAYS[about.name]() if about.embedded else read(about, root(path) / about.name)
+    folder = None if about.embedded else root(path) / about.name
+    arrays = embedded.ARRAYS[about.name]() if folder is None else read(about, folder)
     orders = check(about, arrays)
     labels = np.concatenate([arrays[split][1][order] for split, order in orders.items()]).astype(np.int64)
-    return Pool(tuple(arrays[split][0] for split in orders), tuple(orders.values()), labels, about)
+    return Pool(tuple(arrays[split][0] for split in orders), tuple(orders.values()), labels, about, folder)
 
 
 def check(about: SetInfo, arrays: Arrays) -> dict[str, np.ndarray]:
@@ -249,36 +251,55 @@ def lock(folder: Path, name: str) -> Iterator[None]:
     """Only one process at a time gets past this for the same folder and name; the others wait.
 
     The system drops the lock when its process ends, however it ends, so a killed one blocks nobody. What it left
-    half-done (folders `.name-…`) is cleared away here.
+    half-done (folders `.name-…`) is cleared away here. Folders that had to be made go again if they stay empty.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    file = folder / f".{name}.lock"
-    handle = _locked(file)
+    file, made = folder / f".{name}.lock", []
+    handle = _locked(file, made) if fcntl else _make(folder, made)
     try:
-        for left in folder.glob(f".{name}-*"):
+        for left in folder.glob(f".{name}-*") if handle else ():
             shutil.rmtree(left, ignore_errors=True)
         yield
     finally:
         file.unlink(missing_ok=True)
-        handle.close()
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+        if handle:
+            handle.close()
 
 
-def _locked(file: Path) -> IO[str]:
-    """The open lock file, once no other process holds it."""
+def _locked(file: Path, made: list[Path]) -> IO[str]:
+    """The open lock file, once no other process holds it; folders that had to be made join `made`."""
+    told = progress.mode() == "silent"
     while True:
-        handle = open(file, "a")  # noqa: SIM115 (closing it is what lets go of the lock)
+        handle = _opened(file, made)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if progress.mode() != "silent":
+            if not told:
                 print(f"another process is at work on {file.name[1:-5]}: waiting for it", file=sys.stderr)
+            told = True  # said once, however many come first
             fcntl.flock(handle, fcntl.LOCK_EX)
         if _still(file, handle):
             return handle
         handle.close()  # whom we waited for has removed the file: holding it keeps nobody out any more
+
+
+def _opened(file: Path, made: list[Path]) -> IO[str]:
+    """The lock file in its folder; both are made again where a process that failed takes them away just now."""
+    for tries_left in reversed(range(10)):
+        try:
+            _make(file.parent, made)
+            return open(file, "a")
+        except (FileNotFoundError, FileExistsError):
+            if not tries_left:
+                raise
+
+
+def _make(folder: Path, made: list[Path]) -> None:
+    """Make a folder; those of it and its parents that were not there join `made`, the innermost first."""
+    made += [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _still(file: Path, handle: IO[str]) -> bool:
@@ -300,8 +321,8 @@ def torchvision_arrays(about: SetInfo, folder: Path) -> Arrays:
             with redirect_stderr(io.StringIO()) if progress.mode() == "silent" else nullcontext():
                 part = kind(folder, train=split == "train", download=True)
         except (OSError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{about.name} could not be downloaded ({reason}); is there a network?") from None
+            reason = " ".join(str(error).split())  # torchvision's first line alone ends in a colon
+            raise InputError(f"{about.name} could not be downloaded; is there a network? {reason}") from None
         labels = np.asarray(part.targets, np.uint8)
         labels = np.array(about.tree, np.uint8)[labels] if about.levels else labels
         arrays[split] = np.asarray(part.data, np.uint8), labels

@@ -248,7 +248,7 @@ def open_pool(about: SetInfo, folder: Path) -> cache.Pool:
     labels = np.concatenate([split.labels[split.order] for split in found.values()]).astype(np.int64)
     pixels = np.concatenate([split.digests[split.order, 1] for split in found.values()])
     images, orders = (tuple(getattr(split, key) for split in found.values()) for key in ("images", "order"))
-    return cache.Pool(images, orders, labels, known, pixels)
+    return cache.Pool(images, orders, labels, known, folder, pixels)
 
 
 def verify(about: SetInfo, path: str | Path | None = None) -> str:

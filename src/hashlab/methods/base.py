@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -31,22 +32,31 @@ class About:
     status: str  # "the paper's formulas", "reconstruction", …
 
 
+def setting(default: Any, meaning: str) -> Any:
+    """A field of a settings class: its default, and what it means in a few words for `hashlab methods NAME`."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning})
+
+
 def configure(kind: type, overrides: dict[str, Any]) -> Any:
     """An instance of the settings class `kind`; raises InputError for an unknown setting or one of the wrong type."""
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    unknown = [name for name in overrides if name not in defaults]
+    if unknown:
+        raise InputError(f"unknown setting {unknown[0]!r}; expected one of: {', '.join(defaults)}")
     choices = getattr(kind, "CHOICES", {})
-    for name, value in overrides.items():
-        if name not in defaults:
-            raise InputError(f"unknown setting {name!r}; expected one of: {', '.join(defaults)}")
-        expected = type(defaults[name])
-        fits = isinstance(value, expected) or (expected is float and isinstance(value, int))
-        if not fits or (isinstance(value, bool) and expected is not bool):
-            raise InputError(f"setting {name} must be {expected.__name__}, got {value!r}")
-        if isinstance(value, int | float) and (value < 0 or not np.isfinite(value)):
-            raise InputError(f"setting {name} must be a finite number of at least 0, got {value}")
-        if value not in choices.get(name, (value,)):
-            raise InputError(f"setting {name} must be one of {', '.join(choices[name])}, got {value!r}")
-    return kind(**overrides)
+    return kind(**{name: _fitting(name, v, type(defaults[name]), choices.get(name)) for name, v in overrides.items()})
+
+
+def _fitting(name: str, value: Any, expected: type, choices: Sequence[str] | None) -> Any:
+    """The value as one of the expected type; raises InputError where it is none."""
+    fits = isinstance(value, expected) or (expected is float and isinstance(value, int))
+    if not fits or (isinstance(value, bool) and expected is not bool):
+        raise InputError(f"setting {name} must be {expected.__name__}, got {value!r}")
+    if isinstance(value, int | float) and (value < 0 or not np.isfinite(value)):
+        raise InputError(f"setting {name} must be a finite number of at least 0, got {value}")
+    if choices is not None and value not in choices:
+        raise InputError(f"setting {name} must be one of {', '.join(choices)}, got {value!r}")
+    return expected(value)
 
 
 class Method:

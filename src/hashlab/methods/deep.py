@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashlab import backbones, codes, numerics, seeds, training, weights
+from hashlab import backbones, codes, features, numerics, seeds, training, weights
 from hashlab.checkpoints import Checkpoints, State
 from hashlab.data import Part
 from hashlab.data.batches import Batches, Images, View, statistics, stored
 from hashlab.errors import InputError
-from hashlab.methods.base import Method, Shared, check_labels
+from hashlab.methods.base import Method, Shared, check_labels, setting
 
 
 def auto_precision(device: torch.device) -> str:
@@ -31,25 +31,25 @@ def auto_precision(device: torch.device) -> str:
 class DeepConfig:
     """Settings of every deep method."""
 
-    backbone: str = "auto"  # one of backbones.names(), or what suits the images
-    weights: str = "scratch"  # or torchvision-imagenet, or a safetensors file
-    frozen: bool = False  # the backbone stays as it is, and sees every image once, neither shifted nor mirrored
-    epochs: int = 10
-    batch_size: int = 128
-    optimiser: str = "sgd"
-    schedule: str = "cosine"  # of the learning rate, after a warm-up
-    lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    clip: float = 0.0  # largest norm of the gradient; 0 for any
-    shift: int = 2  # training images are moved by up to this many pixels
-    crop: int = 0  # side of the square cut out of the images, at random in training; 0 for the whole
-    flip: str = "auto"  # training images are mirrored half of the time: yes, no; auto for where there is colour
-    size: int = 0  # side of the square that images are resized to before the backbone; 0 to leave them
-    precision: str = "auto"  # of the network: bfloat16, float32; auto for bfloat16 on GPUs that have it
-    compiler: str = "none"  # inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster
-    deterministic: bool = False  # on CUDA: the same bits every time, at some cost
-    resident_mb: int = 8192  # images of up to this many MiB are kept on the device, others read batch by batch
+    backbone: str = setting("auto", "one of backbones.names(), or what suits the images")
+    weights: str = setting("scratch", "or torchvision-imagenet, or a safetensors file")
+    frozen: bool = setting(False, "the backbone stays as it is, and sees each image once, not shifted, not mirrored")
+    epochs: int = setting(10, "times that every training image is seen")
+    batch_size: int = setting(128, "images per step; pairs are made within them")
+    optimiser: str = setting("sgd", "what turns gradients into steps")
+    schedule: str = setting("cosine", "of the learning rate, after a warm-up")
+    lr: float = setting(0.05, "highest learning rate")
+    momentum: float = setting(0.9, "of sgd and rmsprop")
+    weight_decay: float = setting(5e-4, "pull of every weight towards zero")
+    clip: float = setting(0.0, "largest norm of the gradient; 0 for any")
+    shift: int = setting(2, "training images are moved by up to this many pixels")
+    crop: int = setting(0, "side of the square cut out of the images, at random in training; 0 for the whole")
+    flip: str = setting("auto", "training images are mirrored half of the time; auto for where there is colour")
+    size: int = setting(0, "side of the square that images are resized to before the backbone; 0 to leave them")
+    precision: str = setting("auto", "of the network; auto for bfloat16 on GPUs that have it, else float32")
+    compiler: str = setting("none", "inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster")
+    deterministic: bool = setting(False, "on CUDA: the same bits every time, at some cost")
+    resident_mb: int = setting(8192, "images of up to this many MiB stay on the device, others are read batch by batch")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "optimiser": tuple(training.OPTIMISERS),
@@ -66,13 +66,18 @@ class Network(nn.Module):
     Features (B, d) that were computed before are taken as well as images (B, C, H, W).
     """
 
-    def __init__(self, backbone: backbones.Backbone, head: nn.Module, levels: tuple[str, ...] = ()):
+    def __init__(
+        self, backbone: backbones.Backbone, head: nn.Module, levels: tuple[str, ...] = (), pooled: bool = False
+    ):
         super().__init__()
-        self.backbone, self.head, self.levels = backbone, head, levels
+        self.backbone, self.head, self.levels, self.pooled = backbone, head, levels, pooled
 
     def body(self, images: Tensor) -> Any:
-        """What the head takes: features (B, d), or a tuple with the maps of each level."""
-        return self.backbone.forward_levels(images, self.levels) if self.levels else self.backbone(images)
+        """What the head takes: features (B, d), or a tuple with the maps of each level, or their means (B, sum C)."""
+        if not self.levels:
+            return self.backbone(images)
+        maps = self.backbone.forward_levels(images, self.levels)
+        return features.pooled(maps) if self.pooled else maps
 
     def forward(self, x: Tensor) -> Any:
         return self.head(x if x.ndim == 2 else self.body(x))
@@ -86,7 +91,8 @@ class DeepMethod(Method):
     """
 
     Config: ClassVar[type] = DeepConfig
-    levels: ClassVar[tuple[str, ...]] = ()  # of the backbone, which the head takes; its features where there are none
+    levels: tuple[str, ...] = ()  # of the backbone, which the head takes; its features where there are none
+    pooled: bool = False  # the head takes the means of the levels' maps, side by side, rather than a tuple of maps
     network: Network | None = None
 
     # ---- what subclasses say
@@ -238,7 +244,8 @@ class DeepMethod(Method):
         backbone = backbones.create(self.backbone, self.view.shape, start, c.frozen)
         torch.manual_seed(seeds.derived(seed, "head"))
         self._body = self.backbone, weights.describe(start), seed if start == weights.SCRATCH else None
-        return Network(backbone, self.head(backbone), self.levels).to(self.device, memory_format=torch.channels_last)
+        network = Network(backbone, self.head(backbone), self.levels, self.pooled)
+        return network.to(self.device, memory_format=torch.channels_last)
 
     def _identity(self, seed: int, labels: np.ndarray) -> dict[str, Any]:
         """What a checkpoint must agree in to be one of this run."""
@@ -250,18 +257,26 @@ class DeepMethod(Method):
     @property
     def _caches(self) -> bool:
         """Whether the backbone's features are computed once: it is frozen, and the head takes nothing else of it."""
-        return self.config.frozen and not self.levels
+        return self.config.frozen and (self.pooled or not self.levels)
 
     def _batches(self, images: Images, labels: np.ndarray | None, shared: Shared) -> Batches:
         """Batches of images, or of their features under a frozen backbone."""
         batches = Batches(images, labels, self.device, self.view, self.config.resident_mb)
         if not self._caches:
             return batches
-        key = "features", id(images), self._body, self.view, self.precision, str(self.device)
+        key = "features", id(images), self._body, self.levels, self.view, self.precision, str(self.device)
         if key not in shared:
             self.network.eval()
-            shared[key] = images, batches.map(self._in_precision(self.network.body), "features")
+            body = self._in_precision(self.network.body)
+            shared[key] = images, features.compute(body, images, batches, self._kept)
         return Batches(shared[key][1], labels, self.device, None)
+
+    @property
+    def _kept(self) -> dict[str, Any] | None:
+        """Which features these are, to find them again; None for those of random weights, which nobody asks twice."""
+        backbone, name, seed = self._body if isinstance(self._body, tuple) else (None, None, 0)
+        facts = {"backbone": backbone, "weights": name, "levels": self.levels, "precision": self.precision}
+        return None if seed is not None else facts
 
     def _in_precision(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         def apply(x: Tensor) -> Any:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hashlab import training
-from hashlab.methods.base import About
+from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 
 
@@ -63,11 +63,11 @@ def mu_liu_loss(z: Tensor, labels: Tensor, c: float = 1.0) -> Tensor:
 class Config(DeepConfig):
     """Settings of Mu and Liu; all INFERRED, chosen on held-out training images of MNIST."""
 
-    epochs: int = 12
-    lr: float = 0.1
-    c: float = 4.0  # scale of the exponent: how much worse one wrong pair is than another
-    pretrain_epochs: int = 3  # classification first; 0 to go without
-    pretrain_lr: float = 0.05
+    epochs: int = setting(12, "of hashing: times that every training image is seen")
+    lr: float = setting(0.1, "highest learning rate of hashing")
+    c: float = setting(4.0, "scale of the exponent: how much worse one wrong pair is than another")
+    pretrain_epochs: int = setting(3, "of classification, before hashing; 0 to go without")
+    pretrain_lr: float = setting(0.05, "highest learning rate of classification")
 
 
 class MuLiu(DeepMethod):
