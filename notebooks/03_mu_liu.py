@@ -46,7 +46,7 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 
-from hashlab import codes, data, methods, metrics, plots, records, reported
+from hashlab import codes, data, methods, metrics, pairs, plots, records, reported
 from hashlab.errors import InputError
 from hashlab.methods import mu_liu
 
@@ -377,7 +377,7 @@ source(mu_liu.bilinear_loss)
 # Equation {eq}`eq:mu-balance`, and the whole loss from the network's outputs $z$ to the number that is minimised:
 
 # %%
-source(mu_liu.pair_mean, mu_liu.mu_liu_loss)
+source(pairs.balanced_mean, mu_liu.mu_liu_loss)
 
 # %% [markdown]
 # And the two stages of training. The first puts a classifier on the network and trains both with the usual
@@ -929,8 +929,9 @@ table(
 # ```python
 # class Clipped(mu_liu.MuLiu):
 #     def loss(self, z, labels):
-#         y = 2.0 * (labels[:, None] == labels[None, :]) - 1
-#         return mu_liu.pair_mean(mu_liu.exponentiated_loss(z.clamp(-1, 1), y, self.config.c), y)
+#         s = pairs.similar(labels)
+#         losses = mu_liu.exponentiated_loss(z.clamp(-1, 1), 2.0 * s - 1, self.config.c)
+#         return pairs.balanced_mean(losses, s, pairs.off_diagonal(len(z), z.device))
 # ```
 #
 # The folded cell runs it: at $c = 4$ it is as good as the product on these digits, so they cannot tell us which of
@@ -942,8 +943,9 @@ table(
 # %% tags=["hide-cell", "nbval-ignore-output"] jupyter={"source_hidden": true}
 class Clipped(mu_liu.MuLiu):
     def loss(self, z, labels):
-        y = 2.0 * (labels[:, None] == labels[None, :]) - 1
-        return mu_liu.pair_mean(mu_liu.exponentiated_loss(z.clamp(-1, 1), y, self.config.c), y)
+        s = pairs.similar(labels)
+        losses = mu_liu.exponentiated_loss(z.clamp(-1, 1), 2.0 * s - 1, self.config.c)
+        return pairs.balanced_mean(losses, s, pairs.off_diagonal(len(z), z.device))
 
 
 rescue = SETTINGS | {"c": 8.0, "lr": SETTINGS["lr"] / 10}

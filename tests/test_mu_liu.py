@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashlab import data, methods, metrics
-from hashlab.methods.mu_liu import bilinear_loss, exponentiated_loss, mu_liu_loss, pair_mean
+from hashlab.methods.mu_liu import MuLiuLoss, bilinear_loss, exponentiated_loss, mu_liu_loss
 
 SCALES = [0.5, 1.0, 4.0, 9.0]
 
@@ -76,14 +76,57 @@ def test_gradient_of_one_bit_is_weighted_by_the_others():
         assert gradient[0, k].item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_pairs_are_balanced_and_no_image_pairs_with_itself():
-    labels = torch.tensor([0, 0, 1, 2])
-    y = 2.0 * (labels[:, None] == labels[None, :]) - 1
-    losses = torch.arange(16.0).view(4, 4)
-    similar = [losses[i, j].item() for i in range(4) for j in range(4) if i != j and labels[i] == labels[j]]
-    other = [losses[i, j].item() for i in range(4) for j in range(4) if labels[i] != labels[j]]
-    assert pair_mean(losses, y).item() == pytest.approx((np.mean(similar) + np.mean(other)) / 2)
-    assert torch.isfinite(pair_mean(losses[2:, 2:], y[2:, 2:]))  # no similar pair in the batch
+@pytest.mark.parametrize("form", ["bilinear", "clipped"])
+def test_pairs_are_balanced_and_no_image_pairs_with_itself(form):
+    z, labels, c = torch.randn(4, 3, dtype=torch.float64) * 2, torch.tensor([0, 0, 1, 2]), 2.0
+    kinds = {True: [], False: []}
+    for i in range(4):
+        for j in range(4):
+            same = bool(labels[i] == labels[j])
+            y, value = 1 if same else -1, 1.0
+            for a, b in zip(z[i].tolist(), z[j].tolist(), strict=True):
+                if form == "bilinear":
+                    value *= math.cosh(c / 3) - y * math.tanh(a) * math.tanh(b) * math.sinh(c / 3)
+                else:
+                    value *= math.exp(-y * c / 3 * max(-1, min(1, a)) * max(-1, min(1, b)))
+            if i != j:
+                kinds[same].append(value)
+    expected = (np.mean(kinds[True]) + np.mean(kinds[False])) / 2
+    assert mu_liu_loss(z, labels, c, form).item() == pytest.approx(expected)
+    assert MuLiuLoss(c, form)(z, labels).item() == pytest.approx(expected)
+    assert torch.isfinite(mu_liu_loss(z[2:], labels[2:], c, form))  # no similar pair in the batch
+
+
+@pytest.mark.parametrize("form", ["bilinear", "clipped"])
+def test_the_whole_loss_has_the_gradient_of_its_values(form):
+    z = torch.randn(5, 4, dtype=torch.float64).mul(0.9).requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: mu_liu_loss(z, torch.tensor([0, 0, 1, 1, 2]), 3.0, form), z)
+
+
+def test_both_losses_at_once():
+    """The concurrent form trains a classifier too, which is no part of what is kept."""
+    digits = data.load("digits")
+    method = methods.create("mu_liu", 12, epochs=3, pretrain_epochs=0, concurrent=1.0).fit(digits.train)
+    plain = methods.create("mu_liu", 12, epochs=3, pretrain_epochs=0).fit(digits.train)
+    assert [line["phase"] for line in method.history] == ["both"] * 3
+    assert method.network.state_dict().keys() == plain.network.state_dict().keys()
+    assert method.encode(digits.query).tobytes() != plain.encode(digits.query).tobytes()
+
+
+def test_the_classification_loss_reaches_the_backbone():
+    """With a huge weight on it, the backbone learns classes: a linear classifier on its features beats the start's."""
+    from sklearn.linear_model import LogisticRegression
+
+    digits, scores = data.load("digits"), []
+    for weight in (0.0, 100.0):
+        method = methods.create("mu_liu", 2, epochs=2, lr=0.001, pretrain_epochs=0, concurrent=weight)
+        body, view = method.fit(digits.train).network.eval().body, method.view
+        with torch.no_grad():
+            parts = [torch.from_numpy(part.images[..., None]) for part in (digits.train, digits.query)]
+            train, query = (body(view.plain(images)).numpy() for images in parts)
+        model = LogisticRegression(max_iter=300, C=0.01).fit(train, digits.train.labels)
+        scores.append(model.score(query, digits.query.labels))
+    assert scores[1] > scores[0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -108,6 +151,6 @@ def test_learns_digits_and_not_without_the_loss(monkeypatch):
     loaded = data.load("digits")
     small = {"epochs": 10, "pretrain_epochs": 0, "batch_size": 64, "lr": 0.1}
     learned = score(methods.create("mu_liu", 12, **small).fit(loaded.train), loaded)
-    monkeypatch.setattr("hashlab.methods.mu_liu.mu_liu_loss", lambda z, labels, c: 0 * z.sum())
+    monkeypatch.setattr("hashlab.methods.mu_liu.mu_liu_loss", lambda z, labels, *_: 0 * z.sum())
     nothing = score(methods.create("mu_liu", 12, **small).fit(loaded.train), loaded)
     assert learned > 0.85 > 0.5 > nothing

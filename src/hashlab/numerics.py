@@ -42,11 +42,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
 
 
-def in_full(loss: Callable[[Any, Tensor], Tensor], z: Any, labels: Tensor) -> Tensor:
-    """`loss(z, labels)` in float32, whatever the precision of the network that gave z, one tensor or several."""
-    place = labels.device.type
+def in_full(loss: Callable[..., Any], z: Any, *targets: Tensor) -> Tensor:
+    """`loss(z, *targets)` in float32, whatever the precision of the network that gave z, one tensor or several."""
+    place = targets[0].device.type
     with torch.autocast(place, enabled=False):
-        return loss(z.float() if isinstance(z, Tensor) else tuple(part.float() for part in z), labels)
+        return loss(z.float() if isinstance(z, Tensor) else tuple(part.float() for part in z), *targets)
 
 
 def prepare(module: nn.Module, compiler: str, example: Callable[[], Tensor], precision: str) -> None:

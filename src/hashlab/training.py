@@ -44,13 +44,14 @@ class Phase:
 
     Args:
         name: unique among the phases of a run.
-        module: what is trained. What else changes with training (centres, memory banks) stands in its buffers, for
-            that is what a checkpoint holds.
+        module: what is trained, `network` and what the loss has of its own. What else changes with training (centres,
+            memory banks) stands in its buffers, for that is what a checkpoint holds.
         loss: of a `Batch`; a scalar.
         lr: the highest learning rate, reached after a tenth of the steps; then it falls as `schedule` says.
         clip: largest norm of the gradient, 0 for any.
         per_class: images of one class that stand together in a batch (see `batches.balanced`); 0 for plain shuffling.
         before_epoch: called with the epoch's number and the batches before each epoch.
+        network: the part of `module` that maps images to outputs, which a compiler makes faster; all of it when None.
         shared: a key, ("phase", name, …); runs that share it have the same phase, which is then run once.
     """
 
@@ -66,6 +67,7 @@ class Phase:
     clip: float = 0.0
     per_class: int = 0
     before_epoch: Callable[[int, Batches], None] | None = None
+    network: nn.Module | None = None
     shared: tuple[Any, ...] | None = None
 
 
@@ -145,7 +147,7 @@ class Loop:
             self.run_epoch(phase)
             progress.note(loss=self.history[-1]["loss"])
             self.look_in(phase)
-        numerics.release(phase.module)
+        numerics.release(phase.network or phase.module)
         if phase.shared is not None:
             self.hand_on(phase)
 
@@ -167,7 +169,7 @@ class Loop:
     def begin(self, phase: Phase) -> None:
         weights = [p for p in phase.module.parameters() if p.requires_grad]
         self.optimiser = OPTIMISERS[phase.optimiser](weights, phase)
-        numerics.prepare(phase.module, self.compiler, self.example, self.precision)
+        numerics.prepare(phase.network or phase.module, self.compiler, self.example, self.precision)
         torch.manual_seed(seeds.derived(self.seed, phase.name))  # dropout, whatever was drawn before
 
     def example(self) -> Tensor:

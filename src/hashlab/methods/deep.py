@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hashlab import backbones, codes, features, numerics, seeds, training, weights
 from hashlab.checkpoints import Checkpoints, State
 from hashlab.data import Part
-from hashlab.data.batches import Batches, Images, View, statistics, stored
+from hashlab.data.batches import Batch, Batches, Images, View, statistics, stored
 from hashlab.errors import InputError
 from hashlab.methods.base import Method, Shared, check_labels, setting
 
@@ -119,26 +119,34 @@ class DeepMethod(Method):
         self,
         name: str,
         network: nn.Module,
-        loss: Callable[[Any, Tensor], Tensor],
+        loss: Callable[..., Tensor],
         epochs: int,
         lr: float,
         shared: bool = False,
+        rows: bool = False,
         **more: Any,
     ) -> training.Phase:
         """A stage that minimises `loss(network(images), labels)`, in full precision whatever the network's.
 
         Args:
+            loss: a function, or a module, whose weights are then trained too and whose buffers stand in checkpoints.
             shared: whether it is the same for all code lengths; then runs in one pass do it once.
+            rows: whether the loss also takes the images' positions in the training part: `loss(z, labels, rows)`.
             more: of `training.Phase`.
         """
         names = ("momentum", "weight_decay", "optimiser", "schedule", "clip")
         settings = {name: getattr(self.config, name) for name in names} | more
+
+        def of(batch: Batch) -> Tensor:
+            return numerics.in_full(loss, network(batch.images), batch.labels, *([batch.rows] if rows else []))
+
         return training.Phase(
             name,
-            network,
-            lambda batch: numerics.in_full(loss, network(batch.images), batch.labels),
+            nn.ModuleList([network, loss]) if isinstance(loss, nn.Module) else network,
+            of,
             epochs,
             lr,
+            network=network,
             shared=("phase", name, self._same) if shared else None,
             **settings,
         )

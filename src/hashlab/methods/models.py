@@ -42,8 +42,7 @@ def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None
 def check(folder: str | Path) -> Path:
     """Raise InputError unless a model may be written there: a new folder, an empty one, or one that holds a model."""
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; a folder is expected")
+    files.check_folder(folder)
     others = [path.name for path in folder.iterdir() if path.name not in FILES] if folder.is_dir() else []
     if others:
         raise InputError(f"{folder} holds other things than a model ({others[0]}, …); give a new folder")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import training
+from hashlab import pairs, training
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 
@@ -42,21 +42,50 @@ def bilinear_loss(t: Tensor, y: Tensor, c: float) -> Tensor:
     return torch.exp(bits * math.log(math.cosh(c / bits)) + log_factors.sum(-1))
 
 
-def pair_mean(losses: Tensor, y: Tensor) -> Tensor:
-    """Mean over similar pairs plus mean over dissimilar pairs, halved: (B, B) -> scalar.
+def clipped_loss(z: Tensor, y: Tensor, c: float) -> Tensor:
+    """Another reading of "smooth": the exponential itself, of bits cut to a line, t = max(-1, min(1, z)).
 
-    An image makes no pair with itself. Balanced because only a tenth of random pairs of ten classes is similar.
-    INFERRED: the paper's weights are unknown.
+    Returns (B, B). A bit outside -1..1 has no gradient. INFERRED, as `bilinear_loss` is.
     """
-    others = ~torch.eye(len(y), dtype=torch.bool, device=y.device)
-    means = [losses[others & (y == sign)] for sign in (1, -1)]
-    return sum(m.mean() for m in means if m.numel()) / 2
+    return exponentiated_loss(z.clamp(-1, 1), y, c)
 
 
-def mu_liu_loss(z: Tensor, labels: Tensor, c: float = 1.0) -> Tensor:
-    """The training loss of real outputs z (B, K) with labels (B,): t = tanh(z), then the balanced bilinear loss."""
-    y = 2.0 * (labels[:, None] == labels[None, :]) - 1  # (B, B) in {-1, +1}
-    return pair_mean(bilinear_loss(torch.tanh(z), y, c), y)
+def mu_liu_loss(z: Tensor, labels: Tensor, c: float = 1.0, form: str = "bilinear") -> Tensor:
+    """The training loss of real outputs z (B, K) with labels (B,): a scalar.
+
+    The bilinear form takes t = tanh(z). An image makes no pair with itself. The balance of the pairs is INFERRED: the
+    paper's weights are unknown.
+
+    Args:
+        form: "bilinear" or "clipped".
+    """
+    s = pairs.similar(labels)  # (B, B)
+    y = 2.0 * s - 1
+    losses = bilinear_loss(torch.tanh(z), y, c) if form == "bilinear" else clipped_loss(z, y, c)
+    return pairs.balanced_mean(losses, s, pairs.off_diagonal(len(z), z.device))
+
+
+class MuLiuLoss(nn.Module):
+    """`mu_liu_loss` as a module, for a training loop of your own."""
+
+    def __init__(self, c: float = 1.0, form: str = "bilinear"):
+        super().__init__()
+        self.c, self.form = c, form
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return mu_liu_loss(z, labels, self.c, self.form)
+
+
+class Concurrent(nn.Module):
+    """A network with a classifier beside its hash layer: images -> outputs z (B, K) and logits (B, C)."""
+
+    def __init__(self, network: Network, classes: int):
+        super().__init__()
+        self.network, self.classifier = network, nn.Linear(network.backbone.features, classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = x if x.ndim == 2 else self.network.body(x)
+        return self.network.head(features), self.classifier(features)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +95,19 @@ class Config(DeepConfig):
     epochs: int = setting(12, "of hashing: times that every training image is seen")
     lr: float = setting(0.1, "highest learning rate of hashing")
     c: float = setting(4.0, "scale of the exponent: how much worse one wrong pair is than another")
+    form: str = setting("bilinear", "the smooth form: of independent bits, or of bits cut to a line")
     pretrain_epochs: int = setting(3, "of classification, before hashing; 0 to go without")
     pretrain_lr: float = setting(0.05, "highest learning rate of classification")
+    concurrent: float = setting(0.0, "weight of a classification loss beside the hashing loss, as in the patent")
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"form": ("bilinear", "clipped")}
 
 
 class MuLiu(DeepMethod):
-    """Classification pre-training, then the exponentiated hashing loss in its bilinear smooth form."""
+    """Classification pre-training, then the exponentiated hashing loss in a smooth form.
+
+    The authors' patent applies the two losses concurrently instead: `concurrent=1.0, pretrain_epochs=0`.
+    """
 
     about: ClassVar[About] = About(
         name="mu_liu",
@@ -85,13 +121,22 @@ class MuLiu(DeepMethod):
     Config: ClassVar[type] = Config
 
     def loss(self, z: Tensor, labels: Tensor) -> Tensor:
-        return mu_liu_loss(z, labels, self.config.c)
+        return mu_liu_loss(z, labels, self.config.c, self.config.form)
+
+    def joint_loss(self, outputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+        """Hashing and classification at once, of z (B, K) and logits (B, C)."""
+        z, logits = outputs
+        return self.loss(z, labels) + self.config.concurrent * F.cross_entropy(logits, labels)
 
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
-        hashing = super().phases(network, labels)
-        if self.config.frozen:  # nothing that stays would learn from it
-            return hashing
-        last = nn.Linear(network.backbone.features, int(labels.max()) + 1)  # dropped afterwards
-        classifier, c = nn.Sequential(network.backbone, last), self.config
-        first = self.phase("pre-training", classifier, F.cross_entropy, c.pretrain_epochs, c.pretrain_lr, shared=True)
-        return [first, *hashing]
+        c, classes = self.config, int(labels.max()) + 1
+        stages = []
+        if not c.frozen:  # else nothing that stays would learn from it
+            last = nn.Linear(network.backbone.features, classes)  # dropped afterwards
+            classifier = nn.Sequential(network.backbone, last)
+            stages += [
+                self.phase("pre-training", classifier, F.cross_entropy, c.pretrain_epochs, c.pretrain_lr, shared=True)
+            ]
+        if not c.concurrent:
+            return stages + super().phases(network, labels)
+        return [*stages, self.phase("both", Concurrent(network, classes), self.joint_loss, c.epochs, c.lr)]

@@ -1,0 +1,48 @@
+"""Pairs of images: which are similar, and means over their losses in which the few similar ones count."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def similar(labels: Tensor, others: Tensor | None = None) -> Tensor:
+    """Which pairs are similar: bool (B, N) of labels (B,) and (N,) classes, or 0/1 (B, L) and (N, L) of several.
+
+    Images with several labels are similar when they share one.
+    """
+    others = labels if others is None else others
+    if labels.ndim == 1:
+        return labels[:, None] == others[None, :]
+    return labels.float() @ others.float().T > 0
+
+
+def off_diagonal(count: int, device: torch.device) -> Tensor:
+    """The pairs of a batch with itself, without those of an image with itself: bool (B, B)."""
+    return ~torch.eye(count, dtype=torch.bool, device=device)
+
+
+def balanced_mean(losses: Tensor, s: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Half the mean over similar pairs plus half the mean over dissimilar pairs: (B, N) -> scalar.
+
+    Only a tenth of random pairs of ten classes is similar; here both kinds have the same weight. A kind with no pair
+    adds nothing.
+
+    Args:
+        losses: (B, N), one per pair.
+        s: bool (B, N), the similar ones.
+        counted: bool (B, N), the pairs that count; all when None.
+    """
+    counted = torch.ones_like(s) if counted is None else counted
+    kinds = [counted & s, counted & ~s]
+    return sum((losses * kind).sum() / kind.sum().clamp(min=1) for kind in kinds) / 2
+
+
+def likelihood_loss(theta: Tensor, s: Tensor) -> Tensor:
+    """-log p(s | theta) for p = sigmoid(theta), per pair: log(1 + exp(theta)) - s theta, stable for any theta.
+
+    Reference: Zhang, Zhang, Li and Guo, Supervised hashing with latent factor models, SIGIR 2014; used by DPSH, DHN,
+    HashNet and many more.
+    """
+    return F.softplus(theta) - s * theta
