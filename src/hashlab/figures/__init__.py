@@ -1,0 +1,1 @@
+"""Figures of single chapters; those that several share are in `hashlab.plots`."""
