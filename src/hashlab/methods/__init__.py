@@ -15,7 +15,7 @@ from hashlab.methods.base import About, Method
 
 __all__ = ["About", "Method", "about", "create", "load", "names"]
 
-CLASSES = {"mu_liu": "MuLiu"}  # module -> class; modules are imported when used
+CLASSES = {"mu_liu": "MuLiu", "dpsh": "DPSH", "dmsh": "DMSH"}  # module -> class; modules are imported when used
 
 
 def names() -> list[str]:

@@ -115,3 +115,20 @@ def check_labels(labels: np.ndarray, count: int) -> np.ndarray:
     if labels.min() < 0 or labels.min() == labels.max():
         raise InputError(f"labels must be 0 or more and of two classes at least, got {np.unique(labels)[:5].tolist()}")
     return labels.astype(np.int64)
+
+
+def check_pair_labels(labels: np.ndarray, count: int) -> np.ndarray:
+    """Labels that say which pairs are similar: int64 (N,) classes, or 0/1 uint8 (N, L) where an image has several.
+
+    Raises InputError for other shapes, types or values, or where no two images differ.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2:
+        return check_labels(labels, count)
+    if len(labels) != count or labels.dtype.kind not in "iub":
+        raise InputError(f"labels must be ({count}, L) of 0 and 1, got {labels.shape} {labels.dtype}")
+    if not np.isin(labels, (0, 1)).all():
+        raise InputError(f"labels must be 0 or 1, got {np.setdiff1d(labels, (0, 1))[:5].tolist()}")
+    if (labels == labels[0]).all():
+        raise InputError("labels of two kinds at least are expected, got the same ones for every image")
+    return labels.astype(np.uint8)
