@@ -21,7 +21,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from hashlab import codes
+from hashlab import codes, files, records
 from hashlab.metrics import evaluate
 
 CLASSES = 10
@@ -93,11 +93,32 @@ def quickest(work: Callable[[], float]) -> tuple[float, float]:
     return min(found)
 
 
+def trained(bits: int) -> None:
+    """The codes of a recorded run, among which many are equal, against the peers' loop on the same codes."""
+    found = records.load(dataset="cifar10", bits=bits)
+    for protocol in ("cifar10-59k", "cifar10-full"):
+        for record in [record for record in found if record.protocol == protocol][:1]:
+            stored = record.codes()
+            arrays = [stored[key] for key in files.ARRAYS]
+            kinds = len(np.unique(arrays[1], axis=0))
+            print(f"\ncodes of {record.path.stem} on {protocol}: {kinds:,} different ones in {len(arrays[1]):,}")
+            against_loops(*arrays, bits)
+
+
 def compare(queries: int, items: int, bits: int) -> None:
     """One label against the peer's loop and FAISS, then levels and several labels against one label."""
     query, query_labels = make(queries, bits, 0.2, 1)
     database, labels = make(items, bits, 0.2, 2)
-    pairs = queries * items
+    one = against_loops(query, database, query_labels, labels, bits)
+    against_faiss(query, database, query_labels, labels, bits)
+    against_one_class(query, database, query_labels, labels, bits, one)
+
+
+def against_loops(
+    query: np.ndarray, database: np.ndarray, query_labels: np.ndarray, labels: np.ndarray, bits: int
+) -> float:
+    """Everything of `Report` against mAP alone by the loops of others; returns the seconds of the first."""
+    pairs = len(query) * len(database)
     report = evaluate(query, database, query_labels, labels, bits=bits)  # compiles, or loads what was compiled
     one = best(lambda: evaluate(query, database, query_labels, labels, bits=bits), 9)
     line("evaluate, one class", one, pairs)
@@ -113,6 +134,14 @@ def compare(queries: int, items: int, bits: int) -> None:
         line(f"peers' loop in {library}, mAP alone", loop, pairs, f"{loop / one:.0f} times ours; target 100")
         print(f"{'':44} mAP {theirs:.5f}; ours {report.map:.5f}, ties {report.map_worst:.5f} to {report.map_best:.5f}")
 
+    return one
+
+
+def against_faiss(
+    query: np.ndarray, database: np.ndarray, query_labels: np.ndarray, labels: np.ndarray, bits: int
+) -> None:
+    """Everything of `Report` against a search for the ten nearest by FAISS."""
+    pairs = len(query) * len(database)
     for threads, seconds in search(query, database).items():
         ours = with_threads(
             threads, lambda: best(lambda: evaluate(query, database, query_labels, labels, bits=bits), 5)
@@ -120,13 +149,18 @@ def compare(queries: int, items: int, bits: int) -> None:
         note = f"ours takes {ours / seconds:.2f} times that ({ours * 1e3:.1f} ms); target 1.5"
         line(f"FAISS search, k = 10, {threads} thread(s)", seconds, pairs, note)
 
-    rng = np.random.default_rng(3)
+
+def against_one_class(
+    query: np.ndarray, database: np.ndarray, query_labels: np.ndarray, labels: np.ndarray, bits: int, one: float
+) -> None:
+    """Levels and several labels against one class, which took `one` seconds."""
+    pairs, rng = len(query) * len(database), np.random.default_rng(3)
     tree = [np.stack([x, x // 2, x // 5, x * 0], 1) for x in (query_labels, labels)]
     for what, given, rule in (
         ("evaluate, 2 levels", [x[:, :2] for x in tree], "levels"),
         ("evaluate, 4 levels", tree, "levels"),
         *(
-            (f"evaluate, {n} labels", [rng.random((m, n)) < 3 / n for m in (queries, items)], "shares_label")
+            (f"evaluate, {n} labels", [rng.random((len(m), n)) < 3 / n for m in (query, database)], "shares_label")
             for n in (21, 81)
         ),
     ):
@@ -222,6 +256,7 @@ def main() -> None:
         grow(given.bits, [(1000, 59_000), (10_000, 59_000), (1000, 1_000_000), (10_000, 1_000_000)])
         tables(10_000, 60_000)
     compare(given.queries or 1000, given.items, given.bits)
+    trained(given.bits)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,33 @@ def test_counts_in_plain_loops(combination, name):
     assert np.array_equal(rankings.engine(*tensors, measure, rule)(slice(0, 5)), plain)
 
 
+@given(st.integers(1, 200), st.integers(1, 3), st.integers(1, 3), st.integers(0, 99))
+def test_equal_items_are_one_kind(n, width, levels, seed):
+    rng = np.random.default_rng(seed)
+    words, classes = rng.integers(0, 3, (n, width)).astype(np.uint64), rng.integers(0, 2, (levels, n)).astype(np.uint64)
+    first, kind = _numba.distinct(words, classes)
+    rows = np.hstack([words, classes.T])
+    assert len(first) == len(np.unique(rows, axis=0)) and np.array_equal(rows[first][kind], rows)
+    assert np.array_equal(first, [np.flatnonzero(kind == k)[0] for k in range(len(first))])
+
+
+@pytest.mark.parametrize("name", labels.RELEVANCE)
+@pytest.mark.parametrize("bits", [3, 8, 70])
+def test_repeated_codes_are_counted_as_often_as_they_stand_there(name, bits, monkeypatch):
+    """A few codes, given to many items: compared once per kind, or every time, the counts are the same."""
+    measure = distance.check(bits, None, None, None)
+    pick = np.random.default_rng(3).integers(0, 30, 4000)
+    (_, few), (_, query) = rows(30, [bits], 4), rows(20, [bits], 5)
+    query, database = query[np.arange(50) % 20], few[pick]
+    rule = labels.check(name, *relevance(name, 50, 4000, width=2), 50, 4000)
+    found = rankings.engine(query, database, measure, rule)(slice(0, 50))
+    assert len(rankings._items(measure.words(database)[0], rule.words[1])[2]) > 0
+    monkeypatch.setattr(rankings, "REPEATED", 0)
+    assert len(rankings._items(measure.words(database)[0], rule.words[1])[2]) == 0
+    assert np.array_equal(rankings.engine(query, database, measure, rule)(slice(0, 50)), found)
+    assert found.sum() == 50 * 4000
+
+
 @pytest.mark.parametrize("name", labels.RELEVANCE)
 def test_long_runs_of_equal_labels(name):
     """Where many items have the same labels, the compiled engine compares them once for a whole block."""

@@ -43,6 +43,53 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order, np.union1d(grid, changes) if len(changes) * RUN < len(order) else grid
 
 
+@compiled
+def distinct(words, labels):
+    """Equal rows of words (N, W) with labels (L, N), both uint64: where each kind stands first (M,), and kinds (N,).
+
+    A table with open addressing, at most half full: no sort, one pass.
+    """
+    size = 2
+    while size < 2 * len(words):
+        size *= 2
+    table = np.full(size, -1, np.int64)
+    first, kind = np.empty(len(words), np.int64), np.empty(len(words), np.int64)
+    found = 0
+    for i in range(len(words)):
+        at = _hash(words, labels, i) & np.uint64(size - 1)
+        while table[at] >= 0 and not _equal(words, labels, first[table[at]], i):
+            at = (at + np.uint64(1)) & np.uint64(size - 1)
+        if table[at] < 0:
+            table[at] = found
+            first[found] = i
+            found += 1
+        kind[i] = table[at]
+    return first[:found], kind
+
+
+@compiled
+def _hash(words, labels, i):
+    mixed = np.uint64(0)
+    for word in words[i]:
+        mixed = (mixed ^ word) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(32)
+    for w in range(len(labels)):
+        mixed = (mixed ^ labels[w, i]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(32)
+    return mixed
+
+
+@compiled
+def _equal(words, labels, i, j):
+    for w in range(words.shape[1]):
+        if words[i, w] != words[j, w]:
+            return False
+    for w in range(len(labels)):  # noqa: SIM110 (no generators in compiled code)
+        if labels[w, i] != labels[w, j]:
+            return False
+    return True
+
+
 @intrinsic
 def popcount(typing_context, word):  # numba has no np.bitwise_count; the machine has the instruction
     """Count the set bits of one machine word."""
@@ -50,13 +97,13 @@ def popcount(typing_context, word):  # numba has no np.bitwise_count; the machin
 
 
 @compiled
-def count(query, query_labels, database, labels, starts, shift, spans, base, shared, counts):
+def count(query, query_labels, database, labels, times, starts, shift, spans, base, shared, counts):
     """Fill counts (Q, G, B): items of gain group g in bin b for each query.
 
     query (Q, W) and database (W, N) are uint64 words, word w of them weighing 2**shift[w]. With one span the bin is
     the weighted distance; with T spans of words it is base[smallest distance of a span] + sum of all. Labels are
     uint64, (Q, L) and (L, N): masks when `shared` (group = bits in common), else classes (group = levels in common,
-    plus L - 1 where the first is). Blocks lie between the `starts`.
+    plus L - 1 where the first is). Item i counts times[i], uint32; with no `times`, once. Blocks lie between `starts`.
     """
     groups, bins = counts.shape[1:]
     place = 0  # a key is group << place | bin
@@ -81,7 +128,11 @@ def count(query, query_labels, database, labels, starts, shift, spans, base, sha
                     group = _group(query_labels[i], labels, shared, start)
                 else:
                     _add_group(key, query_labels[i], labels, shared, np.uint64(place), start)
-                _tally(key, tally[i - first, :, group << np.uint64(place) :])
+                here = tally[i - first, :, group << np.uint64(place) :]
+                if len(times):
+                    _tally_times(key, here, times[start : start + size])
+                else:
+                    _tally(key, here)
         for i in range(first, last):
             _collect(tally[i - first], place, counts[i])
 
@@ -155,6 +206,19 @@ def _tally(key, tally):
         d[key[j + 3]] += np.uint32(1)
     for j in range(fours, len(key)):
         a[key[j]] += np.uint32(1)
+
+
+@compiled
+def _tally_times(key, tally, times):
+    a, b, c, d = tally[0], tally[1], tally[2], tally[3]
+    fours = len(key) // 4 * 4
+    for j in range(0, fours, 4):
+        a[key[j]] += times[j]
+        b[key[j + 1]] += times[j + 1]
+        c[key[j + 2]] += times[j + 2]
+        d[key[j + 3]] += times[j + 3]
+    for j in range(fours, len(key)):
+        a[key[j]] += times[j]
 
 
 @compiled

@@ -16,6 +16,7 @@ from hashlab.metrics.labels import Relevance
 
 CELLS = 1 << 21  # counts that a block of queries may take: 16 MB
 QUERIES = 512  # queries of a block at most
+REPEATED = 0.75  # where distinct items are fewer than this part of all, each is compared once
 FIXED_POINT = 1 << 40  # real weights of bits become whole numbers: equal sums tie, whatever the order of adding
 
 Counts = Callable[[slice], np.ndarray]
@@ -107,26 +108,46 @@ def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relev
     from hashlab.metrics import _numba  # brings the compiler, so only when used
 
     query, shift = distance.words(query)  # (Q, W), (W,)
-    database = distance.words(database)[0]  # (N, W)
-    query_labels, database_labels = relevance.words
-    order, starts = _numba.runs(database_labels)
-    database, database_labels = np.ascontiguousarray(database[order].T), np.ascontiguousarray(database_labels[:, order])
+    query_labels, labels = relevance.words  # (Q, L), (L, N)
+    database, labels, times, starts = _items(distance.words(database)[0], labels)
     base = distance.base.astype(np.uint64)
 
     def count(rows: slice) -> np.ndarray:
-        counts = np.empty((rows.stop - rows.start, relevance.groups, len(distance.radius)), np.int64)
+        first, kind = _numba.distinct(query[rows], np.ascontiguousarray(query_labels[rows].T))
+        asked, asked_labels = query[rows][first], query_labels[rows][first]
+        counts = np.empty((len(first), relevance.groups, len(distance.radius)), np.int64)
 
         def part(start: int, stop: int) -> None:
-            of_query = query[rows][start:stop], query_labels[rows][start:stop]
-            ranked = shift, distance.spans, base, relevance.shared
-            _numba.count(*of_query, database, database_labels, starts, *ranked, counts[start:stop])
+            ranked = shift, distance.spans, base, relevance.shared, counts[start:stop]
+            _numba.count(asked[start:stop], asked_labels[start:stop], database, labels, times, starts, *ranked)
 
         ends = np.linspace(0, len(counts), torch.get_num_threads() + 1).astype(int)
         with ThreadPoolExecutor(len(ends) - 1) as pool:
             list(pool.map(part, ends[:-1], ends[1:]))
-        return counts
+        return counts if len(first) == len(kind) else counts[kind]
 
     return count
+
+
+def _items(database: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The database (N, W) with labels (L, N), both uint64, as the compiled engine wants it.
+
+    Codes of trained networks repeat: where many do, each kind of item is compared once and counted as often as it
+    stands there.
+
+    Returns: words (W, M) and labels (L, M) in an order that suits the engine; how often each counts, uint32 (M,), none
+    where each counts once; where blocks start and end.
+    """
+    from hashlab.metrics import _numba
+
+    first, kind = _numba.distinct(database, labels)
+    times = np.zeros(0, np.uint32)
+    if len(first) < REPEATED * len(kind):
+        database, labels = database[first], labels[:, first]
+        times = np.bincount(kind).astype(np.uint32)
+    order, starts = _numba.runs(labels)
+    rows = np.ascontiguousarray(database[order].T), np.ascontiguousarray(labels[:, order])
+    return *rows, times[order] if len(times) else times, starts
 
 
 def _blocks(queries: int, cells: int) -> list[slice]:
