@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple, Self
 
@@ -276,6 +277,16 @@ def create(name: str, shape: tuple[int, ...], weights: str = "scratch", frozen: 
     weights_.load(weights, network, kind.dropped, name)
     backbone = Backbone(kind.cut(network)) if kind.cut else network
     return backbone.freeze() if frozen else backbone
+
+
+@cache
+def levels(name: str, shape: tuple[int, ...]) -> Mapping[str, Level]:
+    """What the stages of a backbone give, by name and in order, found without making its weights.
+
+    Raises InputError as `create` does.
+    """
+    with torch.device("meta"):
+        return create(name, shape).levels
 
 
 def _network(name: str, shape: tuple[int, ...]) -> nn.Module:
