@@ -15,18 +15,33 @@ from hashlab.methods.base import About, Method
 
 __all__ = ["About", "Method", "about", "create", "load", "names"]
 
-CLASSES = {"mu_liu": "MuLiu", "dpsh": "DPSH", "dmsh": "DMSH"}  # module -> class; modules are imported when used
+CLASSES = {"mu_liu": "MuLiu", "dpsh": "DPSH", "csdh": "CSDH", "dmsh": "DMSH", "mlsh": "MLSH"}  # module -> class; modules are imported when used
+
+SHALLOW = {  # classes in methods/shallow.py, one for each estimator of hashlab.shallow
+    "random": "Random",
+    "pca_rotation": "PCARotation",
+    "lsh": "LSH",
+    "sklsh": "SKLSH",
+    "pcah": "PCAH",
+    "sh": "SH",
+    "itq": "ITQ",
+    "cca_itq": "CCAITQ",
+    "ksh": "KSH",
+    "sdh": "SDH",
+    "cosdish": "COSDISH",
+}
 
 
 def names() -> list[str]:
     """The names that `create` takes."""
-    return list(CLASSES)
+    return [*CLASSES, *SHALLOW]
 
 
 def _class(name: str) -> type[Method]:
-    if name not in CLASSES:
-        raise InputError(f"unknown method {name!r}; expected one of: {', '.join(CLASSES)}")
-    return getattr(import_module(f"hashlab.methods.{name}"), CLASSES[name])
+    if name not in names():
+        raise InputError(f"unknown method {name!r}; expected one of: {', '.join(names())}")
+    module = "shallow" if name in SHALLOW else name
+    return getattr(import_module(f"hashlab.methods.{module}"), (CLASSES | SHALLOW)[name])
 
 
 def about(name: str) -> About:

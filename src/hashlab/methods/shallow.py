@@ -1,0 +1,299 @@
+"""The array estimators of `hashlab.shallow` as methods: images -> features -> codes.
+
+Features are pixels, or those of a backbone that stays as it is. What each estimator does stands in its own docstring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import hashlab.shallow
+from hashlab import backbones, codes, training
+from hashlab.checkpoints import State
+from hashlab.data import Part
+from hashlab.data.batches import Images, stored
+from hashlab.errors import InputError
+from hashlab.methods.base import About, Method, Shared, setting
+from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
+
+ANY = ("same_class", "shares_label")
+PIXELS = "pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShallowConfig:
+    """Settings of every shallow method: where its features come from."""
+
+    features: str = setting(PIXELS, "pixels in units of 0..1, or the name of a backbone")
+    weights: str = setting("scratch", "of the backbone: torchvision-imagenet, or a safetensors file")
+    size: int = setting(0, "side of the square that images are resized to before the backbone; 0 to leave them")
+    crop: int = setting(0, "side of the square cut out of the middle of the images; 0 for the whole")
+    precision: str = setting("auto", "of the backbone; auto for bfloat16 on GPUs that have it, else float32")
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"precision": DeepConfig.CHOICES["precision"]}
+
+
+class Body(DeepMethod):
+    """A backbone that stays as it is, as a method whose outputs are its features."""
+
+    about: ClassVar[About] = About("body", "Features of a frozen backbone", 0, "shallow", ANY, "", "")
+
+    def head(self, backbone: backbones.Backbone) -> nn.Module:
+        return nn.Identity()
+
+    def targets(self, train: Part) -> np.ndarray:
+        return np.zeros(len(train.labels), np.int64)  # nothing is learned
+
+    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+        return []
+
+
+class ShallowMethod(Method):
+    """An array estimator on features of images. A subclass names the estimator and its settings."""
+
+    Config: ClassVar[type] = ShallowConfig
+    estimator: ClassVar[str]  # in hashlab.shallow
+    hasher: Any = None  # the fitted estimator
+    body: Body | None = None  # None for pixels
+
+    def check(self, train: Part) -> None:
+        self._estimator(0)._check_settings()
+        images = stored(images_of(train))
+        if self._estimator(0).supervised:
+            self._estimator(0)._labels(train.labels, len(images))
+        if self.config.features != PIXELS:
+            backbones.check_name(self.config.features)
+            self._body().check(train)
+
+    def fit(
+        self,
+        train: Part,
+        *,
+        seed: int = 0,
+        device: str | None = None,
+        checkpoints: str | Path | None = None,
+        shared: Shared | None = None,
+    ) -> Self:
+        """Fit the estimator on features of `train.images`; see `DeepMethod.fit`.
+
+        Args:
+            seed: `random_state` of the estimator, and of a backbone without weights.
+            device: of the backbone.
+            checkpoints: not used, for an estimator is fitted in seconds.
+
+        Raises InputError where images, labels or settings do not fit.
+        """
+        self.check(train)
+        backbones.device(device)
+        self.shape, self.backbone = tuple(stored(images_of(train)).shape), self.config.features
+        if self.backbone != PIXELS:
+            self.body = self._body().fit(train, seed=seed, device=device, shared=shared)
+            self.precision = self.body.precision
+        self.hasher = self._estimator(seed).fit(self._features(images_of(train), shared), train.labels)
+        return self
+
+    def _estimator(self, seed: int) -> Any:
+        shared = {field.name for field in dataclasses.fields(ShallowConfig)}
+        own = {key: value for key, value in dataclasses.asdict(self.config).items() if key not in shared}
+        if own.get("gamma") == 0:
+            own["gamma"] = None
+        return getattr(hashlab.shallow, self.estimator)(bits=self.bits, random_state=seed, **own)
+
+    def _body(self) -> Body:
+        c = self.config
+        settings = {"weights": c.weights, "size": c.size, "crop": c.crop, "precision": c.precision}
+        return Body(1, backbone=c.features, frozen=True, batch_size=2, shift=0, **settings)
+
+    def _features(self, images: Images, shared: Shared | None) -> np.ndarray:
+        """Features (N, d) of images uint8 (N, H, W[, C])."""
+        if self.body is not None:
+            return self.body.outputs(images, shared)
+        if (found := tuple(stored(images).shape)) != self.shape:
+            raise InputError(f"images of {self.shape} expected, as in training, got {found}")
+        return np.concatenate([np.reshape(block, (len(block), -1)) / 255 for block in stored(images).blocks(4096)])
+
+    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+        """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C])."""
+        if self.hasher is None:
+            raise InputError("the method is not fitted yet: call fit(train) first")
+        return codes.pack(self.hasher.transform(self._features(images, shared)))
+
+    def input(self) -> dict[str, Any]:
+        return {} if self.body is None else self.body.input()
+
+    def state(self) -> State:
+        if self.hasher is None:
+            raise InputError("the method is not fitted yet: call fit(train) first")
+        arrays = {key: torch.from_numpy(np.array(value)) for key, value in self.hasher.fitted_arrays().items()}
+        tensors = {f"hasher/{key}": tensor for key, tensor in arrays.items()}
+        facts: dict[str, Any] = {"shape": self.shape, "backbone": self.backbone}
+        if self.body is not None:
+            weights, facts["body"] = self.body.state()
+            tensors |= {f"body/{key}": tensor for key, tensor in weights.items()}
+        return tensors, facts
+
+    def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
+        self.shape, self.backbone = tuple(facts["shape"]), facts["backbone"]
+        arrays = {key: tensor.numpy() for key, tensor in training.under(tensors, "hasher/").items()}
+        self.hasher = self._estimator(0).set_fitted(arrays)
+        if "body" in facts:
+            self.body = self._body()
+            self.body.set_state(training.under(tensors, "body/"), facts["body"], device)
+
+
+def _about(name: str, title: str, year: int, paper: str, labels: tuple[str, ...] = ANY, **more: str) -> About:
+    return About(name, title, year, more.get("kind", "shallow"), labels, paper, more.get("status", FORMULAS))
+
+
+FORMULAS = "the paper's formulas"
+
+
+class Random(ShallowMethod):
+    """Codes that know nothing: what chance gives."""
+
+    about = _about("random", "Random codes", 0, "a control of this book", kind="control", status="a control")
+    estimator = "RandomCodes"
+
+
+class PCARotation(ShallowMethod):
+    """Principal components, turned at random: what the features alone give."""
+
+    about = _about("pca_rotation", "Signs of principal components after a random rotation", 2011,
+                   "Gong and Lazebnik, CVPR 2011 (PCA-RR)", kind="control", status="a control")  # fmt: skip
+    estimator = "PCARotation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSHConfig(ShallowConfig):
+    """Settings of LSH."""
+
+    center: bool = setting(True, "the training mean is subtracted")
+
+
+class LSH(ShallowMethod):
+    """Random hyperplanes."""
+
+    about = _about("lsh", "Similarity estimation techniques from rounding algorithms", 2002, "Charikar, STOC 2002")
+    Config, estimator = LSHConfig, "LSH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SKLSHConfig(ShallowConfig):
+    """Settings of SKLSH."""
+
+    gamma: float = setting(0.0, "inverse squared width of the kernel; 0 to take it from the data")
+
+
+class SKLSH(ShallowMethod):
+    """Random Fourier features, cut at random heights."""
+
+    about = _about("sklsh", "Locality-Sensitive Binary Codes from Shift-Invariant Kernels", 2009,
+                   "Raginsky and Lazebnik, NIPS 2009")  # fmt: skip
+    Config, estimator = SKLSHConfig, "SKLSH"
+
+
+class PCAH(ShallowMethod):
+    """Signs of principal components."""
+
+    about = _about("pcah", "Semi-Supervised Hashing for Scalable Image Retrieval", 2010,
+                   "Wang, Kumar and Chang, CVPR 2010, without its labelled term")  # fmt: skip
+    estimator = "PCAH"
+
+
+class SH(ShallowMethod):
+    """Spectral hashing."""
+
+    about = _about("sh", "Spectral Hashing", 2008, "Weiss, Torralba and Fergus, NIPS 2008")
+    estimator = "SH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ITQConfig(ShallowConfig):
+    """Settings of ITQ."""
+
+    iterations: int = setting(50, "rounds of signs and rotation")
+
+
+class ITQ(ShallowMethod):
+    """Principal components, turned towards the corners of the cube."""
+
+    about = _about("itq", "Iterative Quantization", 2011, "Gong and Lazebnik, CVPR 2011")
+    Config, estimator = ITQConfig, "ITQ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CCAITQConfig(ITQConfig):
+    """Settings of CCA-ITQ."""
+
+    rho: float = setting(1e-4, "what is added to the variances, in squared units of the features")
+
+
+class CCAITQ(ShallowMethod):
+    """Directions that agree with the labels, turned towards the corners of the cube."""
+
+    about = _about("cca_itq", "Iterative Quantization, with canonical correlation analysis", 2011,
+                   "Gong and Lazebnik, CVPR 2011, section 4")  # fmt: skip
+    Config, estimator = CCAITQConfig, "CCAITQ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KSHConfig(ShallowConfig):
+    """Settings of KSH."""
+
+    anchors: int = setting(300, "training images to which kernels are taken")
+    labeled: int = setting(5000, "training images whose labels are used at most")
+    gamma: float = setting(0.0, "the kernel is exp(-gamma ||x - z||^2); 0 to take gamma from the data")
+    steps: int = setting(500, "gradient steps per bit at most")
+
+
+class KSH(ShallowMethod):
+    """Kernels to anchors; one bit after the other takes what is left of the similarity matrix."""
+
+    about = _about("ksh", "Supervised Hashing with Kernels", 2012, "Liu, Wang, Ji, Jiang and Chang, CVPR 2012")
+    Config, estimator = KSHConfig, "KSH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SDHConfig(ShallowConfig):
+    """Settings of SDH."""
+
+    anchors: int = setting(1000, "training images to which kernels are taken")
+    gamma: float = setting(0.0, "the kernel is exp(-gamma ||x - z||^2); 0 to take gamma from the data")
+    rounds: int = setting(5, "how often the three steps are taken")
+    sweeps: int = setting(10, "how often all bits are gone through in a round, at most")
+    lam: float = setting(1.0, "weight of ||W||^2 of the classifier on codes")
+    nu: float = setting(1e-5, "weight of the distance between codes and what the kernels give")
+    ridge: float = setting(1e-2, "weight of ||P||^2 of the regression on kernels")
+
+
+class SDH(ShallowMethod):
+    """Codes from which a linear classifier finds the labels, bit by bit."""
+
+    about = _about("sdh", "Supervised Discrete Hashing", 2015, "Shen, Shen, Liu and Shen, CVPR 2015")
+    Config, estimator = SDHConfig, "SDH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class COSDISHConfig(ShallowConfig):
+    """Settings of COSDISH."""
+
+    outer: int = setting(10, "how many times columns are drawn")
+    inner: int = setting(3, "how many times sampled and other codes take turns in between")
+    dissimilar: str = setting("-r", "the value of dissimilar pairs; r balances similar and dissimilar ones")
+    ridge: float = setting(1.0, "weight of ||W||^2 of the regression on features")
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = ShallowConfig.CHOICES | {"dissimilar": ("-r", "+r")}
+
+
+class COSDISH(ShallowMethod):
+    """Discrete codes from sampled columns of the similarity matrix."""
+
+    about = _about("cosdish", "Column Sampling Based Discrete Supervised Hashing", 2016, "Kang, Li and Zhou, AAAI 2016")
+    Config, estimator = COSDISHConfig, "COSDISH"

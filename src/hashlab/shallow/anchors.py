@@ -1,0 +1,42 @@
+"""Rows described by their likeness to a few training rows, for estimators that learn on kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics.pairwise import rbf_kernel
+
+from hashlab.errors import InputError
+from hashlab.shallow.base import Hasher, check_positive, check_whole
+
+
+class AnchorHasher(Hasher):
+    """Bits of linear functions of a Gaussian kernel to `anchors` training rows.
+
+    `_fit` calls `_draw`, which sets `anchors_` (m, d) and `gamma_`, and itself sets `weights_` (m, K) and `offset_`
+    (K,).
+    """
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_whole("anchors", self.anchors)
+        if self.gamma is not None:
+            check_positive("gamma", self.gamma)
+
+    def _draw(self, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw anchors from X (N, d) and return its kernel to them, (N, m)."""
+        name = type(self).__name__
+        if len(X) < self.anchors:
+            raise InputError(f"{name} draws {self.anchors} anchors among the training rows, got n_samples={len(X)}")
+        self.anchors_ = X[rng.choice(len(X), self.anchors, replace=False)]
+        self.gamma_ = self.gamma or 1 / (2 * mean_squared_distance(X, self.anchors_))
+        return rbf_kernel(X, self.anchors_, self.gamma_)
+
+    def _outputs(self, X: np.ndarray) -> np.ndarray:
+        return rbf_kernel(X, self.anchors_, self.gamma_) @ self.weights_ + self.offset_  # (N, K)
+
+
+def mean_squared_distance(X: np.ndarray, Z: np.ndarray) -> float:
+    """Mean of ||x − z||² over all pairs of rows of X (N, d) and Z (M, d)."""
+    mean = X.mean(0)  # taken off first: means far from zero would cost digits
+    X, Z = X - mean, Z - mean
+    return float((X**2).sum(1).mean() + (Z**2).sum(1).mean())  # −2 x̄·z̄ is gone, as x̄ = 0

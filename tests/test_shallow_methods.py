@@ -1,0 +1,108 @@
+"""Array estimators as methods: features of images in, packed codes out."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import hashlab.shallow
+from hashlab import backbones, codes, data, experiments, methods, metrics
+from hashlab.errors import InputError
+from hashlab.methods import shallow
+
+QUICK = {"ksh": {"anchors": 50, "steps": 20}, "sdh": {"anchors": 50, "rounds": 1}}
+BITS = 12
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(backbones.create("tiny", (8, 8)).state_dict(), file)
+    return str(file)
+
+
+def make(name, **more):
+    return methods.create(name, BITS, **QUICK.get(name, {}), **more)
+
+
+def test_every_estimator_is_a_method():
+    classes = [getattr(shallow, name) for name in methods.SHALLOW.values()]
+    assert sorted(kind.estimator for kind in classes) == sorted(hashlab.shallow.CLASSES)
+
+
+@pytest.mark.parametrize("name", methods.SHALLOW)
+def test_codes_are_those_of_the_estimator_on_pixels(name, digits):
+    method = make(name).fit(digits.train, seed=3)
+    settings = QUICK.get(name, {})
+    alone = getattr(hashlab.shallow, method.estimator)(bits=BITS, random_state=3, **settings)
+    pixels = [np.reshape(part.images, (len(part.images), -1)) / 255 for part in (digits.train, digits.query)]
+    alone.fit(pixels[0], digits.train.labels)
+    assert np.array_equal(codes.unpack(method.encode(digits.query), bits=BITS), alone.transform(pixels[1]))
+
+
+@pytest.mark.parametrize("name", methods.SHALLOW)
+@pytest.mark.parametrize("features", ["pixels", "tiny"])
+def test_a_saved_model_gives_the_same_codes(name, features, digits, weights, tmp_path):
+    where = {} if features == "pixels" else {"features": features, "weights": weights}
+    method = make(name, **where).fit(digits.train, seed=1)
+    again = methods.load(method.save(tmp_path / "model"))
+    assert again.encode(digits.query.images).tobytes() == method.encode(digits.query).tobytes()
+
+
+def test_features_are_those_of_the_backbone(digits, weights):
+    method = make("lsh", features="tiny", weights=weights).fit(digits.train)
+    x = method.body.view.plain(torch.from_numpy(digits.query.images[..., None]))
+    with torch.no_grad():
+        expected = method.body.network.backbone(x).numpy()
+    np.testing.assert_allclose(method._features(digits.query, None), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", methods.SHALLOW)
+def test_several_labels(name):
+    scenes = data.load("digit_scenes")
+    method = make(name).fit(scenes.train)
+    report = metrics.evaluate(
+        method.encode(scenes.query), method.encode(scenes.database), scenes.query.labels, scenes.database.labels,
+        bits=BITS, relevance="shares_label",
+    )  # fmt: skip
+    assert 0 < report.map < 1
+
+
+def test_records(digits, weights, tmp_path):
+    record = experiments.run("itq", "digits", BITS, features="tiny", weights=weights, root=tmp_path, save=True)
+    assert record.backbone == "tiny" and record.weights.startswith("tiny.safetensors sha256:")
+    assert record.input["height"] == 8 and record.hardware["precision"] == "float32"
+    plain = experiments.run("itq", "digits", BITS)
+    assert plain.backbone == "pixels" and plain.weights == "scratch" and plain.map != record.map
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "settings", "words"),
+    [
+        ("itq", 65, {}, "ITQ"),
+        ("pcah", 65, {}, "PCAH"),
+        ("ksh", 8, {"anchors": 5000}, "5000 anchors"),
+        ("sdh", 8, {"anchors": 0}, "anchors must be"),
+        ("lsh", 8, {"features": "resnet1"}, "unknown backbone 'resnet1'"),
+        ("lsh", 8, {"features": "resnet18"}, "takes images of at least 32 px"),
+        ("cosdish", 8, {"dissimilar": "r"}, "dissimilar must be one of -r, \\+r"),
+    ],
+)
+def test_bad_input(name, bits, settings, words, digits):
+    with pytest.raises(InputError, match=words):
+        methods.create(name, bits, **settings).fit(digits.train)
+
+
+def test_other_images_and_no_fit(digits):
+    with pytest.raises(InputError, match="not fitted"):
+        make("lsh").encode(digits.query)
+    with pytest.raises(InputError, match=r"images of \(8, 8\) expected"):
+        make("lsh").fit(digits.train).encode(np.zeros((2, 9, 9), np.uint8))
+    with pytest.raises(InputError, match="device 'warp' cannot be used"):
+        make("lsh").fit(digits.train, device="warp")
