@@ -35,6 +35,10 @@ def test_balanced_mean(count, seed):
         expected += sum(found) / len(found) / 2 if found else 0
     counted = pairs.off_diagonal(count, losses.device)
     assert float(pairs.balanced_mean(losses, s, counted)) == pytest.approx(expected)
+    assert float(pairs.mean(losses, s, counted, "halves")) == pytest.approx(expected)
+    plain = [losses[i, j].item() for i in range(count) for j in range(count) if i != j]
+    assert float(pairs.mean(losses, s, counted)) == pytest.approx(sum(plain) / max(len(plain), 1))
+    assert float(pairs.mean(losses, s)) == pytest.approx(float(losses.mean()))
 
 
 def test_likelihood():

@@ -39,6 +39,14 @@ def balanced_mean(losses: Tensor, s: Tensor, counted: Tensor | None = None) -> T
     return sum((losses * kind).sum() / kind.sum().clamp(min=1) for kind in kinds) / 2
 
 
+def mean(losses: Tensor, s: Tensor, counted: Tensor | None = None, balance: str = "none") -> Tensor:
+    """The mean over pairs that count, or `balanced_mean` where `balance` is "halves": (B, N) -> scalar."""
+    if balance == "halves":
+        return balanced_mean(losses, s, counted)
+    counted = torch.ones_like(s) if counted is None else counted
+    return (losses * counted).sum() / counted.sum().clamp(min=1)
+
+
 def likelihood_loss(theta: Tensor, s: Tensor) -> Tensor:
     """-log p(s | theta) for p = sigmoid(theta), per pair: log(1 + exp(theta)) - s theta, stable for any theta.
 

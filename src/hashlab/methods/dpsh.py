@@ -42,12 +42,7 @@ def dpsh_loss(
         counted: bool (B, N), the pairs that count; all when None.
     """
     losses = pairs.likelihood_loss(u @ others.T / 2, s)  # (B, N)
-    counted = torch.ones_like(s) if counted is None else counted
-    if balance == "halves":
-        likelihood = pairs.balanced_mean(losses, s, counted)
-    else:
-        likelihood = (losses * counted).sum() / counted.sum().clamp(min=1)
-    return likelihood + alpha * quantisation.squared(u)
+    return pairs.mean(losses, s, counted, balance) + alpha * quantisation.squared(u)
 
 
 class DPSHLoss(nn.Module):
