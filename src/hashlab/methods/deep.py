@@ -18,7 +18,7 @@ from hashlab.checkpoints import Checkpoints, State
 from hashlab.data import Part
 from hashlab.data.batches import Batch, Batches, Images, View, statistics, stored
 from hashlab.errors import InputError
-from hashlab.methods.base import Method, Shared, check_labels, setting
+from hashlab.methods.base import Method, Shared, check_labels, check_pair_labels, setting
 
 
 def auto_precision(device: torch.device) -> str:
@@ -107,7 +107,8 @@ class DeepMethod(Method):
 
     def targets(self, train: Part) -> np.ndarray:
         """The labels that the loss takes; raises InputError where there are none such."""
-        return check_labels(train.labels, len(train.labels if isinstance(train, Part) else train.images))
+        check = check_pair_labels if "shares_label" in self.about.labels else check_labels
+        return check(train.labels, len(train.labels if isinstance(train, Part) else train.images))
 
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
         """The stages of training; one stage on the method's loss unless a subclass says otherwise."""
@@ -275,15 +276,17 @@ class DeepMethod(Method):
         key = "features", id(images), self._body, self.levels, self.view, self.precision, str(self.device)
         if key not in shared:
             self.network.eval()
-            body = self._in_precision(self.network.body)
-            shared[key] = images, features.compute(body, images, batches, self._kept)
+            backbone = self.network.backbone
+            names = self.levels or tuple(backbone.levels)[-1:]
+            found = features.compute(backbone, names, images, batches, self._kept, self._in_precision)
+            shared[key] = images, found
         return Batches(shared[key][1], labels, self.device, None)
 
     @property
     def _kept(self) -> dict[str, Any] | None:
         """Which features these are, to find them again; None for those of random weights, which nobody asks twice."""
         backbone, name, seed = self._body if isinstance(self._body, tuple) else (None, None, 0)
-        facts = {"backbone": backbone, "weights": name, "levels": self.levels, "precision": self.precision}
+        facts = {"backbone": backbone, "weights": name, "precision": self.precision}
         return None if seed is not None else facts
 
     def _in_precision(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
