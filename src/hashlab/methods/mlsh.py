@@ -1,0 +1,273 @@
+"""Ng, Li, Tian, Wang, Kwong and Wallace, Multi-level supervised hashing with deep features for efficient image
+retrieval, Neurocomputing 399, 2020 (MLSH).
+
+A reconstruction. SEEN (abstract): one CNN; several of its levels; a hash table trained for each by itself; the tables
+are integrated at retrieval, features are not concatenated. SEEN at second hand: the levels are convolutional blocks
+and the penultimate layer; the hasher is a supervised one spelt CODISH. INFERRED: that this is COSDISH. NOT SEEN: which
+CNN, which levels, how many bits, whether the CNN is trained on the data set, and the rule of integration. OURS: means
+over all places of a map, equal shares of the bits, the rules "sum", "union" and "weighted".
+
+References: the ledger in the book's chapter "Ng et al. 2020".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hashlab import backbones, codes, files, metrics, numerics, seeds, training
+from hashlab.data import Part
+from hashlab.data.batches import Images, stored
+from hashlab.errors import InputError
+from hashlab.methods.base import About, Shared, check_pair_labels, setting
+from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
+from hashlab.shallow import COSDISH
+
+HELD_OUT = 5  # one training image in five judges the tables, where they are weighted
+
+
+class Tables(nn.Module):
+    """Linear hash functions of all tables side by side: pooled features (B, sum of C) -> outputs z (B, K).
+
+    z = (x - mean) W, where a table's columns of W are zero outside its own level. Filled after training, by
+    `fill`; until then all outputs are zero.
+
+    Args:
+        channels: C of each level.
+        bits: of each table: one per level, or a single table on all levels.
+    """
+
+    def __init__(self, channels: Sequence[int], bits: Sequence[int]):
+        super().__init__()
+        groups = [(c,) for c in channels] if len(bits) == len(channels) else [tuple(channels)]
+        self.inputs = _slices([sum(group) for group in groups])  # of each table, in x
+        self.columns = _slices(bits)  # of each table, in z
+        self.register_buffer("mean", torch.zeros(sum(channels)))
+        self.register_buffer("W", torch.zeros(sum(channels), sum(bits)))
+        self.register_buffer("weights", torch.ones(len(bits), dtype=torch.int64))  # of the tables
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return (x.float() - self.mean) @ self.W  # (B, K)
+
+    def fill(self, table: int, hasher: COSDISH) -> None:
+        """Take the linear map that a fitted COSDISH has learned as that of one table."""
+        self.mean[self.inputs[table]] = torch.as_tensor(hasher.mean_, dtype=torch.float32)
+        self.W[self.inputs[table], self.columns[table]] = torch.as_tensor(hasher.weights_, dtype=torch.float32)
+
+
+def _slices(sizes: Sequence[int]) -> list[slice]:
+    """Neighbouring slices of the given sizes."""
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+def weights_of(maps: Sequence[float], chance: float) -> list[int]:
+    """Whole weights 0..15 of tables, proportional to how far their mAP lies above chance; the best table gets 15.
+
+    Args:
+        maps: mAP of each table on images that it has not been trained on.
+        chance: mAP of a table that knows nothing: the share of relevant images.
+    """
+    gains = np.clip(np.subtract(maps, chance), 0, None)
+    if not gains.any():
+        return [1] * len(gains)
+    return np.maximum(np.rint(15 * gains / gains.max()), 0).astype(int).tolist()
+
+
+@cache
+def levels_used(backbone: str, shape: tuple[int, ...], scales: str) -> tuple[str, ...]:
+    """Names of the levels that `scales` asks for, of a backbone for images of `shape`.
+
+    "auto": the last three convolutional levels and the dense layer behind them. Where there is none (ResNet,
+    MobileNet), the features are a mean over the places of the last map already, and stand for it.
+
+    Raises InputError for a level that the backbone does not have, or one that is named twice.
+    """
+    with torch.device("meta"), seeds.kept(torch.device("cpu")):
+        net = backbones.create(backbone, shape)
+    if scales == "auto":
+        maps = [name for name, level in net.levels.items() if level.stride is not None]
+        last = list(net.levels)[-1]
+        return (*maps[-3:], *([] if last == "pool" else [last]))
+    names = tuple(re.split("[,+]", scales))
+    backbones.check_levels(net, names)
+    if len(set(names)) < len(names):
+        raise InputError(f"each level gives one table, got scales={scales!r}")
+    return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(DeepConfig):
+    """Settings of MLSH; COSDISH's are those of a public implementation, the rest is INFERRED."""
+
+    epochs: int = setting(10, "of classification, before hashing, where the network is not frozen")
+    scales: str = setting("auto", "levels, joined by + or commas; auto for the last three maps and what follows them")
+    integration: str = setting("tables", "a table per level, or one table on all levels' features (concatenate)")
+    combine: str = setting("sum", "the rule by which the tables' distances are made one")
+    dissimilar: str = setting("-r", "the value of dissimilar pairs in COSDISH's S; r = similar / dissimilar pairs")
+    outer: int = setting(10, "times that COSDISH draws columns")
+    inner: int = setting(3, "times that sampled and other rows take turns in between")
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
+        "integration": ("tables", "concatenate"),
+        "combine": ("sum", "union", "weighted"),
+        "dissimilar": ("-r", "+r"),
+    }
+
+
+OWN = ("scales", "integration", "combine", "dissimilar", "outer", "inner")  # settings that the network does not see
+
+
+class MLSH(DeepMethod):
+    """A COSDISH table for each of several levels of one CNN, integrated when a query comes.
+
+    `bits` are those of all tables together, in equal shares. After `fit`: `.tables`, `.combine`, `.table_weights`, and
+    `.learned`, the codes that COSDISH gave the training images, packed as `encode` packs them. `encode` itself gives
+    every image its projected code, training images too.
+    """
+
+    about: ClassVar[About] = About(
+        name="mlsh",
+        title="Multi-level supervised hashing with deep features for efficient image retrieval",
+        year=2020,
+        kind="shallow, on deep features",
+        labels=("same_class", "shares_label"),
+        paper="Ng, Li, Tian, Wang, Kwong and Wallace, Neurocomputing 399, 2020",
+        status="reconstruction from the abstract and summaries; COSDISH as in a public implementation",
+    )
+    Config: ClassVar[type] = Config
+    pooled = True
+    learned: np.ndarray
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return levels_used(self.backbone, self.view.shape, self.config.scales)
+
+    # ---- what is checked before anything is begun
+
+    def targets(self, train: Part) -> np.ndarray:
+        return check_pair_labels(train.labels, len(train.labels if isinstance(train, Part) else train.images))
+
+    def check(self, train: Part) -> None:
+        super().check(train)
+        c, shape = self.config, tuple(stored(images_of(train)).shape)
+        unknown = (0.0,) * (shape[2] if len(shape) == 3 else 1)
+        names = levels_used(self._backbone(shape), self._view(shape, unknown, unknown).shape, c.scales)
+        if not c.outer or not c.inner:
+            raise InputError(f"outer and inner must be 1 or more, got {c.outer} and {c.inner}")
+        count = len(self.targets(train))
+        if max(self._shares(names)) > count - count // HELD_OUT:
+            raise InputError(f"COSDISH samples as many images as a table has bits, got {count} images for {self.bits}")
+
+    def _shares(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Bits of each table; raises InputError where they cannot be divided."""
+        if self.config.integration == "concatenate":
+            return (self.bits,)
+        if self.bits % len(names):
+            tables = f"{len(names)} tables ({', '.join(names)})"
+            raise InputError(f"bits must be a multiple of {len(names)}, for {tables} of equal size, got {self.bits}")
+        return (self.bits // len(names),) * len(names)
+
+    # ---- the network and its training
+
+    def head(self, backbone: backbones.Backbone) -> Tables:
+        return Tables([backbone.levels[name].channels for name in self.levels], self._shares(self.levels))
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Classification of logits (B, C) with classes (B,), or with several labels 0/1 (B, C)."""
+        if labels.ndim == 2:
+            return F.binary_cross_entropy_with_logits(logits, labels.float())
+        return F.cross_entropy(logits, labels)
+
+    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+        c = self.config
+        if c.frozen or not c.epochs:
+            return []
+        classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+        last = nn.Linear(network.backbone.features, classes)  # dropped afterwards
+        name, _, *rest = self._same
+        alike = name, dataclasses.replace(c, **{key: getattr(Config(), key) for key in OWN}), *rest
+        stage = self.phase("classification", nn.Sequential(network.backbone, last), self.loss, c.epochs, c.lr)
+        return [dataclasses.replace(stage, shared=("phase", stage.name, alike))]
+
+    def fit(self, train: Part, *, seed: int = 0, shared: Shared | None = None, **how: Any) -> Self:
+        """As `DeepMethod.fit`; then a COSDISH for each table, on the features of all training images."""
+        shared = {} if shared is None else shared
+        super().fit(train, seed=seed, shared=shared, **how)
+        with numerics.deterministic(self.config.deterministic):
+            x = self._features(images_of(train), shared)
+        self._hash(x.numpy(), self.targets(train), seed)
+        return self
+
+    def _features(self, images: Images, shared: Shared) -> Tensor:
+        """The means of all levels' maps, side by side: float32 (N, sum of C), on the CPU."""
+        self.network.eval()
+        body = self._in_precision(self.network.body)
+        return self._batches(images, None, shared).map(lambda x: x if x.ndim == 2 else body(x), "features")
+
+    def _hash(self, x: np.ndarray, labels: np.ndarray, seed: int) -> None:
+        """Train the tables on features x (N, sum of C), and weigh them where that is asked for."""
+        head: Tables = self.network.head
+        hashers = self._hashers(x, labels, seed)
+        for table, hasher in enumerate(hashers):
+            head.fill(table, hasher)
+        self.learned = np.concatenate([codes.pack(hasher.codes_) for hasher in hashers], axis=1)
+        if self.config.combine == "weighted" and len(hashers) > 1:
+            head.weights.copy_(torch.tensor(self._weigh(x, labels, seed)))
+        self._announce()
+
+    def _hashers(self, x: np.ndarray, labels: np.ndarray, seed: int) -> list[COSDISH]:
+        """A fitted COSDISH for each table."""
+        c, head = self.config, self.network.head
+        settings = {"outer": c.outer, "inner": c.inner, "dissimilar": c.dissimilar}
+        return [
+            COSDISH(columns.stop - columns.start, random_state=seeds.derived(seed, "table", table), **settings).fit(
+                x[:, inputs], labels
+            )
+            for table, (inputs, columns) in enumerate(zip(head.inputs, head.columns, strict=True))
+        ]
+
+    def _weigh(self, x: np.ndarray, labels: np.ndarray, seed: int) -> list[int]:
+        """Weights of the tables: each is trained on four fifths of the images, and judged by the last fifth.
+
+        The network has seen that fifth too, where it was trained; the tables have not.
+        """
+        order = np.random.default_rng(seeds.derived(seed, "held out")).permutation(len(x))
+        held, rest = order[: len(x) // HELD_OUT], order[len(x) // HELD_OUT :]
+        relevance = "shares_label" if labels.ndim == 2 else "same_class"
+        maps = []
+        for inputs, hasher in zip(self.network.head.inputs, self._hashers(x[rest], labels[rest], seed), strict=True):
+            query, database = (codes.pack(hasher.transform(x[rows][:, inputs])) for rows in (held, rest))
+            report = metrics.evaluate(
+                query, database, labels[held], labels[rest], bits=hasher.bits, relevance=relevance, cutoffs=[1]
+            )
+            maps.append(report.map)
+        return weights_of(maps, chance=report.precision[-1])
+
+    # ---- codes
+
+    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+        """Packed codes of images, each table padded to whole words: uint8 (N, sum of 8*ceil(K_t/64))."""
+        return files.split_tables(super().encode(images, shared), self.bits, self.tables)
+
+    def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
+        super().set_state(tensors, facts, device)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Say how the stored bits are to be compared."""
+        head: Tables = self.network.head
+        several = len(head.columns) > 1
+        self.tables = tuple(columns.stop - columns.start for columns in head.columns) if several else None
+        self.combine = self.config.combine if several else None
+        self.table_weights = tuple(head.weights.tolist()) if self.combine == "weighted" else None
