@@ -10,9 +10,13 @@ from hashlab.errors import InputError
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
 
 
+PLAIN = {"shpdh": {"levels": 1}, "mlsh": {"integration": "concatenate"}}  # one level of labels, one table
+
+
 def quick(name):
-    """The settings of a short run of any method: those of `QUICK` that it has."""
-    return {key: value for key, value in QUICK.items() if key in methods.create(name, 12).Config.__dataclass_fields__}
+    """The settings of a short run of any method: those of `QUICK` that it has, on plain labels, to one table."""
+    kind = methods.create(name, 12).Config
+    return PLAIN.get(name, {}) | {key: value for key, value in QUICK.items() if key in kind.__dataclass_fields__}
 
 
 DEEP = [name for name in methods.names() if name not in methods.SHALLOW]

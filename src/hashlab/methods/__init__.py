@@ -15,7 +15,29 @@ from hashlab.methods.base import About, Method
 
 __all__ = ["About", "Method", "about", "create", "load", "names"]
 
-CLASSES = {"mu_liu": "MuLiu", "dpsh": "DPSH", "csdh": "CSDH", "dmsh": "DMSH", "mlsh": "MLSH"}  # module -> class; modules are imported when used
+CLASSES = {  # module -> class; a module is imported when its method is used
+    "mu_liu": "MuLiu",
+    "shpdh": "SHPDH",
+    "mlsh": "MLSH",
+    "dmsh": "DMSH",
+    "csdh": "CSDH",
+    "cnnh": "CNNH",
+    "dsh": "DSH",
+    "dhn": "DHN",
+    "dpsh": "DPSH",
+    "dtsh": "DTSH",
+    "hashnet": "HashNet",
+    "dsdh": "DSDH",
+    "dch": "DCH",
+    "dcwh": "DCWH",
+    "greedyhash": "GreedyHash",
+    "adsh": "ADSH",
+    "csq": "CSQ",
+    "dpn": "DPN",
+    "orthohash": "OrthoHash",
+    "classifier_onehot": "ClassifierOneHot",
+    "classifier_sign": "ClassifierSign",
+}
 
 SHALLOW = {  # classes in methods/shallow.py, one for each estimator of hashlab.shallow
     "random": "Random",

@@ -60,7 +60,11 @@ def _fitting(name: str, value: Any, expected: type, choices: Sequence[str] | Non
 
 
 class Method:
-    """A way to learn codes of `bits` bits. Subclasses say `about`, `Config`, `fit` and `encode`."""
+    """A way to learn codes of `bits` bits. Subclasses say `about`, `Config`, `fit` and `encode`.
+
+    One with several hash tables sets `tables`, the bits of each, and where it is not the sum of their distances that
+    ranks, `combine` and `table_weights`: what `metrics.evaluate` takes as `tables`, `combine` and `weights`.
+    """
 
     about: ClassVar[About]
     Config: ClassVar[type]
@@ -68,7 +72,10 @@ class Method:
     def __init__(self, bits: int, **overrides: Any):
         if not isinstance(bits, int | np.integer) or isinstance(bits, bool) or bits < 1:
             raise InputError(f"bits must be an integer of at least 1, got {bits!r}")
-        self.bits, self.tables, self.overrides = int(bits), None, dict(overrides)
+        self.bits, self.overrides = int(bits), dict(overrides)
+        self.tables: tuple[int, ...] | None = None
+        self.combine: str | None = None
+        self.table_weights: tuple[int, ...] | None = None
         self.config = configure(self.Config, overrides)
 
     def check(self, train: Part) -> None:

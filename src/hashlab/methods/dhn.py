@@ -1,0 +1,68 @@
+"""Zhu, Long, Wang and Cao, Deep Hashing Network for Efficient Similarity Retrieval, AAAI 2016 (DHN).
+
+A likelihood of pairs, and a smooth log cosh pull of outputs towards -1 and +1. The formula is RECALLED. SEEN: the
+authors' later code (https://github.com/thulab/DeepHash), which scales the inner product by 1/2, weights similar pairs
+up and squares the distance to the code; and a re-implementation (https://github.com/swuxyj/DeepHash-pytorch) with the
+scale 1/2 and the weight 0.1 for log cosh. We take the paper's likelihood (scale 1) and its log cosh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hashlab import pairs, quantisation
+from hashlab.methods.base import About, setting
+from hashlab.methods.deep import DeepConfig, DeepMethod
+
+
+def dhn_loss(z: Tensor, labels: Tensor, weight: float = 0.1, scale: float = 1.0) -> Tensor:
+    """The training loss of outputs z (B, K) in [-1, 1] with labels (B,) or 0/1 (B, C): a scalar.
+
+        mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik log cosh(|z_ik| - 1),  theta_ij = scale z_i.z_j
+
+    over pairs of two different images; the second mean is over images and bits.
+    """
+    counted = pairs.off_diagonal(len(z), z.device)
+    losses = pairs.likelihood_loss(scale * z @ z.T, pairs.similar(labels))  # (B, B)
+    return (losses * counted).sum() / counted.sum() + weight * quantisation.log_cosh(z)
+
+
+class DHNLoss(nn.Module):
+    """`dhn_loss` of tanh(z), for real outputs z."""
+
+    def __init__(self, weight: float = 0.1, scale: float = 1.0):
+        super().__init__()
+        self.weight, self.scale = weight, scale
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return dhn_loss(torch.tanh(z), labels, self.weight, self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(DeepConfig):
+    """Settings of DHN."""
+
+    weight: float = setting(0.1, "of the distance between outputs and codes, a mean over outputs")
+    scale: float = setting(1.0, "of the inner product in the likelihood; later code has 0.5")
+
+
+class DHN(DeepMethod):
+    """Likelihood of pairs and log cosh; the hash layer ends in tanh."""
+
+    about: ClassVar[About] = About(
+        name="dhn",
+        title="Deep Hashing Network for Efficient Similarity Retrieval",
+        year=2016,
+        kind="pairwise",
+        labels=("same_class", "shares_label"),
+        paper="Zhu, Long, Wang and Cao, AAAI 2016",
+        status="the paper's formula; network and schedule are ours",
+    )
+    Config: ClassVar[type] = Config
+
+    def loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        return dhn_loss(torch.tanh(z), labels, self.config.weight, self.config.scale)

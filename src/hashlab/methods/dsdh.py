@@ -1,0 +1,120 @@
+"""Li, Sun, He and Tan, Deep Supervised Discrete Hashing, NeurIPS 2017 (DSDH).
+
+DPSH's likelihood of pairs, and codes B that a linear classifier W can read, found without relaxing them: bit by bit,
+by discrete cyclic coordinate descent. With outputs u of all N training images the objective is
+
+    J = sum_ij [log(1 + exp theta_ij) - s_ij theta_ij] + mu ||Y - B W||^2 + nu ||W||^2 + eta ||B - U||^2,
+
+theta_ij = u_i.u_j / 2. SEEN (the authors' code, https://github.com/liqi-casia/DSDH-HashingCode): all three steps, 10
+cycles, nu/mu = 0.1, pairs with a memory of all outputs. There B and W are those of the batch; here, as in the paper,
+of all training images, and they are renewed before every epoch. eta = 55, mu = 1: SEEN at second hand
+(https://github.com/swuxyj/DeepHash-pytorch).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hashlab import classes, pairs, quantisation, training
+from hashlab.data.batches import Batches
+from hashlab.methods.base import About, setting
+from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+
+
+def dsdh_loss(u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float) -> Tensor:
+    """The network's part of J for outputs u (B, K): a scalar.
+
+    mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik (u_ik - b_ik)^2,  theta_ij = u_i.u_j / 2.
+
+    Args:
+        memory: (N, K), the outputs u_j of all training images, held fast.
+        s: bool (B, N), the similar pairs.
+        b: (B, K), the codes.
+        weight: eta K / (2N) makes the gradient that of J, over 2N: there each pair has two ends that move.
+    """
+    return pairs.likelihood_loss(u @ memory.T / 2, s).mean() + weight * (u - b).square().mean()
+
+
+def classifier(b: Tensor, y: Tensor, ridge: float) -> Tensor:
+    """W (K, C) that minimises ||Y - B W||^2 + ridge ||W||^2 for codes b (N, K) and classes y (N, C)."""
+    return torch.linalg.solve(b.T @ b + ridge * torch.eye(b.shape[1], device=b.device), b.T @ y)
+
+
+def discrete_step(b: Tensor, w: Tensor, y: Tensor, u: Tensor, eta: float, cycles: int = 10) -> Tensor:
+    """Codes (N, K) that lessen ||Y - B W||^2 + eta ||B - U||^2, from the codes b: each bit in turn is the best one."""
+    b, q = b.clone(), y @ w.T + eta * u  # (N, K)
+    gram = w @ w.T  # (K, K)
+    for k in list(range(b.shape[1])) * cycles:
+        b[:, k] = quantisation.signs(q[:, k] - b @ gram[:, k] + b[:, k] * gram[k, k])
+    return b
+
+
+class DSDHLoss(nn.Module):
+    """`dsdh_loss` with the memory of outputs and the codes of all training images."""
+
+    def __init__(self, labels: Tensor, count: int, bits: int, mu: float = 1.0, nu: float = 0.1, eta: float = 55.0):
+        super().__init__()
+        self.count, self.ridge, self.eta = count, nu / mu, eta / mu
+        self.weight = eta * bits / (2 * len(labels))
+        self.register_buffer("labels", labels)
+        self.register_buffer("memory", torch.zeros(len(labels), bits))
+        self.register_buffer("b", torch.zeros(len(labels), bits))
+
+    @torch.no_grad()
+    def begin(self, u: Tensor) -> None:
+        """Fill the memory with the first outputs (N, K); the codes begin as their signs."""
+        self.memory.copy_(u)
+        self.b.copy_(quantisation.signs(u))
+
+    @torch.no_grad()
+    def renew(self) -> None:
+        """W, then B, for the outputs in the memory."""
+        y = classes.indicators(self.labels, self.count)
+        w = classifier(self.b, y, self.ridge)
+        self.b.copy_(discrete_step(self.b, w, y, self.memory, self.eta))
+
+    def forward(self, z: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        self.memory[rows] = z.detach().to(self.memory.dtype)
+        return dsdh_loss(z, self.memory.to(z.dtype), pairs.similar(labels, self.labels), self.b[rows], self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(DeepConfig):
+    """Settings of DSDH."""
+
+    mu: float = setting(1.0, "weight of the classifier that reads the codes")
+    nu: float = setting(0.1, "weight of the size of its weights")
+    eta: float = setting(55.0, "weight of the distance between outputs and codes")
+
+
+class DSDH(DeepMethod):
+    """Likelihood of pairs, and outputs near codes that are discrete and linearly classified; outputs are linear."""
+
+    about: ClassVar[About] = About(
+        name="dsdh",
+        title="Deep Supervised Discrete Hashing",
+        year=2017,
+        kind="pairwise",
+        labels=("same_class", "shares_label"),
+        paper="Li, Sun, He and Tan, NeurIPS 2017, arXiv 1705.10999",
+        status="the paper's steps, the discrete ones once per epoch; network and schedule are ours",
+    )
+    Config: ClassVar[type] = Config
+
+    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+        c = self.config
+        loss = DSDHLoss(torch.from_numpy(labels), classes.count(labels), self.bits, c.mu, c.nu, c.eta)
+
+        @torch.no_grad()
+        def renew(epoch: int, batches: Batches) -> None:
+            if epoch == 1:
+                network.eval()
+                loss.begin(torch.cat([network(x) for x in batches.stream()]))
+            loss.renew()
+
+        return [self.phase("hashing", network, loss, c.epochs, c.lr, rows=True, before_epoch=renew)]

@@ -1,0 +1,76 @@
+"""Liu, Wang, Shan and Chen, Deep Supervised Hashing for Fast Image Retrieval, CVPR 2016 (DSH).
+
+A contrastive loss on squared distances with a pull of every output towards -1 and +1. The formula and its constants
+(m = 2K, weight 0.01) are RECALLED; SEEN is a public re-implementation
+(https://github.com/swuxyj/DeepHash-pytorch), which has the same contrastive part, a weight of 0.1, and |1 - sgn u|
+where the paper has | |u| - 1 |: that has no gradient. We take the paper's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from hashlab import pairs, quantisation
+from hashlab.methods.base import About, setting
+from hashlab.methods.deep import DeepConfig, DeepMethod
+
+
+def dsh_loss(b: Tensor, labels: Tensor, m: float, alpha: float = 0.01) -> Tensor:
+    """The training loss of outputs b (B, K) with labels (B,) or 0/1 (B, C): a scalar.
+
+    For a pair with squared distance d_ij the loss is the mean over pairs of two different images of
+
+        d_ij / 2                  if similar,
+        max(m - d_ij, 0) / 2      if not,
+        alpha ( || |b_i| - 1 ||_1 + || |b_j| - 1 ||_1 )  in both cases.
+
+    Args:
+        m: margin, a squared distance; outputs of -1 and +1 that differ in r bits have 4 r.
+    """
+    s, counted = pairs.similar(labels), pairs.off_diagonal(len(b), b.device)
+    norms = b.square().sum(1)
+    d = (norms[:, None] + norms[None, :] - 2 * b @ b.T).clamp(min=0)  # (B, B)
+    losses = (d * s + (m - d).clamp(min=0) * ~s) / 2
+    contrast = (losses * counted).sum() / counted.sum()
+    return contrast + 2 * alpha * b.shape[1] * quantisation.absolute(b)
+
+
+class DSHLoss(nn.Module):
+    """`dsh_loss` as a module; the margin is `margin` times the code length."""
+
+    def __init__(self, bits: int, margin: float = 2.0, alpha: float = 0.01):
+        super().__init__()
+        self.m, self.alpha = margin * bits, alpha
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return dsh_loss(z, labels, self.m, self.alpha)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(DeepConfig):
+    """Settings of DSH."""
+
+    lr: float = setting(0.01, "highest learning rate; the loss grows with the code length")
+    margin: float = setting(2.0, "squared distance of dissimilar images beyond which they are let alone, per bit")
+    alpha: float = setting(0.01, "weight of the distance between outputs and codes")
+
+
+class DSH(DeepMethod):
+    """Similar images close, dissimilar ones at least a margin apart; outputs are linear."""
+
+    about: ClassVar[About] = About(
+        name="dsh",
+        title="Deep Supervised Hashing for Fast Image Retrieval",
+        year=2016,
+        kind="pairwise",
+        labels=("same_class", "shares_label"),
+        paper="Liu, Wang, Shan and Chen, CVPR 2016",
+        status="the paper's formula; network and schedule are ours",
+    )
+    Config: ClassVar[type] = Config
+
+    def loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        return dsh_loss(z, labels, self.config.margin * self.bits, self.config.alpha)
