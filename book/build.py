@@ -1,8 +1,8 @@
-"""Builds what is generated: the executed notebooks, the HTML book, the README's table and the cover's picture.
+"""Builds what is generated: the executed notebooks, the HTML book, the README's table and the cover's pictures.
 
     python book/build.py notebooks [--all] [NAME …]    # notebooks/*.py -> *.ipynb: those out of step, or all
     python book/build.py html [--output DIR]           # the committed notebooks -> _build/html
-    python book/build.py results                       # results/ -> the table in README.md, and the cover's picture
+    python book/build.py results                       # results/ -> the table in README.md, and the cover's pictures
 
 A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed aside, in a folder of
 its own, and takes the place of the old one only when every cell has run. Whatever changes from run to run (times,
@@ -190,21 +190,29 @@ def with_results(text: str) -> str:
     return re.sub(r"<!-- results -->.*?<!-- /results -->", lambda _: block, text, flags=re.DOTALL)
 
 
-def cover(file: Path) -> None:
+def cover(folder: Path) -> None:
     """Draw where MNIST's images fall in the space of 12-bit codes, by an untrained and by a trained network."""
-    from hashlab import data, plots, records
+    import numpy as np
 
-    runs = {"Before training": "epochs=0 pretrain_epochs=0", "After training": "defaults"}
-    wanted = {"protocol": "mnist-full", "method": "mu_liu", "bits": 12, "seed": 0}
-    found = {name: records.load(variant=variant, **wanted)[0] for name, variant in runs.items()}
-    plots.code_maps(found, data.info("mnist").classes).savefig(file, dpi=100)
+    from hashlab import codes, data, plots, records
+
+    classes, bits = data.info("mnist").classes, 12
+    for name, variant in {"before": "epochs=0 pretrain_epochs=0", "after": "defaults"}.items():
+        (record,) = records.load(variant=variant, protocol="mnist-full", method="mu_liu", bits=bits, seed=0)
+        stored = record.codes()
+        packed = np.concatenate([stored["query_codes"], stored["database_codes"]])  # (N, 8)
+        labels = np.concatenate([stored["query_labels"], stored["database_labels"]])  # (N,)
+        fullest = np.sort(np.unique(packed, axis=0, return_counts=True)[1])[-len(classes) :]
+        share = f"{fullest.sum() / len(packed):.0%} of {len(packed):,} images\non the {len(classes)} commonest codes"
+        maps = {f"{name.title()} training: {share}": (codes.unpack(packed, bits=bits), labels.astype(int))}
+        plots.code_maps(maps, classes).savefig(folder / f"cover_{name}.png", dpi=120)
 
 
 def results() -> int:
-    """Write the result table into the README and the picture into the cover; returns the exit code."""
+    """Write the result table into the README and the pictures of the cover; returns the exit code."""
     path = ROOT / "README.md"
     path.write_text(with_results(path.read_text(encoding="utf-8")), encoding="utf-8")
-    cover(ROOT / "book" / "_static" / "cover.png")
+    cover(ROOT / "book" / "_static")
     return 0
 
 
@@ -216,7 +224,7 @@ def main() -> int:
     command.add_argument("--all", action="store_true", help="also those that are in step with their source")
     command = commands.add_parser("html", help="render the book")
     command.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help="render below DIR/_build")
-    commands.add_parser("results", help="write the result table into README.md and draw the cover's picture")
+    commands.add_parser("results", help="write the result table into README.md and draw the cover's pictures")
     chosen = parser.parse_args()
     if chosen.command == "notebooks":
         return notebooks(chosen.names, chosen.all)

@@ -1,4 +1,4 @@
-"""What all tests share: the marker for real data, and one way for hypothesis to search."""
+"""What tests share: a marker for real data, how hypothesis searches, figures that close, the words of a short run."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,21 @@ ROOT = Path(__file__).resolve().parents[1]
 # The same examples in every run: a failure that is seen once is seen again.
 hypothesis.settings.register_profile("hashlab", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("hashlab")
+
+
+@pytest.fixture(scope="session")
+def short():
+    """`short("run", folder, bits=(8, 16), c=2)`: the words of a run, or a grid, that keeps its records in the folder.
+
+    It does not train unless `epochs` or `pretrain_epochs` say so.
+    """
+
+    def words(command, root, *more, bits=(8,), **changes):
+        settings = [f"{name}={value}" for name, value in ({"epochs": 0, "pretrain_epochs": 0} | changes).items()]
+        run = [command, "mu_liu", "digits", "--bits", *map(str, bits), "--root", str(root), "--set", *settings]
+        return [*run, *more]
+
+    return words
 
 
 def missing_data(name: str) -> str | None:
@@ -30,3 +45,13 @@ def pytest_runtest_setup(item):
                 pytest.fail(f"real data are required here, but there is {reason}", pytrace=False)
             if reason:
                 pytest.skip(f"there is {reason}")
+
+
+@pytest.fixture
+def closed_figures():
+    """Figures are drawn without a screen, and closed when the test is over."""
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")

@@ -240,20 +240,9 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(optimiser, tmp_p
     assert any("pre-training" in death for death in deaths) and "after some time" in deaths, deaths
 
 
-def test_ctrl_c_on_the_command_line(tmp_path):
+def test_ctrl_c_on_the_command_line(tmp_path, short):
     """The words that are printed are a command that finishes the run."""
-    words = [
-        "run",
-        "mu_liu",
-        "digits",
-        "--bits",
-        "8",
-        "--root",
-        str(tmp_path / "a"),
-        "--set",
-        "epochs=3",
-        "pretrain_epochs=400",
-    ]
+    words = short("run", tmp_path / "a", epochs=3, pretrain_epochs=400)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "lines"}
     process = subprocess.Popen(
         [sys.executable, "-m", "hashlab.cli", *words], stderr=subprocess.PIPE, text=True, env=environment

@@ -335,11 +335,36 @@ def test_fetch_without_network_says_so(monkeypatch, tmp_path):
     import torchvision
 
     def refuse(*args, **kwargs):
-        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz\nmore")
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried https://there, got:\n<no such host>\n")
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", refuse)
-    with pytest.raises(InputError, match=r"could not be downloaded .*is there a network"):
-        cache.fetch(data.info("mnist"), tmp_path)
+    words = r"could not be downloaded \(Error .*: Tried https://there, got: <no such host>\); is there a network"
+    with pytest.raises(InputError, match=words):
+        cache.fetch(data.info("mnist"), tmp_path / "new" / "cache")
+    assert list(tmp_path.iterdir()) == []  # folders that were made for nothing are gone
+
+
+def test_a_folder_that_was_there_stays(tiny, tmp_path):
+    about, arrays, _ = tiny
+    (tmp_path / "here").mkdir()
+    with pytest.raises(KeyError):
+        cache.fetch(about, tmp_path / "here" / "cache", lambda about, aside: {}["nothing"])
+    assert list((tmp_path / "here").iterdir()) == []
+    assert cache.fetch(about, tmp_path / "here" / "cache", lambda about, aside: arrays).is_dir()
+
+
+def test_a_folder_taken_away_by_another_is_made_again(tmp_path, monkeypatch):
+    """A process that failed takes its folder away just when this one wants its lock file there."""
+    usual, taken = cache._make, []
+
+    def make(folder, made):
+        usual(folder, made)
+        if len(taken) < 3:
+            taken.append(folder.rmdir())
+
+    monkeypatch.setattr(cache, "_make", make)
+    with cache.lock(tmp_path / "new", "made"):
+        assert len(taken) == 3 and (tmp_path / "new" / ".made.lock").is_file()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -368,21 +393,23 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from hashlab.data import cache, sets
-root, seconds = Path(sys.argv[1]), float(sys.argv[2])
+root, until = Path(sys.argv[1]), Path(sys.argv[2])
 arrays = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
 about = sets.SetInfo(name="made", title="", shape=(4, 4), classes=("0",), counts={"all": 20}, source="", licence="",
                      fingerprints={"all": cache.canonical(*arrays["all"])[1]})
 def download(about, aside):
     with open(root / "calls", "a") as out:
         out.write("called ")
-    time.sleep(seconds)
+    while not until.exists():
+        time.sleep(0.01)
     return arrays
 print(cache.fetch(about, root / "cache", download), cache.open_pool(about, root / "cache").labels.shape)
 """
 
 
-def start_fetch(folder, seconds=0.0):
-    command = [sys.executable, "-c", FETCH, str(folder), str(seconds)]
+def start_fetch(folder, until=None):
+    """A process that fetches a set; its download ends once the file `until` is there."""
+    command = [sys.executable, "-c", FETCH, str(folder), str(until or folder)]
     environment = os.environ | {"HASHLAB_PROGRESS": "lines"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -395,18 +422,21 @@ def wait_for(file):
 
 
 def test_processes_that_want_the_same_set_fetch_it_once(tmp_path):
-    first = start_fetch(tmp_path, 2.0)
+    first = start_fetch(tmp_path, tmp_path / "go")
     wait_for(tmp_path / "calls")
-    second, third = start_fetch(tmp_path), start_fetch(tmp_path)
-    outs = [process.communicate(timeout=60) for process in (first, second, third)]
-    assert [out.split()[-1] for out, _ in outs] == ["(20,)"] * 3
+    others = [start_fetch(tmp_path) for _ in range(4)]
+    said = [process.stderr.readline() for process in others]
+    assert said == ["another process is at work on made: waiting for it\n"] * 4
+    (tmp_path / "go").touch()
+    outs = [process.communicate(timeout=60) for process in (first, *others)]
+    assert [out.split()[-1] for out, _ in outs] == ["(20,)"] * 5
     assert (tmp_path / "calls").read_text() == "called "
-    assert [err.count("waiting for it") for _, err in outs] == [0, 1, 1]
+    assert [err for _, err in outs] == [""] * 5  # however often one of them waits, it says so once
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
 
 
 def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(tmp_path):
-    killed = start_fetch(tmp_path, 60.0)
+    killed = start_fetch(tmp_path, tmp_path / "never")
     wait_for(tmp_path / "calls")
     killed.kill()
     killed.communicate()
@@ -417,9 +447,13 @@ def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(tmp_path):
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
 
 
-def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path):
-    """Who has waited for a process that removes its lock file must queue again, behind whoever made a new one."""
+def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path, monkeypatch, capsys):
+    """Who has waited for a process that removes its lock file must queue again, behind whoever made a new one.
+
+    It says once that it waits.
+    """
     fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setenv("HASHLAB_PROGRESS", "lines")
 
     def locked():
         handle = open(tmp_path / ".made.lock", "a")  # noqa: SIM115
@@ -441,6 +475,7 @@ def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path):
     second.close()
     waiting.join(20)
     assert entered.is_set() and list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err == "another process is at work on made: waiting for it\n"
 
 
 def test_a_set_that_is_there_needs_no_lock(tiny, monkeypatch):

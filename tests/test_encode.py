@@ -1,5 +1,8 @@
 """A folder of image files becomes a file of codes, by a model that a run has saved."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +11,7 @@ from hashlab import codes, data, encoding, methods
 from hashlab.cli import main
 from hashlab.errors import InputError
 
-QUICK = ["--set", "epochs=1", "pretrain_epochs=0"]
+README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +20,10 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory, short):
     """A model that the command has saved."""
     folder = tmp_path_factory.mktemp("models") / "model"
-    words = ["run", "mu_liu", "digits", "--bits", "12", "--root", str(folder.parent / "results"), *QUICK]
-    assert main([*words, "--save-model", str(folder)]) == 0
+    assert main(short("run", folder.parent / "results", "--save-model", str(folder), bits=(12,), epochs=1)) == 0
     return folder
 
 
@@ -74,6 +76,23 @@ def test_grey_and_colour_meet_what_the_model_takes(model, folder, tmp_path, digi
     assert encoding.encode_folder(model, folder, tmp_path / "c.npz").images == 31
 
 
+def test_readme_search_finds_what_is_nearest(model, folder, tmp_path, monkeypatch, capsys):
+    """The README's search, on the file that its command has written, finds what counting bit by bit finds."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (search,) = [block for block in blocks if "codes.npz" in block]
+    assert len([line for line in search.split("\n\n")[1].splitlines()[1:] if line]) == 3
+    monkeypatch.chdir(tmp_path)
+    assert main(["encode", str(model), str(folder), "-o", "codes.npz"]) == 0
+    capsys.readouterr()
+    exec(compile(search, "README.md", "exec"), {})
+    found = read("codes.npz")
+    bits = np.unpackbits(found["codes"], axis=1, bitorder="little")[:, :12]
+    distances = [sum(int(a != b) for a, b in zip(bits[0], row, strict=True)) for row in bits]
+    nearest = sorted(range(30), key=lambda row: (distances[row], row))[:5]
+    assert nearest[0] == 0 and nearest != [0, 1, 2, 3, 4]
+    assert capsys.readouterr().out == f"{found['names'][nearest]}\n"
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
@@ -81,6 +100,7 @@ def test_grey_and_colour_meet_what_the_model_takes(model, folder, tmp_path, digi
         (["MODEL", "nowhere", "-o", "c.npz"], "nowhere is not a folder"),
         (["MODEL", "EMPTY", "-o", "c.npz"], "hold no images"),
         (["MODEL", "IMAGES", "-o", "nowhere/c.npz"], "nowhere is not a folder: nowhere/c.npz cannot be written"),
+        (["MODEL", "IMAGES", "-o", "c.txt"], "a file name that ends in .npz is expected, got c.txt"),
         (["MODEL", "IMAGES", "-o", "c.npz", "--device", "warp"], "device 'warp' cannot be used"),
     ],
 )
@@ -90,7 +110,7 @@ def test_bad_words(words, said, model, folder, tmp_path, capsys, monkeypatch):
     places = {"MODEL": str(model), "IMAGES": str(folder)}
     assert main(["encode", *(places.get(word, word) for word in words)]) == 2
     captured = capsys.readouterr()
-    assert said in captured.err and captured.err.count("\n") == 1 and not (tmp_path / "c.npz").exists()
+    assert said in captured.err and captured.err.count("\n") == 1 and not list(tmp_path.glob("c.*"))
 
 
 def test_nothing_but_broken_images(model, tmp_path):

@@ -1,5 +1,8 @@
 """Several runs in one pass: the same records as from separate runs, checked before the first one starts."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from hashlab import experiments, methods, records, training, weights
@@ -30,11 +33,23 @@ def test_runs_in_one_pass_equal_separate_runs(tmp_path):
         assert record.seconds["train"] >= sum(line["seconds"] for line in record.history) - 1e-6
 
 
-def test_grid_on_the_command_line(tmp_path, capsys):
-    words = ["grid", "mu_liu", "digits", "--bits", "8", "16", "--seeds", "3", "--root", str(tmp_path)]
-    assert main([*words, "--set", "c=2,4", "epochs=1", "pretrain_epochs=0"]) == 0
+def test_grid_on_the_command_line(tmp_path, capsys, short):
+    assert main(short("grid", tmp_path, "--seeds", "3", bits=(8, 16), c="2,4", epochs=1)) == 0
     found = {(record.bits, record.config["c"]) for record in records.load(tmp_path, seed=3)}
     assert found == {(8, 2), (8, 4), (16, 2), (16, 4)} and capsys.readouterr().out.count("mAP 0.") == 4
+
+
+def test_what_is_named_twice_is_run_once(tmp_path, capsys, short):
+    """Also where it is written in two ways, and where a default is named."""
+    words = short("grid", tmp_path / "r", "--seeds", "0", "1", "0", bits=(8, 8), c="1,1.0,4,1", lr="0.1,0.1")
+    words[1] = "mu_liu,mu_liu"
+    assert main([*words, "--save-model", str(tmp_path / "models")]) == 0
+    assert len(set(capsys.readouterr().out.splitlines())) == 4 == len(records.load(tmp_path / "r"))
+    assert len(list((tmp_path / "models").iterdir())) == 4
+    variants = [{"epochs": 0}, {"epochs": 0, "lr": 0.1}]  # which is the default
+    assert len(experiments.plan(["mu_liu"], "digits", [8], [0], variants)) == 1
+    assert main(short("run", tmp_path / "one", "--seeds", "5", "5")) == 0
+    assert capsys.readouterr().out.count("mAP") == 1
 
 
 def test_variants():
@@ -57,28 +72,68 @@ def test_nothing_is_run_where_one_run_cannot_be(words, said, tmp_path, capsys):
     assert said in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
-    words = ["grid", "mu_liu", "digits", "--bits", "8", "--root", str(tmp_path)]
-    assert main([*words, "--set", "lr=1e30,0.1", "epochs=1", "pretrain_epochs=0"]) == 2
+def no_training(monkeypatch):
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("work was begun"))
+
+
+@pytest.mark.parametrize("command", ["run", "grid"])
+@pytest.mark.parametrize("option", ["--root", "--save-model"])
+def test_a_folder_that_cannot_be_written_is_found_before_any_work(
+    command, option, tmp_path, capsys, monkeypatch, short
+):
+    """A file, a folder below a file, and a folder that the system keeps closed; for one run and for several."""
+    no_training(monkeypatch)
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").mkdir()
+    usual = tempfile.TemporaryFile
+
+    def refuse(*words, dir=None, **more):
+        if Path(dir) == tmp_path / "closed":
+            raise PermissionError(13, "Permission denied", str(dir / "tmp123"))
+        return usual(*words, dir=dir, **more)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    closed = f"nothing can be written into {tmp_path / 'closed'}: Permission denied"
+    file = f"{tmp_path / 'file'} is a file; a folder is expected"
+    for place, said in (("file", file), ("file/new", file), ("closed", closed), ("closed/new/folder", closed)):
+        for bits in ((8,), (8, 16)):
+            assert main(short(command, tmp_path / "records", option, str(tmp_path / place), bits=bits)) == 2
+            assert capsys.readouterr().err == f"hashlab: {said}\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["closed", "file"]
+
+
+def test_what_a_grid_cannot_keep_is_found_before_its_first_run(tmp_path, capsys, monkeypatch, short):
+    """The second of two runs has other things where its model should go, or a record made with other defaults."""
+    assert main(short("grid", tmp_path / "r", bits=(8, 16))) == 0
+    first, second = sorted(records.load(tmp_path / "r"), key=lambda record: record.bits)
+    no_training(monkeypatch)
+    (tmp_path / "models" / second.path.stem).mkdir(parents=True)
+    (tmp_path / "models" / second.path.stem / "thing").touch()
+    models = ["--save-model", str(tmp_path / "models")]
+    assert main(short("grid", tmp_path / "r", *models, bits=(8, 16))) == 2
+    assert "holds other things than a model" in capsys.readouterr().err
+    first.path.unlink()
+    second.path.write_text(second.path.read_text().replace('"momentum": 0.9', '"momentum": 0.7'))
+    assert main(short("grid", tmp_path / "r", bits=(8, 16))) == 2
+    assert "was made when momentum was 0.7 by default" in capsys.readouterr().err
+
+
+def test_records_in_a_closed_folder_can_be_asked_for(tmp_path, monkeypatch, capsys, short):
+    assert main(short("run", tmp_path)) == 0
+    no_training(monkeypatch)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **k: pytest.fail("nothing is to be written"))
+    assert main(short("run", tmp_path)) == 0
+    assert len(set(capsys.readouterr().out.splitlines())) == 1
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys, short):
+    assert main(short("grid", tmp_path, lr="1e30,0.1", epochs=1)) == 2
     captured = capsys.readouterr()
     assert "hashing: the loss is nan at step" in captured.err and captured.out.count("mAP") == 1
 
 
-def test_models_of_several_runs_stand_side_by_side(tmp_path):
-    words = [
-        "run",
-        "mu_liu",
-        "digits",
-        "--bits",
-        "8",
-        "16",
-        "--root",
-        str(tmp_path / "r"),
-        "--set",
-        "epochs=0",
-        "pretrain_epochs=0",
-    ]
-    assert main([*words, "--save-model", str(tmp_path / "models")]) == 0
+def test_models_of_several_runs_stand_side_by_side(tmp_path, short):
+    assert main(short("run", tmp_path / "r", "--save-model", str(tmp_path / "models"), bits=(8, 16))) == 0
     found = sorted((tmp_path / "models").iterdir())
     assert [methods.load(folder).bits for folder in found] == [16, 8]
     assert {folder.name for folder in found} == {record.path.stem for record in records.load(tmp_path / "r")}
@@ -95,7 +150,7 @@ def test_a_kept_run_is_trained_again_for_its_model(tmp_path, monkeypatch):
     assert model.encode(loaded.query).tobytes() == first.codes()["query_codes"].tobytes()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thing").touch()
-    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("work was begun"))
+    no_training(monkeypatch)
     with pytest.raises(InputError, match="holds other things than a model"):
         experiments.run("mu_liu", "digits", 8, save_model=tmp_path / "full", **QUICK)
 

@@ -87,9 +87,9 @@ def test_one_version(project):
 
 def test_every_import_is_declared(project):
     """What src/ imports is in the dependencies, or in the extra that goes with it."""
-    module = {"scikit-learn": "sklearn", "faiss-cpu": "faiss", "pillow": "PIL"}
+    module = {"scikit-learn": "sklearn", "faiss-cpu": "faiss", "pillow": "PIL", "ipython": "IPython"}
     extras = project["project"]["optional-dependencies"]
-    declared = pairs(project["project"]["dependencies"] + extras["search"])
+    declared = pairs(project["project"]["dependencies"] + extras["search"] + extras["book"])
     known = {module.get(name, name) for name in declared} | set(sys.stdlib_module_names) | {"hashlab"}
     used = set()
     for path in (ROOT / "src").rglob("*.py"):
@@ -477,14 +477,16 @@ def test_readme_table_is_up_to_date(build):
 
 
 def test_readme_quick_start_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    text = (ROOT / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]  # the next one is run in test_encode.py
     lines = [line for line in code.splitlines() if line and not line.startswith(("from", "import"))]
     assert len(lines) <= 5
     names = {}
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(compile(code, "README.md", "exec"), names)
     assert out.getvalue() == f"mAP {names['report'].map:.3f}\n"
-    assert names["report"].map > 0.8  # random codes: 0.1
+    (said,) = re.findall(r"^mAP (0\.\d{3})$", text, re.MULTILINE)
+    assert abs(float(said) - names["report"].map) < 0.03  # other threads, other roundings; random codes: 0.1
 
 
 TEXTS = ["README.md", "CONTRIBUTING.md", "data/README.md", "results/README.md"]

@@ -1,20 +1,16 @@
 """The figures: what they draw is what they were given."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from hashlab import plots
 from hashlab.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def texts(ax):
@@ -89,3 +85,97 @@ def test_against_bits_draws_curves_levels_and_the_band():
 
 def test_against_bits_needs_no_band():
     assert len(plots.against_bits([4, 8], {"a": [0, 1]}, "y").collections) == 0
+
+
+def crowded():
+    """Codes of twelve bits and labels: ten classes on ten codes in one corner of the map, two of them on one code."""
+    words = plots.gray(12)[:9].repeat(20, axis=0)
+    labels = np.r_[np.arange(9).repeat(20), np.full(30, 9)]
+    return np.concatenate([words, plots.gray(12)[[4]].repeat(30, axis=0)]), labels
+
+
+def boxes(ax):
+    """What the words of an axes cover, without the lines that lead to them, and by name."""
+    ax.figure.canvas.draw()
+    return {text.get_text(): Text.get_window_extent(text) for text in ax.texts}
+
+
+def overlapping(found):
+    return [(a, b) for (a, one), (b, other) in combinations(found.items(), 2) if one.overlaps(other)]
+
+
+def test_code_map_draws_a_disc_per_code_in_the_colour_of_its_commonest_class():
+    bits = np.array([[0, 0, 0, 0]] * 7 + [[0, 0, 0, 1]] * 2 + [[1, 0, 1, 0]], bool)
+    ax = plots.code_map(bits, np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 2]), "abc")
+    (discs,) = ax.collections
+    places = [tuple(place) for place in discs.get_offsets().astype(int).tolist()]
+    assert sorted(places) == [(0, 0), (1, 0), (3, 3)]  # Gray order is 00 01 11 10
+    look = dict(zip(places, zip(discs.get_sizes(), discs.get_facecolors(), strict=True), strict=True))
+    colours = {place: tuple(face[:3]) for place, (_, face) in look.items()}
+    assert colours == {(0, 0): plots.palette(3)[1], (1, 0): plots.palette(3)[0], (3, 3): plots.palette(3)[2]}
+    assert look[0, 0][0] > look[1, 0][0] > look[3, 3][0]
+    assert {text.get_text(): text.xy for text in ax.texts} == {"a b": (0, 0), "c": (3, 3)}
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_no_two_names_on_a_code_map_overlap(stacked):
+    bits, labels = crowded()
+    maps = {"one": (bits, labels), "two\nlines": (bits[::-1], labels[::-1])}
+    axes = plots.code_maps(maps, "0123456789").axes if stacked else [plots.code_map(bits, labels, "0123456789")]
+    for ax in axes:
+        found = boxes(ax)
+        assert sorted("".join(found).replace(" ", "")) == list("0123456789")
+        assert not overlapping(found)
+        assert all(ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1 for box in found.values())
+        assert all(ax.bbox.y0 <= box.y0 and box.y1 <= ax.bbox.y1 for box in found.values())
+
+
+def test_a_name_on_a_code_map_stays_at_its_code_unless_another_stands_there():
+    bits, labels = crowded()
+    ax = plots.code_map(bits, labels, "0123456789")
+    boxes(ax)
+    moved = {text.get_text(): bool(np.any(text.get_position())) for text in ax.texts}
+    places = {text.get_text(): text.xy for text in ax.texts}
+    assert places["4 9"] == (4, 0)
+    assert not moved["4 9"] and any(moved.values())  # the fullest code first
+    apart = plots.code_map(np.array([[0] * 4, [1, 0, 1, 0]], bool), np.array([0, 1]), "ab")
+    assert [text.get_position() for text in apart.texts] == [(0, 0), (0, 0)]
+
+
+def test_names_that_find_no_room_on_a_code_map_are_left_out():
+    bits = plots.gray(8)[:200]
+    ax = plots.code_map(bits, np.arange(200), [f"class number {i}" for i in range(200)])
+    found = boxes(ax)
+    assert 5 < len(found) < 200 and not overlapping(found)
+
+
+def test_code_maps_stand_one_below_the_other():
+    bits, labels = crowded()
+    upper, lower = plots.code_maps({"before": (bits, labels), "after": (bits, labels)}, "0123456789").axes
+    assert [upper.get_title(), lower.get_title()] == ["before", "after"]
+    boxes(upper)
+    assert lower.bbox.y1 < upper.bbox.y0 and np.isclose(lower.bbox.x0, upper.bbox.x0)
+    assert upper.bbox.width > 0.9 * upper.figure.bbox.width  # as large as the column allows
+
+
+def test_names_in_tsne_stand_off_the_points_they_name():
+    rng = np.random.default_rng(0)
+    labels = np.arange(3).repeat(40)
+    ax = plots.tsne(rng.normal(size=(120, 4)) + 40 * np.eye(4)[labels], labels, "abc")
+    found = boxes(ax)
+    for name, points, colour in zip("abc", ax.collections, plots.palette(3), strict=True):
+        assert to_rgb(points.get_facecolors()[0]) == colour
+        drawn = ax.transData.transform(points.get_offsets())
+        covered = [found[name].contains(*point) for point in drawn]
+        assert np.mean(covered) < 0.05
+        middle = (found[name].x0 + found[name].x1) / 2, found[name].y0
+        assert np.hypot(*(drawn - middle).T).min() < 20  # pixels: close to a point of its class
+
+
+def test_nested_curves_are_seen_where_they_coincide():
+    lines = dict.fromkeys("abc", ([0, 1, 2], [3, 4, 4]))
+    nested = plots.curves(lines, "x", "y", nested=True).lines
+    widths, sizes = ([getattr(line, get)() for line in nested] for get in ("get_lw", "get_ms"))
+    assert all(under >= over + 2 for seen in (widths, sizes) for under, over in pairwise(seen))
+    plain = plots.curves(lines, "x", "y").lines
+    assert {(c.get_lw(), c.get_ms()) for c in plain} == {(widths[-1], sizes[-1])}

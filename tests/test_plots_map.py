@@ -1,20 +1,14 @@
 """The figure of the chapter on mAP: one ranking under many definitions."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from hashlab import plots
 from hashlab.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("closed_figures")
+
 ROWS = {"middle": (0.3, 0.4, 0.45), "high": (0.6, 0.7, 0.9), "low": (0.0, 0.1, 0.15)}
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
 
 
 def points(ax, marker):

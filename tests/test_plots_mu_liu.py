@@ -9,12 +9,7 @@ import pytest
 from hashlab import plots
 from hashlab.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def names(ax):

@@ -1,18 +1,12 @@
 """The figures of the chapter on runs: what they draw is what they were given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
 from hashlab import plots
 
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def test_stages_writes_every_step_and_draws_images_and_bits():

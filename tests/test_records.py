@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,9 @@ def test_big_bit_order(some, tmp_path):
             "query_codes fits packed and bits and signs: add an array `format`",
         ),
         ({"bits": 8, "query_codes": np.ones((4, 8), np.int64)}, "query_codes fits bits and signs"),
+        ({"query_codes": np.zeros((0, 2), np.uint8)}, "query_codes empty: one image at least is expected"),
+        ({"query_codes": np.zeros((0, 12)), "query_labels": np.zeros(0)}, "query_codes and query_labels empty: one"),
+        ({"database_codes": np.zeros((0, 12), bool)}, "database_codes empty: one image at least is expected"),
         ({"bits": 20}, "query_codes: 20-bit codes expected"),
         ({"bits": 1.5}, "bits must be one integer"),
         ({"bits": 0}, "bits must be 1 or more"),
@@ -283,19 +287,8 @@ def test_evaluate_shows_every_convention_and_draws(some, tmp_path, capsys):
     assert "at must lie in 1..9" in capsys.readouterr().err
 
 
-def test_run_table_verify(tmp_path, capsys):
-    words = [
-        "mu_liu",
-        "digits",
-        "--bits",
-        "12",
-        "--set",
-        "epochs=1",
-        "pretrain_epochs=0",
-        "--root",
-        str(tmp_path),
-    ]
-    assert main(["run", *words, "--seeds", "0", "1"]) == 0
+def test_run_table_verify(tmp_path, capsys, short):
+    assert main(short("run", tmp_path, "--seeds", "0", "1", bits=(12,), epochs=1)) == 0
     assert main(["table", "--root", str(tmp_path), "--format", "markdown"]) == 0
     assert "epochs=1 pretrain_epochs=0" in capsys.readouterr().out
     assert main(["verify", "--root", str(tmp_path)]) == 0
@@ -329,6 +322,7 @@ def test_lists(capsys):
         (["data", "check", "nothing"], "unknown data set"),
         (["methods", "nobody"], "unknown method"),
         (["evaluate", "nowhere.npz"], "nowhere.npz: No such file or directory"),
+        (["verify", "nowhere.json"], "hashlab: nowhere.json: No such file or directory\n"),
     ],
 )
 def test_bad_words_are_one_line_and_exit_code_2(words, said, capsys, tmp_path):
@@ -345,29 +339,16 @@ def test_empty_folder_and_missing_cache(capsys, tmp_path):
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_no_permission_is_one_line(capsys, tmp_path, monkeypatch):
+def test_no_permission_is_one_line(capsys, tmp_path, monkeypatch, short):
+    """It names the file that was to be written, not the one beside it that is renamed."""
+
     def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied", str(tmp_path))
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".aside-x1y2"))
 
     monkeypatch.setattr("tempfile.mkstemp", refuse)
-    assert (
-        main(
-            [
-                "run",
-                "mu_liu",
-                "digits",
-                "--bits",
-                "4",
-                "--set",
-                "epochs=0",
-                "pretrain_epochs=0",
-                "--root",
-                str(tmp_path),
-            ]
-        )
-        == 2
-    )
-    assert capsys.readouterr().err.splitlines()[-1] == f"hashlab: {tmp_path}: Permission denied"
+    assert main(short("run", tmp_path)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"hashlab: {tmp_path}/[^ ]+/000000000.safetensors: Permission denied", said)
 
 
 def test_files_and_words_that_evaluate_refuses(some, tmp_path, capsys):
@@ -376,7 +357,9 @@ def test_files_and_words_that_evaluate_refuses(some, tmp_path, capsys):
     np.save(tmp_path / "one.npy", np.zeros(3))
     for words, said in (
         ([str(tmp_path / "one.npy")], "it is no archive of arrays"),
-        ([file, "--pr", str(tmp_path / "x.foo")], "a file name that ends in .png expected"),
+        ([file, "--pr", str(tmp_path / "x.foo")], "a file name that ends in .png is expected"),
+        ([file, "--pr", f"{tmp_path}/none/x.png"], f"{tmp_path}/none is not a folder: {tmp_path}/none/x.png cannot"),
+        ([file, "--pr", f"{file}/x.png"], f"{file} is not a folder"),
         ([file, "--convention", "asymmetric"], "ranks by real outputs"),
     ):
         assert main(["evaluate", *words]) == 2

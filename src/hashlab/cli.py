@@ -13,10 +13,10 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hashlab
 from hashlab.errors import InputError
@@ -26,10 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 something differs or was interrupted, 2 bad input."""
     os.environ.setdefault("HASHLAB_PROGRESS", "lines")
     arguments = sys.argv[1:] if arguments is None else arguments
-    parsed = parser().parse_args(arguments)
     try:
+        parsed = parser().parse_args(arguments)
         with plain_warnings():
-            return parsed.command(parsed) or 0
+            code = parsed.command(parsed) or 0
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+        _stop_printing()
+        return 1
     except (InputError, FloatingPointError, MemoryError) as error:
         print(f"hashlab: {error or 'memory is full'}", file=sys.stderr)
     except OSError as error:  # no permission, no space: the system's own words and the file
@@ -38,6 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"hashlab: {interrupted(error, arguments)}", file=sys.stderr)
         return 1
     return 2
+
+
+def _stop_printing() -> None:
+    """Let what is still to be printed go nowhere: at its end Python would complain about the pipe once more."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def interrupted(error: KeyboardInterrupt, arguments: Sequence[str]) -> str:
@@ -59,8 +70,22 @@ def plain_warnings() -> Iterator[None]:
         warnings.formatwarning = usual
 
 
+class Words(argparse.ArgumentParser):
+    """A parser to which wrong words are bad input like any other: one sentence, and where to read more."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+    def parse_known_args(self, *words: Any, **more: Any) -> tuple[argparse.Namespace, list[str]]:
+        """As usual, but words that are left over are an error of this command, not of `hashlab` as a whole."""
+        found, left = super().parse_known_args(*words, **more)
+        if left:
+            self.error(f"not understood: {shlex.join(left)}")
+        return found, left
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="hashlab", description=hashlab.__doc__)
+    top = Words(prog="hashlab", description=hashlab.__doc__)
     top.add_argument("--version", action="version", version=f"hashlab {hashlab.__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _data(commands)
@@ -89,9 +114,16 @@ def _data(commands: Any) -> None:
     sub.add_argument("-o", "--output", type=Path, help="show: the picture to write (default: NAME.png)")
     by_hand = sub.add_argument_group("fetch, for the sets that you put there by hand")
     by_hand.add_argument("--source", type=Path, help="where their files are (default: source/NAME in the cache folder)")
-    by_hand.add_argument("--size", type=int, help="side of the square images that are kept, in pixels (default: 224)")
+    by_hand.add_argument("--size", type=side, help="side of the square images that are kept, in pixels (default: 224)")
     by_hand.add_argument("--fit", help="crop to the centre (default), or squash to the square")
     by_hand.add_argument("--skip-broken", action="store_true", help="leave images out that cannot be read")
+
+
+def side(word: str) -> int:
+    """The side of an image: a whole number of pixels, 1 or more."""
+    if not word.isdecimal() or int(word) == 0:
+        raise argparse.ArgumentTypeError(f"a whole number of pixels, 1 or more, is expected, got {word!r}")
+    return int(word)
 
 
 def data(parsed: argparse.Namespace) -> None:
@@ -299,14 +331,14 @@ def _evaluate(commands: Any) -> None:
 def evaluate(parsed: argparse.Namespace) -> None:
     from hashlab import files, metrics
 
+    if parsed.pr:
+        files.check_file(parsed.pr, ".png")
     words = ("at", "relevance", "tables", "combine", "weights")
     call = files.read_codes(parsed.file, parsed.tables) | {word: getattr(parsed, word) for word in words}
     every = [name for name in metrics.CONVENTIONS if name != "asymmetric"]  # which needs real outputs
     names = every if parsed.convention == "all" else [parsed.convention]
     if parsed.at is not None and len(names) > 1:
         names = [name for name in names if metrics.CONVENTIONS[name].cut]
-    if parsed.pr and parsed.pr.suffix.lower() != ".png":
-        raise InputError(f"the curve is drawn as PNG: a file name that ends in .png expected, got {parsed.pr}")
     if parsed.convention == "asymmetric":
         raise InputError("convention asymmetric ranks by real outputs of the queries, and a file holds their bits")
     reports = {name: metrics.evaluate(**call, convention=name) for name in names}
@@ -378,23 +410,39 @@ def table(parsed: argparse.Namespace) -> None:
 
 
 def _methods(commands: Any) -> None:
-    sub = _add(commands, "methods", methods, "List the methods, or the settings of one.")
-    sub.add_argument("name", nargs="?")
+    sub = _add(commands, "methods", methods, "List the methods, or say what one is and which settings it has.")
+    sub.add_argument("name", nargs="?", help="a method")
 
 
 def methods(parsed: argparse.Namespace) -> None:
     from hashlab import methods as registry
 
-    if parsed.name is None:
-        for name in registry.names():
-            about = registry.about(name)
-            print(f"{name}: {about.title} ({about.paper}); {about.status}")
-            print(f"    {about.kind}; labels: {', '.join(about.labels)}")
+    if parsed.name is not None:
+        print(describe_method(registry.about(parsed.name), registry.create(parsed.name, 64).Config))
         return
-    config = registry.create(parsed.name, 1).config
-    print(f"{parsed.name}: {registry.about(parsed.name).title}")
+    rows = [("name", "year", "kind", "labels", "title")]
+    for name in registry.names():
+        about = registry.about(name)
+        rows.append((name, str(about.year), about.kind, ", ".join(about.labels), about.title))
+    print("\n".join(aligned(rows)))
+
+
+def describe_method(about: Any, config: type) -> str:
+    """What a method is, and a line for each of its settings: default, meaning, and the values it may have."""
+    said = [(key, getattr(about, key)) for key in ("paper", "year", "kind", "labels", "status")]
+    facts = [(key, ", ".join(value) if isinstance(value, tuple) else str(value)) for key, value in said]
+    choices, rows = getattr(config, "CHOICES", {}), []
     for field in dataclasses.fields(config):
-        print(f"    {field.name}={field.default}")
+        values = f"({', '.join(choices[field.name])})" if field.name in choices else ""
+        rows.append((f"{field.name}={field.default}", f"{field.metadata.get('meaning', '')} {values}".strip()))
+    settings = [f"    {line}" for line in aligned(rows)]
+    return "\n".join([f"{about.name}: {about.title}", *aligned(facts), "settings:", *settings])
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """A line per row, its cells two blanks apart and below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _encode(commands: Any) -> None:

@@ -33,11 +33,10 @@ def encode_folder(
         skip_broken: leave out images that cannot be read; otherwise the first one ends it all.
 
     Raises:
-        InputError: no model, no images, a broken image; nothing is written then.
+        InputError: no model, no images, a broken image, an output that cannot be; nothing is written then.
     """
     folder, output = Path(folder), Path(output)
-    if not output.parent.is_dir():
-        raise InputError(f"{output.parent} is not a folder: {output} cannot be written")
+    files.check_file(output, ".npz")
     method, paths = methods.load(model, device), folders.files(folder)
     broken: dict[str, str] = {}
     note = (lambda path, reason: broken.update({_name(path, folder): str(reason)})) if skip_broken else None

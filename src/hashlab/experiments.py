@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import hashlab
-from hashlab import _paths, backbones, methods, metrics, records, seeds, weights
+from hashlab import _paths, backbones, files, methods, metrics, records, seeds, weights
 from hashlab.data import Dataset
 from hashlab.data import load as load_data
 from hashlab.errors import InputError
@@ -72,10 +72,9 @@ def run(
     learner, dataset, settings = _prepare(method, data, bits, seed, protocol, tuning, overrides)
     stem, place = records.name(settings), backbones.device(device)
     kept = records.root(root) / f"{stem}.json"
-    if save_model is not None:
-        models.check(save_model)
-    elif save and kept.is_file():
-        return _kept(kept, settings)
+    done = _check_places(settings, save, root, save_model)
+    if done is not None and save_model is None:
+        return done
     folder = records.root(root) / CHECKPOINTS / stem.replace("/", "-") if save else None
     if folder is not None and not resume:
         shutil.rmtree(folder, ignore_errors=True)
@@ -87,6 +86,20 @@ def run(
         record = _kept(kept, settings) if kept.is_file() else records.write(record, arrays, stem, root)
         _remove(folder)
     return record
+
+
+def _check_places(
+    settings: dict[str, Any], save: bool, root: str | Path | None, save_model: str | Path | None
+) -> Record | None:
+    """The record that is kept of a run, if any; raises InputError where what comes of the run cannot be written."""
+    kept = records.root(root) / f"{records.name(settings)}.json"
+    done = _kept(kept, settings) if save and kept.is_file() else None
+    if save_model is not None:
+        models.check(save_model)
+    if save and (done is None or save_model is not None):
+        files.check_folder(records.root(root))  # checkpoints
+        files.check_folder(kept.parent)
+    return done
 
 
 def _kept(file: Path, settings: dict[str, Any]) -> Record:
@@ -117,7 +130,8 @@ def plan(
     """Runs of every method, variant, seed and code length on one data set, each a function that gives its record.
 
     They run one after the other and share what they have in common: the features of a frozen backbone, and training
-    that does not depend on the code length. Their results equal those of separate runs.
+    that does not depend on the code length. Their results equal those of separate runs. What is asked for twice is
+    run once.
 
     Args:
         names: of methods.
@@ -129,16 +143,18 @@ def plan(
     """
     dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
     shared: Shared = {}
-    runs = []
+    runs: dict[str, Callable[..., Record]] = {}
+    settings: dict[str, dict[str, Any]] = {}
     for name, variant, seed, length in product(names, variants, seeds, bits):
-        learner, tuned, settings = _prepare(name, dataset, length, seed, None, tuning, variant)
+        learner, tuned, found = _prepare(name, dataset, length, seed, None, tuning, variant)
         learner.check(tuned.train)
-        words = how | variant | {"tuning": tuning, "shared": shared}
-        runs.append((partial(run, name, dataset, length, seed, **words), records.name(settings)))
-    if save_model is None:
-        return [one for one, _ in runs]
-    folders = [Path(save_model) / Path(stem).name for _, stem in runs] if len(runs) > 1 else [save_model]
-    return [partial(one, save_model=folder) for (one, _), folder in zip(runs, folders, strict=True)]
+        words, stem = how | variant | {"tuning": tuning, "shared": shared}, records.name(found)
+        runs[stem], settings[stem] = partial(run, name, dataset, length, seed, **words), found
+    several = save_model is not None and len(runs) > 1
+    places = {stem: Path(save_model) / Path(stem).name if several else save_model for stem in runs}
+    for stem, place in places.items():
+        _check_places(settings[stem], how.get("save", False), how.get("root"), place)
+    return [partial(one, save_model=places[stem]) for stem, one in runs.items()]
 
 
 def _prepare(
@@ -210,17 +226,19 @@ def _measure(
     }
     arrays |= {"query_labels": dataset.query.targets, "database_labels": dataset.database.targets}
     clock.append(time.perf_counter())
+    tables = {key: getattr(learner, key) for key in ("tables", "combine", "table_weights")}
     report = metrics.evaluate(
         *(arrays[key] for key in records.ARRAYS),
         bits=learner.bits,
         relevance=dataset.relevance,
-        tables=learner.tables,
+        **records.comparison(tables),
     )
     clock.append(time.perf_counter())
     history = getattr(learner, "history", [])
     return {
         "map": report.map,
         "metrics": report.to_dict(),
+        **tables,
         "backbone": getattr(learner, "backbone", "none"),
         "input": learner.input(),
         "sizes": {part: len(getattr(dataset, part)) for part in ("train", "query", "database")},

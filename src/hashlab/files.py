@@ -23,8 +23,36 @@ ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
 FORMATS = ("packed", "bits", "signs")
 
 
+def check_folder(folder: str | Path) -> None:
+    """Raise InputError unless files can be written into a folder, or into a new one of that name; none is made."""
+    nearest = next((path for path in (Path(folder), *Path(folder).parents) if path.exists()), Path())
+    if not nearest.is_dir():
+        raise InputError(f"{nearest} is a file; a folder is expected")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise InputError(f"nothing can be written into {nearest}: {error.strerror}") from None
+
+
+def check_file(file: Path, suffix: str) -> None:
+    """Raise InputError unless a file of that name, which ends in `suffix`, can be written into a folder that exists."""
+    if file.suffix.lower() != suffix:
+        raise InputError(f"a file name that ends in {suffix} is expected, got {file}")
+    if not file.parent.is_dir():
+        raise InputError(f"{file.parent} is not a folder: {file} cannot be written")
+    check_folder(file.parent)
+
+
 def write(file: Path, data: bytes) -> None:
     """Write a file under a temporary name, then rename it: it is there whole or not at all."""
+    try:
+        _write(file, data)
+    except OSError as error:  # the temporary name means nothing to anybody
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from None
+
+
+def _write(file: Path, data: bytes) -> None:
     handle, aside = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     try:
         with os.fdopen(handle, "wb") as out:
@@ -95,6 +123,9 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
     bits, form, order = int(found["bits"].reshape(-1)[0]), _word(found, "format"), _word(found, "bitorder")
     if bits < 1:
         raise InputError(f"{file}: bits must be 1 or more, got {bits}")
+    empty = [name for name in ARRAYS if found[name].size == 0]
+    if empty:
+        raise InputError(f"{file}: {' and '.join(empty)} empty: one image at least is expected on either side")
     packed = {name: as_packed(found[name], bits, form, order, f"{file}: {name}") for name in ARRAYS[:2]}
     packed = {name: split_tables(code, bits, tables) for name, code in packed.items()}
     return packed | {name: found[name] for name in ARRAYS[2:]} | {"bits": bits}

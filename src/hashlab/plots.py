@@ -16,14 +16,16 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 
 from hashlab import codes
 from hashlab.errors import InputError
 from hashlab.metrics import Report
-from hashlab.records import Record
 
 RIGHT, WRONG = sns.color_palette("colorblind")[2], sns.color_palette("colorblind")[3]
 HALO = [withStroke(linewidth=3, foreground="white")]
+# Where a label may stand, in points from where it belongs: there, or on rings around it.
+MOVES = [(0.0, 0.0), *((r * np.cos(a), r * np.sin(a)) for r in range(12, 90, 6) for a in np.arange(16) * np.pi / 8)]
 
 
 def palette(count: int) -> list[tuple[float, float, float]]:
@@ -76,9 +78,11 @@ def tsne(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], ax: Axe
     )
     for label, colour in zip(np.unique(labels), palette(len(np.unique(labels))), strict=True):
         mine = flat[labels == label]
-        ax.scatter(*mine.T, s=8, color=colour, alpha=0.7, linewidths=0)
-        middle = mine[np.argmin(((mine - np.median(mine, axis=0)) ** 2).sum(1))]
-        ax.annotate(classes[label], middle, ha="center", va="center", weight="bold", fontsize=13, path_effects=HALO)
+        ax.scatter(*mine.T, s=16, color=colour, alpha=0.7, linewidths=0)
+        away = ((mine - np.median(mine, axis=0)) ** 2).sum(1)
+        near = mine[away <= np.quantile(away, 0.9)]  # without those that strayed to another cluster
+        top = np.median(near[:, 0]), near[:, 1].max()  # above the points: on them, a name hides what it names
+        ax.annotate(classes[label], top, (0, 5), textcoords="offset points", ha="center", weight="bold", fontsize=13)
     ax.set(xticks=[], yticks=[], xlabel="t-SNE, first axis (no unit)", ylabel="t-SNE, second axis (no unit)")
     sns.despine(ax=ax)
     return ax
@@ -128,7 +132,7 @@ def code_map(bits: np.ndarray, labels: np.ndarray, classes: Sequence[str], ax: A
     """All 2**K codes as cells of a map (K <= 16); a disc where images fell, its area growing with their number.
 
     Rows and columns are in Gray order, so a step to the next cell changes one bit. Discs take the colour of the
-    code's commonest class; a class is named at its fullest code.
+    code's commonest class; a class is named at its fullest code, or beside it where names would overlap.
 
     Args:
         bits: bool (N, K).
@@ -136,7 +140,7 @@ def code_map(bits: np.ndarray, labels: np.ndarray, classes: Sequence[str], ax: A
     """
     if bits.ndim != 2 or not 2 <= bits.shape[1] <= 16:
         raise InputError(f"bits must be (N, K) with K in 2..16, got {bits.shape}")
-    ax = _axes(ax, 6, 6)
+    ax = _axes(ax, 5, 5)
     down = bits.shape[1] // 2
     row, column = (_place(half) for half in (bits[:, :down], bits[:, down:]))
     counts = np.zeros((2**down, 2 ** (bits.shape[1] - down), labels.max() + 1), np.int64)
@@ -144,33 +148,60 @@ def code_map(bits: np.ndarray, labels: np.ndarray, classes: Sequence[str], ax: A
     rows, columns = np.nonzero(counts.sum(-1))
     totals, commonest = counts[rows, columns].sum(-1), counts[rows, columns].argmax(-1)
     colours = np.array(palette(len(classes)))[commonest]
-    ax.scatter(columns, rows, s=3 + 420 * totals / totals.max(), c=colours, alpha=0.85, linewidths=0)
-    names: dict[tuple, list[str]] = {}  # classes that share their fullest code share a label
-    for label in np.unique(labels):
-        place = np.unravel_index(counts[:, :, label].argmax(), counts.shape[:2])
-        names.setdefault(place[::-1], []).append(classes[label])
-    for place, sharing in names.items():
-        ax.annotate(" ".join(sharing), place, ha="center", va="center", weight="bold", path_effects=HALO)
-    ax.set(
-        xlim=(-1.5, counts.shape[1] + 0.5),
-        ylim=(counts.shape[0] + 0.5, -1.5),
-        xticks=[],
-        yticks=[],
-        aspect="equal",
-    )
+    ax.scatter(columns, rows, s=4 + 420 * totals / totals.max(), c=colours, alpha=0.85, linewidths=0)
+    ax.set(xlim=(-2, counts.shape[1] + 1), ylim=(counts.shape[0] + 1, -2), xticks=[], yticks=[], aspect="equal")
+    _name_codes(ax, counts, classes)
     return ax
 
 
-def code_maps(runs: Mapping[str, Record], classes: Sequence[str]) -> Figure:
-    """The code maps of recorded runs side by side, each under its name: queries and database together."""
-    figure, axes = plt.subplots(1, len(runs), figsize=(6 * len(runs), 6.7), squeeze=False, layout="constrained")
-    for ax, (name, record) in zip(axes[0], runs.items(), strict=True):
-        stored = record.codes()
-        packed = np.concatenate([stored["query_codes"], stored["database_codes"]])
-        labels = np.concatenate([stored["query_labels"], stored["database_labels"]]).astype(np.int64)
-        bits = codes.unpack(packed, bits=record.bits)
+def _name_codes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
+    """Write each class at its fullest code, the fullest first; classes that share it share a label."""
+    names: dict[tuple[int, int], list[str]] = {}
+    for label in np.argsort(-counts.max((0, 1)), kind="stable"):
+        if counts[:, :, label].any():
+            row, column = np.unravel_index(counts[:, :, label].argmax(), counts.shape[:2])
+            names.setdefault((int(column), int(row)), []).append(classes[label])
+    _without_overlap(ax, {place: " ".join(sorted(sharing)) for place, sharing in names.items()})
+
+
+def _without_overlap(ax: Axes, names: Mapping[tuple[int, int], str]) -> None:
+    """Write `names` at their places; one that would lie on an earlier one moves beside it, or is left out."""
+    ax.figure.draw_without_rendering()  # fixes the size of the axes, and so of the labels in it
+    look = {"ha": "center", "va": "center", "weight": "bold", "fontsize": 13, "path_effects": HALO}
+    line = {"arrowstyle": "-", "color": "0.4", "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+    taken: list[Bbox] = []
+    for place, name in names.items():
+        text = ax.annotate(name, place, (0, 0), textcoords="offset points", arrowprops=line, **look)
+        box = text.get_window_extent().padded(3)  # the line has no length yet
+        for move in MOVES:
+            moved = box.translated(*(np.array(move) * ax.figure.dpi / 72))
+            if _fits(moved, taken, ax.bbox):
+                text.set_position(move)
+                taken.append(moved)
+                break
+        else:
+            text.remove()
+
+
+def _fits(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> bool:
+    """Whether `box` lies inside and off all that are taken."""
+    corners = inside.x0 <= box.x0 and inside.y0 <= box.y0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
+    return corners and not any(box.overlaps(other) for other in taken)
+
+
+def code_maps(maps: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str]) -> Figure:
+    """Code maps one below the other, each under its name, so that they stay large on a narrow screen.
+
+    Args:
+        maps: name -> bits, bool (N, K), and labels, int (N,).
+        classes: their names.
+    """
+    size = (5, 5.5 * len(maps))
+    figure, axes = plt.subplots(len(maps), 1, figsize=size, squeeze=False, layout="constrained")
+    for ax, name in zip(axes[:, 0], maps, strict=True):
+        ax.set_title(name, fontsize=14)  # titles first: they take room, and labels are placed in what is left
+    for ax, (bits, labels) in zip(axes[:, 0], maps.values(), strict=True):
         code_map(bits, labels, classes, ax)
-        ax.set_title(f"{name}: {len(bits):,} images on {len(np.unique(packed, axis=0)):,} of {2**record.bits:,} codes")
     return figure
 
 
@@ -332,6 +363,7 @@ def curves(
     named_at: float = 1.0,
     marks: str = "o-",
     log: bool = False,
+    nested: bool = False,
 ) -> Axes:
     """Named curves, each with its name written at it.
 
@@ -340,16 +372,18 @@ def curves(
         named_at: where names stand: 1 at the right end of the curves, 0 at the left, else above that part of them.
         marks: matplotlib's format of the curves.
         log: a logarithmic y axis.
+        nested: each curve is drawn thinner than the one before it, so that one under another is still seen.
     """
     ax = _axes(ax, 5.5, 3.6)
     if log:
         ax.set_yscale("log")
     places = []
-    for (name, (x, y)), colour in zip(lines.items(), palette(len(lines)), strict=True):
+    widths = [1.5 + 3 * nested * over for over in range(len(lines))][::-1]  # points; the last curve is always thin
+    for (name, (x, y)), colour, width in zip(lines.items(), palette(len(lines)), widths, strict=True):
         if len(x) != len(y):
             raise InputError(f"{name}: as many y as x expected, got {len(y)} and {len(x)}")
         runs = np.asarray(y, float).reshape(len(x), -1)  # (N, S)
-        ax.plot(x, runs.mean(1), marks, ms=5, color=colour)
+        ax.plot(x, runs.mean(1), marks, ms=3.5 + width, lw=width, color=colour)
         if runs.shape[1] > 1:
             ax.plot(x, runs, "o", ms=3, color=colour, alpha=0.5)
         there = round(named_at * (len(x) - 1))

@@ -95,7 +95,9 @@ def read(file: str | Path) -> Record:
     file = Path(file)
     try:
         fields = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:  # whose own words hold the path too
+        raise InputError(f"{file}: {error.strerror}") from None
+    except ValueError as error:
         raise InputError(f"{file} is not a record: {error}") from None
     missing = [key for key in REQUIRED if not isinstance(fields, dict) or key not in fields]
     if missing:
@@ -127,6 +129,12 @@ def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
     return [record for record in found if all(record.get(key) == value for key, value in conditions.items())]
 
 
+def comparison(record: dict[str, Any]) -> dict[str, Any]:
+    """How a run's codes are compared, as `metrics.evaluate` takes it: tables, combine and weights."""
+    said = {"tables": "tables", "combine": "combine", "weights": "table_weights"}
+    return {word: record.get(key) for word, key in said.items()}
+
+
 def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
     """Recompute every metric of a record from its stored codes; returns what differs, one sentence each.
 
@@ -137,7 +145,7 @@ def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
         *(stored[key] for key in ARRAYS),
         bits=record.bits,
         relevance=record.relevance,
-        tables=record.get("tables"),
+        **comparison(record),
     )
     fresh, said = plain(report.to_dict()), record["metrics"]
     if record.map != said["map"]:

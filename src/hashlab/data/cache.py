@@ -322,7 +322,7 @@ def torchvision_arrays(about: SetInfo, folder: Path) -> Arrays:
                 part = kind(folder, train=split == "train", download=True)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())  # torchvision's first line alone ends in a colon
-            raise InputError(f"{about.name} could not be downloaded; is there a network? {reason}") from None
+            raise InputError(f"{about.name} could not be downloaded ({reason}); is there a network?") from None
         labels = np.asarray(part.targets, np.uint8)
         labels = np.array(about.tree, np.uint8)[labels] if about.levels else labels
         arrays[split] = np.asarray(part.data, np.uint8), labels

@@ -1,0 +1,117 @@
+"""What the commands say: lists, words that are wrong, readers that turn away."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from hashlab import methods
+from hashlab.cli import aligned, describe_method, main
+from hashlab.methods.base import About, setting
+
+COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "encode"]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ([], "the following arguments are required: COMMAND; see hashlab --help"),
+        (["fly"], "argument COMMAND: invalid choice: 'fly' .*; see hashlab --help"),
+        (["run"], "the following arguments are required: method, dataset, --bits; see hashlab run --help"),
+        (["run", "mu_liu", "digits", "--bits", "x"], "argument --bits: invalid int value: 'x'; see hashlab run --help"),
+        (["grid", "mu_liu"], "the following arguments are required: dataset, --bits; see hashlab grid --help"),
+        (["encode", "model"], "the following arguments are required: folder, -o/--output; see hashlab encode --help"),
+        (["table", "--format", "pdf"], "argument --format: invalid choice: 'pdf' .*; see hashlab table --help"),
+        (["table", "--speed", "3 m", "now"], "not understood: --speed '3 m' now; see hashlab table --help"),
+        (["data", "fetch", "nabirds", "--size", "0"], "argument --size: .* pixels, 1 or more, .* got '0'; see .*"),
+        (["data", "fetch", "mnist", "--size", "0"], "argument --size: .* pixels, 1 or more, .* got '0'; see .*"),
+        (["data", "fetch", "nabirds", "--size", "-8"], "argument --size: .* got '-8'; see hashlab data --help"),
+        (["data", "fetch", "nabirds", "--size", "big"], "argument --size: .* got 'big'; see hashlab data --help"),
+    ],
+)
+def test_wrong_words_are_one_line(words, said, capsys):
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert re.fullmatch(f"hashlab: {said}\n", captured.err) and captured.out == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_a_line_leads_to_is_there(command, capsys):
+    """`see hashlab COMMAND --help`."""
+    assert main([command, "--no-such-word"]) == 2
+    assert capsys.readouterr().err.endswith(f"; see hashlab {command} --help\n")
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0 and capsys.readouterr().out.startswith(f"usage: hashlab {command} [-h]")
+
+
+# ---- methods
+
+
+def test_methods_are_a_table(capsys):
+    assert main(["methods"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    starts = [head.index(word) for word in ("name", "year", "kind", "labels", "title")]
+    assert [line.split()[0] for line in lines] == methods.names()
+    for line in lines:
+        about = methods.about(line.split()[0])
+        cells = [line[a:b].rstrip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
+        assert cells == [about.name, str(about.year), about.kind, ", ".join(about.labels), about.title]
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_a_method_says_what_it_is_and_what_can_be_set(name, capsys):
+    assert main(["methods", name]) == 0
+    out, about, method = capsys.readouterr().out, methods.about(name), methods.create(name, 64)
+    facts, settings = out.split("settings:\n")
+    for key, value in (("paper", about.paper), ("year", about.year), ("kind", about.kind), ("status", about.status)):
+        assert re.search(rf"^{key} +{re.escape(str(value))}$", facts, re.MULTILINE)
+    assert re.search(rf"^labels +{', '.join(about.labels)}$", facts, re.MULTILINE)
+    lines = settings.splitlines()
+    for line, field in zip(lines, dataclasses.fields(method.config), strict=True):
+        assert line.startswith(f"    {field.name}={field.default}  ")
+        assert len(field.metadata["meaning"]) > 3 and field.metadata["meaning"] in line, f"{field.name} has no meaning"
+    assert len({re.match(r" +\S+ +", line).end() for line in lines}) == 1  # meanings stand below each other
+
+
+def test_a_setting_says_its_values():
+    @dataclasses.dataclass
+    class Config:
+        CHOICES = {"pace": ("slow", "fast")}  # noqa: RUF012
+        steps: int = setting(12, "how far")
+        pace: str = setting("slow", "how fast")
+        bare: float = 1.0
+
+    about = About("made", "A title", 2020, "centre", ("same_class", "levels"), "A and B", "reconstruction")
+    assert describe_method(about, Config).splitlines() == [
+        "made: A title",
+        "paper   A and B",
+        "year    2020",
+        "kind    centre",
+        "labels  same_class, levels",
+        "status  reconstruction",
+        "settings:",
+        "    steps=12   how far",
+        "    pace=slow  how fast (slow, fast)",
+        "    bare=1.0",
+    ]
+    assert aligned([("a", "bb", "c"), ("aaa", "b", "")]) == ["a    bb  c", "aaa  b"]
+
+
+# ---- readers that turn away
+
+
+@pytest.mark.parametrize("words", [["methods", "mu_liu"], ["data", "list"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_that_is_closed_ends_it_quietly(words, unbuffered):
+    """As by `| head -1`: whether it is noticed at the first line or when the last ones are handed over."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "hashlab.cli", *words]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writes)
+    assert done.stderr == "" and done.returncode == 1
