@@ -203,6 +203,8 @@ MEANING = {
     "bits": "length of a code",
     "seed": "of everything that was random",
     "tables": "bits of each hash table, where there are several",
+    "combine": "the rule that makes one distance of those of several tables",
+    "table_weights": "how much each table counts in it, where they differ",
     "relevance": "when two images count as alike",
     "metric": "what `map` means",
     "variant": "settings that were given by hand",
