@@ -74,28 +74,25 @@ class Fusion(nn.Module):
     """Means of several levels, side by side (B, sum C) -> z (B, K): each reduced, then all fused, then hashed.
 
     Args:
-        columns: where each scale stands among the means.
+        channels: how many means each scale has.
         width: numbers that a scale is reduced to.
         fused: numbers that the fully connected layer makes of all scales; 0 to do without that layer.
         standardise: whether each number is brought to mean 0 and variance 1 before the reduction.
     """
 
-    def __init__(self, columns: Sequence[slice], width: int, fused: int, bits: int, standardise: bool = True):
+    def __init__(self, channels: Sequence[int], width: int, fused: int, bits: int, standardise: bool = True):
         super().__init__()
-        self.columns = list(columns)
-        sizes = [c.stop - c.start for c in columns]
-        self.standard = nn.ModuleList(
-            nn.BatchNorm1d(size, affine=False) if standardise else nn.Identity() for size in sizes
-        )
-        self.reduce = nn.ModuleList(nn.Linear(size, width) for size in sizes)
-        joint = width * len(sizes)
+        self.channels = list(channels)
+        self.standard = nn.BatchNorm1d(sum(channels), affine=False) if standardise else nn.Identity()
+        self.reduce = nn.ModuleList(nn.Linear(c, width) for c in channels)
+        joint = width * len(channels)
         self.fuse = nn.Sequential(nn.Linear(joint, fused), nn.ReLU()) if fused else nn.Identity()
         self.hash = nn.Linear(fused or joint, bits)
         he(self)
 
     def forward(self, means: Tensor) -> Tensor:
-        scales = zip(self.columns, self.standard, self.reduce, strict=True)
-        reduced = [F.relu(reduce(standard(means[:, columns]))) for columns, standard, reduce in scales]  # (B, width)
+        scales = self.standard(means).split(self.channels, 1)  # (B, C) each
+        reduced = [F.relu(reduce(x)) for reduce, x in zip(self.reduce, scales, strict=True)]  # (B, width) each
         return self.hash(self.fuse(torch.cat(reduced, 1)))  # (B, K)
 
 
@@ -180,36 +177,20 @@ class DMSH(DeepMethod):
         choose(there, self.config.scales, name, self.config.fusion == "pyramid")
 
     @property
-    def there(self) -> Mapping[str, backbones.Level]:
-        """All levels of the backbone."""
-        return backbones.levels(self.backbone, self.view.shape)
-
-    @property
-    def scales(self) -> tuple[str, ...]:
-        """The levels that are fused, fine first; known when the method was fitted."""
-        return choose(self.there, self.config.scales, self.backbone, not self.pooled)
-
-    @property
     def levels(self) -> tuple[str, ...]:
-        """What is read of the backbone: the scales; of a frozen one all convolutional levels too.
-
-        So its features are computed once for every choice of scales.
-        """
-        wanted = {name for name, level in self.there.items() if level.stride} if self.config.frozen else set()
-        wanted = (wanted if self.pooled else set()) | set(self.scales)
-        return tuple(name for name in self.there if name in wanted)
+        """The scales that are fused, fine first; known when the method was fitted."""
+        there = backbones.levels(self.backbone, self.view.shape)
+        return choose(there, self.config.scales, self.backbone, not self.pooled)
 
     @property
     def pooled(self) -> bool:
         return self.config.fusion == "concat"
 
     def head(self, backbone: backbones.Backbone) -> nn.Module:
-        c, channels = self.config, {name: backbone.levels[name].channels for name in self.levels}
-        if not self.pooled:
-            return Pyramid([channels[name] for name in self.scales], c.width, self.bits)
-        ends = dict(zip(channels, np.cumsum(list(channels.values())).tolist(), strict=True))
-        columns = [slice(ends[name] - channels[name], ends[name]) for name in self.scales]
-        return Fusion(columns, c.width, c.fused, self.bits, c.standardise)
+        c, channels = self.config, [backbone.levels[name].channels for name in self.levels]
+        if self.pooled:
+            return Fusion(channels, c.width, c.fused, self.bits, c.standardise)
+        return Pyramid(channels, c.width, self.bits)
 
     def loss(self, z: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
         """Of outputs z (B, K); the mean over the fused output and those of the levels where a pyramid gives both."""
