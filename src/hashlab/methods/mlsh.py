@@ -13,10 +13,8 @@ References: the ledger in the book's chapter "Ng et al. 2020".
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,11 +26,13 @@ from hashlab import backbones, codes, files, metrics, numerics, seeds, training
 from hashlab.data import Part
 from hashlab.data.batches import Images, stored
 from hashlab.errors import InputError
-from hashlab.methods.base import About, Shared, check_pair_labels, setting
+from hashlab.methods.base import About, Shared, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
 from hashlab.shallow import COSDISH
+from hashlab.shallow.cosdish import DISSIMILAR
 
 HELD_OUT = 5  # one training image in five judges the tables, where they are weighted
+MAPS = 3  # levels that `scales=auto` takes before the dense layer
 
 
 class Tables(nn.Module):
@@ -84,26 +84,27 @@ def weights_of(maps: Sequence[float], chance: float) -> list[int]:
     return np.maximum(np.rint(15 * gains / gains.max()), 0).astype(int).tolist()
 
 
-@cache
-def levels_used(backbone: str, shape: tuple[int, ...], scales: str) -> tuple[str, ...]:
-    """Names of the levels that `scales` asks for, of a backbone for images of `shape`.
+def choose(there: Mapping[str, backbones.Level], scales: str, backbone: str) -> tuple[str, ...]:
+    """The levels that a setting names, in the backbone's order: one table for each.
 
-    "auto": the last three convolutional levels and the dense layer behind them. Where there is none (ResNet,
-    MobileNet), the features are a mean over the places of the last map already, and stand for it.
+    Args:
+        there: all levels of the backbone.
+        scales: names with + between them, or "auto": the last three maps, and the dense layer behind them. Where the
+            network ends in a mean over the places of its last map, as ResNet and MobileNet do, that map stands for it.
+        backbone: its name, for messages.
 
     Raises InputError for a level that the backbone does not have, or one that is named twice.
     """
-    with torch.device("meta"), seeds.kept(torch.device("cpu")):
-        net = backbones.create(backbone, shape)
     if scales == "auto":
-        maps = [name for name, level in net.levels.items() if level.stride is not None]
-        last = list(net.levels)[-1]
-        return (*maps[-3:], *([] if last == "pool" else [last]))
-    names = tuple(re.split("[,+]", scales))
-    backbones.check_levels(net, names)
+        maps = [name for name, level in there.items() if level.stride]
+        return (*maps[-MAPS:], *(name for name in list(there)[-1:] if name not in ("pool", *maps)))
+    names = scales.split("+")
+    unknown = [name for name in names if name not in there]
+    if unknown:
+        raise InputError(f"scales: backbone {backbone} has no level {unknown[0]!r}; it has {', '.join(there)}")
     if len(set(names)) < len(names):
-        raise InputError(f"each level gives one table, got scales={scales!r}")
-    return names
+        raise InputError(f"scales: each level can be named once, got {scales}")
+    return tuple(name for name in there if name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,21 +112,30 @@ class Config(DeepConfig):
     """Settings of MLSH; COSDISH's are those of a public implementation, the rest is INFERRED."""
 
     epochs: int = setting(10, "of classification, before hashing, where the network is not frozen")
-    scales: str = setting("auto", "levels, joined by + or commas; auto for the last three maps and what follows them")
+    scales: str = setting("auto", "levels, with + or commas; auto for the last three maps and the dense layer behind")
     integration: str = setting("tables", "a table per level, or one table on all levels' features (concatenate)")
     combine: str = setting("sum", "the rule by which the tables' distances are made one")
     dissimilar: str = setting("-r", "the value of dissimilar pairs in COSDISH's S; r = similar / dissimilar pairs")
     outer: int = setting(10, "times that COSDISH draws columns")
     inner: int = setting(3, "times that sampled and other rows take turns in between")
+    ridge: float = setting(1.0, "weight of ||W||^2 of the regression from features to codes")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "integration": ("tables", "concatenate"),
         "combine": ("sum", "union", "weighted"),
-        "dissimilar": ("-r", "+r"),
+        "dissimilar": DISSIMILAR,
     }
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", self.scales.replace(",", "+").replace(" ", ""))  # one name for one thing
 
-OWN = ("scales", "integration", "combine", "dissimilar", "outer", "inner")  # settings that the network does not see
+    def hasher(self, bits: int, seed: int) -> COSDISH:
+        """The COSDISH of one table."""
+        settings = {name: getattr(self, name) for name in ("dissimilar", "outer", "inner", "ridge")}
+        return COSDISH(bits, random_state=seed, **settings)
+
+
+OWN = ("scales", "integration", "combine", "dissimilar", "outer", "inner", "ridge")  # the network does not see these
 
 
 class MLSH(DeepMethod):
@@ -151,23 +161,22 @@ class MLSH(DeepMethod):
 
     @property
     def levels(self) -> tuple[str, ...]:
-        return levels_used(self.backbone, self.view.shape, self.config.scales)
+        """The levels that have a table, in the backbone's order; known when the method was fitted."""
+        return choose(backbones.levels(self.backbone, self.view.shape), self.config.scales, self.backbone)
 
     # ---- what is checked before anything is begun
 
-    def targets(self, train: Part) -> np.ndarray:
-        return check_pair_labels(train.labels, len(train.labels if isinstance(train, Part) else train.images))
-
     def check(self, train: Part) -> None:
         super().check(train)
-        c, shape = self.config, tuple(stored(images_of(train)).shape)
+        shape = tuple(stored(images_of(train)).shape)
         unknown = (0.0,) * (shape[2] if len(shape) == 3 else 1)
-        names = levels_used(self._backbone(shape), self._view(shape, unknown, unknown).shape, c.scales)
-        if not c.outer or not c.inner:
-            raise InputError(f"outer and inner must be 1 or more, got {c.outer} and {c.inner}")
+        name = self._backbone(shape)
+        there = backbones.levels(name, self._view(shape, unknown, unknown).shape)
+        most = max(self._shares(choose(there, self.config.scales, name)))
+        self.config.hasher(most, 0)._check_settings()
         count = len(self.targets(train))
-        if max(self._shares(names)) > count - count // HELD_OUT:
-            raise InputError(f"COSDISH samples as many images as a table has bits, got {count} images for {self.bits}")
+        if most > count - count // HELD_OUT:
+            raise InputError(f"COSDISH samples as many images as a table has bits ({most}), got {count} images")
 
     def _shares(self, names: Sequence[str]) -> tuple[int, ...]:
         """Bits of each table; raises InputError where they cannot be divided."""
@@ -228,10 +237,9 @@ class MLSH(DeepMethod):
 
     def _hashers(self, x: np.ndarray, labels: np.ndarray, seed: int) -> list[COSDISH]:
         """A fitted COSDISH for each table."""
-        c, head = self.config, self.network.head
-        settings = {"outer": c.outer, "inner": c.inner, "dissimilar": c.dissimilar}
+        head: Tables = self.network.head
         return [
-            COSDISH(columns.stop - columns.start, random_state=seeds.derived(seed, "table", table), **settings).fit(
+            self.config.hasher(columns.stop - columns.start, seeds.derived(seed, "table", table)).fit(
                 x[:, inputs], labels
             )
             for table, (inputs, columns) in enumerate(zip(head.inputs, head.columns, strict=True))
