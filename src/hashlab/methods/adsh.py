@@ -57,7 +57,7 @@ def discrete_step(v: Tensor, u: Tensor, su: Tensor, gamma: float) -> Tensor:
 class ADSHLoss(nn.Module):
     """`adsh_loss` of tanh(z) with the codes `v` of all training images and a memory of their outputs."""
 
-    def __init__(self, labels: Tensor, bits: int, gamma: float = 200.0, dissimilar: str = "one"):
+    def __init__(self, labels: Tensor, bits: int, gamma: float = 200.0, dissimilar: str = "ratio"):
         super().__init__()
         self.gamma, self.soft = gamma, dissimilar == "ratio"
         self.register_buffer("labels", labels)
@@ -93,7 +93,7 @@ class Config(DeepConfig):
     """Settings of ADSH."""
 
     gamma: float = setting(200.0, "weight of the distance between outputs and learned codes")
-    dissimilar: str = setting("one", "what S is for dissimilar images: minus one, or minus the ratio of the two kinds")
+    dissimilar: str = setting("ratio", "what S is for dissimilar images: minus one, or minus the ratio of the two kinds")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"dissimilar": ("one", "ratio")}
 

@@ -36,12 +36,13 @@ def factorise(h: Tensor, labels: Tensor, sweeps: int = 5, groups: int = 20) -> T
         groups: parts of the rows, whose entries move at once; n for one entry at a time.
     """
     h, q = h.clone(), h.shape[1]
+    itself = torch.ones_like(h[:, :1]) if labels.ndim == 1 else 2.0 * labels.any(1, keepdim=True) - 1  # S_ii: (n, 1)
     for rows in [torch.arange(g, len(h), groups, device=h.device) for g in range(min(groups, len(h)))] * sweeps:
         for j in range(q):
             column, own = h[:, j : j + 1].clone(), h[rows]  # (n, 1), (r, q)
             s = 2 * classes.similar_sums(labels[rows], labels, column) - column.sum()  # S_i . H_j: (r, 1)
             first = own @ (h.T @ column) - q * s
-            second = column.square().sum() + own[:, j : j + 1].square() + own.square().sum(1, keepdim=True) - q
+            second = column.square().sum() + own[:, j : j + 1].square() + own.square().sum(1, keepdim=True) - q * itself[rows]
             h[rows, j] = (column[rows] - first / second.clamp(min=1e-6)).clamp(-1, 1)[:, 0]
     return h
 

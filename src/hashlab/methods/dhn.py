@@ -19,27 +19,30 @@ from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 
 
-def dhn_loss(z: Tensor, labels: Tensor, weight: float = 0.1, scale: float = 1.0) -> Tensor:
+def dhn_loss(z: Tensor, labels: Tensor, weight: float = 0.1, scale: float = 1.0, balance: str = "none") -> Tensor:
     """The training loss of outputs z (B, K) in [-1, 1] with labels (B,) or 0/1 (B, C): a scalar.
 
         mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik log cosh(|z_ik| - 1),  theta_ij = scale z_i.z_j
 
     over pairs of two different images; the second mean is over images and bits.
+
+    Args:
+        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
     """
-    counted = pairs.off_diagonal(len(z), z.device)
-    losses = pairs.likelihood_loss(scale * z @ z.T, pairs.similar(labels))  # (B, B)
-    return (losses * counted).sum() / counted.sum() + weight * quantisation.log_cosh(z)
+    s, counted = pairs.similar(labels), pairs.off_diagonal(len(z), z.device)
+    losses = pairs.likelihood_loss(scale * z @ z.T, s)  # (B, B)
+    return pairs.mean(losses, s, counted, balance) + weight * quantisation.log_cosh(z)
 
 
 class DHNLoss(nn.Module):
     """`dhn_loss` of tanh(z), for real outputs z."""
 
-    def __init__(self, weight: float = 0.1, scale: float = 1.0):
+    def __init__(self, weight: float = 0.1, scale: float = 1.0, balance: str = "none"):
         super().__init__()
-        self.weight, self.scale = weight, scale
+        self.weight, self.scale, self.balance = weight, scale, balance
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        return dhn_loss(torch.tanh(z), labels, self.weight, self.scale)
+        return dhn_loss(torch.tanh(z), labels, self.weight, self.scale, self.balance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,9 @@ class Config(DeepConfig):
 
     weight: float = setting(0.1, "of the distance between outputs and codes, a mean over outputs")
     scale: float = setting(1.0, "of the inner product in the likelihood; later code has 0.5")
+    balance: str = setting("none", "of similar and dissimilar pairs: as many as there are, or half the weight each")
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"balance": ("none", "halves")}
 
 
 class DHN(DeepMethod):
@@ -65,4 +71,5 @@ class DHN(DeepMethod):
     Config: ClassVar[type] = Config
 
     def loss(self, z: Tensor, labels: Tensor) -> Tensor:
-        return dhn_loss(torch.tanh(z), labels, self.config.weight, self.config.scale)
+        c = self.config
+        return dhn_loss(torch.tanh(z), labels, c.weight, c.scale, c.balance)

@@ -26,7 +26,7 @@ from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 
 
-def dsdh_loss(u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float) -> Tensor:
+def dsdh_loss(u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float, balance: str = "none") -> Tensor:
     """The network's part of J for outputs u (B, K): a scalar.
 
     mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik (u_ik - b_ik)^2,  theta_ij = u_i.u_j / 2.
@@ -36,8 +36,9 @@ def dsdh_loss(u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float) ->
         s: bool (B, N), the similar pairs.
         b: (B, K), the codes.
         weight: eta K / (2N) makes the gradient that of J, over 2N: there each pair has two ends that move.
+        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
     """
-    return pairs.likelihood_loss(u @ memory.T / 2, s).mean() + weight * (u - b).square().mean()
+    return pairs.mean(pairs.likelihood_loss(u @ memory.T / 2, s), s, balance=balance) + weight * (u - b).square().mean()
 
 
 def classifier(b: Tensor, y: Tensor, ridge: float) -> Tensor:
@@ -57,9 +58,18 @@ def discrete_step(b: Tensor, w: Tensor, y: Tensor, u: Tensor, eta: float, cycles
 class DSDHLoss(nn.Module):
     """`dsdh_loss` with the memory of outputs and the codes of all training images."""
 
-    def __init__(self, labels: Tensor, count: int, bits: int, mu: float = 1.0, nu: float = 0.1, eta: float = 55.0):
+    def __init__(
+        self,
+        labels: Tensor,
+        count: int,
+        bits: int,
+        mu: float = 1.0,
+        nu: float = 0.1,
+        eta: float = 55.0,
+        balance: str = "none",
+    ):
         super().__init__()
-        self.count, self.ridge, self.eta = count, nu / mu, eta / mu
+        self.count, self.ridge, self.eta, self.balance = count, nu / mu, eta / mu, balance
         self.weight = eta * bits / (2 * len(labels))
         self.register_buffer("labels", labels)
         self.register_buffer("memory", torch.zeros(len(labels), bits))
@@ -80,7 +90,8 @@ class DSDHLoss(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         self.memory[rows] = z.detach().to(self.memory.dtype)
-        return dsdh_loss(z, self.memory.to(z.dtype), pairs.similar(labels, self.labels), self.b[rows], self.weight)
+        memory, s = self.memory.to(z.dtype), pairs.similar(labels, self.labels)
+        return dsdh_loss(z, memory, s, self.b[rows], self.weight, self.balance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +101,9 @@ class Config(DeepConfig):
     mu: float = setting(1.0, "weight of the classifier that reads the codes")
     nu: float = setting(0.1, "weight of the size of its weights")
     eta: float = setting(55.0, "weight of the distance between outputs and codes")
+    balance: str = setting("none", "of similar and dissimilar pairs: as many as there are, or half the weight each")
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"balance": ("none", "halves")}
 
 
 class DSDH(DeepMethod):
@@ -108,7 +122,8 @@ class DSDH(DeepMethod):
 
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
         c = self.config
-        loss = DSDHLoss(torch.from_numpy(labels), classes.count(labels), self.bits, c.mu, c.nu, c.eta)
+        y, count = torch.from_numpy(labels), classes.count(labels)
+        loss = DSDHLoss(y, count, self.bits, c.mu, c.nu, c.eta, c.balance)
 
         @torch.no_grad()
         def renew(epoch: int, batches: Batches) -> None:

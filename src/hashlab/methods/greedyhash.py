@@ -21,7 +21,7 @@ from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 
 def greedy_sign(z: Tensor) -> Tensor:
     """The code of outputs z as -1 and +1, through which gradients pass unchanged."""
-    return quantisation.signs(z) + z - z.detach()
+    return quantisation.signs(z) + (z - z.detach())
 
 
 def greedyhash_loss(z: Tensor, labels: Tensor, w: Tensor, alpha: float = 0.1, p: float = 3.0) -> Tensor:
