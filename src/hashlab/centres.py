@@ -17,7 +17,8 @@ PASSES = ("plain", "train")
 
 
 def squared_distances(u: Tensor, c: Tensor) -> Tensor:
-    """||u_i - c_m||^2 of outputs u (B, K) and centres c (M, K): (B, M)."""
+    """||u_i - c_m||^2 of outputs u (B, K) and centres c (M, K): (B, M), in single precision at least."""
+    u, c = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (u, c))  # a difference of large squares
     return u.square().sum(1, keepdim=True) - 2 * u @ c.T + c.square().sum(1)
 
 

@@ -57,6 +57,7 @@ class Config(DeepConfig):
     """Settings of DCWH."""
 
     epochs: int = setting(15, "times that every training image is seen")
+    lr: float = setting(0.02, "highest learning rate; centres follow the outputs, and a large one drives both away")
     cubic: float = setting(10.0, "weight of outputs beyond -1.1 and 1.1")
     vertex: float = setting(0.01, "weight of the distance between outputs and codes")
     sides: str = setting("code", "what lies below the cube counts batch_size times as much, as in the code, or equally")

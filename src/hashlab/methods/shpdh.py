@@ -84,6 +84,7 @@ class Config(DeepConfig):
     """Settings of SHPDH."""
 
     epochs: int = setting(15, "times that every training image is seen")
+    lr: float = setting(0.02, "highest learning rate; centres follow the outputs, and a large one drives both away")
     levels: int = setting(0, "of labels, from the fine one up; 1 for none but the fine one, 0 for all there are")
     tree: str = setting("", "a file with a line child,parent per class, in place of the set's own levels")
     s: str = setting("auto", "1/variance of the classes on each level, such as 1:0.5; auto for the authors'")
@@ -139,16 +140,18 @@ class SHPDH(DeepMethod):
 
     def _levels(self, train: Part) -> np.ndarray:
         """All levels that there are: of the tree, else of the labels."""
-        count = len(train.labels)
+        count = len(train if isinstance(train, Part) else train.images)
         levels = getattr(train, "levels", None)
+        if levels is not None and not self.config.tree:
+            return trees.check_levels(levels, count)
+        fine = check_labels(train.labels, count)
         if self.config.tree:
-            fine = check_labels(train.labels, count)
             return trees.read(self.config.tree, _names(train, fine))[fine]
-        if levels is None and self.config.levels != 1:
+        if self.config.levels != 1:
             raise InputError(
                 "shpdh needs labels on several levels, but these have one: name a tree (tree=FILE), or set levels=1"
             )
-        return check_labels(train.labels, count)[:, None] if levels is None else trees.check_levels(levels, count)
+        return fine[:, None]
 
     def _s(self, levels: int) -> tuple[float, ...]:
         return usual_s(levels) if self.config.s == "auto" else read_s(self.config.s)
