@@ -1,0 +1,154 @@
+"""Figures of the chapter on code similarities: how far apart similar and dissimilar images lie, and what bits do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hashlab import codes, diagnostics
+from hashlab.errors import InputError
+from hashlab.plots import palette
+
+KINDS = ("similar", "dissimilar")
+BLOCK = 200  # queries whose distances are counted at once
+
+
+def distance_counts(
+    query_codes: np.ndarray,
+    database_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_labels: np.ndarray,
+    bits: int,
+) -> np.ndarray:
+    """How many pairs of a query and a database image lie at each Hamming distance: int64 (2, bits + 1).
+
+    Row 0 counts the similar pairs, which have the same class or share a label, row 1 the dissimilar ones.
+
+    Args:
+        query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W).
+        query_labels, database_labels: classes (Q,) and (N,), or 0/1 (Q, L) and (N, L) of several.
+    """
+    for packed, labels in ((query_codes, query_labels), (database_codes, database_labels)):
+        if len(packed) != len(labels):
+            raise InputError(f"as many labels as codes expected, got {len(labels)} and {len(packed)}")
+    counts = np.zeros((2, bits + 1), np.int64)
+    for start in range(0, len(query_codes), BLOCK):
+        d = codes.hamming(query_codes[start : start + BLOCK], database_codes)  # (B, N)
+        s = _similar(query_labels[start : start + BLOCK], database_labels)
+        counts += [np.bincount(d[kind].ravel(), minlength=bits + 1) for kind in (s, ~s)]
+    return counts
+
+
+def _similar(labels: np.ndarray, others: np.ndarray) -> np.ndarray:
+    if labels.ndim == 1:
+        return labels[:, None] == others[None, :]
+    return labels.astype(np.float32) @ others.T.astype(np.float32) > 0
+
+
+def mean_distances(counts: np.ndarray) -> tuple[float, float]:
+    """Mean Hamming distance of similar and of dissimilar pairs, of counts (2, bits + 1)."""
+    similar, dissimilar = (counts @ np.arange(counts.shape[1])) / counts.sum(1)
+    return float(similar), float(dissimilar)
+
+
+def distances(counts_of: Mapping[str, np.ndarray]) -> Figure:
+    """How Hamming distances are spread: a panel per name, similar pairs upwards and dissimilar ones downwards.
+
+    Heights are shares of the pairs of their kind; a triangle stands at the mean of each kind.
+
+    Args:
+        counts_of: name -> counts (2, K + 1) of `distance_counts`, all of one K.
+    """
+    lengths = {name: counts.shape[1] - 1 for name, counts in counts_of.items()}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"codes of one length expected, got {lengths}")
+    size = (6, 1.55 * len(counts_of) + 0.5)
+    figure, grid = plt.subplots(len(counts_of), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
+    shares = {name: counts / counts.sum(1, keepdims=True) for name, counts in counts_of.items()}
+    highest = max(share.max() for share in shares.values())
+    for ax, (name, share) in zip(grid[:, 0], shares.items(), strict=True):
+        _mirrored(ax, share)
+        ax.set_title(name, fontsize=11, loc="left")
+        ax.set(ylim=(-1.1 * highest, 1.1 * highest), yticks=[])
+    _name_kinds(grid[0, 0], highest)
+    grid[-1, 0].set_xlabel("Hamming distance (bits)")
+    figure.supylabel("share of the pairs of their kind", fontsize=10)
+    return figure
+
+
+def _mirrored(ax: Axes, share: np.ndarray) -> None:
+    d = np.arange(share.shape[1])
+    for heights, colour, up in zip(share, palette(2), (1, -1), strict=True):
+        ax.bar(d, up * heights, width=0.85, color=colour)
+        ax.plot(heights @ d, 0, "^" if up > 0 else "v", ms=8, color=colour, mec="white", mew=1, zorder=3)
+    ax.axhline(0, color="0.3", lw=0.8)
+    sns.despine(ax=ax, left=True)
+
+
+def _name_kinds(ax: Axes, highest: float) -> None:
+    """Say which bars are which, at the right end, where neither kind has many pairs."""
+    for kind, colour, up in zip(KINDS, palette(2), (1, -1), strict=True):
+        ax.text(0.99, 0.5 + 0.4 * up, f"{kind} pairs", transform=ax.transAxes, ha="right", va="center", color=colour)
+
+
+def bit_portrait(packed_of: Mapping[str, np.ndarray], bits: int) -> Figure:
+    """Per set of codes: above, how often each bit is one; below, how strongly every two bits go together.
+
+    Args:
+        packed_of: name -> packed codes, uint8 (N, 8 W), of `bits` bits.
+    """
+    size = (2.9 * len(packed_of) + 0.8, 4.4)
+    shape = {"height_ratios": (1, 2.1)}
+    figure, grid = plt.subplots(2, len(packed_of), figsize=size, squeeze=False, gridspec_kw=shape, layout="constrained")
+    for (above, below), (name, packed) in zip(grid.T, packed_of.items(), strict=True):
+        _balance(above, diagnostics.bit_balance(packed, bits))
+        above.set_title(name, fontsize=11)
+        image = below.imshow(np.abs(diagnostics.bit_correlation(packed, bits)), cmap="viridis", vmin=0, vmax=1)
+        below.set(xlabel="bit", xticks=_ticks(bits), yticks=_ticks(bits))
+        below.set(xticklabels=_ticks(bits) + 1, yticklabels=_ticks(bits) + 1)
+    grid[0, 0].set_ylabel("share of ones")
+    grid[1, 0].set_ylabel("bit")
+    figure.colorbar(image, ax=grid[1, :], label="correlation, without its sign", shrink=0.9)
+    return figure
+
+
+def _balance(ax: Axes, share: np.ndarray) -> None:
+    ax.bar(np.arange(len(share)), share, color=palette(1)[0])
+    ax.axhline(0.5, ls="--", lw=1, color="0.3")
+    ax.set(ylim=(0, 1), yticks=(0, 0.5, 1), xticks=_ticks(len(share)), xticklabels=[])
+    sns.despine(ax=ax)
+
+
+def _ticks(bits: int) -> np.ndarray:
+    """Which bits get a number: not more than a dozen."""
+    return np.arange(0, bits, max(1, -(-bits // 6)))
+
+
+def lines_of_kinds(
+    x: Sequence[float], panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str, ylabel: str
+) -> Figure:
+    """Panels side by side that share both axes and the colours of their named curves; names stand in a legend on top.
+
+    Args:
+        x: (N,).
+        panels: title -> name -> (N,), the same names in every panel.
+    """
+    names = list(next(iter(panels.values())))
+    if any(list(curves) != names for curves in panels.values()):
+        raise InputError(f"the curves {', '.join(names)} expected in every panel")
+    size = (3.4 * len(panels), 3.5)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
+        for (name, y), colour, mark in zip(curves.items(), palette(len(curves)), "os^Dv<>", strict=False):
+            ax.plot(x, y, mark + "-", ms=4.5, color=colour, label=name)
+        ax.set_title(title, fontsize=11)
+        ax.set_xlabel(xlabel)
+        sns.despine(ax=ax)
+    axes[0, 0].set_ylabel(ylabel)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    return figure
