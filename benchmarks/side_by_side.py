@@ -21,7 +21,7 @@ from hashlab import experiments, methods
 from hashlab.errors import InputError
 from hashlab.records import Record
 
-BITS, SEEDS, TUNED_AT = (24, 48), (0, 1, 2), 24
+BITS, SEEDS, TUNED_AT = (12, 24), (0, 1, 2), 24
 RATES = {"lr": (0.001, 0.003)}
 # What is tried: every combination, four at most. Deep methods: two learning rates, and two values of one setting.
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
