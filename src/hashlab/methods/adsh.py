@@ -6,7 +6,8 @@ The network is for queries only; the codes V of database images are learned dire
 
 SEEN (the authors' code, https://github.com/jiangqy/ADSH-AAAI2018): both steps, gamma = 200, SGD with rate 0.001. There,
 in every round, 2,000 images of the database stand for queries and are seen three times; S is +1 for similar images and,
-"softly", -r for others, r being the ratio of similar to dissimilar pairs. RECALLED from the paper: -1 for others.
+"softly", -r for others, r being the ratio of similar to dissimilar pairs, so that both kinds weigh the same: our
+default. RECALLED from the paper: -1 for others, which with ten classes asks for what no codes can give.
 
 Two departures. Here the database that is learned is the training part, all of which stands for queries in every epoch.
 And `encode` gives the network's codes for every image, training images too: an engine that stores learned codes for
@@ -93,7 +94,7 @@ class Config(DeepConfig):
     """Settings of ADSH."""
 
     gamma: float = setting(200.0, "weight of the distance between outputs and learned codes")
-    dissimilar: str = setting("ratio", "what S is for dissimilar images: minus one, or minus the ratio of the two kinds")
+    dissimilar: str = setting("ratio", "S of dissimilar images: minus one, or minus the ratio of the two kinds")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"dissimilar": ("one", "ratio")}
 

@@ -1,11 +1,11 @@
 """Xia, Pan, Lai, Liu and Yan, Supervised Hashing for Image Retrieval via Image Representation Learning (CNNH).
 
-AAAI 2014, the first deep hashing method. Two stages: codes of the training images by factorising their similarities,
-S ~ H H^T / q; then a network that learns these codes. SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch,
-which cites the paper's equations 6 to 8): coordinate descent with a Newton step per entry, kept inside [-1, 1]. There S
-has zeros for dissimilar images, and results near chance; S of -1 and +1 is RECALLED from the paper. INFERRED: a
-logistic loss per bit in the second stage. Ours: entries of a column that stand in the same twentieth of the rows move
-at once, which hardly interact; one row at a time is the paper's order.
+AAAI 2014, the first deep hashing method. Two stages, SEEN in its abstract: codes of the training images by factorising
+their similarities, S ~ H H^T / q, by coordinate descent; then a network that learns these codes. SEEN at second hand
+(https://github.com/swuxyj/DeepHash-pytorch, which cites the paper's equations 6 to 8): a Newton step per entry, kept
+inside [-1, 1], entries in random order. There S has zeros for dissimilar images, and results near chance; S of -1 and
++1 is RECALLED from the paper. INFERRED: a logistic loss per bit in the second stage (there it is |z - h|). Ours:
+entries of a column that stand in the same twentieth of the rows move at once, which hardly interact.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def factorise(h: Tensor, labels: Tensor, sweeps: int = 5, groups: int = 20) -> T
             column, own = h[:, j : j + 1].clone(), h[rows]  # (n, 1), (r, q)
             s = 2 * classes.similar_sums(labels[rows], labels, column) - column.sum()  # S_i . H_j: (r, 1)
             first = own @ (h.T @ column) - q * s
-            second = column.square().sum() + own[:, j : j + 1].square() + own.square().sum(1, keepdim=True) - q * itself[rows]
+            corner = own.square().sum(1, keepdim=True) - q * itself[rows]  # L_ii: (r, 1)
+            second = column.square().sum() + own[:, j : j + 1].square() + corner
             h[rows, j] = (column[rows] - first / second.clamp(min=1e-6)).clamp(-1, 1)[:, 0]
     return h
 

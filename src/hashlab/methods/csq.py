@@ -2,11 +2,12 @@
 
 Every class has a fixed code, its hash centre, from which the other centres are K/2 bits away; outputs learn the bits
 of their centre. RECALLED: rows of a Hadamard matrix for up to K classes, of it and its negative for up to 2K; else
-(K no power of two, or more classes) random codes with half of the bits set. SEEN (the authors' code,
-https://github.com/yuanli2333/Hadamard-Matrix-for-hashing): binary cross-entropy of (tanh z + 1)/2, the vote of an
-image's centres with one random code for ties, a squared distance to the code (weight 0.05) and a pairwise loss that
-the paper does not have. We take the paper's log cosh, weight 1e-4 (SEEN in https://github.com/swuxyj/DeepHash-pytorch).
-Ours: of 20 random sets of centres, the one whose two closest are farthest apart.
+(K no power of two, or more classes) random codes with half of the bits set; and log cosh of the distance to the code.
+SEEN (the authors' code, https://github.com/yuanli2333/Hadamard-Matrix-for-hashing): binary cross-entropy of
+(tanh z + 1)/2, the vote of an image's centres with one random code for ties, a squared distance to the code with
+weights from 1e-4 to 0.05, and a pairwise loss that its own commands switch off. SEEN at second hand
+(https://github.com/swuxyj/DeepHash-pytorch): the rows of a Hadamard matrix and its negative, the weight 1e-4. Ours:
+random codes are taken one after the other, each as far as possible from those before it; no two classes share one.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class CSQ(DeepMethod):
         kind="centre",
         labels=("same_class", "shares_label"),
         paper="Yuan, Wang, Zhang, Tay, Jie, Liu and Feng, CVPR 2020, arXiv 1908.00347",
-        status="the paper's formula, without the pairwise loss of the authors' code; network and schedule are ours",
+        status="the loss of the authors' code with the paper's log cosh; network and schedule are ours",
     )
     Config: ClassVar[type] = Config
 

@@ -2,8 +2,9 @@
 
 Probabilities of similarity that fall like a Cauchy distribution, gamma / (gamma + d), so that similar images are drawn
 into a small Hamming ball. SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch): both parts, gamma = 20 and
-the weight 0.1. The authors' code (https://github.com/thulab/DeepHash, SEEN) has another similarity and the squared
-distance to the code; we take the formula of the paper. INFERRED: tanh before the loss.
+the weight 0.1, with the numbers of the paper's equations. SEEN (the authors' code, https://github.com/thulab/DeepHash):
+the distance K (1 - cos)/2 and the weight of similar pairs, but a logistic likelihood of gamma / (gamma^2 + d), and the
+squared distance to the code; tanh before the loss is an option there. We take the formula of the paper, and tanh.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class DCH(DeepMethod):
         kind="pairwise",
         labels=("same_class", "shares_label"),
         paper="Cao, Long, Liu and Wang, CVPR 2018",
-        status="the paper's formula; network and schedule are ours",
+        status="the paper's formula as another implementation gives it; network and schedule are ours",
     )
     Config: ClassVar[type] = Config
 

@@ -1,9 +1,10 @@
 """Zhu, Long, Wang and Cao, Deep Hashing Network for Efficient Similarity Retrieval, AAAI 2016 (DHN).
 
-A likelihood of pairs, and a smooth log cosh pull of outputs towards -1 and +1. The formula is RECALLED. SEEN: the
-authors' later code (https://github.com/thulab/DeepHash), which scales the inner product by 1/2, weights similar pairs
-up and squares the distance to the code; and a re-implementation (https://github.com/swuxyj/DeepHash-pytorch) with the
-scale 1/2 and the weight 0.1 for log cosh. We take the paper's likelihood (scale 1) and its log cosh.
+A likelihood of pairs, and a smooth log cosh pull of outputs towards -1 and +1. SEEN at second hand
+(https://github.com/swuxyj/DeepHash-pytorch): both parts, the scale 1/2 of the inner product, the weight 0.1. SEEN: the
+authors' later code (https://github.com/thulab/DeepHash), which has the scale 1/2 too, counts similar pairs as much as
+all (`balance="halves"` comes near it), and squares the distance to the code. RECALLED from the paper, and our default:
+the scale 1. INFERRED: tanh at the end of the hash layer.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class DHN(DeepMethod):
         kind="pairwise",
         labels=("same_class", "shares_label"),
         paper="Zhu, Long, Wang and Cao, AAAI 2016",
-        status="the paper's formula; network and schedule are ours",
+        status="the paper's formula as others give it; network and schedule are ours",
     )
     Config: ClassVar[type] = Config
 

@@ -1,9 +1,9 @@
 """Fan, Ng, Ju, Zhang and Chan, Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes (DPN).
 
 IJCAI 2020. A hinge per bit pushes every output past a margin, on the side that its class's random code says.
-SEEN (the authors' code, https://github.com/kamwoh/DPN): the hinge, codes of fair coins, for several classes the sum of
-their hinges. Margin 1: SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch). Ours: a mean over bits, not a
-sum; no classification loss beside it, no adaptive codes and no ternary ones, which the paper has as variants.
+SEEN (the authors' code, https://github.com/kamwoh/DPN): the hinge, margin 1, codes of fair coins, for several classes
+the sum of their hinges, no other loss beside it by default. Ours: a mean over bits, not a sum. Left out: its options
+to move the codes as training goes on, and to choose them far apart.
 
 Why DPN and not DFH: its one loss stands between CSQ's logarithm and OrthoHash's cosine on the same kind of targets, so
 that the three differ in nothing else; and its authors' code can be read.

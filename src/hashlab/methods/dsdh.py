@@ -8,7 +8,7 @@ by discrete cyclic coordinate descent. With outputs u of all N training images t
 theta_ij = u_i.u_j / 2. SEEN (the authors' code, https://github.com/liqi-casia/DSDH-HashingCode): all three steps, 10
 cycles, nu/mu = 0.1, pairs with a memory of all outputs. There B and W are those of the batch; here, as in the paper,
 of all training images, and they are renewed before every epoch. eta = 55, mu = 1: SEEN at second hand
-(https://github.com/swuxyj/DeepHash-pytorch).
+(https://github.com/swuxyj/DeepHash-pytorch). Ours: `balance`, as in DPSH.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Liu, Wang, Shan and Chen, Deep Supervised Hashing for Fast Image Retrieval, CVPR 2016 (DSH).
 
-A contrastive loss on squared distances with a pull of every output towards -1 and +1. The formula and its constants
-(m = 2K, weight 0.01) are RECALLED; SEEN is a public re-implementation
-(https://github.com/swuxyj/DeepHash-pytorch), which has the same contrastive part, a weight of 0.1, and |1 - sgn u|
-where the paper has | |u| - 1 |: that has no gradient. We take the paper's.
+A contrastive loss on squared distances with a pull of every output towards -1 and +1. SEEN (the authors' code,
+https://github.com/lhmRyan/deep-supervised-hashing-DSH): both parts, linear outputs, the margin 24 for 12 bits, the
+weight 0.01, pairs within a batch, images with several labels. There the pull counts once per image; as a loss of pairs
+(SEEN at second hand, https://github.com/weixu000/DSH-pytorch) both images of a pair are pulled, which is twice as much.
+We take that form. Another re-implementation (https://github.com/swuxyj/DeepHash-pytorch) pulls by |1 - sgn u|, which
+has no gradient.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ class DSH(DeepMethod):
         kind="pairwise",
         labels=("same_class", "shares_label"),
         paper="Liu, Wang, Shan and Chen, CVPR 2016",
-        status="the paper's formula; network and schedule are ours",
+        status="the loss of the authors' code, as one of pairs; network and schedule are ours",
     )
     Config: ClassVar[type] = Config
 

@@ -1,10 +1,11 @@
 """Cao, Long, Wang and Yu, HashNet: Deep Learning to Hash by Continuation, ICCV 2017.
 
-A weighted likelihood of pairs on tanh(beta z), where beta grows in stages, so that tanh becomes the sign. The formula
-and the ten stages are RECALLED. SEEN (the authors' code, https://github.com/thuml/HashNet): beta = (1 + 0.005 t)^0.5
-in steps of 200 iterations t, which reaches 7 at t = 10,000, and alpha = 10/K. Their code multiplies alpha only into
-the exponential, so that s_ij theta_ij is 1/alpha times too large; we take the paper's formula. Ours: the weights are
-those of the batch, as in their code, and beta reaches `last_beta` whatever the number of epochs.
+A weighted likelihood of pairs on tanh(beta z), where beta grows in stages, so that tanh becomes the sign. SEEN (the
+authors' code, https://github.com/thuml/HashNet): beta = (1 + 0.005 t)^0.5 in steps of 200 iterations t, which is 7 at
+t = 10,000; similar pairs weigh more, by a number that the user gives. There alpha stands in the exponential only, so
+that s_ij theta_ij is 1/alpha times too large. SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch): alpha
+in both places, alpha = 10/K, the weights |S|/|S_1| and |S|/|S_0|. RECALLED from the paper: c_ij, and ten stages. Ours:
+the weights are those of the batch, and beta reaches `last_beta` whatever the number of epochs.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class HashNet(DeepMethod):
         kind="pairwise",
         labels=("same_class", "shares_label"),
         paper="Cao, Long, Wang and Yu, ICCV 2017, arXiv 1702.00758",
-        status="the paper's formula; steepness after the authors' code; network and schedule are ours",
+        status="the paper's formula as others give it, steepness after the authors' code; network and schedule ours",
     )
     Config: ClassVar[type] = Config
 
