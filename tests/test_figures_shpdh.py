@@ -1,0 +1,94 @@
+"""The figures of the chapter on hierarchies: what they draw is what they were given."""
+
+import numpy as np
+import pytest
+
+from hashlab import codes, data, metrics
+from hashlab.errors import InputError
+from hashlab.figures import shpdh
+
+pytestmark = pytest.mark.usefixtures("closed_figures")
+RNG = np.random.default_rng(0)
+
+
+def some(queries=7, items=40, bits=5):
+    """Packed codes and levels (fine of six classes, coarse of two) of queries and a database."""
+    words = [codes.pack(RNG.random((count, bits)) < 0.5) for count in (queries, items)]
+    fine = [RNG.integers(0, 6, count) for count in (queries, items)]
+    return *words, *(np.stack([labels, labels // 3], 1) for labels in fine)
+
+
+def test_agreement_by_rank_is_the_mean_over_random_orders_of_ties():
+    query, database, asked, levels = some()
+    found = shpdh.agreement_by_rank(query, database, asked, levels)
+    distance = codes.hamming(query, database)
+    agreeing = (asked[:, None] == levels).sum(2)
+    total = np.zeros_like(found)
+    for _ in range(3000):
+        order = np.lexsort((RNG.random(distance.shape), distance), axis=1)
+        ranked = np.take_along_axis(agreeing, order, 1)
+        total += np.stack([(ranked == g).mean(0) for g in range(3)], 1)
+    assert np.allclose(found, total / 3000, atol=0.02) and np.allclose(found.sum(1), 1)
+
+
+def test_agreement_by_rank_agrees_with_the_metrics():
+    """Mean gain over the first ranks is what precision and hierarchical precision are made of."""
+    query, database, asked, levels = some()
+    found = shpdh.agreement_by_rank(query, database, asked, levels)
+    report = metrics.evaluate(query, database, asked, levels, bits=5, relevance="levels", at=10)
+    assert found[:10, 2].mean() == pytest.approx(report.precision_at[10])
+
+
+def test_ranks_stacks_the_best_at_the_foot():
+    share = np.stack([np.linspace(0, 0.5, 50), np.full(50, 0.5), np.linspace(0.5, 0, 50)], 1)  # none, some, all
+    figure = shpdh.ranks({"a": share, "b": share[:, [2, 1, 0]]}, ["all", "some", "none"], marks=[10])
+    for ax, best in zip(figure.axes, (share[:, 2], share[:, 0]), strict=True):
+        foot = ax.collections[0].get_paths()[0].vertices
+        assert foot[:, 1].max() == pytest.approx(best.max()) and foot[:, 1].min() == 0
+        assert "some" in [text.get_text() for text in ax.texts] and len(ax.lines) == 1
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b"]
+    with pytest.raises(InputError, match="a: a share for each of all, none expected"):
+        shpdh.ranks({"a": share}, ["all", "none"])
+
+
+def test_class_distances_are_means_over_pairs():
+    packed, labels = codes.pack(RNG.random((20, 9)) < 0.5), np.arange(20) % 3
+    found, every = shpdh.class_distances(packed, labels, 9), codes.hamming(packed, packed)
+    for a in range(3):
+        for b in range(3):
+            assert found[a, b] == pytest.approx(every[labels == a][:, labels == b].mean())
+
+
+def test_distance_blocks_puts_groups_together():
+    matrix, groups = RNG.random((5, 5)), [1, 0, 1, 0, 1]
+    figure = shpdh.distance_blocks({"one": matrix, "two": 2 * matrix}, groups, ["x", "y"], list("abcde"))
+    ax, other, *_ = figure.axes
+    assert np.array_equal(ax.images[0].get_array(), matrix[np.ix_([1, 3, 0, 2, 4], [1, 3, 0, 2, 4])])
+    assert [text.get_text() for text in ax.get_xticklabels()] == list("bdace")
+    frames = [(patch.get_x(), patch.get_width()) for patch in ax.patches]
+    assert frames == [(-0.5, 2), (1.5, 3)]
+    assert ax.images[0].get_clim() == other.images[0].get_clim() == (0, 2 * matrix.max())
+
+
+def test_tree_draws_every_class_below_its_parent():
+    loaded = data.load("digit_tree")
+    images = np.stack([loaded.train.images[loaded.train.labels == label][0] for label in range(10)])
+    parents = [upper for _, upper in loaded.info.tree]
+    ax = shpdh.tree(images, parents, loaded.info.levels[1])
+    assert [text.get_text() for text in ax.texts] == list(loaded.info.levels[1]) and len(ax.images) == 10
+    place = {text.get_text(): text.get_position()[0] for text in ax.texts}
+    for label, image in enumerate(ax.images):
+        left, right, *_ = image.get_extent()
+        nearest = min(place, key=lambda name: abs(place[name] - (left + right) / 2))
+        assert nearest == loaded.info.levels[1][parents[label]]
+    with pytest.raises(InputError, match="a parent among 2 for each of 10 images expected"):
+        shpdh.tree(images, parents, ["a", "b"])
+
+
+def test_gains_draws_every_run_its_mean_and_the_anchors():
+    groups = {"flat": [0.4, 0.5, 0.45], "tree": [0.6, 0.7, 0.65]}
+    ax = shpdh.gains(groups, {"random": 0.04}, "mAHP")
+    dots = [line.get_xdata() for line in ax.lines if line.get_marker() == "o"]
+    assert np.array_equal(dots, list(groups.values()))
+    assert [text.get_text() for text in ax.texts] == ["0.450", "0.650", "random"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["flat", "tree"]
