@@ -217,6 +217,7 @@ MEANING = {
     "input": "how images were turned into the network's input",
     "sizes": "images in each part",
     "seconds": "time that each step took",
+    "cpu_seconds": "time that processor cores worked for it, which others at work on the machine do not lengthen",
     "history": "mean loss and seconds of every epoch",
     "started": "when",
     "hardware": "device, threads, and the number type of the arithmetic",

@@ -29,6 +29,7 @@ from hashlab.methods.base import Shared
 from hashlab.records import Record
 
 CHECKPOINTS = ".checkpoints"  # under the root of the records
+STAGES = ("train", "encode", "evaluate")
 
 
 def run(
@@ -217,15 +218,15 @@ def _measure(
     folder: Path | None,
     shared: Shared | None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    begun, clock, shared = datetime.now(UTC), [time.perf_counter()], {} if shared is None else shared
+    begun, clock, shared = datetime.now(UTC), [now()], {} if shared is None else shared
     learner.fit(dataset.train, seed=seed, device=str(place), checkpoints=folder, shared=shared)
-    clock.append(time.perf_counter())
+    clock.append(now())
     arrays = {
         "query_codes": learner.encode(dataset.query, shared),
         "database_codes": learner.encode(dataset.database, shared),
     }
     arrays |= {"query_labels": dataset.query.targets, "database_labels": dataset.database.targets}
-    clock.append(time.perf_counter())
+    clock.append(now())
     tables = {key: getattr(learner, key) for key in ("tables", "combine", "table_weights")}
     report = metrics.evaluate(
         *(arrays[key] for key in records.ARRAYS),
@@ -233,7 +234,7 @@ def _measure(
         relevance=dataset.relevance,
         **records.comparison(tables),
     )
-    clock.append(time.perf_counter())
+    clock.append(now())
     history = getattr(learner, "history", [])
     return {
         "map": report.map,
@@ -242,7 +243,8 @@ def _measure(
         "backbone": getattr(learner, "backbone", "none"),
         "input": learner.input(),
         "sizes": {part: len(getattr(dataset, part)) for part in ("train", "query", "database")},
-        "seconds": _seconds(clock, history),
+        "seconds": _seconds([wall for wall, _ in clock], history),
+        "cpu_seconds": dict(zip(STAGES, np.diff([cpu for _, cpu in clock]).round(3).tolist(), strict=True)),
         "history": history,
         "started": begun.isoformat(timespec="seconds"),
         "hardware": hardware(place, getattr(learner, "precision", "float32")),
@@ -251,9 +253,17 @@ def _measure(
     }, arrays
 
 
+def now() -> tuple[float, float]:
+    """Seconds on the clock, and seconds that this process has computed, all threads together.
+
+    On a machine that is shared only the second can be compared.
+    """
+    return time.perf_counter(), time.process_time()
+
+
 def _seconds(clock: list[float], history: list[dict]) -> dict[str, float]:
     """Seconds per stage. Epochs that another run, or this one before it was interrupted, has done count as training."""
-    seconds = dict(zip(("train", "encode", "evaluate"), np.diff(clock).round(3).tolist(), strict=True))
+    seconds = dict(zip(STAGES, np.diff(clock).round(3).tolist(), strict=True))
     epochs = round(sum(line["seconds"] for line in history), 3)
     return seconds | {"train": max(seconds["train"], epochs)}
 
