@@ -1,0 +1,147 @@
+"""Figures of the chapter on hashing before deep learning: how methods cut a plane into cells, and how well it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.contour import QuadContourSet
+from matplotlib.figure import Figure
+
+from hashlab.errors import InputError
+from hashlab.plots import HALO, palette
+
+MARKERS = "oX^sDvP*"
+
+
+def cells(model: Any, X: np.ndarray, labels: np.ndarray | None = None, ax: Axes | None = None) -> Axes:
+    """The plane as a fitted estimator sees it: a numbered line where a bit changes, a cell per code.
+
+    Cells are white or grey by whether the number of ones in the code is even, so that two cells with one bit between
+    them never look alike.
+
+    Args:
+        model: fitted on rows of two features; its `decision_function` gives the outputs, (N, K).
+        X: rows to draw, (N, 2).
+        labels: int (N,), for the colour and the marker of a row.
+    """
+    if X.ndim != 2 or X.shape[1] != 2:
+        raise InputError(f"rows of two features expected, (N, 2), got {X.shape}")
+    ax = ax if ax is not None else plt.subplots(figsize=(4.2, 4.2), layout="constrained")[1]
+    low, high = X.min(0), X.max(0)
+    middle, half = (low + high) / 2, 0.58 * (high - low).max()
+    x, y = (np.linspace(m - half, m + half, 241) for m in middle)
+    grid = np.stack(np.meshgrid(x, y), -1)  # (241, 241, 2)
+    outputs = model.decision_function(grid.reshape(-1, 2)).reshape(241, 241, -1)
+    ax.pcolormesh(x, y, (outputs >= 0).sum(-1) % 2, cmap="Greys", vmin=0, vmax=7, shading="nearest", rasterized=True)
+    lines = [ax.contour(x, y, bit, [0.0], colors=["0.15"], linewidths=1.6) for bit in np.moveaxis(outputs, -1, 0)]
+    scatter(ax, X, labels)
+    _number(ax, lines, middle, half)
+    ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]], xticks=[], yticks=[], aspect="equal")
+    ax.set(xlabel="first feature", ylabel="second feature")
+    return ax
+
+
+def scatter(ax: Axes, X: np.ndarray, labels: np.ndarray | None) -> None:
+    """Rows (N, 2) as points; a class, int (N,), has a colour and a marker of its own."""
+    kinds = np.zeros(len(X), int) if labels is None else np.unique(labels, return_inverse=True)[1]
+    for kind, colour in enumerate(palette(kinds.max() + 1)):
+        look = {"s": 16, "marker": MARKERS[kind % len(MARKERS)], "color": colour, "linewidths": 0, "alpha": 0.75}
+        ax.scatter(*X[kinds == kind].T, **look)
+
+
+def _number(ax: Axes, lines: Sequence[QuadContourSet], middle: np.ndarray, half: float) -> None:
+    """Write its number at a line of every bit: far out, and away from the numbers before it."""
+    taken: list[np.ndarray] = []
+    for number, line in enumerate(lines, 1):
+        places = np.concatenate([path.vertices for path in line.get_paths()] or [np.zeros((0, 2))])
+        places = places[(np.abs(places - middle) < 0.93 * half).all(1)]
+        if len(places):
+            others = np.array(taken) if taken else middle[None]
+            room = np.linalg.norm(places[:, None] - others, axis=-1).min(1)
+            out = np.abs(places - middle).max(1)
+            taken.append(places[np.argmax(np.minimum(room, half) + out)])
+            box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "0.15", "linewidth": 1}
+            ax.text(*taken[-1], str(number), ha="center", va="center", fontsize=11, bbox=box, zorder=5)
+
+
+def cell_maps(
+    models: Mapping[str, Any], X: np.ndarray, labels: np.ndarray | None = None, columns: int = 2, side: float = 3.6
+) -> Figure:
+    """The same rows under several fitted estimators, `cells` side by side under their names."""
+    rows = -(-len(models) // columns)
+    size = (side * columns, (side + 0.1) * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for ax in axes.flat[len(models) :]:
+        ax.set_axis_off()
+    for ax, (name, model) in zip(axes.flat, models.items(), strict=False):
+        cells(model, X, labels, ax)
+        ax.set_title(name, fontsize=13)
+    return figure
+
+
+def separated(angle: float, normals: int = 12, ax: Axes | None = None) -> Axes:
+    """Two directions at an angle (radians), and lines through the origin: solid ones pass between the two."""
+    ax = ax if ax is not None else plt.subplots(figsize=(4.4, 4.4), layout="constrained")[1]
+    ends = [np.array([np.cos(a), np.sin(a)]) for a in (0.25, 0.25 + angle)]
+    for turn in (np.arange(normals) + 0.5) * np.pi / normals + 0.25:
+        line = np.array([np.cos(turn), np.sin(turn)])
+        between = (turn - 0.25) % np.pi < angle
+        look = {"color": palette(2)[1], "lw": 2} if between else {"color": "0.6", "lw": 1, "ls": "--"}
+        ax.plot(*np.outer((-1.25, 1.25), line).T, **look, zorder=1)
+    for name, end in zip("xy", ends, strict=True):
+        ax.annotate("", end, (0, 0), arrowprops={"arrowstyle": "-|>", "lw": 3, "color": "black"}, zorder=3)
+        ax.text(*(1.12 * end), name, fontsize=16, style="italic", ha="center", va="center", path_effects=HALO, zorder=4)
+    arc = np.linspace(0.25, 0.25 + angle, 40)
+    ax.plot(0.45 * np.cos(arc), 0.45 * np.sin(arc), color="black", lw=1.5, zorder=3)
+    at = 0.6 * np.array([np.cos(0.25 + angle / 2), np.sin(0.25 + angle / 2)])
+    ax.text(*at, "θ", fontsize=15, ha="center", va="center", path_effects=HALO, zorder=4)
+    ax.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
+    ax.set_axis_off()
+    return ax
+
+
+def measured(
+    theory: tuple[np.ndarray, np.ndarray],
+    dots: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """What was counted, a dot each, on the curve that a formula promises.
+
+    Args:
+        theory: x and y of the curve.
+        dots: name -> x and y.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(5.5, 3.6), layout="constrained")[1]
+    for (name, (x, y)), colour, marker in zip(dots.items(), palette(len(dots)), MARKERS, strict=False):
+        ax.plot(x, y, marker, ms=6, color=colour, label=name)
+    ax.plot(*theory, color="0.15", lw=2, label="the formula")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(frameon=False)
+    sns.despine(ax=ax)
+    return ax
+
+
+def to_corners(turned: Mapping[str, np.ndarray]) -> Figure:
+    """Rows (N, 2) before their signs are taken, each with a line to its corner of the square: what rounding loses."""
+    figure, axes = plt.subplots(1, len(turned), figsize=(3.7 * len(turned), 3.9), squeeze=False, layout="constrained")
+    most = 1.08 * max(1.0, *(np.abs(V).max() for V in turned.values()))
+    for ax, (name, V) in zip(axes[0], turned.items(), strict=True):
+        corners = np.where(V >= 0, 1.0, -1.0)
+        for start, end in zip(V, corners, strict=True):
+            ax.plot(*np.stack([start, end]).T, color="0.7", lw=0.7, zorder=1)
+        ax.scatter(*V.T, s=14, color=palette(1)[0], linewidths=0, zorder=2)
+        ax.plot(*np.array([(-1, -1), (-1, 1), (1, 1), (1, -1)]).T, "s", ms=9, color="black", zorder=3)
+        ax.axhline(0, color="0.15", lw=1.6)
+        ax.axvline(0, color="0.15", lw=1.6)
+        ax.set(xlim=(-most, most), ylim=(-most, most), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+        ax.set(xlabel="first output", ylabel="second output")
+        ax.set_title(f"{name}: {((corners - V) ** 2).sum(1).mean():.2f} per row", fontsize=12)
+        sns.despine(ax=ax)
+    return figure
