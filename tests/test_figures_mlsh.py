@@ -26,6 +26,17 @@ def test_wiring_names_every_step_of_every_level_and_nothing_overlaps():
         mlsh.wiring(["conv1", "conv2"], [8])
 
 
+def test_neighbours_are_the_nearest_of_each_table():
+    images, labels = np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2), np.array([0, 1, 0, 1, 0])
+    tables = {"conv1": np.array([3, 0, 1, 2, 4]), "sum": np.array([1, 1, 1, 0, 1])}
+    figure = mlsh.neighbours(images[0], 0, images, labels, tables, nearest=3)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ["query", "✗ 0", "✓ 1", "✗ 2", "query", "✗ 0", "✓ 1", "✗ 1"]  # ties: the first comes first
+    shown = [ax.images[0].get_array()[0, 0] // 4 for ax in figure.axes]
+    assert shown == [0, 1, 2, 3, 0, 3, 0, 1]
+    assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["conv1", "sum"]
+
+
 def test_plane_counts_pairs_by_their_two_distances():
     rng = np.random.default_rng(0)
     first, second, relevant = rng.integers(0, 4, (5, 30)), rng.integers(0, 3, (5, 30)), rng.random((5, 30)) < 0.3

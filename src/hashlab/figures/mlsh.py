@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from hashlab.errors import InputError
-from hashlab.plots import HALO, palette
+from hashlab.plots import HALO, RIGHT, WRONG, palette
 
 
 def wiring(levels: Sequence[str], bits: Sequence[int], ax: Axes | None = None) -> Axes:
@@ -45,6 +46,40 @@ def _box(ax: Axes, x: float, y: float, text: str, colour: str | tuple) -> None:
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     style = {"arrowstyle": "->", "color": "0.45", "shrinkA": 20, "shrinkB": 28, "linewidth": 1.3}
     ax.annotate("", end, start, arrowprops=style, zorder=1)
+
+
+def neighbours(
+    query: np.ndarray,
+    label: int,
+    images: np.ndarray,
+    labels: np.ndarray,
+    distances: Mapping[str, np.ndarray],
+    nearest: int = 7,
+) -> Figure:
+    """A row per table: the query, then the images that are nearest in it, ticked or crossed, with their distance.
+
+    Args:
+        query: uint8 (H, W[, C]); `label` is its class.
+        images, labels: the database, uint8 (N, H, W[, C]) and int (N,).
+        distances: name of a table, or of a rule over several -> int (N,). Ties stand in database order.
+    """
+    size = (1.0 * (nearest + 1) + 1.2, 1.22 * len(distances) + 0.2)
+    figure, grid = plt.subplots(len(distances), nearest + 1, figsize=size, squeeze=False, layout="constrained")
+    for axes, (name, d) in zip(grid, distances.items(), strict=True):
+        _image(axes[0], query, "query", "black")
+        axes[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11, labelpad=6)
+        for ax, item in zip(axes[1:], np.argsort(d, kind="stable")[:nearest], strict=True):
+            hit = labels[item] == label
+            _image(ax, images[item], f"{'✓' if hit else '✗'} {d[item]}", RIGHT if hit else WRONG)
+    return figure
+
+
+def _image(ax: Axes, image: np.ndarray, text: str, colour: str | tuple) -> None:
+    ax.imshow(image, cmap="gray_r" if image.ndim == 2 else None)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(text, fontsize=9, color=colour, pad=3)
+    for spine in ax.spines.values():
+        spine.set(color=colour, linewidth=2)
 
 
 def plane(
