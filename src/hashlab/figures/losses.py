@@ -80,8 +80,9 @@ def plane(
         ax.plot(x, y, "o", ms=12.5, color=colours[label], mec="white", mew=0.8, zorder=5)
         ax.text(x, y, LETTERS[label], ha="center", va="center_baseline", color="white", weight="bold", zorder=6)
     for text, (x, y) in (marks or {}).items():
-        ax.plot(x, y, "+", ms=14, mew=2.5, color="0.25", zorder=2)
-        ax.annotate(text, (x, y), (8, -16), textcoords="offset points", fontsize=12, color="0.25", path_effects=HALO)
+        ax.plot(x, y, "+", ms=14, mew=2.5, color="0.25", zorder=7, path_effects=HALO)
+        look = {"fontsize": 12, "color": "0.25", "path_effects": HALO, "zorder": 8}
+        ax.annotate(text, (x, y), (8, -16), textcoords="offset points", **look)
     return ax
 
 
