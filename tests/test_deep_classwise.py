@@ -50,8 +50,8 @@ def cross_entropy(logits, labels):
             [math.log(sum(map(math.exp, row))) - row[y] for row, y in zip(logits, labels.tolist(), strict=True)]
         )
     ps = [[1 / (1 + math.exp(-x)) for x in row] for row in logits]
-    found = [-math.log(p if y else 1 - p) for row, ys in zip(ps, labels.tolist()) for p, y in zip(row, ys, strict=True)]
-    return np.mean(found)
+    pairs_of = [zip(row, ys, strict=True) for row, ys in zip(ps, labels.tolist(), strict=True)]
+    return np.mean([-math.log(p if y else 1 - p) for pair in pairs_of for p, y in pair])
 
 
 # ---- the formulas

@@ -49,13 +49,20 @@ def ordered_pairs(labels):
 # ---- the formulas
 
 
-def dsh_by_loops(b, labels, m=6.0, alpha=0.3):
-    losses = []
+def mean_of(found, balance):
+    """Of losses of similar and of dissimilar pairs: of all, or half of the one mean and half of the other."""
+    if balance == "halves":
+        return (np.mean(found[True]) + np.mean(found[False])) / 2
+    return np.mean(found[True] + found[False])
+
+
+def dsh_by_loops(b, labels, m=6.0, alpha=0.3, balance="none"):
+    found, pulls = {True: [], False: []}, []
     for i, j, s in ordered_pairs(labels):
         d = sum((x - y) ** 2 for x, y in zip(b[i], b[j], strict=True))
-        away = sum(abs(abs(x) - 1) for x in b[i]) + sum(abs(abs(x) - 1) for x in b[j])
-        losses.append((d if s else max(m - d, 0)) / 2 + alpha * away)
-    return np.mean(losses)
+        found[s].append((d if s else max(m - d, 0)) / 2)
+        pulls.append(sum(abs(abs(x) - 1) for x in b[i]) + sum(abs(abs(x) - 1) for x in b[j]))
+    return mean_of(found, balance) + alpha * np.mean(pulls)
 
 
 def dhn_by_loops(z, labels, weight=0.3, scale=0.7, balance="none"):
@@ -63,10 +70,7 @@ def dhn_by_loops(z, labels, weight=0.3, scale=0.7, balance="none"):
     for i, j, s in ordered_pairs(labels):
         found[s].append(likelihood(scale * dot(z[i], z[j]), s))
     pulls = [math.log(math.cosh(abs(x) - 1)) for row in z for x in row]
-    likely = np.mean(found[True] + found[False])
-    if balance == "halves":
-        likely = (np.mean(found[True]) + np.mean(found[False])) / 2
-    return likely + weight * np.mean(pulls)
+    return mean_of(found, balance) + weight * np.mean(pulls)
 
 
 def hashnet_by_loops(h, labels, alpha=0.7):
@@ -108,7 +112,15 @@ def dtsh_by_loops(u, labels, alpha=2.0, weight=0.3):
 
 BY_LOOPS = {
     "dsh": (lambda u, y: dsh.dsh_loss(u, y, 6.0, 0.3), dsh_by_loops),
+    "dsh, balanced": (
+        lambda u, y: dsh.dsh_loss(u, y, 6.0, 0.3, "halves"),
+        lambda u, y: dsh_by_loops(u, y, balance="halves"),
+    ),
     "dhn": (lambda u, y: dhn.dhn_loss(u, y, 0.3, 0.7), dhn_by_loops),
+    "dhn, balanced": (
+        lambda u, y: dhn.dhn_loss(u, y, 0.3, 0.7, "halves"),
+        lambda u, y: dhn_by_loops(u, y, balance="halves"),
+    ),
     "hashnet": (lambda u, y: hashnet.hashnet_loss(u, y, 0.7), hashnet_by_loops),
     "dch": (lambda u, y: dch.dch_loss(u, y, 3.0, 0.3), dch_by_loops),
     "dtsh": (lambda u, y: dtsh.dtsh_loss(u, y, 2.0, 0.3), dtsh_by_loops),
@@ -116,7 +128,9 @@ BY_LOOPS = {
 NAMES = pytest.mark.parametrize("name", BY_LOOPS)
 DEFAULTS = {
     "dsh": dsh.DSHLoss(128),
+    "dsh, balanced": dsh.DSHLoss(128, balance="halves"),
     "dhn": dhn.DHNLoss(),
+    "dhn, balanced": dhn.DHNLoss(balance="halves"),
     "hashnet": hashnet.HashNetLoss(128),
     "dch": dch.DCHLoss(),
     "dtsh": dtsh.DTSHLoss(128),
@@ -302,13 +316,16 @@ def test_cnnh_second_stage_with_plain_loops():
 
 @LABELS
 @SEEDS
-def test_dsdh_network_step_with_plain_loops(labels, seed):
+@pytest.mark.parametrize("balance", ["none", "halves"])
+def test_dsdh_network_step_with_plain_loops(labels, seed, balance):
     u, memory, b = outputs(3, 4, seed), outputs(6, 4, seed + 10), quantisation.signs(outputs(3, 4, seed + 20))
     s = pairs.similar(labels[:3], labels)
-    losses = [likelihood(dot(u[i], memory[j]) / 2, s[i, j]) for i in range(3) for j in range(6)]
-    expected = np.mean([float(x) for x in losses]) + 0.3 * float(((u - b) ** 2).mean())
-    assert float(dsdh.dsdh_loss(u, memory, s, b, 0.3)) == pytest.approx(expected)
-    assert torch.autograd.gradcheck(lambda u: dsdh.dsdh_loss(u, memory, s, b, 0.3), u.requires_grad_())
+    found = {True: [], False: []}
+    for i, j in itertools.product(range(3), range(6)):
+        found[bool(s[i, j])].append(likelihood(float(dot(u[i], memory[j])) / 2, s[i, j]))
+    expected = mean_of(found, balance) + 0.3 * float(((u - b) ** 2).mean())
+    assert float(dsdh.dsdh_loss(u, memory, s, b, 0.3, balance)) == pytest.approx(expected)
+    assert torch.autograd.gradcheck(lambda u: dsdh.dsdh_loss(u, memory, s, b, 0.3, balance), u.requires_grad_())
 
 
 def test_dsdh_gradient_is_that_of_the_whole_objective():

@@ -17,6 +17,14 @@ from hashlab.data.batches import Images
 from hashlab.errors import InputError
 
 Shared = dict[Any, Any]  # what several runs in one pass have in common
+KINDS = {
+    "control": "know nothing of similarity between codes, and show what a number is worth",
+    "shallow": "are estimators on features that stay as they are: pixels, or those of a backbone",
+    "pairwise": "train on pairs of images, similar or not",
+    "triplet": "train on an image, a similar one and one that is not",
+    "class-wise": "train on each image and its class, with what is learned of the classes",
+    "centre": "train on each image and the fixed code of its class",
+}  # of methods, and what those of a kind do
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class About:
     name: str
     title: str
     year: int
-    kind: str  # shallow, pairwise, triplet, class-wise, centre
+    kind: str  # one of KINDS
     labels: tuple[str, ...]  # relevance kinds it takes
     paper: str
     status: str  # "the paper's formulas", "reconstruction", …

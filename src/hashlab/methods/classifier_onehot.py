@@ -44,7 +44,7 @@ class ClassifierOneHot(DeepMethod):
         name="classifier_onehot",
         title="Control: the predicted class as a one-hot code",
         year=2017,
-        kind="class-wise",
+        kind="control",
         labels=("same_class",),
         paper="Sablayrolles, Douze, Usunier and Jegou, ICASSP 2017, arXiv 1609.06753",
         status="a control",

@@ -44,7 +44,7 @@ class ClassifierSign(DeepMethod):
         name="classifier_sign",
         title="Control: the signs of a classifier's last hidden layer",
         year=2015,
-        kind="class-wise",
+        kind="control",
         labels=("same_class", "shares_label"),
         paper="after Lin, Yang, Hsiao and Chen, CVPR Workshops 2015",
         status="a control",

@@ -5,7 +5,7 @@ https://github.com/lhmRyan/deep-supervised-hashing-DSH): both parts, linear outp
 weight 0.01, pairs within a batch, images with several labels. There the pull counts once per image; as a loss of pairs
 (SEEN at second hand, https://github.com/weixu000/DSH-pytorch) both images of a pair are pulled, which is twice as much.
 We take that form. Another re-implementation (https://github.com/swuxyj/DeepHash-pytorch) pulls by |1 - sgn u|, which
-has no gradient.
+has no gradient. Ours: `balance`; the authors name a layer that draws pairs where dissimilar ones outnumber the others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 
 
-def dsh_loss(b: Tensor, labels: Tensor, m: float, alpha: float = 0.01) -> Tensor:
+def dsh_loss(b: Tensor, labels: Tensor, m: float, alpha: float = 0.01, balance: str = "none") -> Tensor:
     """The training loss of outputs b (B, K) with labels (B,) or 0/1 (B, C): a scalar.
 
     For a pair with squared distance d_ij the loss is the mean over pairs of two different images of
@@ -31,24 +31,24 @@ def dsh_loss(b: Tensor, labels: Tensor, m: float, alpha: float = 0.01) -> Tensor
 
     Args:
         m: margin, a squared distance; outputs of -1 and +1 that differ in r bits have 4 r.
+        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
     """
     s, counted = pairs.similar(labels), pairs.off_diagonal(len(b), b.device)
     norms = b.square().sum(1)
     d = (norms[:, None] + norms[None, :] - 2 * b @ b.T).clamp(min=0)  # (B, B)
     losses = (d * s + (m - d).clamp(min=0) * ~s) / 2
-    contrast = (losses * counted).sum() / counted.sum()
-    return contrast + 2 * alpha * b.shape[1] * quantisation.absolute(b)
+    return pairs.mean(losses, s, counted, balance) + 2 * alpha * b.shape[1] * quantisation.absolute(b)
 
 
 class DSHLoss(nn.Module):
     """`dsh_loss` as a module; the margin is `margin` times the code length."""
 
-    def __init__(self, bits: int, margin: float = 2.0, alpha: float = 0.01):
+    def __init__(self, bits: int, margin: float = 2.0, alpha: float = 0.01, balance: str = "none"):
         super().__init__()
-        self.m, self.alpha = margin * bits, alpha
+        self.m, self.alpha, self.balance = margin * bits, alpha, balance
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        return dsh_loss(z, labels, self.m, self.alpha)
+        return dsh_loss(z, labels, self.m, self.alpha, self.balance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,9 @@ class Config(DeepConfig):
     lr: float = setting(0.01, "highest learning rate; the loss grows with the code length")
     margin: float = setting(2.0, "squared distance of dissimilar images beyond which they are let alone, per bit")
     alpha: float = setting(0.01, "weight of the distance between outputs and codes")
+    balance: str = setting("none", "of similar and dissimilar pairs: as many as there are, or half the weight each")
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"balance": ("none", "halves")}
 
 
 class DSH(DeepMethod):
@@ -75,4 +78,5 @@ class DSH(DeepMethod):
     Config: ClassVar[type] = Config
 
     def loss(self, z: Tensor, labels: Tensor) -> Tensor:
-        return dsh_loss(z, labels, self.config.margin * self.bits, self.config.alpha)
+        c = self.config
+        return dsh_loss(z, labels, c.margin * self.bits, c.alpha, c.balance)

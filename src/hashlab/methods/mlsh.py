@@ -150,7 +150,7 @@ class MLSH(DeepMethod):
         name="mlsh",
         title="Multi-level supervised hashing with deep features for efficient image retrieval",
         year=2020,
-        kind="shallow, on deep features",
+        kind="shallow",
         labels=("same_class", "shares_label"),
         paper="Ng, Li, Tian, Wang, Kwong and Wallace, Neurocomputing 399, 2020",
         status="reconstruction from the abstract and summaries; COSDISH as in a public implementation",
