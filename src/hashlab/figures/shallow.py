@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,6 +13,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
 from hashlab.errors import InputError
+from hashlab.metrics import Report
 from hashlab.plots import HALO, palette
 
 MARKERS = "oX^sDvP*"
@@ -38,7 +39,10 @@ def cells(model: Any, X: np.ndarray, labels: np.ndarray | None = None, ax: Axes 
     grid = np.stack(np.meshgrid(x, y), -1)  # (241, 241, 2)
     outputs = model.decision_function(grid.reshape(-1, 2)).reshape(241, 241, -1)
     ax.pcolormesh(x, y, (outputs >= 0).sum(-1) % 2, cmap="Greys", vmin=0, vmax=7, shading="nearest", rasterized=True)
-    lines = [ax.contour(x, y, bit, [0.0], colors=["0.15"], linewidths=1.6) for bit in np.moveaxis(outputs, -1, 0)]
+    lines = {}
+    for number, bit in enumerate(np.moveaxis(outputs, -1, 0), 1):
+        if bit.min() < 0 <= bit.max():  # else there is no line here
+            lines[number] = ax.contour(x, y, bit, [0.0], colors=["0.15"], linewidths=1.6)
     scatter(ax, X, labels)
     _number(ax, lines, middle, half)
     ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]], xticks=[], yticks=[], aspect="equal")
@@ -54,11 +58,11 @@ def scatter(ax: Axes, X: np.ndarray, labels: np.ndarray | None) -> None:
         ax.scatter(*X[kinds == kind].T, **look)
 
 
-def _number(ax: Axes, lines: Sequence[QuadContourSet], middle: np.ndarray, half: float) -> None:
+def _number(ax: Axes, lines: Mapping[int, QuadContourSet], middle: np.ndarray, half: float) -> None:
     """Write its number at a line of every bit: far out, and away from the numbers before it."""
     taken: list[np.ndarray] = []
-    for number, line in enumerate(lines, 1):
-        places = np.concatenate([path.vertices for path in line.get_paths()] or [np.zeros((0, 2))])
+    for number, line in lines.items():
+        places = np.concatenate([path.vertices for path in line.get_paths()])
         places = places[(np.abs(places - middle) < 0.93 * half).all(1)]
         if len(places):
             others = np.array(taken) if taken else middle[None]
@@ -123,6 +127,19 @@ def measured(
         ax.plot(x, y, marker, ms=6, color=colour, label=name)
     ax.plot(*theory, color="0.15", lw=2, label="the formula")
     ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(frameon=False)
+    sns.despine(ax=ax)
+    return ax
+
+
+def precision_recall(reports: Mapping[str, Report], ax: Axes | None = None) -> Axes:
+    """Precision against recall, a point per Hamming radius, named in a corner: for curves that lie close together."""
+    ax = ax if ax is not None else plt.subplots(figsize=(6, 4), layout="constrained")[1]
+    for (name, report), colour, marker in zip(reports.items(), palette(len(reports)), MARKERS, strict=False):
+        there = np.isfinite(report.precision)
+        x, y = report.recall[there], report.precision[there]
+        ax.plot(x, y, marker=marker, ms=5, lw=1.5, color=colour, label=name)
+    ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.04))
     ax.legend(frameon=False)
     sns.despine(ax=ax)
     return ax
