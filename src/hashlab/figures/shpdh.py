@@ -102,10 +102,10 @@ def _edges(heights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _name_area(ax: Axes, name: str, low: np.ndarray, high: np.ndarray) -> None:
-    """Write a name where its area is highest, away from the sides; not where it is thin everywhere."""
-    side = len(low) // 6
-    at = side + int(np.argmax((high - low)[side : len(low) - side]))
-    if high[at] - low[at] > 0.12:
+    """Write a name in the middle of where its area is high; not where it is thin everywhere."""
+    height = high - low
+    if height.max() > 0.12:
+        at = int(np.median(np.flatnonzero(height > 0.7 * height.max())))
         middle = (low[at] + high[at]) / 2
         ax.text(at + 1, middle, name, ha="center", va="center", color="black", path_effects=HALO)
 
