@@ -10,7 +10,8 @@ import pytest
 
 from hashlab import methods
 from hashlab.cli import aligned, describe_method, main
-from hashlab.methods.base import About, setting
+from hashlab.methods.base import KINDS, About, setting
+from hashlab.methods.tested import tested_with
 
 COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "encode"]
 
@@ -54,12 +55,14 @@ def test_what_a_line_leads_to_is_there(command, capsys):
 def test_methods_are_a_table(capsys):
     assert main(["methods"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    starts = [head.index(word) for word in ("name", "year", "kind", "labels", "title")]
+    starts = [head.index(word) for word in ("name", "year", "kind", "labels", "tested with", "paper")]
     assert [line.split()[0] for line in lines] == methods.names()
     for line in lines:
         about = methods.about(line.split()[0])
         cells = [line[a:b].rstrip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
-        assert cells == [about.name, str(about.year), about.kind, ", ".join(about.labels), about.title]
+        tested = tested_with(about, methods.create(about.name, 64).Config)
+        facts = [str(about.year or ""), about.kind, ", ".join(about.labels), tested, about.paper]
+        assert cells == [about.name, *facts] and about.kind in KINDS
 
 
 @pytest.mark.parametrize("name", methods.names())
@@ -67,9 +70,11 @@ def test_a_method_says_what_it_is_and_what_can_be_set(name, capsys):
     assert main(["methods", name]) == 0
     out, about, method = capsys.readouterr().out, methods.about(name), methods.create(name, 64)
     facts, settings = out.split("settings:\n")
-    for key, value in (("paper", about.paper), ("year", about.year), ("kind", about.kind), ("status", about.status)):
-        assert re.search(rf"^{key} +{re.escape(str(value))}$", facts, re.MULTILINE)
+    for key in ("paper", "year", "kind", "status"):
+        value = getattr(about, key)
+        assert bool(value) == bool(re.search(rf"^{key} +{re.escape(str(value))}$", facts, re.MULTILINE))
     assert re.search(rf"^labels +{', '.join(about.labels)}$", facts, re.MULTILINE)
+    assert re.search(rf"^tested with +{re.escape(tested_with(about, method.Config))}$", facts, re.MULTILINE)
     lines = settings.splitlines()
     for line, field in zip(lines, dataclasses.fields(method.config), strict=True):
         assert line.startswith(f"    {field.name}={field.default}  ")
@@ -88,11 +93,12 @@ def test_a_setting_says_its_values():
     about = About("made", "A title", 2020, "centre", ("same_class", "levels"), "A and B", "reconstruction")
     assert describe_method(about, Config).splitlines() == [
         "made: A title",
-        "paper   A and B",
-        "year    2020",
-        "kind    centre",
-        "labels  same_class, levels",
-        "status  reconstruction",
+        "paper        A and B",
+        "year         2020",
+        "kind         centre",
+        "labels       same_class, levels",
+        "status       reconstruction",
+        "tested with  digits, digit_tree; tiny, lenet",
         "settings:",
         "    steps=12   how far",
         "    pace=slow  how fast (slow, fast)",

@@ -416,21 +416,26 @@ def _methods(commands: Any) -> None:
 
 def methods(parsed: argparse.Namespace) -> None:
     from hashlab import methods as registry
+    from hashlab.methods.tested import tested_with
 
     if parsed.name is not None:
         print(describe_method(registry.about(parsed.name), registry.create(parsed.name, 64).Config))
         return
-    rows = [("name", "year", "kind", "labels", "title")]
+    rows = [("name", "year", "kind", "labels", "tested with", "paper")]
     for name in registry.names():
-        about = registry.about(name)
-        rows.append((name, str(about.year), about.kind, ", ".join(about.labels), about.title))
+        about, config = registry.about(name), registry.create(name, 64).Config
+        facts = (str(about.year or ""), about.kind, ", ".join(about.labels), tested_with(about, config), about.paper)
+        rows.append((name, *facts))
     print("\n".join(aligned(rows)))
 
 
 def describe_method(about: Any, config: type) -> str:
     """What a method is, and a line for each of its settings: default, meaning, and the values it may have."""
+    from hashlab.methods.tested import tested_with
+
     said = [(key, getattr(about, key)) for key in ("paper", "year", "kind", "labels", "status")]
-    facts = [(key, ", ".join(value) if isinstance(value, tuple) else str(value)) for key, value in said]
+    facts = [(key, ", ".join(value) if isinstance(value, tuple) else str(value)) for key, value in said if value]
+    facts.append(("tested with", tested_with(about, config)))
     choices, rows = getattr(config, "CHOICES", {}), []
     for field in dataclasses.fields(config):
         values = f"({', '.join(choices[field.name])})" if field.name in choices else ""
