@@ -3,6 +3,7 @@
     python book/build.py notebooks [--all] [NAME …]    # notebooks/*.py -> *.ipynb: those out of step, or all
     python book/build.py html [--output DIR]           # the committed notebooks -> _build/html
     python book/build.py results                       # results/ -> the table in README.md, and the cover's pictures
+    python book/build.py methods                       # what the methods say of themselves -> book/methods.md
 
 A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed aside, in a folder of
 its own, and takes the place of the old one only when every cell has run. Whatever changes from run to run (times,
@@ -216,6 +217,14 @@ def results() -> int:
     return 0
 
 
+def methods() -> int:
+    """Write the page of the methods; returns the exit code."""
+    import methods_page
+
+    methods_page.write(ROOT / "book")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -225,10 +234,13 @@ def main() -> int:
     command = commands.add_parser("html", help="render the book")
     command.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help="render below DIR/_build")
     commands.add_parser("results", help="write the result table into README.md and draw the cover's pictures")
+    commands.add_parser("methods", help="write the page of the methods, book/methods.md")
     chosen = parser.parse_args()
     if chosen.command == "notebooks":
         return notebooks(chosen.names, chosen.all)
-    return html(chosen.output.resolve()) if chosen.command == "html" else results()
+    if chosen.command == "html":
+        return html(chosen.output.resolve())
+    return methods() if chosen.command == "methods" else results()
 
 
 if __name__ == "__main__":
