@@ -14,11 +14,12 @@
 #
 # Before networks learned features and codes together, the features were given: a vector of numbers for every image,
 # made by hand or by a network trained for something else. The question was how to turn vectors into bits. The answers
-# came within fifteen years, from LSH in 2002 to COSDISH in 2016. They are still worth knowing, for three reasons. They take seconds. They are what a deep method must beat on its own
-# features. And most losses of deep hashing are one of these ideas with a network put under it.
+# came within fifteen years, from LSH in 2002 to COSDISH in 2016. They are still worth knowing, for three reasons.
+# They take seconds. They are what a deep method must beat on its own features. And most losses of deep hashing are
+# one of these ideas with a network put under it.
 #
-# This chapter draws nine of them in two dimensions, where one can see what a bit does, derives each in a few lines, and
-# then runs all of them on real digits. It uses codes, Hamming distance and mean average precision (mAP) as
+# This chapter draws nine of them in two dimensions, where one can see what a bit does, derives each in a few lines,
+# and then runs all of them on real digits. It uses codes, Hamming distance and mean average precision (mAP) as
 # {doc}`01_hamming_space` introduces them. From linear algebra you need eigenvectors and the singular value
 # decomposition, from machine learning principal components and ridge regression.
 #
@@ -51,10 +52,10 @@ from hashlab.shallow import algebra, base, cosdish, itq, ksh, sdh, sh
 # %% [markdown]
 # ## A bit is a line
 #
-# Take a real function $f_k$ of the features. The set $f_k(x) = 0$ is a line in the plane, a surface in more dimensions.
-# On one side the bit is 1, on the other it is 0. With $K$ functions the plane falls into *cells*, and all rows in one
-# cell get the same code. Step across one line and one bit changes. That is the whole geometry of hashing, and the
-# methods differ in one thing: how they choose their lines.
+# Take a real function $f_k$ of the features. The set $f_k(x) = 0$ is a line in the plane, a surface in more
+# dimensions. On one side the bit is 1, on the other it is 0. With $K$ functions the plane falls into *cells*, and all
+# rows in one cell get the same code. Step across one line and one bit changes. That is the whole geometry of hashing,
+# and the methods differ in one thing: how they choose their lines.
 #
 # Four small data sets will show it. Three of them look like this; the fourth comes with the methods that need it.
 
@@ -127,14 +128,14 @@ ax = figures.separated(0.9)
 
 # %% [markdown]
 # The direction of the line is uniform over the half circle, $\pi$, and an arc of length $\theta$ of it separates the
-# two. In more dimensions only the part of $w$ in the plane of $x$ and $y$ matters for the two signs, and its direction
-# is uniform too, because the normal distribution is the same in all directions. So
+# two. In more dimensions only the part of $w$ in the plane of $x$ and $y$ matters for the two signs, and its
+# direction is uniform too, because the normal distribution is the same in all directions. So
 #
 # $$ P\left( b_k(x) = b_k(y) \right) = 1 - \frac{\theta}{\pi} . $$ (eq:shallow-collision)
 #
 # The expected Hamming distance of two codes is $K \theta / \pi$: it *measures the angle*. With $K$ independent bits,
-# the share that agrees scatters around $p = 1 - \theta/\pi$ with standard deviation $\sqrt{p (1 - p) / K}$. Counted on
-# pairs of vectors in 64 dimensions:
+# the share that agrees scatters around $p = 1 - \theta/\pi$ with standard deviation $\sqrt{p (1 - p) / K}$. Counted
+# on pairs of vectors in 64 dimensions:
 
 
 # %% mystnb={"image": {"alt": "The share of equal bits against the angle from 0 to 180 degrees. The formula is a straight line from one to zero. Dots for 4096 bits lie on it; crosses for 32 bits scatter around it by up to a tenth or two."}}
@@ -188,11 +189,11 @@ figure = figures.cell_maps(waves, ellipse)
 # %% [markdown]
 # What is the chance that two rows get different bits? Fix the two phases $a = w^{\mathsf T} x + \beta$ and
 # $a' = w^{\mathsf T} y + \beta$. The threshold $t$ falls between the cosines with probability
-# $\tfrac12 |\cos a - \cos a'|$, which is $|\sin \tfrac{a + a'}{2}|\,|\sin \tfrac{a - a'}{2}|$. The random $\beta$ turns
-# the first factor into its mean, $2/\pi$. What is left is $\tfrac{2}{\pi} |\sin \tfrac{\Delta}{2}|$ with
+# $\tfrac12 |\cos a - \cos a'|$, which is $|\sin \tfrac{a + a'}{2}|\,|\sin \tfrac{a - a'}{2}|$. The random $\beta$
+# turns the first factor into its mean, $2/\pi$. What is left is $\tfrac{2}{\pi} |\sin \tfrac{\Delta}{2}|$ with
 # $\Delta = w^{\mathsf T} (x - y)$. The Fourier series
-# $|\sin \tfrac{\Delta}{2}| = \tfrac{4}{\pi} \sum_{m \ge 1} \frac{1 - \cos m\Delta}{4 m^2 - 1}$ and the mean of a cosine
-# of a normal variable, $\mathbb{E} \cos m \Delta = e^{-\gamma m^2 \|x - y\|^2 / 2}$, give
+# $|\sin \tfrac{\Delta}{2}| = \tfrac{4}{\pi} \sum_{m \ge 1} \frac{1 - \cos m\Delta}{4 m^2 - 1}$ and the mean of a
+# cosine of a normal variable, $\mathbb{E} \cos m \Delta = e^{-\gamma m^2 \|x - y\|^2 / 2}$, give
 #
 # $$ P\left( b_k(x) \ne b_k(y) \right) = \frac{8}{\pi^2} \sum_{m=1}^{\infty}
 #    \frac{1 - e^{-\gamma m^2 \|x - y\|^2 / 2}}{4 m^2 - 1} . $$ (eq:shallow-kernel)
@@ -219,8 +220,8 @@ ax = figures.measured((apart, curve), {"4096 bits": (apart, counted)}, x_name, "
 
 # %% [markdown]
 # Codes measure the distance of near rows, and beyond about $2/\sqrt\gamma$ all rows are equally far, at
-# $4/\pi^2 \approx 0.405$ of the bits. That is fine for finding near-duplicates, and a loss for whoever wants to rank far
-# neighbours. The package sets $\gamma = 1/D^2$, where $D$ is the mean distance to the 50th neighbour.
+# $4/\pi^2 \approx 0.405$ of the bits. That is fine for finding near-duplicates, and a loss for whoever wants to rank
+# far neighbours. The package sets $\gamma = 1/D^2$, where $D$ is the mean distance to the 50th neighbour.
 #
 # ## The directions of the data: PCAH
 #
@@ -230,10 +231,10 @@ ax = figures.measured((apart, curve), {"4096 bits": (apart, counted)}, x_name, "
 # $$ f_k(x) = v_k^{\mathsf T} (x - \bar x) . $$ (eq:shallow-pcah)
 #
 # A line across a direction of large variance separates rows that are far apart, and the principal components are
-# uncorrelated, so no two bits say the same: two good reasons. (It is the unsupervised half of
-# {cite:t}`wang2010ssh`, and came to be called PCAH.) There are two catches. First, there are at most $d$ axes, and so at
-# most $d$ bits. Second, the axes are unequal: the first may carry most of the variance and the last next to none, and
-# yet each gets one bit, and each bit counts the same in a Hamming distance.
+# uncorrelated, so no two bits say the same: two good reasons. (It is the unsupervised half of {cite:t}`wang2010ssh`,
+# and came to be called PCAH.) There are two catches. First, there are at most $d$ axes, and so at most $d$ bits.
+# Second, the axes are unequal: the first may carry most of the variance and the last next to none, and yet each gets
+# one bit, and each bit counts the same in a Hamming distance.
 #
 # ## Waves along the axes: SH
 #
@@ -244,11 +245,11 @@ ax = figures.measured((apart, curve), {"4096 bits": (apart, counted)}, x_name, "
 # $$ \min_B \; \sum_{i,j} A_{ij} \| b_i - b_j \|^2, \qquad \sum_i b_i = 0, \qquad B^{\mathsf T} B = N I . $$ (eq:shallow-sh)
 #
 # With bits this is a problem of cutting graphs, and NP-hard even for one bit. Let the entries of $B$ be real numbers,
-# and it becomes easy: the sum is $2 \operatorname{tr} B^{\mathsf T} L B$ with the graph's *Laplacian* $L = D - A$ ($D$
-# is diagonal and holds the row sums of $A$), and the best columns are the eigenvectors of $L$ with the smallest
+# and it becomes easy: the sum is $2 \operatorname{tr} B^{\mathsf T} L B$ with the graph's *Laplacian* $L = D - A$
+# ($D$ is diagonal and holds the row sums of $A$), and the best columns are the eigenvectors of $L$ with the smallest
 # eigenvalues after the constant one. But an eigenvector has a value for each training row, and none for a new row. So
-# the paper asks what the eigenvectors become when the rows fill a box evenly, with sides $[\ell, \ell + R]$ along each
-# axis. They become cosine waves,
+# the paper asks what the eigenvectors become when the rows fill a box evenly, with sides $[\ell, \ell + R]$ along
+# each axis. They become cosine waves,
 #
 # $$ \phi_m(x) = \cos\left( m \pi \, \frac{x - \ell}{R} \right), \qquad
 #    \text{with eigenvalues that grow with } \left( \frac{m \pi}{R} \right)^2 , $$ (eq:shallow-wave)
@@ -289,10 +290,10 @@ for bit, (axis, mode) in enumerate(zip(spectral.axis_, spectral.mode_, strict=Tr
 # (sec:shallow-itq)=
 # ## Turning the axes: ITQ
 #
-# The other answer to unequal axes is to *turn* them. Let $V$ (N × K) be the first $K$ principal components, and $R$ any
-# orthogonal matrix. $V R$ has the same distances and the same total variance as $V$; a rotation changes nothing but
-# where the signs cut. So which rotation cuts best? *Iterative quantisation* {cite:p}`gong2011itq` says: the one for
-# which rounding to $\pm 1$ loses least,
+# The other answer to unequal axes is to *turn* them. Let $V$ (N × K) be the first $K$ principal components, and $R$
+# any orthogonal matrix. $V R$ has the same distances and the same total variance as $V$; a rotation changes nothing
+# but where the signs cut. So which rotation cuts best? *Iterative quantisation* {cite:p}`gong2011itq` says: the one
+# for which rounding to $\pm 1$ loses least,
 #
 # $$ \min_{B, R} \; Q = \| B - V R \|^2, \qquad B \in \{-1, +1\}^{N \times K}, \qquad R^{\mathsf T} R = I . $$ (eq:shallow-itq)
 #
@@ -318,8 +319,8 @@ figure = figures.cell_maps(turning, diamond)
 
 # %% [markdown]
 # The principal axes point at the clumps, and so the lines of PCAH cut each clump in two: neighbours get codes that
-# differ. The next figure shows the outputs of both, each row with a line to the corner that it is rounded to. The sum of the squared
-# lengths of these lines is $Q$.
+# differ. The next figure shows the outputs of both, each row with a line to the corner that it is rounded to. The sum
+# of the squared lengths of these lines is $Q$.
 
 # %% mystnb={"image": {"alt": "The outputs of PCAH and of ITQ for the diamond, with the four corners of the square from minus one to one. Under PCAH the clumps lie on the axes, and lines run from each to two corners. Under ITQ each clump lies near a corner of its own, and the lines are short."}}
 outputs = {name.split(",")[0]: model.decision_function(diamond) for name, model in turning.items()}
@@ -334,9 +335,10 @@ for name in rounding:
 # %% [markdown]
 # ### Variance per bit
 #
-# On real data the clumps are less obliging, and another effect of the rotation counts for more: it *evens out the variances*. Here
-# are the 1,200 training digits with 16 bits (`digits`: real handwritten digits of 8×8 pixels, 64 features). The dotted
-# control takes a rotation at random: it is ITQ before its first round, and known as PCA with random rotation.
+# On real data the clumps are less obliging, and another effect of the rotation counts for more: it *evens out the
+# variances*. Here are the 1,200 training digits with 16 bits (`digits`: real handwritten digits of 8×8 pixels, 64
+# features). A control takes a rotation at random: it is ITQ before its first round, and known as PCA with random
+# rotation.
 
 # %% mystnb={"image": {"alt": "Variance of the output against the number of the bit, 1 to 16. PCAH starts far above the others and falls to a small fraction; the random rotation and ITQ stay close to the common mean for all bits."}}
 digits = data.load("digits")
@@ -346,6 +348,7 @@ spread = {name: model.decision_function(pixels["train"]).var(0) for name, model 
 names = {"PCAH": "PCAH", "PCARotation": "turned at random", "ITQ": "ITQ"}
 lines = {names[name]: (range(1, 17), v) for name, v in spread.items()}
 ax = plots.curves(lines, "bit", "variance of the output")
+_ = ax.set_xticks(range(1, 17, 3))
 
 # %%
 for name, v in spread.items():
@@ -368,15 +371,15 @@ figure = figures.cell_maps(one_bit, layers, layer)
 
 # %% [markdown]
 # *Canonical correlation analysis* looks for directions $w$ in which features go together with labels: the correlation
-# of $w^{\mathsf T} x$ with the best linear function of $y$ shall be as large as possible. With the covariances $C_{xx}$,
-# $C_{yy}$, $C_{xy}$ of features and labels (each of the first two plus a little, $\rho I$, so that they can be inverted), the
-# directions and their correlations $\lambda$ solve
+# of $w^{\mathsf T} x$ with the best linear function of $y$ shall be as large as possible. With the covariances
+# $C_{xx}$, $C_{yy}$, $C_{xy}$ of features and labels (each of the first two plus a little, $\rho I$, so that they can
+# be inverted), the directions and their correlations $\lambda$ solve
 #
 # $$ C_{xy}\, C_{yy}^{-1}\, C_{yx}\; w = \lambda^2\, C_{xx}\, w . $$ (eq:shallow-cca)
 #
-# CCA-ITQ ({cite:t}`gong2011itq`, section 4) takes these directions in place of the principal axes, each scaled by its $\lambda$,
-# and then turns them as before. For class labels it is an old friend: the directions are those of *linear discriminant
-# analysis*.
+# CCA-ITQ ({cite:t}`gong2011itq`, section 4) takes these directions in place of the principal axes, each scaled by its
+# $\lambda$, and then turns them as before. For class labels it is an old friend: the directions are those of *linear
+# discriminant analysis*.
 
 # %%
 ours = one_bit["CCA-ITQ, 1 bit"].weights_[:, 0]
@@ -388,8 +391,8 @@ for name, share in right.items():
     print(f"{name}: the bit separates the classes in {max(share, 1 - share):.0%} of all rows")
 
 # %% [markdown]
-# There are at most $C - 1$ such directions for $C$ classes. Ask for more bits, and the rotation spreads what there is over
-# all of them.
+# There are at most $C - 1$ such directions for $C$ classes. Ask for more bits, and the rotation spreads what there is
+# over all of them. (Like the other methods with labels below, it also takes images with several labels.)
 #
 # ## Bent lines: KSH
 #
@@ -401,28 +404,30 @@ for name, share in right.items():
 # $$ f_k(x) = \sum_{j=1}^{m} a_{jk} \left( \kappa(x, z_j) - \bar\kappa_j \right), \qquad
 #    \kappa(x, z) = e^{-\gamma \|x - z\|^2} , $$ (eq:shallow-kernels)
 #
-# with $\bar\kappa_j$ the mean over the training rows. *Supervised hashing with kernels* {cite:p}`liu2012ksh` learns the
-# $a_{jk}$ from pairs. The inner product of two codes is $K$ when all bits agree and $-K$ when none does, so ask for
+# with $\bar\kappa_j$ the mean over the training rows. *Supervised hashing with kernels* {cite:p}`liu2012ksh` learns
+# the $a_{jk}$ from pairs. The inner product of two codes is $K$ when all bits agree and $-K$ when none does, so ask
+# for
 #
 # $$ \min \; \| K S - B B^{\mathsf T} \|^2 . $$ (eq:shallow-ksh)
 #
-# $B B^{\mathsf T}$ is the sum of $b_k b_k^{\mathsf T}$ over the columns of $B$, and they are found one after another. With
-# $R_k = K S - \sum_{j<k} b_j b_j^{\mathsf T}$, what the bits so far have left over,
+# $B B^{\mathsf T}$ is the sum of $b_k b_k^{\mathsf T}$ over the columns of $B$, and they are found one after another.
+# With $R_k = K S - \sum_{j<k} b_j b_j^{\mathsf T}$, what the bits so far have left over,
 #
 # $$ \| R_k - b\, b^{\mathsf T} \|^2 = \| R_k \|^2 - 2\, b^{\mathsf T} R_k\, b + N^2 , $$ (eq:shallow-greedy)
 #
 # so the next bit maximises $b^{\mathsf T} R_k\, b$ over $b = \operatorname{sign}(\bar{\mathcal K} a)$, where
-# $\bar{\mathcal K}$ (N × m) holds the centred kernels. As always it is the sign that stands in the way, and KSH goes round it twice.
-# First it leaves the sign out: maximise $a^{\mathsf T} \bar{\mathcal K}^{\mathsf T} R_k \bar{\mathcal K} a$ at fixed
-# length of $\bar{\mathcal K} a$, an eigenvalue problem. Then it starts from that solution and climbs by gradient steps, with a
-# smooth curve, $\varphi(u) = \tanh(u/2)$, in place of the sign. The better of the two is kept:
+# $\bar{\mathcal K}$ (N × m) holds the centred kernels. As always it is the sign that stands in the way, and KSH goes
+# round it twice. First it leaves the sign out: maximise
+# $a^{\mathsf T} \bar{\mathcal K}^{\mathsf T} R_k \bar{\mathcal K} a$ at fixed length of $\bar{\mathcal K} a$, an
+# eigenvalue problem. Then it starts from that solution and climbs by gradient steps, with a smooth curve,
+# $\varphi(u) = \tanh(u/2)$, in place of the sign. The better of the two is kept:
 
 # %%
 source(ksh.greedy)
 
 # %% [markdown]
-# Two pairs of wrong signs are worth as much as their products: a bit that is wrong today is seen by all the bits that
-# follow, because it stands in $R_k$, and they can mend it. The squared distance {eq}`eq:shallow-ksh` as bits are added,
+# A mistake is not lost. What a bit gets wrong stands in $R_k$ with more weight than before, and the bits that follow
+# can mend it. The squared distance {eq}`eq:shallow-ksh` as bits are added,
 # as a share of $\|K S\|^2$:
 
 # %%
@@ -435,22 +440,22 @@ for k in (0, 3, 6, 9, 12):
 
 # %% [markdown]
 # It does not go to 0, and cannot: four classes cannot all be opposite to each other. By the argument of the second
-# exercise in {doc}`03_mu_liu` the inner products of four codes are at least $-K/3$ on average, which leaves about a third of $\|KS\|^2$.
-# Twelve bits found one after another come close to it.
+# exercise in {doc}`03_mu_liu` the inner products of four codes are at least $-K/3$ on average, which leaves about a
+# third of $\|KS\|^2$. Twelve bits found one after another come close to it.
 
 # %% [markdown]
 # ## Discrete from the start: SDH
 #
-# *Supervised discrete hashing* {cite:p}`shen2015sdh` turns the task round: codes are good if a *linear classifier* can
-# read the labels from them. Codes, classifier and hash functions are learned together,
+# *Supervised discrete hashing* {cite:p}`shen2015sdh` turns the task round: codes are good if a *linear classifier*
+# can read the labels from them. Codes, classifier and hash functions are learned together,
 #
 # $$ \min_{B, W, P} \; \| Y - B W \|^2 + \lambda \|W\|^2 + \nu \| B - \Phi P \|^2, \qquad B \in \{-1, +1\}^{N \times K} , $$ (eq:shallow-sdh)
 #
-# where $\Phi$ holds the kernels of all rows to the anchors and a column of ones. With two of the three fixed, each has a
-# simple answer: $W$ and $P$ are ridge regressions. For $B$, the paper's point is to *keep it discrete*. Look at one
-# column $b$ of $B$, with $w$ its row of $W$, and let $B', W'$ be the rest. In $\|Y - B' W' - b\, w^{\mathsf T}\|^2$ the
-# square of the last term is $N \|w\|^2$ whatever the signs, so only terms linear in $b$ are left, and every entry of $b$
-# can be chosen on its own:
+# where $\Phi$ holds the kernels of all rows to the anchors and a column of ones. With two of the three fixed, each
+# has a simple answer: $W$ and $P$ are ridge regressions. For $B$, the paper's point is to *keep it discrete*. Look at
+# one column $b$ of $B$, with $w$ its row of $W$, and let $B', W'$ be the rest. In
+# $\|Y - B' W' - b\, w^{\mathsf T}\|^2$ the square of the last term is $N \|w\|^2$ whatever the signs, so only terms
+# linear in $b$ are left, and every entry of $b$ can be chosen on its own:
 #
 # $$ b = \operatorname{sign}\left( q - B' W' w \right), \qquad q \text{ the column of } Q = Y W^{\mathsf T} + \nu\, \Phi P . $$ (eq:shallow-dcc)
 #
@@ -460,9 +465,9 @@ for k in (0, 3, 6, 9, 12):
 source(sdh.cyclic_descent)
 
 # %% [markdown]
-# Is it worth the trouble? The alternative is to *relax*: let $B$ be real, solve, and take signs at the end. And as every
-# row of $B$ is a problem of its own while $W$ and $P$ stay, with eight bits we can even try all $2^8$ codes for each
-# row and know the best. First a single step, with $W$ and $P$ fitted to random codes of the 1,200 digits:
+# Is it worth the trouble? The alternative is to *relax*: let $B$ be real, solve, and take signs at the end. And as
+# every row of $B$ is a problem of its own while $W$ and $P$ stay, with eight bits we can even try all $2^8$ codes for
+# each row and know the best. First a single step, with $W$ and $P$ fitted to random codes of the 1,200 digits:
 
 
 # %%
@@ -499,9 +504,9 @@ for name, B in {"at the start": start, **stepped}.items():
     print(f"{name}: objective {objective(B, W, P):.0f}, {hit:.0%} of rows have their best code")
 
 # %% [markdown]
-# In one step rounding gains less than half of what there is to gain, and not one row gets its best code; bit by bit
-# finds it for all of them. But the steps take turns, and $W$ and $P$ adapt to whatever codes they are given. After five
-# rounds:
+# In one step rounding gains little more than half of what there is to gain, and not one row gets its best code; bit
+# by bit finds it for all of them. But the steps take turns, and $W$ and $P$ adapt to whatever codes they are given.
+# After five rounds:
 
 
 # %%
@@ -519,22 +524,23 @@ for name, (B, value) in learned.items():
     print(f"{name}: objective {value:.0f}, {len(np.unique(B, axis=0))} different codes for ten classes")
 
 # %% [markdown]
-# Little is left of the difference in the objective, about one part in a hundred. What is left shows in the last number: by rounding, two of
-# the classes have ended on one and the same code, and no query can tell them apart again. Note also that there are no more codes than
-# classes. With a $\nu$ this small the codes come from the labels alone, and all rows of a class get the same.
+# Little is left of the difference in the objective, about one part in a hundred. What is left shows in the last
+# number: by rounding, two of the classes have ended on one and the same code, and no query can tell them apart again.
+# Note also that there are no more codes than classes. With a $\nu$ this small the codes come from the labels alone,
+# and all rows of a class get the same.
 #
 # ## Sampled columns: COSDISH
 #
 # *Column sampling based discrete supervised hashing* {cite:p}`kang2016cosdish` wants what KSH wants,
-# $B B^{\mathsf T}$ near $K S$, and the codes discrete as in SDH. The matrix $S$ has $N^2$ entries; COSDISH looks at $K$
-# random columns $\Omega$ at a time,
+# $B B^{\mathsf T}$ near $K S$, and the codes discrete as in SDH. The matrix $S$ has $N^2$ entries; COSDISH looks at
+# $K$ random columns $\Omega$ at a time,
 #
 # $$ \min_B \; \| K S_\Omega - B\, B_\Omega^{\mathsf T} \|^2 , $$ (eq:shallow-cosdish)
 #
-# and takes turns: the codes of the sampled rows, bit after bit, by a method that is at most a factor of two from the best;
-# then the codes of all others, which have a vote of the sampled rows as their answer, $B_\Gamma =
-# \operatorname{sign}(S_\Gamma B_\Omega)$. {doc}`05_mlsh` takes it apart step by step, because the method of that chapter
-# is built on it. What it says about hash functions is short: ridge regression of the codes on the features. A line, then.
+# and takes turns: the codes of the sampled rows, bit after bit, by a method with a guarantee; then the codes of all
+# others, which have a vote of the sampled rows as their answer, $B_\Gamma = \operatorname{sign}(S_\Gamma B_\Omega)$.
+# {doc}`05_mlsh` takes it apart step by step, because the method of that chapter is built on it. What it says about
+# hash functions is short: ridge regression of the codes on the features. A line, then.
 
 # %%
 source(cosdish.improve, shallow.COSDISH._regress)
@@ -577,9 +583,10 @@ figure = figures.cell_maps(four_ways(4), circle, place)
 # (sec:shallow-outside)=
 # ### From training rows to all others
 #
-# The picture shows a step that is easy to forget. SDH and COSDISH first find codes of the *training rows*, from labels
-# alone; only then do they fit a function from features to these codes, the *out-of-sample extension*. If the function cannot follow, the best codes
-# are of no use to a new row. How often does the function disagree with the codes that were learned?
+# The picture shows a step that is easy to forget. SDH and COSDISH first find codes of the *training rows*, from
+# labels alone; only then do they fit a function from features to these codes, the *out-of-sample extension*. If the
+# function cannot follow, the best codes are of no use to a new row. How often does the function get a bit of these
+# codes wrong, and what is left for a new row?
 
 
 # %%
@@ -597,16 +604,26 @@ def disagreement(model):
     return None if learned is None else (learned != (model.decision_function(circle) >= 0)).mean()
 
 
+def among_themselves(model):
+    """mAP of the learned codes of the training rows, each asked against all."""
+    packed = codes.pack(getattr(model, "hasher", model).codes_)
+    return metrics.evaluate(packed, packed, place, place, bits=16).map
+
+
 longer = four_ways(16)
 rings = {name: (disagreement(model), retrieval(model, 16)) for name, model in longer.items()}
+inner = {name: among_themselves(longer[name]) for name, (d, _) in rings.items() if d is not None}
 table(
-    ["circle, 16 bits", "bits where the function differs from the learned code", "mAP of new rows"],
-    *[[name, "no separate codes" if d is None else f"{d:.0%}", f"{m:.2f}"] for name, (d, m) in rings.items()],
+    ["circle, 16 bits", "mAP among learned codes", "bits the function gets wrong", "mAP of new rows"],
+    *[
+        [name, *((f"{inner[name]:.2f}", f"{d:.0%}") if name in inner else ("no such codes",) * 2), f"{m:.2f}"]
+        for name, (d, m) in rings.items()
+    ],
 )
 
 # %% [markdown]
-# COSDISH's own codes are as good as anybody's, and its line gets nearly every second bit wrong: no better than a coin.
-# The same codes on kernels are followed well. A reported figure can hide this: if the database is ranked by its
+# COSDISH's learned codes are faultless, and its line gets nearly every second bit of them wrong: no better than a
+# coin. The same codes on kernels are followed well. A reported figure can hide this: if the database is ranked by its
 # *learned* codes, the labels of the database go into the ranking, and nothing has to be followed but the queries. In
 # this book every code comes from the function, and the labels of the database are for the judge alone.
 #
@@ -620,11 +637,11 @@ table(
 # ## All of them on digits
 #
 # Now the nine methods and two controls on the 64 pixels of `digits`, at 24 bits: 1,200 digits to learn from, 300
-# queries, 1,497 digits to search. The two controls tell what a number is worth. *Random codes* know nothing: their mAP is the share of
-# relevant digits in the database. *PCA with random rotation* knows the features and nothing else.
+# queries, 1,497 digits to search. The two controls tell what a number is worth. *Random codes* know nothing: their
+# mAP is the share of relevant digits in the database. *PCA with random rotation* knows the features and nothing else.
 
 # %% tags=["nbval-ignore-output"]
-BITS, SMALLER = 24, {"ksh": {"anchors": 150}, "sdh": {"anchors": 150}}
+BITS, SMALLER = 24, {"ksh": {"anchors": 150}, "sdh": {"anchors": 300}}
 fitted, seconds, reports = {}, {}, {}
 for name in methods.SHALLOW:
     begun = time.perf_counter()
@@ -661,9 +678,9 @@ table(
 )
 
 # %% [markdown]
-# This is one seed on one small set: a look, not a ranking. {doc}`10_side_by_side` compares these methods, and the deep
-# ones, on CIFAR-10 with three seeds and settings chosen for each. But the large differences have the reasons that we have
-# seen. The same numbers as a picture; a line runs from the worst order of ties to the best:
+# This is one seed on one small set: a look, not a ranking. {doc}`10_side_by_side` compares these methods, and the
+# deep ones, on CIFAR-10 with three seeds and settings chosen for each. But the large differences have the reasons
+# that we have seen. The same numbers as a picture; a line runs from the worst order of ties to the best:
 
 # %% mystnb={"image": {"alt": "A row for each method with a dot at its mAP. Random codes are at one tenth. SKLSH, PCAH, SH and LSH follow, then PCA with random rotation and ITQ; the four methods that learn from labels are at the top, SDH and KSH close to one."}}
 rows = {TITLES[name]: (r.map_worst, r.map, r.map_best) for name, r in reports.items()}
@@ -682,8 +699,8 @@ for ax, (name, chosen) in zip(axes, panels.items(), strict=True):
 # %% [markdown]
 # ### What each costs
 #
-# Seconds on the machine that made this page, so they are not compared when the book is tested; and how many numbers have to
-# be kept to encode a new image, which follows from the formulas.
+# Seconds on the machine that made this page, so they are not compared when the book is tested; and how many numbers
+# have to be kept to encode a new image, which follows from the formulas.
 
 # %% tags=["nbval-ignore-output"]
 kept = {name: sum(np.size(fitted[name].hasher.fitted_arrays()[key]) for key in keys) for name, keys in {
@@ -701,13 +718,14 @@ table(
 )
 
 # %% [markdown]
-# All are quick. For linear methods the work is a product with a matrix, whatever the number of training rows; kernel methods also compare
-# every new row with each of their anchors. On larger data the script `benchmarks/shallow.py` times them all.
+# All are quick. For linear methods the work is a product with a matrix, whatever the number of training rows; kernel
+# methods also compare every new row with each of their anchors. On larger data the script `benchmarks/shallow.py`
+# times them all.
 #
 # ### More bits than directions
 #
-# Ask PCAH or ITQ for more bits than the training rows have directions, and there is nothing to take them from. The package says so
-# in one sentence before it does anything else, as it does for other things that cannot work:
+# Ask PCAH or ITQ for more bits than the training rows have directions, and there is nothing to take them from. The
+# package says so in one sentence before it does anything else, as it does for other things that cannot work:
 
 
 # %%
@@ -731,8 +749,8 @@ print("96 bits from 64 pixels, where a method can:", more)
 # %% [markdown]
 # ## Which one when
 #
-# - **No labels, any length of code, and a guarantee:** LSH. Nothing is learned, so nothing can go wrong, and more bits
-#   always help.
+# - **No labels, any length of code, and a guarantee:** LSH. Nothing is learned, so little can go wrong, and the more bits
+#   the nearer to the angle.
 # - **No labels, short codes:** ITQ. If it does not beat PCA with a random rotation on your features, rotating is not
 #   your problem.
 # - **No labels, few dimensions:** SH, which can take many bits from a long axis. **Near-duplicates:** SKLSH, whose distances level off
@@ -743,7 +761,8 @@ print("96 bits from 64 pixels, where a method can:", more)
 # - **Before you believe in a deep method:** run ITQ, and one of those with labels, on its own features. {doc}`09_family_of_losses`
 #   shows what networks add, {doc}`10_side_by_side` how much.
 #
-# Many losses of deep hashing are old acquaintances. Mu and Liu ({doc}`03_mu_liu`) train on KSH's products of codes; methods with a term $\|B
+# Many losses of deep hashing are old acquaintances. Mu and Liu ({doc}`03_mu_liu`) train on KSH's products of codes;
+# methods with a term $\|B
 # - F\|^2$ pull outputs to their signs as ITQ does; those that learn codes and a classifier together have SDH inside.
 #
 # ## What we learned
@@ -760,17 +779,17 @@ print("96 bits from 64 pixels, where a method can:", more)
 # (sec:shallow-ledger)=
 # ## The ledger
 #
-# **Seen**: read in the source named. **Worked out**: derived above and checked by counting. **Ours**: our choice.
-# For these methods public code was at hand, but of the papers themselves mostly titles and abstracts. So the formulas are
+# **Seen**: read in the source named. **Worked out**: derived above and checked by counting. **Ours**: our choice. For
+# these methods public code was at hand, but of the papers themselves mostly titles and abstracts. So the formulas are
 # seen *in code*.
 #
 # | method | what was seen, and where | worked out or ours |
 # |---|---|---|
-# | LSH | the sign of a random normal projection: many public toolkits | {eq}`eq:shallow-collision` worked out; taking off the mean is ours |
+# | LSH | the sign of a random normal projection: HABIR | {eq}`eq:shallow-collision` worked out; taking off the mean is ours |
 # | SKLSH | the draws of {eq}`eq:shallow-sklsh`, and that the distance follows the kernel: code in the toolkit HABIR, abstract | {eq}`eq:shallow-kernel` worked out; the default $\gamma$ is ours |
 # | PCAH | {eq}`eq:shallow-pcah`: HABIR | the sign of each axis is ours |
 # | SH | box, waves, their order, at most so many per axis: HABIR; that the graph problem is NP-hard and is relaxed to eigenvectors: abstract | {eq}`eq:shallow-wave` checked on a line; the order of equal eigenvalues is ours |
-# | ITQ | random start, 50 rounds, Procrustes step: first author's code in HABIR | {eq}`eq:shallow-procrustes` worked out |
+# | ITQ | random start, Procrustes step, about 50 rounds: first author's code in HABIR | {eq}`eq:shallow-procrustes` worked out |
 # | CCA-ITQ | {eq}`eq:shallow-cca`, $\rho = 0.0001$, scaling by $\lambda$: the same | solved as a singular value decomposition, which gives the same (ours) |
 # | KSH | kernel, start, climb, stopping rule, the better of two, 300 anchors: code in the toolkit SSHBIR and others | products with $S$ without writing it down, and so more labelled rows than the 2,000 there (ours) |
 # | SDH | the three steps, 5 rounds, 10 sweeps, $\lambda = 1$, $\nu = 10^{-5}$, 1,000 anchors: SSHBIR | {eq}`eq:shallow-dcc` worked out; the kernel's width by KSH's rule (ours) |
@@ -790,8 +809,8 @@ print("96 bits from 64 pixels, where a method can:", more)
 # <details class="solution"><summary>Solution</summary>
 #
 # The angle is estimated as $180°$ times the share of differing bits. That share has mean $\tfrac14$ and standard
-# deviation $\sqrt{\tfrac14 \cdot \tfrac34 / K}$, so the angle scatters by $180° \cdot 0.433 / \sqrt{K} \approx 78°/\sqrt{K}$.
-# For 5° this asks for 243 bits. With 32 bits it is 14°.
+# deviation $\sqrt{\tfrac14 \cdot \tfrac34 / K}$, so the angle scatters by
+# $180° \cdot 0.433 / \sqrt{K} \approx 78°/\sqrt{K}$. For 5° this asks for 243 bits. With 32 bits it is 14°.
 #
 # </details>
 #
@@ -800,8 +819,8 @@ print("96 bits from 64 pixels, where a method can:", more)
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# Sort by $m / R$: the long axis has 0.1, 0.2, 0.3, 0.4, …, the short one 0.333, 0.667, …. So waves 1, 2, 3 of the long
-# axis, then wave 1 of the short one, then wave 4 of the long axis.
+# Sort by $m / R$: the long axis has 0.1, 0.2, 0.3, 0.4, …, the short one 0.333, 0.667, …. So waves 1, 2, 3 of the
+# long axis, then wave 1 of the short one, then wave 4 of the long axis.
 #
 # </details>
 #
@@ -811,10 +830,10 @@ print("96 bits from 64 pixels, where a method can:", more)
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# The first output is $\cos\alpha\, v_1 + \sin\alpha\, v_2$, with variance $\sigma_1^2 \cos^2\alpha + \sigma_2^2
-# \sin^2\alpha$; the second has the two swapped. At $\alpha = 45°$ both are $\tfrac12 (\sigma_1^2 + \sigma_2^2)$. The
-# covariance is $\pm \tfrac12 (\sigma_1^2 - \sigma_2^2) \sin 2\alpha$, largest exactly there: the price of equal variances
-# is correlation.
+# The first output is $\cos\alpha\, v_1 + \sin\alpha\, v_2$, with variance
+# $\sigma_1^2 \cos^2\alpha + \sigma_2^2 \sin^2\alpha$; the second has the two swapped. At $\alpha = 45°$ both are
+# $\tfrac12 (\sigma_1^2 + \sigma_2^2)$. The covariance is $\pm \tfrac12 (\sigma_1^2 - \sigma_2^2) \sin 2\alpha$,
+# largest exactly there: the price of equal variances is correlation.
 #
 # </details>
 #
@@ -825,9 +844,10 @@ print("96 bits from 64 pixels, where a method can:", more)
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# If $b_1$ is $+1$ on one class and $-1$ on the other, then $b_1 b_1^{\mathsf T} = S$ and $R_2 = (K - 1) S$: the same problem up
-# to a factor. So the second bit is the first again, and so on. The code says the class, 32 times over, and ranks by
-# nothing else. That is the optimum of {eq}`eq:shallow-ksh`, and it is as much as pairs of labels can ask for.
+# If $b_1$ is $+1$ on one class and $-1$ on the other, then $b_1 b_1^{\mathsf T} = S$ and $R_2 = (K - 1) S$: the same
+# problem up to a factor. So the second bit is the first again, and so on. The code says the class, 32 times over, and
+# ranks by nothing else. That is the optimum of {eq}`eq:shallow-ksh`, and it is as much as pairs of labels can ask
+# for.
 #
 # </details>
 #
@@ -889,15 +909,15 @@ assert all(after < before for before, after in pairwise(left)) and 0.32 < left[-
 # Discrete steps
 values = {name: objective(B, W, P) for name, B in {"start": start, **stepped}.items()}
 gained = {name: (values["start"] - v) / (values["start"] - values["all 256 tried"]) for name, v in values.items()}
-assert gained["relaxed"] < 0.7 and gained["bit by bit"] > 0.98
+assert 0.5 < gained["relaxed"] < 0.7 and gained["bit by bit"] > 0.98
 assert (stepped["bit by bit"] == best).all(1).mean() > 0.95 > 0.05 > (stepped["relaxed"] == best).all(1).mean()
 ends = {name: value for name, (_, value) in learned.items()}
 assert max(ends.values()) < 1.05 * min(ends.values())
-assert all(len(np.unique(B, axis=0)) <= 10 for B, _ in learned.values())
+assert [len(np.unique(B, axis=0)) for B, _ in learned.values()] == [9, 10, 10]
 
 # From training rows to all others
 assert min(rings[name][1] for name in ("KSH", "SDH", "COSDISH on kernels")) > 0.9 > 0.5 > rings["COSDISH"][1]
-assert 0.4 < rings["COSDISH"][0] < 0.6 and rings["COSDISH on kernels"][0] < 0.25
+assert min(inner.values()) > 0.99 and 0.4 < rings["COSDISH"][0] < 0.6 and rings["COSDISH on kernels"][0] < 0.25
 
 # Digits
 scores = {name: report.map for name, report in reports.items()}
@@ -906,7 +926,7 @@ assert labelled == {"cca_itq", "ksh", "sdh", "cosdish"} and set(scores) == set(T
 assert abs(scores["random"] - 0.1) < 0.02
 assert min(scores[name] for name in labelled) > scores["itq"] + 0.05
 assert scores["itq"] > scores["pca_rotation"] + 0.05 > scores["pcah"] + 0.15
-assert min(scores["ksh"], scores["sdh"]) > 0.95 and more == {"LSH": 96, "SKLSH": 96, "SH": 96}
+assert min(scores["ksh"], scores["sdh"]) > 0.93 and more == {"LSH": 96, "SKLSH": 96, "SH": 96}
 
 # Exercises
 assert round((180 * np.sqrt(3 / 16) / 5) ** 2) == 243 and round(180 * np.sqrt(3 / 16 / 32)) == 14

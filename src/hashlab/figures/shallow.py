@@ -16,7 +16,7 @@ from hashlab.errors import InputError
 from hashlab.metrics import Report
 from hashlab.plots import HALO, palette
 
-MARKERS = "oX^sDvP*"
+MARKERS = "o^sDvP*X"
 
 
 def cells(model: Any, X: np.ndarray, labels: np.ndarray | None = None, ax: Axes | None = None) -> Axes:
