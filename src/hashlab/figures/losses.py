@@ -80,7 +80,7 @@ def plane(
         ax.plot(x, y, "o", ms=12.5, color=colours[label], mec="white", mew=0.8, zorder=5)
         ax.text(x, y, LETTERS[label], ha="center", va="center_baseline", color="white", weight="bold", zorder=6)
     for text, (x, y) in (marks or {}).items():
-        ax.plot(x, y, "+", ms=14, mew=2.5, color="0.25", zorder=7, path_effects=HALO)
+        ax.plot(x, y, "+", ms=14, mew=2.5, color="0.25", zorder=4.5)
         look = {"fontsize": 12, "color": "0.25", "path_effects": HALO, "zorder": 8}
         ax.annotate(text, (x, y), (8, -16), textcoords="offset points", **look)
     return ax
@@ -188,7 +188,8 @@ def landscape(loss: Loss, ax: Axes, title: str, reach: float = 2.0) -> Axes:
     look = {"color": palette(1)[0], "angles": "xy", "pivot": "mid", "width": 0.007, "scale": 13}
     ax.quiver(*np.transpose(grid), *moves.T, **look)
     ax.plot(0, 0, "o", ms=7, color=palette(4)[3])
-    ax.set(aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1), xlabel="output of image $i$", title=title)
+    ax.set(aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1), xlabel="output of image $i$")
+    ax.set_title(title, fontsize=11)
     ax.set_ylabel("output of image $j$")
     return ax
 
