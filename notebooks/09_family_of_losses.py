@@ -128,7 +128,8 @@ def in_batch(u, y, alpha=0.0):
 # %% [markdown]
 # ### Pairs
 #
-# The commonest kind. Two members stand for the two ways to go about it. DPSH, and with it DHN and HashNet, says that
+# The commonest kind. Two members stand for the two ways to go about it. DPSH
+# {cite:p}`li2016dpsh`, and with it DHN {cite:p}`zhu2016dhn` and HashNet {cite:p}`cao2017hashnet`, says that
 # two images are similar with probability $\sigma(\theta_{ij}) = 1 / (1 + e^{-\theta_{ij}})$, and takes minus the
 # logarithm of the likelihood of the labels:
 #
@@ -136,9 +137,9 @@ def in_batch(u, y, alpha=0.0):
 #    -\frac{\partial \ell_{ij}}{\partial u_i} \;\propto\; \left( s_{ij} - \sigma(\theta_{ij}) \right) u_j . $$ (eq:fl-likelihood)
 #
 # The right-hand side says who pulls where: a similar partner pulls $u_i$ *in the direction of its own vector* $u_j$,
-# outwards, and the more so the less sure the model is; a dissimilar one pushes the other way. DSH instead measures
-# distances. A similar pair is drawn together along the line between the two; a dissimilar one is pushed apart along
-# that line until its squared distance reaches the *margin* $m$, and then left alone:
+# outwards, and the more so the less sure the model is; a dissimilar one pushes the other way. DSH {cite:p}`liu2016dsh`
+# instead measures distances. A similar pair is drawn together along the line between the two; a dissimilar one is
+# pushed apart along that line until its squared distance reaches the *margin* $m$, and then left alone:
 #
 # $$ \begin{aligned}
 # \ell_{ij} &= \tfrac12\, s_{ij}\, D_{ij} + \tfrac12 (1 - s_{ij}) \max(m - D_{ij}, 0), \\
@@ -166,9 +167,9 @@ figure = draw.planes(pairwise, z, labels)
 #
 # ### Triplets
 #
-# DTSH looks at three images: a query $q$, a positive $p$ of the same class, a negative $n$ of another. The query
-# shall agree with the positive more than with the negative, by a margin $\alpha$, and how much more is again put into
-# a logistic loss, with $\theta_{ij} = u_i^{\mathsf T} u_j / 2$:
+# DTSH {cite:p}`wang2016dtsh` looks at three images: a query $q$, a positive $p$ of the same class, a negative $n$ of
+# another. The query shall agree with the positive more than with the negative, by a margin $\alpha$, and how much more
+# is again put into a logistic loss, with $\theta_{ij} = u_i^{\mathsf T} u_j / 2$:
 #
 # $$ \ell_{qpn} = \log\left( 1 + e^{\alpha - (\theta_{qp} - \theta_{qn})} \right), \qquad
 #    -\frac{\partial \ell_{qpn}}{\partial u_q} \;\propto\; u_p - u_n . $$ (eq:fl-triplet)
@@ -201,10 +202,11 @@ figure = draw.planes(triplet, z, labels)
 #
 # ### Classes
 #
-# The next kind does not compare images with each other at all. GreedyHash puts a linear classifier $W$ on the code
-# itself and takes its cross-entropy; DCWH keeps a mean output $c_m$ for each class and asks that an image lie nearer
-# to the mean of its own class than to others, in the sense of Gaussian clouds around them ({doc}`04_shpdh` does this
-# on several levels of a tree). For both the arrow of an image of class $y$ is a difference of class vectors,
+# The next kind does not compare images with each other at all. GreedyHash {cite:p}`su2018greedyhash` puts a linear
+# classifier $W$ on the code itself and takes its cross-entropy; DCWH {cite:p}`zhe2018dcwh` keeps a mean output $c_m$
+# for each class and asks that an image lie nearer to the mean of its own class than to others, in the sense of Gaussian
+# clouds around them ({doc}`04_shpdh` does this on several levels of a tree). For both the arrow of an image of class
+# $y$ is a difference of class vectors,
 #
 # $$ -\frac{\partial \ell_i}{\partial u_i} \;=\; v_{y} - \sum_m p_{im}\, v_m , $$ (eq:fl-classes)
 #
@@ -246,10 +248,10 @@ figure = draw.planes(class_wise, z, labels)
 #
 # ### Centres
 #
-# If all that matters is that each class ends with a code of its own, why not hand out the codes beforehand? CSQ, DPN
-# and OrthoHash do. The fixed code $t_m$ of class $m$ is called its *centre*, and hashing becomes a classification
-# with known answers. CSQ treats each bit as a yes-or-no question with a logistic loss. OrthoHash compares the angles
-# between $u$ and all centres in a soft-max.
+# If all that matters is that each class ends with a code of its own, why not hand out the codes beforehand? CSQ
+# {cite:p}`yuan2020csq`, DPN {cite:p}`fan2020dpn` and OrthoHash {cite:p}`hoe2021orthohash` do. The fixed code $t_m$ of
+# class $m$ is called its *centre*, and hashing becomes a classification with known answers. CSQ treats each bit as a
+# yes-or-no question with a logistic loss. OrthoHash compares the angles between $u$ and all centres in a soft-max.
 
 # %% mystnb={"image": {"alt": "Two planes with the nine points and three crosses at corners of the square, the codes of the classes. Left, CSQ: every arrow points to its corner's quarter; points on the wrong side have the longest arrows. Right, OrthoHash: every arrow is at right angles to the line from the origin to its point and turns it towards its corner."}}
 central, cosine = (
@@ -280,16 +282,16 @@ figure = draw.planes(centre, z, labels)
 # ### Codes first, network second
 #
 # The last kind finds codes for the *training images* in a discrete step of its own, and lets the network chase them.
-# CNNH does it once, before the network is trained, by factorising the matrix of similarities
-# ({doc}`08_before_deep_learning` has the history). ADSH takes turns: codes $v_j$ for all training images given the
-# network's outputs, then the network given the codes, with
+# CNNH {cite:p}`xia2014cnnh` does it once, before the network is trained, by factorising the matrix of similarities (as
+# KSH does without a network, in {doc}`08_before_deep_learning`). ADSH {cite:p}`jiang2018adsh` takes turns: codes $v_j$
+# for all training images given the network's outputs, then the network given the codes, with
 #
 # $$ \sum_{i,j} \left( u_i^{\mathsf T} v_j - K S_{ij} \right)^2 + \gamma \sum_i \lVert v_i - u_i \rVert^2,
 #    \qquad u_i = \tanh z_i, $$ (eq:fl-asymmetric)
 #
 # where $S_{ij}$ is 1 for similar images and negative for others. It is called asymmetric because the two sides of a
-# pair are different things: an output that can move a little, and a code that can only flip. DSDH does both: pairs of
-# outputs, and a pull to codes that a linear classifier can read.
+# pair are different things: an output that can move a little, and a code that can only flip. DSDH {cite:p}`li2017dsdh`
+# does both: pairs of outputs, and a pull to codes that a linear classifier can read.
 
 # %% mystnb={"image": {"alt": "Two planes with the nine points and crosses at the corners where the discrete step put each class's codes. Left, ADSH, right, CNNH: arrows point towards the crosses of the point's own class, in ADSH less so for points that lie far out."}}
 torch.manual_seed(2)
@@ -429,9 +431,9 @@ figure = draw.ridges(long, shares, "Hamming distance / K")
 #   content. It does not ask for equal codes, nor for opposite ones.
 # - **DSH** is the only one whose pull on similar pairs is the same at every distance, so they are drawn together to
 #   the last bit; and it alone leaves dissimilar pairs *exactly* in peace from half of the bits on.
-# - **DCH** turns the likelihood round. Its pull on similar pairs is strongest where they are already close: it is made
-#   for search in a small ball. The price is at the other end, where similar pairs that are far apart are hardly
-#   called back.
+# - **DCH** {cite:p}`cao2018dch` turns the likelihood round. Its pull on similar pairs is strongest where they are already
+#   close: it is made for search in a small ball. The price is at the other end, where similar pairs are called back the
+#   more weakly the farther they are apart.
 # - **The exponential and the squared loss** pull the worst pairs most, and never stop asking for more.
 #
 # ### What the code length does
@@ -532,7 +534,7 @@ half = ax.axhline(0.5, color="0.6", ls=":")
 #
 # The *smallest* distance is the harder question, and an old one: coding theory asks how many words of $K$ bits there
 # are with at least $d$ bits between any two. If $d$ is more than half of the bits, {eq}`eq:fl-room` has an answer
-# (the smallest distance is at most the mean one), which is known as Plotkin's bound:
+# (the smallest distance is at most the mean one), which is known as Plotkin's bound {cite:p}`plotkin1960`:
 #
 # $$ C \;\le\; 2 \left\lfloor \frac{d}{2d - K} \right\rfloor . $$ (eq:fl-plotkin)
 #
@@ -1244,7 +1246,8 @@ ax = draw.dots(
 # ## The ledger
 #
 # Where each formula was seen, from the descriptions of the methods in the package. *Recalled* means: known from the
-# literature, but neither the paper nor its authors' code was read for it here.
+# literature, but neither the paper nor its authors' code was read for it here. {doc}`../book/methods` has all methods
+# of the package with their settings.
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
