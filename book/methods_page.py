@@ -26,9 +26,9 @@ HEAD = """\
 # All methods
 
 This page is written by `python book/build.py methods` from what the methods say of themselves; `hashlab methods` prints
-the same facts. *Labels* are those that a method can learn from: classes, several labels per image (similar is what shares
-one), or levels of a tree. *Tested with* names the data sets and features, all within the package, on which the tests
-fit, encode and evaluate it. What a method was run on beyond that stands in its records and chapters.
+the same facts. *Labels* are those that a method can learn from: classes, several labels per image (similar is what
+shares one), or levels of a tree. *Tested with* names the data sets and features, all within the package, on which the
+tests fit, encode and evaluate it. What a method was run on beyond that stands in its records and chapters.
 """
 COMMON = "It also has the settings that all {} methods have, see [below](#sec:{}-settings)."
 
@@ -39,7 +39,7 @@ def page(bibliography: str) -> str:
     parts = [HEAD]
     for kind in ORDER:
         of_kind = [(about, which) for about, which in found if about.kind == kind]
-        parts += [f"## {kind.title()}\n\nThey {KINDS[kind]}.\n", table(of_kind, bibliography)]
+        parts += [f"## {kind.capitalize()}\n\nThey {KINDS[kind]}.\n", table(of_kind, bibliography)]
         parts += [details(about, which) for about, which in of_kind]
     for word, config in (("deep", DeepConfig), ("shallow", ShallowConfig)):
         title = f"(sec:{word}-settings)=\n## Settings of every {word} method\n"
