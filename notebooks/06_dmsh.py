@@ -66,7 +66,8 @@ on_scenes = methods.create("dmsh", K, epochs=12, **SMALL).fit(scenes.train)
 print("levels that are fused:", ", ".join(on_scenes.levels))
 
 # %% mystnb={"image": {"alt": "Three rows, one per level of the network. On the left the same scene of two digits, with a frame around what the middle place of the level's maps sees: 4 pixels, about a stroke, for conv1; 10 pixels, more than a digit, for conv2; nearly the whole image for conv3. To the right of it four maps of the level: those of conv1 are fine and show strokes, those of conv2 have four by four places, those of conv3 two by two."}}
-scene = scenes.query.images[1]
+first_two = np.flatnonzero(scenes.query.labels.sum(1) == 2)[0]  # a scene with two digits
+scene = scenes.query.images[first_two]
 backbone = on_scenes.network.backbone.eval()
 x = on_scenes.view.plain(torch.from_numpy(scene[None, ..., None]))
 with torch.no_grad():
@@ -309,8 +310,8 @@ chapter.table(["", *diagnoses], *[[name, *cells] for name, cells in rows.items()
 # that the network of the first figure has not seen, and what it finds; a tick means that a digit is shared:
 
 # %% mystnb={"image": {"alt": "A query scene with two digits and the eight scenes nearest to its code, each with its Hamming distance; a tick marks those that share a digit with the query."}}
-shares = scenes.database.labels @ scenes.query.labels[1] > 0  # (1497,)
-asked = scenes.query.images[[1]]
+shares = scenes.database.labels @ scenes.query.labels[first_two] > 0  # (1497,)
+asked = scenes.query.images[[first_two]]
 figure = plots.retrieved(
     asked,
     on_scenes.encode(asked),
@@ -373,7 +374,7 @@ WAYS = {
     "pyramid": {"scales": FUSED, "fusion": "pyramid"},
 }
 on_record = {
-    name: maps_of(range(3), {"width": 64, "fusion": "concat"} | way, dataset="digit_scenes", bits=K)
+    name: maps_of(range(3), {"lr": 0.01, "width": 64, "fusion": "concat"} | way, dataset="digit_scenes", bits=K)
     for name, way in WAYS.items()
 }
 scene_maps = {name: maps for name, (maps, _) in on_record.items()}
