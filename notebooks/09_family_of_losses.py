@@ -1004,7 +1004,7 @@ table(
         [
             f"β = {beta}",
             *(
-                f"{value:.0e}" if value < 0.01 else f"{value:.2f}"
+                f"{value:.0e}" if 0 < value < 0.01 else f"{value:.2f}"
                 for value in slope[beta].tolist()
             ),
         ]
@@ -1030,7 +1030,6 @@ rare = {}
 for count, size in ((2, 64), (10, 64), (10, 256), (100, 64), (100, 256)):
     expected = math.comb(size, 2) / count
     alone = (1 - 1 / count) ** (size - 1)
-    rare[count, size] = alone
     row = [
         count,
         size,
@@ -1079,7 +1078,8 @@ def rate_of(balance):
 rates = {balance: rate_of(balance) for balance in ("none", "halves")}
 print(f"all pairs alike: {rates['none'][0]:.6f}, formula {9.5 / (100 * 99):.6f}")
 print(
-    f"half of each:    {rates['halves'][0]:.6f}, {rates['halves'][0] / rates['none'][0]:.2f} times as fast"
+    f"half of each:    {rates['halves'][0]:.6f},"
+    f" {rates['halves'][0] / rates['none'][0]:.2f} times as fast"
 )
 
 # %% [markdown]
@@ -1106,7 +1106,8 @@ for kind, method in opposed.items():
     distinct[kind] = share / len(found)
     said = {"one": "S = −1", "ratio": "S = −p/(1 − p)"}[kind]
     print(
-        f"{said}: the commonest code stands for {distinct[kind]:.0%} of the images, mAP {evaluate(method).map:.1f}"
+        f"{said}: the commonest code stands for {distinct[kind]:.0%} of the images,"
+        f" mAP {evaluate(method).map:.1f}"
     )
 
 # %% [markdown]
