@@ -390,11 +390,31 @@ chapter.table(
 ax = figures.by_scale(scene_maps, "mAP", "fused", plt.subplots(figsize=(8, 3.6), layout="constrained")[1])
 
 # %% [markdown]
-# The claim does not hold here. The fusion is above `conv1`, but not above `conv2`, whose places see about as much as a
-# digit is large: it already has what is needed. The fusion holds the same scale, and could do as well by ignoring the
-# others; that it does not always do so is a matter of training, for its three runs lie far apart. A likely culprit is
-# the learning rate, which suited all choices of scales about equally well in one run each on the validation part, and
-# which three seeds show to be restless. The wide controls gain nothing either, so width is not what is missing.
+# At this learning rate the claim does not hold. The fusion is above `conv1`, but not above `conv2`, whose places see about
+# as much as a digit is large. The fusion holds that scale too, and could do as well by ignoring the others; that it does
+# not always do so is a matter of training, for its three runs lie far apart. The wide controls gain nothing either, so
+# width is not what is missing. The rate, 0.01, was the better or nearly the better one of two for every choice of scales
+# in one run each on the validation part. Here is the other, 0.003:
+
+# %%
+slower = {
+    name: maps_of(range(3), {"lr": 0.003, "width": 64} | WAYS[name], dataset="digit_scenes", bits=K)[0]
+    for name in ("conv1", "conv2", "conv3", "fused")
+}
+chapter.table(
+    ["digit_scenes, 16 bits, rate 0.003", "mAP", "fused minus this", "rate 0.01"],
+    *[
+        [name, spread(maps), "" if name == "fused" else gap(slower["fused"], maps), spread(scene_maps[name])]
+        for name, maps in slower.items()
+    ],
+)
+
+# %% [markdown]
+# Now the fusion is above every single scale, and its runs lie close together. But `conv2` is worse at this rate than at
+# the other, and if each choice of scales is given the rate that was better for it, the fusion at 0.003 against `conv2` at
+# 0.01, the fusion is not above. So the answer hangs on the rate: *with equal settings* the paper's claim holds at one
+# rate and fails at the other; *at the best setting of each* it fails here. An ablation that fixes one setting for all,
+# as is usual, would have found either.
 #
 # ### CIFAR-10, frozen features
 #
@@ -518,12 +538,12 @@ chapter.source(dmsh.Pyramid)
 #   border between similar and not.
 # - On photographs and with a frozen network, fusing three levels is above the best single one, as the paper says, and
 #   the levels come in the order that the group's own ablation has.
-# - On scenes and with a small network learned from scratch it is not: the level whose receptive field fits a digit does
-#   as well alone.
+# - On scenes and with a small network learned from scratch it depends on the learning rate. At the best rate of each, the
+#   level whose receptive field fits a digit does as well alone.
 #
 # **What did not reproduce, and what stays open.** The paper's method trains its network along with the code. The only
-# such runs here are those on scenes, and there the fusion was not above the best scale. What was tried: two learning
-# rates on the validation part, one of them recorded; a wider single scale; the pyramid. A network trained from scratch
+# such runs here are those on scenes, and there the fusion is above the best scale at one learning rate of two, and not at
+# the best rate of each. What was tried: these two rates, a wider single scale, the pyramid. A network trained from scratch
 # on CIFAR-10, or a large one fine-tuned, as the paper's presumably was, has not been run, and NUS-WIDE has not either.
 #
 # To read on: {cite:t}`li2016dpsh` for the pairwise likelihood; {doc}`09_family_of_losses` sets it beside its
@@ -633,7 +653,7 @@ def above(group, other):
     return mean > error
 
 
-# Scenes from scratch: above the first scale, and no more than that
+# Scenes from scratch: above every single scale at one rate, not at the other nor at the best of each
 assert above(scene_maps["fused"], scene_maps["conv1"])
 assert not above(scene_maps["fused"], scene_maps["conv2"]) and not above(scene_maps["fused"], scene_maps["conv3"])
 assert np.mean(scene_maps["conv2"]) > np.mean(scene_maps["conv3"]) > np.mean(scene_maps["conv1"])
@@ -641,6 +661,9 @@ assert not any(above(scene_maps[f"{name}, wide"], scene_maps[name]) for name in 
 assert np.mean(scene_maps["pyramid"]) > np.mean(scene_maps["fused"])
 assert not above(scene_maps["pyramid"], scene_maps["fused"])
 assert np.ptp(scene_maps["fused"]) > 0.1
+assert all(above(slower["fused"], slower[name]) for name in ("conv1", "conv2", "conv3"))
+assert np.ptp(slower["fused"]) < 0.02 and above(scene_maps["conv2"], slower["conv2"])
+assert not above(slower["fused"], scene_maps["conv2"])
 
 # CIFAR-10, frozen: above every single scale, which come in the order of depth, as in the reported ablation
 for bits in (12, 48):
