@@ -1,0 +1,107 @@
+"""Every method under one protocol: the same features, split, metric, seeds, and the same small budget for settings.
+
+For each method, at most four settings are tried on the validation part (24 bits, seed 0); the best one is run at two
+lengths with three seeds, and the queries are asked once. Deep methods train a hash layer on the features of a network
+that stays as it is; shallow ones take the same features. `benchmarks/side_by_side.py` makes the records, the chapter
+"Side by side" reads them with `found`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from hashlab import methods
+from hashlab.errors import InputError
+from hashlab.records import Record
+
+PROTOCOL, BITS, SEEDS, TUNED_AT = "cifar10-59k", (12, 24), (0, 1, 2), 24
+BACKBONE, SIDE = "mobilenet_v2", 128
+
+RATES = {"lr": (0.001, 0.003)}
+# What is tried: every combination, four at most. Deep methods: two learning rates, and two values of one setting.
+GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "random": {},
+    "pca_rotation": {},
+    "lsh": {},
+    "sklsh": {},
+    "pcah": {},
+    "sh": {},
+    "itq": {},
+    "cca_itq": {"rho": (1e-4, 1e-2, 1.0, 100.0)},
+    "ksh": {"anchors": (300, 1000)},
+    "sdh": {"anchors": (300, 1000), "ridge": (0.01, 1.0)},
+    "cosdish": {"ridge": (1.0, 100.0), "outer": (10, 20)},
+    "cnnh": RATES | {"sweeps": (5, 20)},
+    "dsh": RATES | {"balance": ("none", "halves")},
+    "dhn": RATES | {"balance": ("none", "halves")},
+    "dpsh": RATES | {"balance": ("none", "halves")},
+    "dtsh": RATES | {"weight": (0.1, 0.5)},
+    "hashnet": RATES | {"last_beta": (3.0, 7.0)},
+    "dsdh": RATES | {"balance": ("none", "halves")},
+    "dch": RATES | {"gamma": (5.0, 20.0)},
+    "dcwh": RATES | {"sides": ("code", "equal")},
+    "greedyhash": RATES | {"alpha": (0.1, 1.0)},
+    "csq": RATES | {"weight": (1e-4, 0.05)},
+    "dpn": RATES | {"m": (1.0, 2.0)},
+    "orthohash": RATES | {"scale": (4.0, 8.0)},
+    "adsh": RATES | {"gamma": (20.0, 200.0)},
+    "classifier_onehot": RATES,
+    "classifier_sign": RATES,
+    "mu_liu": RATES | {"c": (4.0, 8.0)},
+    "csdh": RATES | {"form": ("regression", "likelihood")},
+    "dmsh": RATES | {"width": (128, 256)},
+    "mlsh": {"ridge": (1.0, 100.0), "combine": ("sum", "union")},
+}
+
+
+class Compared(NamedTuple):
+    """What a comparison has of one method."""
+
+    tried: list[Record]  # on the validation part, one per variant
+    best: dict[str, Any]  # the variant with the highest validation mAP
+    records: dict[int, list[Record]]  # code length -> a record per seed
+
+
+def variants(method: str) -> list[dict[str, Any]]:
+    """The settings that are tried for a method; raises InputError for one that is not compared."""
+    if method not in GRIDS:
+        raise InputError(f"{method!r} is not compared; expected one of: {', '.join(GRIDS)}")
+    grid = GRIDS[method]
+    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+
+def common(method: str) -> dict[str, Any]:
+    """The settings that do not vary: where features come from, and how long a hash layer is trained."""
+    if method in methods.SHALLOW:
+        return {"features": BACKBONE, "size": SIDE}
+    return {"backbone": BACKBONE, "size": SIDE, "frozen": True, "optimiser": "adamw", "epochs": 30}
+
+
+def best(tried: Sequence[Record]) -> int:
+    """The place of the record with the highest mAP, the first one of equals."""
+    return max(range(len(tried)), key=lambda i: tried[i].map)
+
+
+def found(kept: Sequence[Record], method: str) -> Compared:
+    """The records of a comparison among those that are kept.
+
+    Raises InputError where one is missing, or where two would do.
+    """
+    tuning = [_one(kept, method, TUNED_AT, SEEDS[0], variant, "/tuning") for variant in variants(method)]
+    chosen = variants(method)[best(tuning)]
+    final = {bits: [_one(kept, method, bits, seed, chosen) for seed in SEEDS] for bits in BITS}
+    return Compared(tuning, chosen, final)
+
+
+def _one(kept: Sequence[Record], method: str, bits: int, seed: int, variant: dict[str, Any], part: str = "") -> Record:
+    """The record of one run: all settings agree, whatever file the weights came from."""
+    wanted = dataclasses.asdict(methods.create(method, bits, **common(method), **variant).config)
+    del wanted["weights"]
+    run = {"method": method, "protocol": PROTOCOL + part, "bits": bits, "seed": seed}
+    same = [record for record in kept if run.items() <= record.items() and wanted.items() <= record["config"].items()]
+    if len(same) != 1:
+        raise InputError(f"one record of {run} with {variant or 'defaults'} expected, found {len(same)}")
+    return same[0]
