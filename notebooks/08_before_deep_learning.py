@@ -176,8 +176,10 @@ for bits, count in within.items():
 #
 # LSH measures angles. {cite:t}`raginsky2009sklsh` measure distances instead, with a *wave* in place of a line:
 #
-# $$ f_k(x) = \cos( w_k^{\mathsf T} x + \beta_k ) + t_k, \quad w_k \sim \mathcal{N}(0, \gamma I), \quad
-#    \beta_k \sim \mathcal{U}[0, 2\pi], \quad t_k \sim \mathcal{U}[-1, 1] . $$ (eq:shallow-sklsh)
+# $$ \begin{aligned}
+# f_k(x) &= \cos( w_k^{\mathsf T} x + \beta_k ) + t_k, \\
+# w_k &\sim \mathcal{N}(0, \gamma I), \quad \beta_k \sim \mathcal{U}[0, 2\pi], \quad t_k \sim \mathcal{U}[-1, 1] .
+# \end{aligned} $$ (eq:shallow-sklsh)
 #
 # The bit is 1 on stripes that repeat for ever. Narrow stripes ($\gamma$ large) tell near rows apart, and confuse rows
 # that are a whole wave away.
@@ -225,7 +227,7 @@ ax = figures.measured((apart, curve), {"4096 bits": (apart, counted)}, x_name, "
 #
 # ## The directions of the data: PCAH
 #
-# Random lines do not look at the data. The first method that did takes the *principal axes*: the eigenvectors $v_1,
+# Random lines do not look at the data. The plainest method that does takes the *principal axes*: the eigenvectors $v_1,
 # v_2, \dots$ of the covariance, along which the rows vary most.
 #
 # $$ f_k(x) = v_k^{\mathsf T} (x - \bar x) . $$ (eq:shallow-pcah)
@@ -244,7 +246,7 @@ ax = figures.measured((apart, curve), {"4096 bits": (apart, counted)}, x_name, "
 #
 # $$ \min_B \; \sum_{i,j} A_{ij} \| b_i - b_j \|^2, \qquad \sum_i b_i = 0, \qquad B^{\mathsf T} B = N I . $$ (eq:shallow-sh)
 #
-# With bits this is a problem of cutting graphs, and NP-hard even for one bit. Let the entries of $B$ be real numbers,
+# With bits this is a problem of cutting graphs, and NP-hard. Let the entries of $B$ be real numbers,
 # and it becomes easy: the sum is $2 \operatorname{tr} B^{\mathsf T} L B$ with the graph's *Laplacian* $L = D - A$
 # ($D$ is diagonal and holds the row sums of $A$), and the best columns are the eigenvectors of $L$ with the smallest
 # eigenvalues after the constant one. But an eigenvector has a value for each training row, and none for a new row. So
@@ -252,7 +254,7 @@ ax = figures.measured((apart, curve), {"4096 bits": (apart, counted)}, x_name, "
 # each axis. They become cosine waves,
 #
 # $$ \phi_m(x) = \cos\left( m \pi \, \frac{x - \ell}{R} \right), \qquad
-#    \text{with eigenvalues that grow with } \left( \frac{m \pi}{R} \right)^2 , $$ (eq:shallow-wave)
+#    \text{eigenvalues that grow with } \left( \frac{m \pi}{R} \right)^2 , $$ (eq:shallow-wave)
 #
 # and a wave can be computed anywhere. Try it: rows evenly spaced on a line, their graph, its eigenvectors.
 
@@ -263,7 +265,8 @@ values, vectors = np.linalg.eigh(np.diag(A.sum(1)) - A)
 likeness = {m: abs(np.corrcoef(vectors[:, m], np.cos(m * np.pi * spaced))[0, 1]) for m in (1, 2, 3)}
 for m, found in likeness.items():
     print(f"eigenvector {m} and the wave with m = {m}: correlation {found:.3f}")
-print("eigenvalues relative to the first:", (values[2:4] / values[1]).round(1), "for waves 4 and 9")
+grown = values[2:4] / values[1]
+print(f"eigenvalues 2 and 3 over the first: {grown[0]:.1f} and {grown[1]:.1f}; the squares of m are 4 and 9")
 
 # %% [markdown]
 # The method: find the principal axes, lay a box around the rows, sort the waves of all axes by $m / R$, keep the
@@ -290,7 +293,7 @@ for bit, (axis, mode) in enumerate(zip(spectral.axis_, spectral.mode_, strict=Tr
 # (sec:shallow-itq)=
 # ## Turning the axes: ITQ
 #
-# The other answer to unequal axes is to *turn* them. Let $V$ (N × K) be the first $K$ principal components, and $R$
+# The other answer to unequal axes is to *turn* them. Let $V \in \mathbb{R}^{N \times K}$ hold the first $K$ principal components, and $R$
 # any orthogonal matrix. $V R$ has the same distances and the same total variance as $V$; a rotation changes nothing
 # but where the signs cut. So which rotation cuts best? *Iterative quantisation* {cite:p}`gong2011itq` says: the one
 # for which rounding to $\pm 1$ loses least,
@@ -302,8 +305,8 @@ for bit, (axis, mode) in enumerate(zip(spectral.axis_, spectral.mode_, strict=Tr
 #
 # 1. **$R$ fixed.** The trace is a sum of $b_{ik} (V R)_{ik}$, so $B = \operatorname{sign}(V R)$, and the trace is the
 #    sum of all $|(VR)_{ik}|$. The best rotation keeps the outputs away from zero, where a small change flips a bit.
-# 2. **$B$ fixed.** This is the *orthogonal Procrustes problem*. With the singular value decomposition $B^{\mathsf T} V =
-#    U \Sigma W^{\mathsf T}$ the trace is $\operatorname{tr} \Sigma\, (W^{\mathsf T} R\, U)$. The matrix in brackets is orthogonal, so
+# 2. **$B$ fixed.** This is the *orthogonal Procrustes problem*. With the singular value decomposition $B^{\mathsf T} V
+#    = U \Sigma W^{\mathsf T}$ the trace is $\operatorname{tr} \Sigma\, (W^{\mathsf T} R\, U)$. The matrix in brackets is orthogonal, so
 #    none of its entries exceeds 1, and the trace is largest when it is the identity:
 #
 # $$ R = W U^{\mathsf T} . $$ (eq:shallow-procrustes)
@@ -335,8 +338,8 @@ for name in rounding:
 # %% [markdown]
 # ### Variance per bit
 #
-# On real data the clumps are less obliging, and another effect of the rotation counts for more: it *evens out the
-# variances*. Here are the 1,200 training digits with 16 bits (`digits`: real handwritten digits of 8×8 pixels, 64
+# On real data the clumps are less obliging, and another effect of
+# the rotation counts as well: it *evens out the variances*. Here are the 1,200 training digits with 16 bits (`digits`: real handwritten digits of 8×8 pixels, 64
 # features). A control takes a rotation at random: it is ITQ before its first round, and known as PCA with random
 # rotation.
 
@@ -356,9 +359,10 @@ for name, v in spread.items():
     print(f"{name}: total {v.sum():.2f}, the largest is {ratio:.{0 if ratio > 10 else 1}f} times the smallest")
 
 # %% [markdown]
-# The total is the same for all three, as it must be. Under PCAH the first bits carry nearly everything, and the
-# last ones are spent on directions that hardly vary. After a rotation all bits carry about the same. For codes whose
-# bits all count the same, this matters more than anything else we shall see without labels.
+# The total is the same for all three, as it must be. Under PCAH the first four bits carry more than half of it, and the
+# last ones are spent on directions that hardly vary. After a rotation all bits carry about the same, which is what
+# codes want whose bits all count the same. How much it is worth shows [below](#sec:shallow-digits): there, even the
+# random rotation is far better than the bare axes.
 #
 # ## Why labels help: CCA-ITQ
 #
@@ -416,7 +420,7 @@ for name, share in right.items():
 # $$ \| R_k - b\, b^{\mathsf T} \|^2 = \| R_k \|^2 - 2\, b^{\mathsf T} R_k\, b + N^2 , $$ (eq:shallow-greedy)
 #
 # so the next bit maximises $b^{\mathsf T} R_k\, b$ over $b = \operatorname{sign}(\bar{\mathcal K} a)$, where
-# $\bar{\mathcal K}$ (N × m) holds the centred kernels. As always it is the sign that stands in the way, and KSH goes
+# $\bar{\mathcal K} \in \mathbb{R}^{N \times m}$ holds the centred kernels. As always it is the sign that stands in the way, and KSH goes
 # round it twice. First it leaves the sign out: maximise
 # $a^{\mathsf T} \bar{\mathcal K}^{\mathsf T} R_k \bar{\mathcal K} a$ at fixed length of $\bar{\mathcal K} a$, an
 # eigenvalue problem. Then it starts from that solution and climbs by gradient steps, with a smooth curve,
@@ -583,10 +587,10 @@ figure = figures.cell_maps(four_ways(4), circle, place)
 # (sec:shallow-outside)=
 # ### From training rows to all others
 #
-# The picture shows a step that is easy to forget. SDH and COSDISH first find codes of the *training rows*, from
-# labels alone; only then do they fit a function from features to these codes, the *out-of-sample extension*. If the
-# function cannot follow, the best codes are of no use to a new row. How often does the function get a bit of these
-# codes wrong, and what is left for a new row?
+# The picture shows a step that is easy to forget. COSDISH first finds codes of the *training rows*, from labels alone,
+# and only then fits a function from features to these codes, the *out-of-sample extension*. With its small $\nu$, SDH
+# does very nearly the same. If the function cannot follow, the best codes are of no use to a new row. How often does
+# the function get a bit of these codes wrong, and what is left for a new row?
 
 
 # %%
@@ -622,10 +626,10 @@ table(
 )
 
 # %% [markdown]
-# COSDISH's learned codes are faultless, and its line gets nearly every second bit of them wrong: no better than a
-# coin. The same codes on kernels are followed well. A reported figure can hide this: if the database is ranked by its
-# *learned* codes, the labels of the database go into the ranking, and nothing has to be followed but the queries. In
-# this book every code comes from the function, and the labels of the database are for the judge alone.
+# COSDISH's learned codes are faultless, and its line gets nearly every second bit of them wrong: no better than a coin.
+# On kernels the codes are followed well. A reported figure can hide this: if the database is ranked by its *learned*
+# codes, the labels of the database go into the ranking, and nothing has to be followed but the queries. Here every code
+# comes from the function, and the labels of the database are for the judge alone.
 #
 # | carried to new rows by | methods |
 # |---|---|
@@ -634,6 +638,7 @@ table(
 # | waves along principal axes | SH |
 # | a linear function of kernels to anchors | KSH, SDH |
 #
+# (sec:shallow-digits)=
 # ## All of them on digits
 #
 # Now the nine methods and two controls on the 64 pixels of `digits`, at 24 bits: 1,200 digits to learn from, 300
@@ -749,17 +754,17 @@ print("96 bits from 64 pixels, where a method can:", more)
 # %% [markdown]
 # ## Which one when
 #
-# - **No labels, any length of code, and a guarantee:** LSH. Nothing is learned, so little can go wrong, and the more bits
-#   the nearer to the angle.
+# - **No labels, any length of code, and a guarantee:** LSH. Nothing is learned, so little can go wrong, and the more
+#   bits the nearer to the angle.
 # - **No labels, short codes:** ITQ. If it does not beat PCA with a random rotation on your features, rotating is not
 #   your problem.
-# - **No labels, few dimensions:** SH, which can take many bits from a long axis. **Near-duplicates:** SKLSH, whose distances level off
-#   where nothing is near any more.
+# - **No labels, few dimensions:** SH, which can take many bits from a long axis.
+# - **Near-duplicates:** SKLSH, whose distances level off where nothing is near any more.
 # - **Labels, and features in which classes are linearly separable** (the last layer of a network, say): CCA-ITQ, or
 #   COSDISH.
 # - **Labels, and features where they are not:** KSH or SDH; both need anchors, and so more memory and time per query.
-# - **Before you believe in a deep method:** run ITQ, and one of those with labels, on its own features. {doc}`09_family_of_losses`
-#   shows what networks add, {doc}`10_side_by_side` how much.
+# - **Before you believe in a deep method:** run ITQ, and one of those with labels, on its own features.
+#   {doc}`09_family_of_losses` shows what networks add, {doc}`10_side_by_side` how much.
 #
 # Many losses of deep hashing are old acquaintances. Mu and Liu ({doc}`03_mu_liu`) train on KSH's products of codes;
 # methods with a term $\|B
@@ -890,7 +895,7 @@ assert abs(differ(50.0) - 4 / np.pi**2) < 1e-3 and f"{4 / np.pi**2:.3f}" == "0.4
 assert differ(2.0) > 0.9 * 4 / np.pi**2
 
 # Waves and rotations
-assert min(likeness.values()) > 0.999
+assert min(likeness.values()) > 0.999 and np.allclose(grown, [4, 9], rtol=0.03)
 assert spectral.axis_.tolist() == [0, 0, 1, 0] and spectral.mode_.tolist() == [1, 2, 1, 3]
 assert rounding["ITQ"] < 0.4 * rounding["PCAH"]
 assert all(np.isclose(rounding[name], by_absolutes[name]) for name in rounding)
@@ -898,6 +903,7 @@ clumps = turning["ITQ, 2 bits"].transform(diamond).reshape(4, 60, 2)
 assert (clumps == clumps[:, :1]).mean() > 0.98 and len(np.unique(np.median(clumps, axis=1), axis=0)) == 4
 evenness = {name: v.max() / v.min() for name, v in spread.items()}
 assert np.allclose([v.sum() for v in spread.values()], spread["PCAH"].sum())
+assert spread["PCAH"][:4].sum() > 0.53 * spread["PCAH"].sum()
 assert evenness["PCAH"] > 8 > 4 > evenness["PCARotation"] > evenness["ITQ"]
 
 # Labels
