@@ -13,14 +13,12 @@ versions, ids) is left out, so the file changes only when the chapter does.
 import argparse
 import asyncio
 import hashlib
-import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import ipykernel.kernelspec
@@ -179,16 +177,32 @@ def html(output: Path) -> int:
 # ---- what is made of the records
 
 
-def with_results(text: str) -> str:
-    """`text` with the output of `hashlab table` between its result markers."""
-    from hashlab.cli import main
+WHOLE = ("mnist-full", "cifar10-full")  # protocols of runs that train a network as a whole
 
-    with redirect_stdout(io.StringIO()) as table:
-        code = main(["table", "--format", "markdown"])
-    if code:
-        sys.exit(code)
-    block = f"<!-- results -->\n\n{table.getvalue().strip()}\n\n<!-- /results -->"
+
+def with_results(text: str) -> str:
+    """`text` with what the records say between its result markers: networks trained as a whole, then all methods."""
+    from hashlab import records
+
+    found = records.load()
+    whole = records.render(records.table(r for r in found if r.protocol in WHOLE), "markdown")
+    block = f"<!-- results -->\n\n{whole}\n\n{side_by_side(found)}\n\n<!-- /results -->"
     return re.sub(r"<!-- results -->.*?<!-- /results -->", lambda _: block, text, flags=re.DOTALL)
+
+
+def side_by_side(found: list) -> str:
+    """All methods under one protocol, as Markdown: the best first, mAP as mean and spread over seeds."""
+    from hashlab import comparison, methods
+    from hashlab.chapter import spread
+
+    rows = {}
+    for name in comparison.GRIDS:
+        groups = comparison.found(found, name).records
+        maps = [[record.map for record in groups[bits]] for bits in comparison.BITS]
+        rows[name] = sum(maps[-1]), [f"`{name}`", methods.about(name).kind, *map(spread, maps)]
+    head = ["method", "kind", *(f"mAP, {bits} bits" for bits in comparison.BITS)]
+    lines = [head, ["---"] * len(head), *(row for _, row in sorted(rows.values(), reverse=True))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def cover(folder: Path) -> None:
