@@ -15,7 +15,7 @@
 # Before networks learned features and codes together, the features were given: a vector of numbers for every image,
 # made by hand or by a network trained for something else. The question was how to turn vectors into bits. The answers
 # came within fifteen years, from LSH in 2002 to COSDISH in 2016. They are still worth knowing, for three reasons.
-# They take seconds. They are what a deep method must beat on its own features. And most losses of deep hashing are
+# They take seconds. They are what a deep method must beat on its own features. And many losses of deep hashing are
 # one of these ideas with a network put under it.
 #
 # This chapter draws nine of them in two dimensions, where one can see what a bit does, derives each in a few lines,
@@ -227,8 +227,8 @@ ax = figures.measured((apart, curve), {"4096 bits": (apart, counted)}, x_name, "
 #
 # ## The directions of the data: PCAH
 #
-# Random lines do not look at the data. The plainest method that does takes the *principal axes*: the eigenvectors $v_1,
-# v_2, \dots$ of the covariance, along which the rows vary most.
+# Random lines do not look at the data. The plainest method that does takes the *principal axes*: the eigenvectors
+# $v_1, v_2, \dots$ of the covariance, along which the rows vary most.
 #
 # $$ f_k(x) = v_k^{\mathsf T} (x - \bar x) . $$ (eq:shallow-pcah)
 #
@@ -293,10 +293,10 @@ for bit, (axis, mode) in enumerate(zip(spectral.axis_, spectral.mode_, strict=Tr
 # (sec:shallow-itq)=
 # ## Turning the axes: ITQ
 #
-# The other answer to unequal axes is to *turn* them. Let $V \in \mathbb{R}^{N \times K}$ hold the first $K$ principal components, and $R$
-# any orthogonal matrix. $V R$ has the same distances and the same total variance as $V$; a rotation changes nothing
-# but where the signs cut. So which rotation cuts best? *Iterative quantisation* {cite:p}`gong2011itq` says: the one
-# for which rounding to $\pm 1$ loses least,
+# The other answer to unequal axes is to *turn* them. Let $V \in \mathbb{R}^{N \times K}$ hold the first $K$ principal
+# components, and $R$ any orthogonal matrix. $V R$ has the same distances and the same total variance as $V$; a
+# rotation changes nothing but where the signs cut. So which rotation cuts best? *Iterative quantisation*
+# {cite:p}`gong2011itq` says: the one for which rounding to $\pm 1$ loses least,
 #
 # $$ \min_{B, R} \; Q = \| B - V R \|^2, \qquad B \in \{-1, +1\}^{N \times K}, \qquad R^{\mathsf T} R = I . $$ (eq:shallow-itq)
 #
@@ -338,8 +338,8 @@ for name in rounding:
 # %% [markdown]
 # ### Variance per bit
 #
-# On real data the clumps are less obliging, and another effect of
-# the rotation counts as well: it *evens out the variances*. Here are the 1,200 training digits with 16 bits (`digits`: real handwritten digits of 8×8 pixels, 64
+# On real data the clumps are less obliging, and another effect of the rotation counts as well: it *evens out the
+# variances*. Here are the 1,200 training digits with 16 bits (`digits`: real handwritten digits of 8×8 pixels, 64
 # features). A control takes a rotation at random: it is ITQ before its first round, and known as PCA with random
 # rotation.
 
@@ -359,10 +359,10 @@ for name, v in spread.items():
     print(f"{name}: total {v.sum():.2f}, the largest is {ratio:.{0 if ratio > 10 else 1}f} times the smallest")
 
 # %% [markdown]
-# The total is the same for all three, as it must be. Under PCAH the first four bits carry more than half of it, and the
-# last ones are spent on directions that hardly vary. After a rotation all bits carry about the same, which is what
-# codes want whose bits all count the same. How much it is worth shows [below](#sec:shallow-digits): there, even the
-# random rotation is far better than the bare axes.
+# The total is the same for all three, as it must be. Under PCAH the first four bits carry more than half of it, and
+# the last ones are spent on directions that hardly vary. After a rotation all bits carry about the same, which is
+# what codes want whose bits all count the same. How much it is worth shows [below](#sec:shallow-digits): there, even
+# the random rotation is far better than the bare axes.
 #
 # ## Why labels help: CCA-ITQ
 #
@@ -420,8 +420,8 @@ for name, share in right.items():
 # $$ \| R_k - b\, b^{\mathsf T} \|^2 = \| R_k \|^2 - 2\, b^{\mathsf T} R_k\, b + N^2 , $$ (eq:shallow-greedy)
 #
 # so the next bit maximises $b^{\mathsf T} R_k\, b$ over $b = \operatorname{sign}(\bar{\mathcal K} a)$, where
-# $\bar{\mathcal K} \in \mathbb{R}^{N \times m}$ holds the centred kernels. As always it is the sign that stands in the way, and KSH goes
-# round it twice. First it leaves the sign out: maximise
+# $\bar{\mathcal K} \in \mathbb{R}^{N \times m}$ holds the centred kernels. As always it is the sign that stands in
+# the way, and KSH goes round it twice. First it leaves the sign out: maximise
 # $a^{\mathsf T} \bar{\mathcal K}^{\mathsf T} R_k \bar{\mathcal K} a$ at fixed length of $\bar{\mathcal K} a$, an
 # eigenvalue problem. Then it starts from that solution and climbs by gradient steps, with a smooth curve,
 # $\varphi(u) = \tanh(u/2)$, in place of the sign. The better of the two is kept:
@@ -587,10 +587,10 @@ figure = figures.cell_maps(four_ways(4), circle, place)
 # (sec:shallow-outside)=
 # ### From training rows to all others
 #
-# The picture shows a step that is easy to forget. COSDISH first finds codes of the *training rows*, from labels alone,
-# and only then fits a function from features to these codes, the *out-of-sample extension*. With its small $\nu$, SDH
-# does very nearly the same. If the function cannot follow, the best codes are of no use to a new row. How often does
-# the function get a bit of these codes wrong, and what is left for a new row?
+# The picture shows a step that is easy to forget. COSDISH first finds codes of the *training rows*, from labels
+# alone, and only then fits a function from features to these codes, the *out-of-sample extension*. With its small
+# $\nu$, SDH does very nearly the same. If the function cannot follow, the best codes are of no use to a new row. How
+# often does the function get a bit of these codes wrong, and what is left for a new row?
 
 
 # %%
@@ -626,10 +626,10 @@ table(
 )
 
 # %% [markdown]
-# COSDISH's learned codes are faultless, and its line gets nearly every second bit of them wrong: no better than a coin.
-# On kernels the codes are followed well. A reported figure can hide this: if the database is ranked by its *learned*
-# codes, the labels of the database go into the ranking, and nothing has to be followed but the queries. Here every code
-# comes from the function, and the labels of the database are for the judge alone.
+# COSDISH's learned codes are faultless, and its line gets nearly every second bit of them wrong: no better than a
+# coin. On kernels the codes are followed well. A reported figure can hide this: if the database is ranked by its
+# *learned* codes, the labels of the database go into the ranking, and nothing has to be followed but the queries.
+# Here every code comes from the function, and the labels of the database are for the judge alone.
 #
 # | carried to new rows by | methods |
 # |---|---|
@@ -643,7 +643,8 @@ table(
 #
 # Now the nine methods and two controls on the 64 pixels of `digits`, at 24 bits: 1,200 digits to learn from, 300
 # queries, 1,497 digits to search. The two controls tell what a number is worth. *Random codes* know nothing: their
-# mAP is the share of relevant digits in the database. *PCA with random rotation* knows the features and nothing else.
+# mAP is about the share of relevant digits in the database. *PCA with random rotation* knows the features and nothing
+# else.
 
 # %% tags=["nbval-ignore-output"]
 BITS, SMALLER = 24, {"ksh": {"anchors": 150}, "sdh": {"anchors": 300}}
@@ -723,14 +724,14 @@ table(
 )
 
 # %% [markdown]
-# All are quick. For linear methods the work is a product with a matrix, whatever the number of training rows; kernel
-# methods also compare every new row with each of their anchors. On larger data the script `benchmarks/shallow.py`
-# times them all.
+# KSH learns longest, for it climbs by gradient steps, bit after bit. For linear methods the work is a product with a
+# matrix, whatever the number of training rows; kernel methods also compare every new row with each of their anchors.
+# On larger data the script `benchmarks/shallow.py` times them all.
 #
 # ### More bits than directions
 #
 # Ask PCAH or ITQ for more bits than the training rows have directions, and there is nothing to take them from. The
-# package says so in one sentence before it does anything else, as it does for other things that cannot work:
+# package says so in one sentence, as it does for other things that cannot work:
 
 
 # %%
@@ -767,8 +768,8 @@ print("96 bits from 64 pixels, where a method can:", more)
 #   {doc}`09_family_of_losses` shows what networks add, {doc}`10_side_by_side` how much.
 #
 # Many losses of deep hashing are old acquaintances. Mu and Liu ({doc}`03_mu_liu`) train on KSH's products of codes;
-# methods with a term $\|B
-# - F\|^2$ pull outputs to their signs as ITQ does; those that learn codes and a classifier together have SDH inside.
+# methods with a term $\| B - F \|^2$ pull outputs to their signs as ITQ does; those that learn codes and a classifier
+# together have SDH inside.
 #
 # ## What we learned
 #
