@@ -41,11 +41,10 @@
 import math
 from itertools import product
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from hashlab import centres, codes, data, diagnostics, methods, metrics, plots
+from hashlab import centres, data, diagnostics, methods, metrics, plots
 from hashlab.chapter import command, difference, recorded, source, spread, table
 from hashlab.figures import shpdh as figures
 from hashlab.methods import shpdh
@@ -196,7 +195,7 @@ table(
 )
 
 # %% [markdown]
-# On the fine level alone, a stranger two bits away costs twice a sibling one bit away, because it is farther. The
+# On the fine level alone, a stranger two bits away costs about twice as much as a sibling one bit away, because it is farther. The
 # coarse level makes no difference between class and sibling, and charges for the stranger only. That is the whole
 # idea: *where* an image errs has a price.
 #
@@ -215,10 +214,10 @@ table(
 
 # %%
 two = centres.Centres([torch.tensor([0, 0])], [2, 1], bits=1)
-outputs, labels = torch.tensor([[0.0]] * 5 + [[6.0]]), torch.tensor([0] * 5 + [1])
-two.move(outputs, labels)
+outputs_of_two = torch.tensor([[0.0]] * 5 + [[6.0]])
+two.move(outputs_of_two, torch.tensor([0] * 5 + [1]))
 print("fine centres:", *(f"{x:g}" for x in two.level0[:, 0]))
-print(f"their parent: {two.level1.item():g}; the mean of all images would be {outputs.mean():g}")
+print(f"their parent: {two.level1.item():g}; the mean of all images would be {outputs_of_two.mean():g}")
 
 # %% [markdown]
 # The random start is more than a detail. In the first epoch the network learns to send each class to a random point,
@@ -255,7 +254,7 @@ ax = plots.curves(lines, "output u of one bit", "penalty", marks="-", named_at=0
 
 # %%
 for bits in (16, 32, 64, 128):
-    print(f"K = {bits:3}: exp(-{bits}) = {math.exp(-bits):.0e}")
+    print(f"K = {bits}: exp(-K) = {math.exp(-bits):.0e}")
 
 # %% [markdown]
 # When the exponentials vanish beside $10^{-8}$, the probability is 0 whatever the image does, the loss stands still at
@@ -333,11 +332,12 @@ source(centres.Centres.move, centres.means)
 # $2000/49500$:
 
 # %%
+FLAT = "perfect class, the rest at random"
 k = np.arange(1, 2501)
 best = 2 * np.minimum(k, 500) + np.maximum(k - 500, 0)
 gained = {
     "random": k * (2 * 500 + 2000) / 50_000,
-    "perfect class, the rest at random": 2 * np.minimum(k, 500) + np.maximum(k - 500, 0) * 2000 / 49_500,
+    FLAT: 2 * np.minimum(k, 500) + np.maximum(k - 500, 0) * 2000 / 49_500,
     "perfect superclass, random inside it": k * (2 * 500 + 2000) / 2500,
     "ideal": best,
 }
@@ -363,7 +363,15 @@ for name, ranking in zip(anchors, rankings, strict=True):
     )
     scores[name] = [plain.map, plain.mahp_at[2500], plain.mahp_at[250], plain.ndcg_at[100], theirs.ndcg_at[100]]
 table(
-    ["ranking of CIFAR-100", "by hand: mAHP@2500", "mAP (class)", "mAHP@2500", "mAHP@250", "nDCG@100", "nDCG, authors'"],
+    [
+        "ranking of CIFAR-100",
+        "by hand: mAHP@2500",
+        "mAP (class)",
+        "mAHP@2500",
+        "mAHP@250",
+        "nDCG@100",
+        "nDCG, authors'",
+    ],
     *[[name, f"{anchors[name]:.3f}", *(f"{x:.3f}" for x in found)] for name, found in scores.items()],
 )
 
@@ -431,6 +439,7 @@ packed = {levels: learners[levels, 0].encode(query.images) for levels in NAMES}
 matrices = {NAMES[levels]: figures.class_distances(codes_, query.labels, K) for levels, codes_ in packed.items()}
 figure = figures.distance_blocks(matrices, shape_of, shapes, digits.classes)
 
+
 # %%
 def inside_and_between(matrix, groups):
     """Mean distance of two classes of one group, and of two of different groups."""
@@ -481,7 +490,14 @@ for levels, name in NAMES.items():
     method = learners[levels, 0]
     found[name] = diagnostics.diagnose(method.encode(database.images), K, method.outputs(database.images))
 table(
-    ["database codes", "share of ones, least to most", "correlation of bits", "different codes", "entropy (bits)", "distance of $u$ from $b$"],
+    [
+        "database codes",
+        "share of ones, least to most",
+        "correlation of bits",
+        "different codes",
+        "entropy (bits)",
+        "distance of $u$ from $b$",
+    ],
     *[
         [
             name,
@@ -520,7 +536,7 @@ def trained(bits=K, **changes):
 # **The width of the coarse clouds.** $s_2 = 0.5$ is the authors' choice for two levels. The smaller $s_2$, the less the
 # coarse level says: by {eq}`eq:shpdh-gradient` its pull is proportional to $s_2$.
 
-# %% mystnb={"image": {"alt": "mAP and mAHP against s of the coarse level, from 0 (no coarse level) to 2. mAP stays level. mAHP climbs from below 0.8 without the coarse level to above 0.9 at one half and stays there."}}
+# %% mystnb={"image": {"alt": "mAP and mAHP against s of the coarse level, from 0 (no coarse level) to 2. mAP stays near 0.9 throughout. mAHP is near 0.8 without the coarse level and with a very small s, and above 0.9 at one half."}}
 WIDTHS = (0.02, 0.1, 0.5, 2.0)
 by_width = {0.0: trained(levels=1)} | {s: trained(s=f"1:{s}") for s in WIDTHS}
 lines = {name: (range(5), [found[i] for found in by_width.values()]) for i, name in enumerate(("mAP", "mAHP"))}
@@ -535,7 +551,10 @@ _ = ax.set(xticks=range(5), xticklabels=["no level", *map(str, WIDTHS)], xlim=(-
 moved, stayed = by_width[0.5], trained(every=100)
 table(
     ["centres", "mAP", "mAHP"],
-    *[[name, *(f"{x:.3f}" for x in found)] for name, found in (("moved after each epoch", moved), ("left at the start", stayed))],
+    *[
+        [name, *(f"{x:.3f}" for x in found)]
+        for name, found in (("moved after each epoch", moved), ("left at the start", stayed))
+    ],
 )
 
 # %% [markdown]
@@ -572,68 +591,130 @@ for form, (loss, score) in forms.items():
 # One thing is *not* as in the authors' code. They fine-tune all layers of a ResNet-50 for 150 epochs. Here the network is
 # a small MobileNetV2, trained on ImageNet, whose layers **stay as they are** (*frozen features*; images are enlarged to
 # 128×128 pixels), and only the last, linear layer is trained, for a few epochs. That takes seconds instead of days, and
-# it caps what can be reached. The three methods below have it in common:
+# it caps what can be reached. The methods below have it in common:
 #
 # - **SHPDH with the tree**, {eq}`eq:shpdh-total` with two levels and the authors' $s = (1, 0.5)$;
 # - **SHPDH without it**: `levels=1`, and nothing else is different, down to the random start of layer and centres. This
 #   is the controlled comparison;
-# - **DCWH**, the single-level method from which SHPDH sets out, as in [its own code](https://github.com/mzhang367/dcwh):
-#   centres that move every second epoch, other weights of the penalties, and a slip that we keep (see the
-#   [ledger](#sec:shpdh-ledger)).
+# - **DCWH**, the single-level method from which SHPDH sets out, with centres that move every second epoch and other
+#   weights of the penalties, as in [its code](https://github.com/mzhang367/dcwh). That code has a slip in the cubic
+#   penalty: what lies below the cube counts once per batch, what lies above it once per image. We run DCWH without the
+#   slip (`sides=equal`), and once with it.
 #
-# Optimiser, learning rate and epochs were chosen on the validation part, for the mAP of the *flat* arm, and are the same for all
-# three. The queries were asked once.
+# Optimiser, learning rate and epochs are the same for all: chosen by a short search on the validation part, AdamW and
+# SGD at a few rates, by the mAP of the flat arm. The queries were asked once.
 
 
 # %%
-ARMS = {
-    "DCWH": ("dcwh", {}),
-    "SHPDH, flat": ("shpdh", {"levels": 1}),
-    "SHPDH, tree": ("shpdh", {"levels": 2}),
-}
-BITS = (32, 48)
 CIFAR = {"protocol": "cifar100", "backbone": "mobilenet_v2"}
+DCWH = CIFAR | {"method": "dcwh", "bits": 32}
 runs = {
-    (arm, bits): recorded(SEEDS, settings, method=name, bits=bits, **CIFAR)
-    for (arm, (name, settings)), bits in product(ARMS.items(), BITS)
+    ("DCWH with the slip", 32): recorded([0], {"sides": "code"}, **DCWH),
+    ("DCWH", 32): recorded(SEEDS, {"sides": "equal"}, **DCWH),
 }
+for bits, (levels, arm) in product((32, 48), ((1, "SHPDH, flat"), (2, "SHPDH, tree"))):
+    runs[arm, bits] = recorded(SEEDS, {"levels": levels}, method="shpdh", bits=bits, **CIFAR)
 
 
-def measured(record):
+def measured(record, every=5):
     """mAP, mAHP@2500, nDCG@100 plain and as the authors compute it, from a record and its codes."""
-    report = metrics.evaluate(
-        **record.codes(), bits=record.bits, relevance="levels", convention="hpdh", cutoffs=[100, 2500]
-    )
+    part = record.codes()
+    part |= {key: part[key][::every] for key in ("query_codes", "query_labels")}
+    report = metrics.evaluate(**part, bits=record.bits, relevance="levels", convention="hpdh", cutoffs=[100, 2500])
     return record.map, report.mahp_at[2500], record.metrics["ndcg_at"]["100"], report.ndcg_at[100]
 
 
-cifar = {key: np.array([measured(record) for record in group]) for key, group in runs.items()}  # (3, 4) each
+cifar = {key: np.array([measured(record) for record in group]) for key, group in runs.items()}  # (seeds, 4) each
 
 # %%
 COLUMNS = ["mAP (class)", "mAHP@2500", "nDCG@100", "nDCG@100, authors'"]
 table(
     ["CIFAR-100, frozen features", "bits", *COLUMNS],
-    *[[arm, bits, *map(spread, cifar[arm, bits].T)] for bits, arm in product(BITS, ARMS)],
+    *[[arm, bits, *map(spread, found.T)] for (arm, bits), found in cifar.items()],
 )
 
 # %% [markdown]
-# Means and standard deviations over three seeds. The differences that matter are those between runs with the same seed;
+# Means and standard deviations over three seeds. mAP and the plain nDCG are those of the records, over all 10,000
+# queries. The other two are not in the records; they are computed here from the stored codes, over every fifth query, so
+# that the page does not take too long (`every=1` asks all). The differences that matter are those between runs with the same seed;
 # behind them stand two standard errors:
 
+
 # %%
-def gap(arm, other, bits, column):
-    """Mean paired difference over seeds and two standard errors."""
-    return difference(cifar[arm, bits][:, column], cifar[other, bits][:, column])
+def gaps(arm, other, bits):
+    """Mean paired difference over seeds, and two standard errors of it, of all four measures."""
+    return [difference(*both) for both in zip(cifar[arm, bits].T, cifar[other, bits].T, strict=True)]
 
 
-pairs_of_arms = [("SHPDH, tree", "SHPDH, flat"), ("SHPDH, tree", "DCWH"), ("SHPDH, flat", "DCWH")]
+PAIRS = [("SHPDH, tree", "SHPDH, flat", bits) for bits in (32, 48)] + [("SHPDH, tree", "DCWH", 32)]
 table(
     ["difference", "bits", *COLUMNS],
     *[
-        [f"{arm} − {other}", bits, *("{:+.3f} ± {:.3f}".format(*gap(arm, other, bits, column)) for column in range(4))]
-        for bits, (arm, other) in product(BITS, pairs_of_arms)
+        [f"{arm} − {other}", bits, *("{:+.3f} ± {:.3f}".format(*gap) for gap in gaps(arm, other, bits))]
+        for arm, other, bits in PAIRS
     ],
 )
+
+# %% [markdown]
+# - *With all else equal, the tree raises mAHP@2500* at both lengths, by many times what seeds differ. The gain stays
+#   below 0.05, the mark that we had set ourselves beforehand.
+# - *It does not raise mAP.* With the tree it is a little lower at both lengths, at 32 bits by more than two standard
+#   errors.
+# - nDCG@100, in either form, cannot tell the two apart: a hundred ranks are not enough to get beyond the class.
+# - *DCWH is far below both* in this setting. We have not looked into why; two things that differ are its penalties,
+#   which are divided by the size of the batch (512 here, 128 in its code), and its centres, which move half as often.
+#   With the slip it learns next to nothing: the outputs leave the cube upwards, and nearly every bit of every image is 1.
+
+# %%
+for name in ("DCWH with the slip", "DCWH", "SHPDH, flat"):
+    d = diagnostics.diagnose(runs[name, 32][0].codes()["database_codes"], 32)
+    print(
+        f"{name}: a bit is 1 for {d.balance.mean():.2f} of the images; entropy of the codes {d.effective_bits:.1f} bits"
+    )
+
+# %% mystnb={"image": {"alt": "mAHP at 2500 of DCWH with 32 bits and of SHPDH, flat and with the tree, with 32 and 48 bits, a row each with a dot per seed, on an axis from 0 to 1. DCWH stands lowest, SHPDH with the tree above SHPDH flat at both lengths. All lie between the dashed lines of a random ranking at 0.04 and of a perfect class at 0.65."}}
+marks = {"random": anchors["random"], "perfect class": anchors[FLAT]}
+marks |= {"perfect superclass": anchors["perfect superclass, random inside it"]}
+ax = figures.gains({f"{arm}, {bits} bits": found[:, 1] for (arm, bits), found in cifar.items()}, marks, "mAHP@2500")
+
+# %% [markdown]
+# What the rankings hold, for two queries of each class, from the first rank to 4,000:
+
+# %% mystnb={"image": {"alt": "Two stacked charts of what 200 queries of CIFAR-100 find at ranks 1 to 4,000. In both, images of the same class fill a part of the first ranks and thin out. In the flat chart other classes of the same superclass are a thin band; in the chart with the tree the band is clearly thicker, above all up to rank 2,500."}}
+shares = {}
+for arm in ("SHPDH, flat", "SHPDH, tree"):
+    part = runs[arm, 48][0].codes()
+    two_each = np.sort(np.argsort(part["query_labels"][:, 0], kind="stable").reshape(100, 100)[:, :2].ravel())
+    of_queries = [part["query_codes"][two_each], part["database_codes"]]
+    of_queries += [part["query_labels"][two_each], part["database_labels"]]
+    shares[arm] = figures.agreement_by_rank(*of_queries)[:4000]
+kinds = ["same class", "other class of the superclass", "another superclass"]
+figure = figures.ranks(shares, kinds, marks=(500, 2500))
+
+# %% [markdown]
+# And how far the classes lie apart, each against each, sorted by superclass:
+
+# %% mystnb={"image": {"alt": "Two maps of 100 by 100 mean Hamming distances between the classes of CIFAR-100, with a frame around each of 20 superclasses. In both the diagonal is dark, and large darker regions show where superclasses resemble each other, such as animals and vehicles. In the map of the network with the tree the frames on the diagonal are darker than in the flat one."}}
+info = data.info("cifar100")
+matrices = {}
+for arm in ("SHPDH, flat", "SHPDH, tree"):
+    part = runs[arm, 48][0].codes()
+    matrices[arm] = figures.class_distances(part["query_codes"], part["query_labels"][:, 0].astype(int), 48)
+figure = figures.distance_blocks(matrices, parent, info.levels[1])
+
+# %%
+apart = {arm: inside_and_between(matrix, parent) for arm, matrix in matrices.items()}
+for arm, (inside, between) in apart.items():
+    print(f"{arm}: {inside:.1f} bits between classes of one superclass, {between:.1f} between superclasses")
+
+# %% [markdown]
+# The flat network, too, has classes of one superclass a little nearer than others: they look alike, and nobody had to
+# tell it. The tree widens the difference.
+#
+# The runs were made with
+
+# %% tags=["hide-input"]
+print(*(command(group) for group in runs.values()), sep="\n")
 
 # %% [markdown]
 # ### Beside the reported figures
@@ -652,8 +733,33 @@ table(
 # network, looking at enlarged pictures of 32×32 pixels, cannot tell these classes apart as a network can that was trained
 # to, and no linear layer on top can mend that. What the comparison above shows is the effect of the *tree* with all
 # else equal. How large it is under full training we have not measured.
-#
+
 # %% [markdown]
+# ## What we learned
+#
+# - A class-wise loss sees classes as clouds; its gradient {eq}`eq:shpdh-gradient` moves an output from the centre where it
+#   is guessed to the one where it belongs.
+# - Adding the same loss for every level of a tree, with parents in the middle of their children, gives mistakes a price
+#   that depends on where they lead.
+# - Exponentials of squared distances vanish for long codes. As a cross-entropy the loss is stable at any length; the form
+#   with $10^{-8}$ is blind at the start at 128 bits, and recovers once the centres have moved.
+# - The measure mAHP@2500 on CIFAR-100 asks for the tree: a method that knows the class perfectly and nothing else ends at 0.65.
+#
+# **What did reproduce.** The tree brings related classes together and raises mAHP, on the digits and on CIFAR-100, at both
+# lengths and by far more than seeds differ. Both of its single-level relatives, flat SHPDH and DCWH, are below it.
+#
+# **What did not reproduce.** That the tree also improves retrieval of the class itself, as the abstract says. On the digits mAP is
+# the same with and without it. On CIFAR-100 it is a little *lower* with the tree. A likely reason is the setting: with
+# frozen features the layer that is trained can only choose among directions that are already there, and those that
+# hold a family together are not those that tell its members apart. A network that is trained all through can make new
+# ones.
+#
+# **What stays open.** The paper's tables, and with them the size of its gains. NABirds, with its four levels, waits for
+# somebody who has the images: `hashlab run shpdh nabirds` is all it takes.
+#
+# To read on: {doc}`09_family_of_losses` sets class-wise losses beside pairwise and triplet ones, and
+# {doc}`10_side_by_side` compares all methods of this book under one protocol.
+#
 # (sec:shpdh-ledger)=
 # ## The ledger
 #
@@ -743,3 +849,53 @@ table(
 # ## What this chapter claims
 #
 # As in every chapter, the last cell fails if something that the text says stops being true.
+
+# %%
+# The formulas: the gradient, what a level adds, the parent's mean, both forms at the start
+assert (by_autograd - by_formula).abs().max() < 1e-12
+on = {name: pays(m) for name, m in seats.items()}
+assert on["its own class"][1] == on["a sibling"][1] and on["a sibling"][0] > on["its own class"][0]
+assert abs(on["a stranger, 2 bits away"][1] - on["a sibling"][1] - 0.5 / 2 * 8) < 1e-5  # exercise 1
+assert 1.9 < on["a stranger, 2 bits away"][0] / on["a sibling"][0] < 2.1
+assert two.level1.item() == 3 and outputs_of_two.mean() == 1
+stable_pull, authors_pull = (np.array([pulls[form][bits][0] for bits in LENGTHS]) for form in ("stable", "authors'"))
+assert (authors_pull[:3] > 0.9 * stable_pull[:3]).all() and (authors_pull[5:] < 1e-9).all() and stable_pull.min() > 3
+assert abs(pulls["authors'"][128][1] + math.log(1e-8)) < 0.01 and f"{-math.log(1e-8):.1f}" == "18.4"
+
+# The measures: by hand and by the package
+for name, found in scores.items():
+    assert abs(found[1] - anchors[name]) < 1e-9
+assert [f"{x:.2f}" for x in anchors.values()] == ["0.04", "0.65", "0.82", "1.00"]
+assert f"{scores['perfect superclass, random inside it'][0]:.1f}" == "0.2"
+assert abs(scores["perfect superclass, random inside it"][2] - (1 + 1 / 5) / 2) < 1e-9  # exercise 3
+
+# The digits: they are learned, and the tree orders what comes after the digit
+assert min(rows[name][:, 0].mean() for name in NAMES.values()) > 0.85
+by_seed = rows[NAMES[2]] - rows[NAMES[1]]  # (3, 4)
+assert by_seed[:, 1].min() > 0.03 and abs(by_seed[:, 0].mean()) < 0.05 and abs(by_seed[:, 2].mean()) < 0.05
+gained, twice = difference(rows[NAMES[2]][:, 1], rows[NAMES[1]][:, 1])
+assert gained > 0.05 and gained > twice
+(flat_inside, flat_between), (tree_inside, tree_between) = blocks.values()
+assert flat_inside > 0.85 * flat_between and tree_inside < 0.75 * tree_between
+assert np.bincount(database.labels).min() > 140 and np.bincount(database.levels[:, 1]).min() in range(440, 460)
+
+# What does the work
+assert by_width[0.5][1] > by_width[0.0][1] + 0.04 and abs(by_width[0.02][1] - by_width[0.0][1]) < 0.06
+assert min(found[0] for found in by_width.values()) > 0.8
+assert moved[1] > stayed[1]
+assert forms["clamped"][0][0] > 18 and forms["clamped"][0][2] < 5 and forms["stable"][0][0] < 8
+assert abs(forms["clamped"][1] - forms["stable"][1]) < 0.2
+
+# CIFAR-100
+for bits in (32, 48):
+    gap_map, gap_mahp, *_ = gaps("SHPDH, tree", "SHPDH, flat", bits)
+    assert gap_mahp[0] > gap_mahp[1] and 0.03 < gap_mahp[0] < 0.05
+    assert gap_map[0] < 0
+    assert all(abs(gap[0]) < 0.01 for gap in gaps("SHPDH, tree", "SHPDH, flat", bits)[2:])
+    assert max(cifar["SHPDH, flat", bits][:, 1].max(), cifar["SHPDH, tree", bits][:, 1].max()) < anchors[FLAT]
+below_dcwh = [gap for gap in gaps("SHPDH, tree", "DCWH", 32) if gap[0] < max(gap[1], 0.05)]
+assert not below_dcwh and gaps("SHPDH, tree", "SHPDH, flat", 32)[0][0] < -gaps("SHPDH, tree", "SHPDH, flat", 32)[0][1]
+assert cifar["DCWH with the slip", 32][:, 0].max() < 0.05 < cifar["DCWH", 32][:, 0].min()
+inside_flat, inside_tree = (apart[arm][0] / apart[arm][1] for arm in ("SHPDH, flat", "SHPDH, tree"))
+assert inside_tree < inside_flat - 0.03 and inside_flat < 0.95
+print("every claim holds")
