@@ -158,7 +158,7 @@ ax = figures.wiring(several.levels, several.tables)
 #  + \left\| K S_\Omega - B_\Omega B_\Omega^{\mathsf T} \right\|_F^2 , $$ (eq:mlsh-columns)
 #
 # with $S_\Gamma$ of shape $(N - K) \times K$ and $S_\Omega$ of shape $K \times K$. Improve the codes of $\Omega$, then
-# those of $\Gamma$; do so three times; then draw anew. Ten draws are enough. Here are eight sampled digits, and how
+# those of $\Gamma$; do so three times; then draw anew, ten times in all. Here are eight sampled digits, and how
 # similar the others should be to the first of them:
 
 # %%
@@ -167,7 +167,7 @@ classes = np.eye(10)[digits.train.labels]  # (N, 10): one column per class
 omega = rng.choice(len(classes), 8, replace=False)
 S = cosdish.similarity(classes, classes[omega], "-r")  # (N, 8)
 print("sampled digits:", digits.train.labels[omega])
-print("similarity of the first to all eight:", S[omega[0]].round(2))
+print("similarity of the first to all eight:", *S[omega[0]].round(2))
 print(f"sum of all {S.size} entries: {abs(S.sum()):.6f}")
 
 # %% [markdown]
@@ -212,8 +212,10 @@ print(f"codes drawn by lot cost {cost.mean() / cost.min(1).mean():.2f} times as 
 # Put bit $k$ into {eq}`eq:mlsh-columns` and multiply out. A sign squared is 1, so most terms are constants, and what
 # remains is
 #
-# $$ b^{\mathsf T} Q\, b + p^{\mathsf T} b , \qquad Q = -2 R \text{ with zeros on its diagonal}, \qquad
-#    p = -2\, L^{\mathsf T} B_{\Gamma k} . $$ (eq:mlsh-quadratic)
+# $$ \begin{aligned}
+# & b^{\mathsf T} Q\, b + p^{\mathsf T} b , \\
+# & Q = -2 R \text{ with zeros on its diagonal} , \qquad p = -2\, L^{\mathsf T} B_{\Gamma k} .
+# \end{aligned} $$ (eq:mlsh-quadratic)
 #
 # This is a *binary quadratic problem*, and in general a hard one. COSDISH solves it approximately, by turning it into
 # clustering.
@@ -263,7 +265,7 @@ def lifted(Q, p):
     return full, np.linalg.cholesky(least * np.eye(len(full)) - full).T
 
 
-ratios, clusters = [], []
+ratios = []
 for _ in range(200):
     Q = rng.standard_normal((8, 8))
     Q, p = Q + Q.T - np.diag(2 * Q.diagonal()), 3 * rng.standard_normal(8)
@@ -279,7 +281,7 @@ print(f"the worst cluster has {max(ratios):.2f} times the least spread")
 # The guarantee is one of spread, which holds the constant $(H - 1) \lambda$; it says less about $x^{\mathsf T} Q' x$
 # itself. What counts in the end is {eq}`eq:mlsh-objective`. Here it is for all 1,200 training digits, round by round:
 
-# %% mystnb={"image": {"alt": "The objective per round, as a share of its value for random codes, for 8 and 24 bits. Both curves drop in the first round from one to below one half and stay there."}}
+# %% mystnb={"image": {"alt": "The objective per round, as a share of its value for random codes, for 8 and 24 bits. With 24 bits it drops in the first round to less than a fifth and then changes little; with 8 bits it falls more slowly, to less than a half."}}
 ROUNDS = 6
 whole = cosdish.similarity(classes, classes, "-r")  # (N, N)
 falling = {}
@@ -324,9 +326,11 @@ print("learned codes of conv1 and fc are the same:", np.array_equal(one.codes_, 
 # The features enter in the last step only. Ridge regression learns to predict the codes from a level's features,
 # standardised to mean 0 and variance 1, and its sign is the code of any image:
 #
-# $$ W = \arg\min_W \left\| B - X W \right\|_F^2 + \rho \left\| W \right\|_F^2
-#      = \left( X^{\mathsf T} X + \rho I \right)^{-1} X^{\mathsf T} B , \qquad
-#    \text{code}(x) = \operatorname{sign}\left( W^{\mathsf T} x \right) . $$ (eq:mlsh-ridge)
+# $$ \begin{aligned}
+# W &= \arg\min_W \left\| B - X W \right\|_F^2 + \rho \left\| W \right\|_F^2
+#    = \left( X^{\mathsf T} X + \rho I \right)^{-1} X^{\mathsf T} B , \\
+# \text{code}(x) &= \operatorname{sign}\left( W^{\mathsf T} x \right) .
+# \end{aligned} $$ (eq:mlsh-ridge)
 #
 # So a table is a target made of labels and a linear map that tries to hit it, and a level is good for hashing as far
 # as its features can hit it:
@@ -397,8 +401,10 @@ chapter.table(
 #
 # **Weighted sum.** Trust some tables more than others:
 #
-# $$ d_{\text{weighted}}(q, i) = \sum_{l=1}^{L} w_l\, d^l(q, i) , \qquad
-#    w_l = \operatorname{round} \frac{15\, (m_l - m_0)}{\max_k (m_k - m_0)} \in \{0, \dots, 15\} , $$ (eq:mlsh-weighted)
+# $$ \begin{aligned}
+# d_{\text{weighted}}(q, i) &= \sum_{l=1}^{L} w_l\, d^l(q, i) , \\
+# w_l &= \operatorname{round} \frac{15\, (m_l - m_0)}{\max_k (m_k - m_0)} \in \{0, \dots, 15\} ,
+# \end{aligned} $$ (eq:mlsh-weighted)
 #
 # where $m_l$ is the mAP of table $l$ on a fifth of the training images that was kept from the tables for this purpose,
 # and $m_0$ is what chance would give. (Small whole numbers, so that distances stay whole and ties can be counted; see
@@ -460,9 +466,8 @@ for ax, kind in zip(axes, ("recall", "precision"), strict=True):
 label = axes[1].set_xlabel("radius r (bits)")
 
 # %% [markdown]
-# At each radius the union of three tables returns more of what is relevant than its table on `fc` alone, and at the
-# smallest radii far more than a single table of 24 bits, whose balls are nearly empty. And at each radius it is less
-# precise than either. To say that recall and precision are *both* improved, one has to compare at another radius, and
+# At each radius the union of three tables returns more of what is relevant than its table on `fc` alone, and more
+# than a single table of 24 bits, whose balls hold less. And at each radius it is less precise than either. To say that recall and precision are *both* improved, one has to compare at another radius, and
 # then the question is which rule ranks better. For that, mAP and the precision-recall curve are the right tools.
 #
 # ## How many bits?
@@ -534,7 +539,20 @@ chosen_ways = {
     "fc alone": ways[f"one table of {K} bits on fc"],
     "three tables, sum": ways[f"three tables of {each} bits, sum"],
 }
-ax = plots.precision_recall(chosen_ways)
+
+
+def trade(reports, ax=None):
+    """Precision against recall, a line through all radii; names stand at the foot, where the lines end."""
+    drawn = {}
+    for name, report in reports.items():
+        there = np.isfinite(report.precision)
+        drawn[name] = report.recall[there], report.precision[there]
+    ax = plots.curves(drawn, "recall", "precision", ax, marks="-")
+    ax.set(xlim=(0, 1.5), ylim=(0, 1.04), xticks=np.arange(0, 1.1, 0.2))
+    return ax
+
+
+ax = trade(chosen_ways)
 
 # %% [markdown]
 # At equal bits per table it takes the weighted sum to draw level; at equal total bits three tables lose, and the table on
@@ -584,7 +602,7 @@ chapter.table(
         "codes of the database",
         "bits",
         "share of ones per bit",
-        "mean |correlation|",
+        "mean absolute correlation",
         "different codes",
         "entropy (bits)",
     ],
@@ -603,7 +621,7 @@ chapter.table(
 # labels and a linear map are involved. We use the network twice, once with its random weights as they are before any
 # training (its levels are then just three ways to describe the image, and none has been made for the task) and once
 # after its two epochs. Three seeds each; two tables, on `conv2` and `fc`, by the best of our rules, the weighted sum.
-# (COSDISH draws three times instead of ten: the curve above says that this is enough.)
+# (With 96 bits COSDISH draws three times instead of ten, to save time: long codes settle soon, as the curve above says.)
 #
 # A control belongs to it. If two tables beat one, is it because they see *two levels*, or only because they are *two*?
 # The control has two tables as well, both on the last level.
@@ -612,7 +630,6 @@ chapter.table(
 # %%
 LENGTHS, SEEDS = (12, 24, 48, 96), (0, 1, 2)
 TWO, SINGLE, CONTROL, FUSED = "conv2 and fc, weighted", "one table on fc", "two tables on fc", "all features"
-QUICK = {"outer": 3}
 SWEPT = {
     TWO: {"scales": "conv2+fc", "combine": "weighted"},
     SINGLE: {"scales": "fc"},
@@ -620,11 +637,15 @@ SWEPT = {
 }
 
 
+def draws(bits):
+    return {"outer": 3 if bits > 48 else 10}
+
+
 def control(x, bits, seed):
     """mAP of two tables on fc that differ by their draws: the sum of their distances."""
     packed = [[], []]
     for table in range(2):
-        hasher = COSDISH(bits // 2, random_state=100 * seed + table, **QUICK).fit(x[0], digits.train.labels)
+        hasher = COSDISH(bits // 2, random_state=100 * seed + table, **draws(bits)).fit(x[0], digits.train.labels)
         for part, features in zip(packed, x[1:], strict=True):
             part.append(codes.pack(hasher.transform(features)))
     joined = (np.concatenate(part, axis=1) for part in packed)
@@ -638,7 +659,7 @@ def sweep(epochs):
     for seed in SEEDS:
         shared = {}  # the network is trained once per seed
         for (way, more), bits in product(SWEPT.items(), LENGTHS):
-            method = methods.create("mlsh", bits, **SETTINGS | QUICK | {"epochs": epochs} | more)
+            method = methods.create("mlsh", bits, **SETTINGS | draws(bits) | {"epochs": epochs} | more)
             method.fit(digits.train, seed=seed, shared=shared)
             found[way, bits, seed] = judged(method).map
         x = [means_of(method, part.images)["fc"] for part in (digits.train, query, database)]
@@ -761,8 +782,8 @@ chapter.table(
 )
 
 # %% [markdown]
-# COSDISH's own $\rho = 1$ is far too small for these features. Every way gains from a stronger ridge, and the tables
-# that look at `conv5` alone gain most. The last line shows what we would have been told by a database that was trained
+# COSDISH's own $\rho = 1$ is far too small for these features. Every way gains from a stronger ridge, and two tables
+# gain least. The last line shows what we would have been told by a database that was trained
 # on: every value is far too high, and the choice of $\rho$ less clear. We go on with the best $\rho$ of the lines above. Why `conv4` and `conv5`?
 # The mean over `conv5` *is* the
 # last layer of this network before its classifier, and
@@ -797,7 +818,7 @@ names = {
 chapter.table(
     ["CIFAR-10, frozen MobileNetV2", *(f"{bits} bits in all" for bits in REAL)],
     *[
-        [name, *(chapter.spread(maps[way, bits]) if (way, bits) in maps else "" for bits in REAL)]
+        [name, *(chapter.spread(maps[way, bits], 4) if (way, bits) in maps else "" for bits in REAL)]
         for way, name in names.items()
     ],
 )
@@ -867,7 +888,7 @@ chapter.table(
 #
 # Precision against recall, seed 0:
 
-# %% mystnb={"image": {"alt": "Precision against recall on CIFAR-10 for 24 bits and 96 bits: curves of the single table on conv5 and of the two tables with the weighted sum. In both, the two tables are less complete at high precision but keep more precision from a recall of about one half on; at 96 bits their curve lies above."}}
+# %% mystnb={"image": {"alt": "Precision against recall on CIFAR-10, one panel for 24 bits and one for 96. With 24 bits the line of the single table on conv5 lies above that of the two tables up to a recall of about 0.8. With 96 bits the line of the two tables lies a little above the other at nearly every recall."}}
 figure, axes = plt.subplots(2, 1, figsize=(6, 7.6), sharex=True, layout="constrained")
 for ax, bits in zip(axes, (24, 96), strict=True):
     curves = {}
@@ -875,9 +896,13 @@ for ax, bits in zip(axes, (24, 96), strict=True):
         said = real[way, bits][0]["metrics"]
         curves[name] = SimpleNamespace(**{key: np.array(said[key], float) for key in ("precision", "recall")})
     ax.set_title(f"{bits} bits in all")
-    drawn = plots.precision_recall(curves, ax)
+    trade(curves, ax)
 
 # %% [markdown]
+# Here is what the abstract may mean by recall and precision improved together: with 96 bits, two tables have more
+# precision at the same recall, and so more recall at the same precision. With 24 bits it is the other way round up to
+# a recall of about 0.8.
+#
 # ### Beside the paper
 #
 # The paper's own figures were not seen, neither in its abstract nor in a summary, so there is nothing to set beside
@@ -925,8 +950,8 @@ for way in (BOTH, LAST, JOINED):
 #
 # **What did not reproduce.** Under the union and the plain sum, several tables are never above a single one of equal
 # total bits. Concatenated features, which the paper does without, are better than tables at every length that we tried.
-# And that recall and precision improve *together* we see only as a ranking, where the weighted sum wins; at one and the
-# same radius, recall is bought with precision. The paper may have another network, fine-tuned or not, other levels,
+# And that recall and precision improve *together* we see only for rankings by the weighted sum with bits enough; at one
+# and the same radius, recall is bought with precision. The paper may have another network, fine-tuned or not, other levels,
 # codes learned for the whole database, or another rule; none of this has been seen.
 #
 # What we tried on validation images before: three levels of MobileNetV2 (worse than two), two tables on the same level,
@@ -1078,7 +1103,7 @@ for found in swept.values():
         (way, bits): np.mean([found[way, bits, seed] for seed in SEEDS])
         for way, bits in product((TWO, SINGLE, FUSED), LENGTHS)
     }
-    assert means[SINGLE, 12] - means[TWO, 12] > 0.08 and abs(means[SINGLE, 96] - means[TWO, 96]) < 0.03
+    assert means[SINGLE, 12] > means[TWO, 12] and abs(means[SINGLE, 96] - means[TWO, 96]) < 0.03
     assert all(means[FUSED, bits] > max(means[TWO, bits], means[SINGLE, bits]) - 0.005 for bits in LENGTHS)
 
 # CIFAR-10: chosen on validation images; above a single table at 48 and 96 bits in all, and not at 24
@@ -1091,6 +1116,18 @@ for bits in REAL:
 assert above[BOTH, LAST, 24][0] < -above[BOTH, LAST, 24][1]
 assert all(above[BOTH, JOINED, bits][0] < -above[BOTH, JOINED, bits][1] for bits in REAL[:2])
 assert gains[1.0][0] > 0 > gains[1000.0][0] + gains[1000.0][1]
+
+
+def precision_at(record, recall):
+    said = record["metrics"]
+    there = [(r, p) for r, p in zip(said["recall"], said["precision"], strict=True) if p is not None]
+    return np.interp(recall, *zip(*there, strict=True))
+
+
+at = np.linspace(0.3, 0.9, 7)
+for bits, sign, recalls in ((96, 1, at), (24, -1, at[at < 0.75])):
+    gap = precision_at(real[BOTH, bits][0], recalls) - precision_at(real[LAST, bits][0], recalls)
+    assert (sign * gap > 0).all()
 
 # Exercises
 orders = {"sum": [7, 6, 5], "union": [0, 3, 1], "weighted": [105, 60, 65]}
