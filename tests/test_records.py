@@ -380,3 +380,19 @@ def test_import_is_light():
     heavy = "torchvision sklearn matplotlib numba faiss"
     code = f"import sys, hashlab.experiments, hashlab.cli; print([m for m in '{heavy}'.split() if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_compact_records_share_their_labels_and_say_the_same(tmp_path, short):
+    assert main(short("run", tmp_path, "--seeds", "0", "1")) == 0
+    before = records.load(tmp_path)
+    arrays = [record.codes() for record in before]
+    for record in before:
+        records.compact(record)
+        records.compact(record)  # nothing is left to do
+    assert len(list(tmp_path.rglob("labels-*.npz"))) == 1 and len(list(tmp_path.rglob("*.npz"))) == 3
+    for record, was in zip(records.load(tmp_path), arrays, strict=True):
+        assert records.verify(record) == []
+        assert all(np.array_equal(record.codes()[key], was[key]) for key in records.ARRAYS)
+    next(tmp_path.rglob("labels-*.npz")).write_bytes(b"other labels")
+    with pytest.raises(InputError, match="not the codes of its record"):
+        records.load(tmp_path)[0].codes()

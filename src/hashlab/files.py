@@ -64,14 +64,17 @@ def _write(file: Path, data: bytes) -> None:
         raise
 
 
-def npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """Arrays as the bytes of a compressed `.npz` file; equal arrays give equal bytes."""
+def npz(arrays: dict[str, np.ndarray], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Arrays as the bytes of a compressed `.npz` file; equal arrays give equal bytes.
+
+    `np.load` reads any `method` of zipfile; ZIP_BZIP2 makes codes a tenth smaller.
+    """
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(out, "w", method, compresslevel=9) as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
             np.lib.format.write_array(content, np.asarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), method)
     return out.getvalue()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,11 @@ class Record(dict):
         if self.path is None:
             raise InputError("the record was not read from a file, so its codes are not at hand")
         file = self.path.with_name(self["codes"]["file"])
-        return read_codes(file, self["codes"]["sha256"], self["bits"], self.get("tables"))
+        arrays = read_arrays(file, self["codes"]["sha256"])
+        if "labels" in self["codes"]:  # one file for all runs of a protocol, see `compact`
+            labels = self["codes"]["labels"]
+            arrays |= read_arrays(file.with_name(labels["file"]), labels["sha256"])
+        return in_memory(arrays, self["bits"], self.get("tables"))
 
 
 def root(path: str | Path | None = None) -> Path:
@@ -107,8 +112,8 @@ def read(file: str | Path) -> Record:
     return record
 
 
-def read_codes(file: Path, sha256: str, bits: int, tables: Sequence[int] | None) -> dict[str, np.ndarray]:
-    """The arrays of a run; raises InputError when the file is missing or not the one the record names."""
+def read_arrays(file: Path, sha256: str) -> dict[str, np.ndarray]:
+    """The arrays of a file of codes; raises InputError when it is missing or not the one the record names."""
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -116,11 +121,38 @@ def read_codes(file: Path, sha256: str, bits: int, tables: Sequence[int] | None)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise InputError(f"{file}: not the codes of its record: sha256 {sha256[:12]}… expected, got {found[:12]}…")
-    arrays = files.arrays(data, file)
+    return files.arrays(data, file)
+
+
+def in_memory(arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | None) -> dict[str, np.ndarray]:
+    """Arrays as they stand in files, codes padded as `metrics.evaluate` takes them."""
     return {
         key: files.split_tables(codes.pad(arrays[key], bits), bits, tables) if key.endswith("codes") else arrays[key]
         for key in ARRAYS
     }
+
+
+def compact(record: Record) -> Record:
+    """Rewrite a record's files to take less room: labels go into one file for all runs that have the same.
+
+    Files are written before the record names them, and `verify` finds what it found before.
+    """
+    stored = files.arrays(record.path.with_name(record["codes"]["file"]).read_bytes(), record.path)
+    record.codes()  # raises where the files are not the record's
+    labels = {key: stored.pop(key) for key in list(stored) if key.endswith("labels")}
+    if not labels:
+        return record
+    shared, own = files.npz(labels, zipfile.ZIP_BZIP2), files.npz(stored, zipfile.ZIP_BZIP2)
+    digest = hashlib.sha256(shared).hexdigest()
+    place = record.path.with_name(f"labels-{digest[:8]}.npz")
+    if not place.is_file():
+        files.write(place, shared)
+    file = record.path.with_suffix(".npz")
+    record["codes"] = {"file": file.name, "sha256": hashlib.sha256(own).hexdigest()}
+    record["codes"]["labels"] = {"file": place.name, "sha256": digest}
+    files.write(file, own)
+    files.write(record.path, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
+    return record
 
 
 def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
