@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from hashlab.shallow import ITQ, LSH, PCAH, SH, SKLSH, PCARotation, RandomCodes
-from hashlab.shallow.algebra import one_thread, principal_axes, random_rotation, ridge
+from hashlab.shallow.algebra import principal_axes, random_rotation, ridge
 from hashlab.shallow.itq import rotate
 from hashlab.shallow.sh import smoothest
 from hashlab.shallow.sklsh import neighbour_distance
@@ -48,16 +47,6 @@ def test_ridge_solves_the_normal_equations(shape):
     X, B = cloud(*shape), cloud(shape[0], 3, seed=1)
     W = ridge(X, B, 0.7)
     assert np.allclose(X.T @ (B - X @ W), 0.7 * W)
-
-
-def test_small_steps_take_one_thread_and_leave_the_rest_as_it_was():
-    def threads():
-        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-
-    with threadpool_limits(2, "blas"):
-        with one_thread():
-            assert set(threads()) == {1}
-        assert set(threads()) == {2}
 
 
 def test_random_rotation_is_orthogonal_and_uniform():
