@@ -53,7 +53,7 @@ from hashlab.errors import InputError
 
 # %%
 LENGTHS = (12, 16, 24, 32, 48, 64)
-RUN = {"protocol": "cifar10-59k", "method": "mu_liu", "seed": 0}
+RUN = {"protocol": "cifar10-59k", "method": "mu_liu", "seed": 0, "backbone": "lenet"}
 
 
 def recorded(bits):
