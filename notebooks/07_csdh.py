@@ -46,7 +46,16 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from hashlab import codes, data, diagnostics, methods, metrics, plots, quantisation, shallow
+from hashlab import (
+    codes,
+    data,
+    diagnostics,
+    methods,
+    metrics,
+    plots,
+    quantisation,
+    shallow,
+)
 from hashlab.chapter import command, difference, recorded, source, spread, table
 from hashlab.figures import csdh as figures
 from hashlab.methods import csdh
@@ -60,7 +69,13 @@ from hashlab.methods import csdh
 
 # %%
 K = 12
-SETTINGS = {"optimiser": "adamw", "lr": 0.01, "batch_size": 64, "shift": 1, "balance": "none"}
+SETTINGS = {
+    "optimiser": "adamw",
+    "lr": 0.01,
+    "batch_size": 64,
+    "shift": 1,
+    "balance": "none",
+}
 
 digits = data.load("digits")
 pixels = {part: getattr(digits, part).images.reshape(-1, 64) / 255 for part in ("train", "query", "database")}
@@ -71,7 +86,10 @@ trained = methods.create("csdh", K, **SETTINGS).fit(digits.train)
 two_each = np.concatenate([np.flatnonzero(digits.query.labels == label)[:2] for label in (3, 5, 8)])
 from_pixels = itq.transform(pixels["query"])
 learned = codes.unpack(trained.encode(digits.query.images), K)
-shown = {"bits from pixels": from_pixels[two_each], "bits from training": learned[two_each]}
+shown = {
+    "bits from pixels": from_pixels[two_each],
+    "bits from training": learned[two_each],
+}
 figure = plots.code_rows(digits.query.images[two_each], shown)
 
 # %% [markdown]
@@ -136,7 +154,7 @@ u = 0.9 * b  # outputs on their way to these codes
 print("outputs of 0.9: ", [round(x, 2) for x in csdh.hamming_embedding(u)[0].tolist()])
 
 # %% [markdown]
-# The last line shows a small print: outputs that have not arrived at $\pm 1$ have distances that lie closer to
+# The last line shows the small print: outputs that have not arrived at $\pm 1$ have distances that lie closer to
 # $K/2$ than those of their codes. Keeping the outputs near $\pm 1$ is what the [penalty](#sec:csdh-penalty) is for.
 #
 # ### Label similarity
@@ -156,7 +174,7 @@ print("outputs of 0.9: ", [round(x, 2) for x in csdh.hamming_embedding(u)[0].tol
 # %%
 y = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 1]])
 for kind in ("shares", "cosine"):
-    print(kind, csdh.label_similarity(y, kind).numpy().round(2).tolist())
+    print(kind, csdh.label_similarity(y, kind).double().numpy().round(2).tolist())
 
 # %% [markdown]
 # (sec:csdh-forms)=
@@ -235,7 +253,8 @@ figure = figures.lines_of_kinds(distance, panels, "Hamming distance (bits)", "lo
 # $$ \operatorname*{mean}_{p < q} \; d_{pq} \;\le\; \frac{K \cdot C^2 / 4}{C (C - 1) / 2}
 #    = \frac{K}{2} \cdot \frac{C}{C - 1} . $$ (eq:csdh-room)
 #
-# Where all distances are at least $\delta > K/2$, it follows that $C \le 2\delta / (2\delta - K)$: the bound of
+# (For odd $C$ it is a little less.) Where all distances are at least $\delta > K/2$, it follows that $C \le 2\delta /
+# (2\delta - K)$: the bound of
 # {cite:t}`plotkin1960`. Up to $\delta = K/2$ there is much more room. The rows of a Hadamard matrix are $K$ vectors of
 # signs, any two of which differ in exactly half of their places; add their opposites, and there are $2K$ codes with no
 # two closer than $K/2$. Let us build those of 12 bits.
@@ -256,7 +275,10 @@ def room(delta):
 
 
 table(
-    ["bits that differ between any two of the 12-bit codes, at least", *range(7, 13)],
+    [
+        "bits that differ between any two of the 12-bit codes, at least",
+        *range(7, 13),
+    ],
     ["codes, at most", *map(room, range(7, 13))],
 )
 
@@ -279,9 +301,11 @@ table(
 # With several labels, $s$ may lie between 0 and 1, and then the losses want quite different things. At which distance
 # is the loss of a pair least? Setting the derivative to zero gives
 #
-# $$ d^{\text{reg}} = \frac{K}{2} \left( 1 - \tau(s) \right), \qquad
-#    d^{\text{con}} = \begin{cases} 0 & s > \tfrac12 \\ \ge K/2 & s < \tfrac12 \end{cases} , \qquad
-#    d^{\text{lik}} = \frac{K}{2} - \log \frac{s}{1 - s} , $$ (eq:csdh-wanted)
+# $$ \begin{aligned}
+# d^{\text{reg}} &= \frac{K}{2} \left( 1 - \tau(s) \right), \\
+# d^{\text{con}} &= 0 \;\text{ for } s > \tfrac12, \qquad d^{\text{con}} \ge \tfrac{K}{2} \;\text{ for } s < \tfrac12, \\
+# d^{\text{lik}} &= \frac{K}{2} - \log \frac{s}{1 - s},
+# \end{aligned} $$ (eq:csdh-wanted)
 #
 # where $d^{\text{lik}}$ is cut off at 0 and $K$. Here are the same distances found without formulas, by trying all of
 # them at 24 bits:
@@ -306,7 +330,13 @@ best = {
     "likelihood": wanted(lambda d, s: torch.nn.functional.softplus(12 - d) - s * (12 - d)),
 }
 lines = {name: (similarity, values) for name, values in best.items()}
-ax = plots.curves(lines, "label similarity s", "distance of least loss (bits)", marks="-", named_at=0.26)
+ax = plots.curves(
+    lines,
+    "label similarity s",
+    "distance of least loss (bits)",
+    marks="-",
+    named_at=0.26,
+)
 
 # %% [markdown]
 # Only regression spreads label similarity over the whole range of distances. The contrastive loss knows near and far
@@ -336,10 +366,12 @@ ax = plots.curves(lines, "label similarity s", "distance of least loss (bits)", 
 #
 # Differentiate by the chain rule, for one pair and its first image, and write $\Delta = a_{ij} - \tau(s_{ij})$:
 #
-# $$ \frac{\partial \ell^{\text{reg}}_{ij}}{\partial u_i} = \frac{2 \Delta}{K} \, u_j, \qquad
-#    \frac{\partial \ell^{\text{con}}_{ij}}{\partial u_i} = \frac{s_{ij} - (1 - s_{ij}) [D_{ij} < 2K]}{K} \, (u_i - u_j),
-#    \qquad
-#    \frac{\partial \ell^{\text{lik}}_{ij}}{\partial u_i} = \frac{\sigma(\theta_{ij}) - s_{ij}}{2} \, u_j , $$ (eq:csdh-gradient)
+# $$ \begin{aligned}
+# \frac{\partial \ell^{\text{reg}}_{ij}}{\partial u_i} &= \frac{2 \Delta}{K} \, u_j, \\
+# \frac{\partial \ell^{\text{con}}_{ij}}{\partial u_i}
+#    &= \frac{s_{ij} - (1 - s_{ij}) [D_{ij} < 2K]}{K} \, (u_i - u_j), \\
+# \frac{\partial \ell^{\text{lik}}_{ij}}{\partial u_i} &= \frac{\sigma(\theta_{ij}) - s_{ij}}{2} \, u_j ,
+# \end{aligned} $$ (eq:csdh-gradient)
 #
 # where $[\cdot]$ is 1 if the condition holds and 0 if not; and $\partial u / \partial z = 1 - u^2$ for the tanh. Let
 # automatic differentiation check it, for a similar and a dissimilar pair:
@@ -364,10 +396,11 @@ for (name, (form, low)), s in product(FORMS.items(), (1.0, 0.0)):
 print(f"formula and automatic differentiation agree in {checked} of 8 cases")
 
 # %% [markdown]
-# Two things can be read off. *Regression and likelihood* move $u_i$ along $u_j$, and by an amount that depends on how
-# far the pair is from where it should be. The *contrastive* loss moves $u_i$ along the difference $u_i - u_j$, and by
-# the same amount however wrong the pair is. So where two images of different classes have nearly the same output, the
-# difference is nearly zero, and so is the push: **classes that have once fallen together are hardly parted again**.
+# Two things can be read off. *Regression and likelihood* move $u_i$ along $u_j$, by an amount that depends on how far
+# the pair is from where it should be. The *contrastive* loss moves $u_i$ along the difference $u_i - u_j$, and gives
+# every pair within the margin the same weight. So where two images of different classes have nearly the same output,
+# the difference is nearly zero, and so is the push: **classes that have once fallen together are hardly parted
+# again**. (The other two losses draw both images back towards 0, where a small difference is enough to part them.)
 # This is worth remembering when we look at runs.
 #
 # ## The code beside the formula
@@ -380,7 +413,13 @@ print(f"formula and automatic differentiation agree in {checked} of 8 cases")
 # | $D_{ij}$ | `d` in `contrastive` |
 
 # %%
-source(csdh.label_similarity, csdh.hamming_embedding, csdh.regression, csdh.contrastive, csdh.likelihood)
+source(
+    csdh.label_similarity,
+    csdh.hamming_embedding,
+    csdh.regression,
+    csdh.contrastive,
+    csdh.likelihood,
+)
 
 # %% [markdown]
 # And equation {eq}`eq:csdh-total`, from the outputs $z$ of the last layer to the number that is minimised:
@@ -398,7 +437,13 @@ source(csdh.CSDHLoss.forward, quantisation.squared)
 ax = plots.losses(trained.history)
 floor = 0.9 * (1 - 1 / 9) ** 2  # nine tenths of the pairs are dissimilar
 line = ax.axhline(floor, ls="--", lw=1, color="0.4")
-note = ax.annotate("no codes do better", (1, floor), (0, -12), textcoords="offset points", color="0.4")
+note = ax.annotate(
+    "no codes do better",
+    (1, floor),
+    (0, -12),
+    textcoords="offset points",
+    color="0.4",
+)
 
 # %% [markdown]
 # The dashed line is what the argument above leaves: nine tenths of the pairs are dissimilar, and each costs at least
@@ -412,7 +457,12 @@ note = ax.annotate("no codes do better", (1, floor), (0, -12), textcoords="offse
 def evaluate(method, loaded=digits):
     """Retrieval metrics of a fitted method on the queries of a data set."""
     labels = loaded.query.targets, loaded.database.targets
-    return metrics.evaluate(*encoded(method, loaded), *labels, bits=method.bits, relevance=loaded.relevance)
+    return metrics.evaluate(
+        *encoded(method, loaded),
+        *labels,
+        bits=method.bits,
+        relevance=loaded.relevance,
+    )
 
 
 learners = {
@@ -422,9 +472,18 @@ learners = {
 }
 reports = {name: evaluate(learner) for name, learner in learners.items()}
 table(
-    ["digits, 12 bits", "mAP, ties in random order", "worst order", "best order", "precision within radius 2"],
+    [
+        "digits, 12 bits",
+        "mAP, ties in random order",
+        "worst order",
+        "best order",
+        "precision within radius 2",
+    ],
     *[
-        [name, *(f"{value:.3f}" for value in (r.map, r.map_worst, r.map_best, r.precision_radius2))]
+        [
+            name,
+            *(f"{value:.3f}" for value in (r.map, r.map_worst, r.map_best, r.precision_radius2)),
+        ]
         for name, r in reports.items()
     ],
 )
@@ -486,7 +545,14 @@ def described(packed, outputs=None):
 
 
 table(
-    ["1,497 images", "different codes", "images on the fullest", "entropy (bits)", "mean correlation", "constant bits"],
+    [
+        "1,497 images",
+        "different codes",
+        "images on the fullest",
+        "entropy (bits)",
+        "mean correlation",
+        "constant bits",
+    ],
     *[[name, *described(packed)] for name, packed in packed_of.items()],
 )
 
@@ -504,7 +570,11 @@ table(
 learners["regression"] = trained
 for form in ("contrastive", "likelihood"):
     learners[form] = methods.create("csdh", K, **SETTINGS | {"form": form}).fit(digits.train)
-names = {"regression": "CSDH, regression", "contrastive": "CSDH, contrastive", "likelihood": "CSDH, likelihood"}
+names = {
+    "regression": "CSDH, regression",
+    "contrastive": "CSDH, contrastive",
+    "likelihood": "CSDH, likelihood",
+}
 names |= {"DPSH": "DPSH"}
 live = {names[key]: count(*encoded(learners[key])) for key in names}
 figure = figures.distances(live)
@@ -561,14 +631,19 @@ scenes = data.load("digit_scenes")
 SCENES = SETTINGS | {"balance": "halves", "epochs": 12}
 several = {
     (form, kind): evaluate(
-        methods.create("csdh", 24, **SCENES | {"form": form, "similarity": kind}).fit(scenes.train), scenes
+        methods.create("csdh", 24, **SCENES | {"form": form, "similarity": kind}).fit(scenes.train),
+        scenes,
     )
     for form, kind in product(("regression", "likelihood"), ("shares", "cosine"))
 }
 table(
     ["form", "label similarity", "mAP", "weighted mAP", "ACG@100", "nDCG@100"],
     *[
-        [form, kind, *(f"{x:.3f}" for x in (r.map, r.weighted_map, r.acg_at[100], r.ndcg_at[100]))]
+        [
+            form,
+            kind,
+            *(f"{x:.3f}" for x in (r.map, r.weighted_map, r.acg_at[100], r.ndcg_at[100])),
+        ]
         for (form, kind), r in several.items()
     ],
 )
@@ -576,10 +651,12 @@ table(
 # %% [markdown]
 # For *regression* the cosine is a large gain on all four numbers, also on mAP, which knows only yes and no. Why? The
 # 0/1 similarity asks scenes {2}, {2, 7} and {7} for the impossible: the second is to have the code of the first and
-# the code of the third, while these two are to be opposite. The cosine lets the middle one stand in the middle. For
-# the *likelihood* there is little in it, as equation {eq}`eq:csdh-wanted` said: in between, it wants about half of the
-# bits, whatever the similarity. It also needs it less. With 0/1 it is where regression gets only with the cosine: a
-# pair that should be near and is not costs it a bounded pull, so it can live with contradictions.
+# the code of the third, while these two are to be opposite. The cosine lets the middle one stand in the middle.
+#
+# The *likelihood* gains nothing by it that could be called large. Equation {eq}`eq:csdh-wanted` said so: in between,
+# it wants about half of the bits, whatever the similarity. It also needs the cosine less. With 0/1 it is about where
+# regression gets only with the cosine: the pull of a pair that cannot be satisfied is bounded, so it can live with
+# contradictions. These are single runs; a few hundredths between two rows mean nothing.
 
 # %% [markdown]
 # ## Real images: CIFAR-10
@@ -603,8 +680,8 @@ table(
 # - All four: three learning rates (0.003, 0.01, 0.03) and two ways to count pairs, all alike or half of the weight for
 #   the few similar ones.
 # - Regression: also the two targets. Contrastive and likelihood: with and without tanh.
-# - DPSH: pairs with all training images or within the batch, also three weights of its penalty and once plain SGD, in
-#   place of the largest learning rate; where 12 bits were far behind, 48 were not run.
+# - DPSH: pairs with all training images or within the batch. In place of the largest learning rate it had other
+#   weights of its penalty, a smaller learning rate, and once plain SGD; where 12 bits were far behind, 48 were not run.
 #
 # The setting with the best mean over both lengths was run with two more seeds. These are the winners on frozen
 # features, mean ± standard deviation over three seeds (the one of the search among them, so the figures flatter all
@@ -614,7 +691,12 @@ table(
 SEEDS, LENGTHS = range(3), (12, 48)
 FROZEN = {"backbone": "mobilenet_v2", "frozen": True, "size": 128}
 TRAINING = {"optimiser": "adamw", "epochs": 15, "batch_size": 128}
-USUAL = {"activation": "tanh", "quantise": "squared", "alpha": 0.1, "unlike": "opposite"}
+USUAL = {
+    "activation": "tanh",
+    "quantise": "squared",
+    "alpha": 0.1,
+    "unlike": "opposite",
+}
 CHOSEN = {
     "CSDH, regression": USUAL | {"form": "regression", "unlike": "half", "balance": "none", "lr": 0.01},
     "CSDH, contrastive": USUAL | {"form": "contrastive", "activation": "none", "balance": "none", "lr": 0.01},
@@ -626,7 +708,14 @@ CHOSEN = {
 def frozen(name, bits, protocol="cifar10-59k", **changed):
     """Records of the chosen setting of a method, one per seed, on frozen features."""
     settings = FROZEN | TRAINING | CHOSEN[name] | changed
-    return recorded(SEEDS, settings, method=name[:4].lower(), protocol=protocol, bits=bits, backbone="mobilenet_v2")
+    return recorded(
+        SEEDS,
+        settings,
+        method=name[:4].lower(),
+        protocol=protocol,
+        bits=bits,
+        backbone="mobilenet_v2",
+    )
 
 
 def maps(records):
@@ -666,8 +755,16 @@ print("best form of CSDH on held-out data:", form_chosen)
 # smaller number, three seeds cannot tell it from nothing.
 
 # %%
-CHANGES = [("activation", "sigmoid"), ("activation", "clip"), ("activation", "none")]
-CHANGES += [("quantise", "absolute"), ("quantise", "log_cosh"), ("quantise", "none")]
+CHANGES = [
+    ("activation", "sigmoid"),
+    ("activation", "clip"),
+    ("activation", "none"),
+]
+CHANGES += [
+    ("quantise", "absolute"),
+    ("quantise", "log_cosh"),
+    ("quantise", "none"),
+]
 CHANGES += [("unlike", "opposite"), ("balance", "halves")]
 reference = held_out["CSDH, regression", 12]
 ablation = {change: frozen("CSDH, regression", 12, "cifar10-59k/tuning", **dict([change])) for change in CHANGES}
@@ -676,7 +773,11 @@ table(
     ["changed", "mAP", "difference, ± 2 standard errors"],
     ["nothing: tanh, squared, half, all pairs alike", spread(maps(reference)), ""],
     *[
-        [f"{key}: {value}", spread(maps(ablation[key, value])), "{:+.3f} ± {:.3f}".format(*steps[key, value])]
+        [
+            f"{key}: {value}",
+            spread(maps(ablation[key, value])),
+            "{:+.3f} ± {:.3f}".format(*steps[key, value]),
+        ]
         for key, value in CHANGES
     ],
 )
@@ -687,7 +788,8 @@ table(
 #   regression here.
 # - *Some bounded activation* is needed. Without one, mAP falls to less than half, and differently for every seed. A
 #   likely reason: this loss is a square of products of outputs, so it grows with the fourth power of the outputs, and a
-#   few large ones rule it. Which bounded function it is matters little; tanh is slightly ahead of the other two.
+#   few large ones rule it. Which bounded function it is matters little: the other two are about a
+#   hundredth behind tanh.
 # - *The penalty* does nothing for us here. Its three forms cannot be told apart, and without any the codes are slightly
 #   better. With the tanh the target itself asks for outputs near $\pm 1$: similar pairs have $a = 1$ nowhere else.
 #   We keep the setting that was chosen before this table was made.
@@ -711,9 +813,15 @@ def against(name, bits):
 
 
 table(
-    ["frozen features", *(f"{bits} bits, {what}" for bits in LENGTHS for what in ("mAP", "minus DPSH, ± 2 s.e."))],
+    [
+        "frozen features",
+        *(f"{bits} bits, {what}" for bits in LENGTHS for what in ("mAP", "minus DPSH, ± 2 s.e.")),
+    ],
     *[
-        [name, *(x for bits in LENGTHS for x in (spread(maps(asked[name, bits])), against(name, bits)))]
+        [
+            name,
+            *(x for bits in LENGTHS for x in (spread(maps(asked[name, bits])), against(name, bits))),
+        ]
         for name in CHOSEN
     ],
 )
@@ -764,11 +872,12 @@ table(
 
 # %% [markdown]
 # This is the paper's promise, and on these features regression keeps it best: its similar pairs are on average about
-# five bits nearer than those of DPSH, while its dissimilar pairs stay close to the 24 bits they were asked for. A ball
-# of radius 2 around a query is nearly empty for the other three, and for regression every second image in it is right.
-# (For an empty ball precision counts 0.) At 12 bits, precision against recall for the chosen form and for DPSH, seed 0:
+# five bits nearer than those of DPSH, its dissimilar ones less than two. Within radius 2 of a query it finds about a
+# tenth of the similar images, the others next to none; so their precision there is low, as an empty ball counts 0.
+#
+# At 12 bits, precision against recall for the chosen form and for DPSH, seed 0:
 
-# %% mystnb={"image": {"alt": "Precision against recall on CIFAR-10 at 12 bits, one point per Hamming radius, for CSDH regression and DPSH. CSDH starts at a higher precision and stays above DPSH over most of the range; both end at one tenth."}}
+# %% mystnb={"image": {"alt": "Precision against recall on CIFAR-10 at 12 bits, one point per Hamming radius, for CSDH regression and DPSH. The curve of CSDH lies above that of DPSH up to a recall of about 0.85; from there on they coincide, and both end at one tenth."}}
 said = {name: asked[name, 12][0].metrics for name in ("CSDH, regression", "DPSH")}
 curves = {
     name: SimpleNamespace(**{k: np.array(m[k], float) for k in ("precision", "recall")}) for name, m in said.items()
@@ -784,7 +893,13 @@ ax = plots.precision_recall(curves)
 # %%
 SCRATCH = TRAINING | {"backbone": "quick", "weights": "scratch", "epochs": 10}
 scratch = {
-    name: recorded(SEEDS, SCRATCH | CHOSEN[name], method=name[:4].lower(), protocol="cifar10-59k", bits=24)
+    name: recorded(
+        SEEDS,
+        SCRATCH | CHOSEN[name],
+        method=name[:4].lower(),
+        protocol="cifar10-59k",
+        bits=24,
+    )
     for name in ("CSDH, regression", "DPSH")
 }
 from_scratch = difference(*map(maps, scratch.values()))
@@ -819,9 +934,19 @@ first = asked["CSDH, regression", 12][0]
 verdicts = {f"frozen features, {bits} bits": gain["CSDH, regression", bits] for bits in LENGTHS}
 verdicts["from scratch, 24 bits"] = from_scratch
 table(
-    ["", "CSDH as reported", "CSDH-style, regression, minus DPSH here", "not below DPSH by more than 0.01"],
+    [
+        "",
+        "CSDH as reported",
+        "CSDH-style, regression, minus DPSH here",
+        "not below DPSH by more than 0.01",
+    ],
     *[
-        [where, "not seen", "{:+.3f} ± {:.3f}".format(*found), "holds" if found[0] > -0.01 else "fails"]
+        [
+            where,
+            "not seen",
+            "{:+.3f} ± {:.3f}".format(*found),
+            "holds" if found[0] > -0.01 else "fails",
+        ]
         for where, found in verdicts.items()
     ],
 )
@@ -830,14 +955,26 @@ table(
 sizes = first.sizes
 table(
     ["protocol", first.protocol],
-    ["queries, trained on, searched", f"{sizes['query']:,}, {sizes['train']:,}, {sizes['database']:,}"],
+    [
+        "queries, trained on, searched",
+        f"{sizes['query']:,}, {sizes['train']:,}, {sizes['database']:,}",
+    ],
     ["metric", first.metric],
     ["relevant", "same class"],
-    ["frozen features", f"{first.backbone}, {first.weights}"],
-    ["from scratch", f"{scratch['DPSH'][0].backbone}, {scratch['DPSH'][0].weights}"],
+    ["frozen features", f"{first.backbone}, {first.weights[:50]}…"],
+    [
+        "from scratch",
+        f"{scratch['DPSH'][0].backbone}, {scratch['DPSH'][0].weights}",
+    ],
     ["seeds", ", ".join(map(str, SEEDS))],
-    ["hardware", ", ".join(sorted({r.hardware["device"] for group in asked.values() for r in group}))],
-    ["threads", ", ".join(sorted({str(r.hardware["threads"]) for group in asked.values() for r in group}))],
+    [
+        "hardware",
+        ", ".join(sorted({r.hardware["device"] for group in asked.values() for r in group})),
+    ],
+    [
+        "threads",
+        ", ".join(sorted({str(r.hardware["threads"]) for group in asked.values() for r in group})),
+    ],
 )
 
 # %% [markdown]
@@ -1003,7 +1140,7 @@ assert too_near.pop("contrastive") > 0.03 > max(too_near.values())
 judged = {key: np.array([r.map, r.weighted_map, r.acg_at[100], r.ndcg_at[100]]) for key, r in several.items()}
 gained = {form: judged[form, "cosine"] - judged[form, "shares"] for form in ("regression", "likelihood")}
 assert gained["regression"].min() > 0.06 and (gained["regression"] > 2 * gained["likelihood"]).all()
-assert abs(gained["likelihood"][0]) < 0.06
+assert gained["likelihood"].max() < 0.1
 assert abs(judged["likelihood", "shares"][0] - judged["regression", "cosine"][0]) < 0.08
 
 # CIFAR-10, held-out data: regression is chosen; what it hangs on
@@ -1012,7 +1149,12 @@ for bits in LENGTHS:
     scores = {name: np.mean(maps(held_out[name, bits])) for name in CHOSEN}
     assert max(scores, key=scores.get) == "CSDH, regression"
 clear = {change for change, (mean, twice) in steps.items() if abs(mean) > twice}
-assert clear >= {("activation", "none"), ("unlike", "opposite"), ("balance", "halves"), ("quantise", "none")}
+assert clear >= {
+    ("activation", "none"),
+    ("unlike", "opposite"),
+    ("balance", "halves"),
+    ("quantise", "none"),
+}
 assert not clear & {("quantise", "absolute"), ("quantise", "log_cosh")} and steps["quantise", "none"][0] > 0
 assert max(steps["unlike", "opposite"][0], steps["balance", "halves"][0]) < -0.1
 assert np.mean(maps(ablation["activation", "none"])) < 0.5 * np.mean(maps(reference))
@@ -1033,7 +1175,7 @@ assert abs(level[0]) < level[1]
 assert abs(from_scratch[0]) < from_scratch[1] and all(mean > -0.01 for mean, _ in verdicts.values())
 spread_means = {name: figures.mean_distances(found) for name, found in spreads.items()}
 assert 4.5 < spread_means["DPSH"][0] - spread_means["CSDH, regression"][0] < 5.5
-assert abs(spread_means["CSDH, regression"][1] - 24) < 2
+assert 0 < spread_means["DPSH"][1] - spread_means["CSDH, regression"][1] < 2
 within = {name: asked[name, 48][0].metrics for name in CHOSEN}
 assert within.pop("CSDH, regression")["precision_radius2"] > 0.5
 assert max(found["recall"][2] for found in within.values()) < 0.02
