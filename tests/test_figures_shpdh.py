@@ -41,12 +41,12 @@ def test_agreement_by_rank_agrees_with_the_metrics():
 
 def test_ranks_stacks_the_best_at_the_foot():
     share = np.stack([np.linspace(0, 0.5, 50), np.full(50, 0.5), np.linspace(0.5, 0, 50)], 1)  # none, some, all
-    figure = shpdh.ranks({"a": share, "b": share[:, [2, 1, 0]]}, ["all", "some", "none"], marks=[10])
+    figure = shpdh.ranks({"a": share, "b": share[:, [2, 1, 0]]}, ["all", "some", "none"], marks=[10], top=0.9)
     for ax, best in zip(figure.axes, (share[:, 2], share[:, 0]), strict=True):
         foot = ax.collections[0].get_paths()[0].vertices
         assert foot[:, 1].max() == pytest.approx(best.max()) and foot[:, 1].min() == 0
         assert "some" in [text.get_text() for text in ax.texts] and len(ax.lines) == 1
-    assert [ax.get_title() for ax in figure.axes] == ["a", "b"]
+    assert [(ax.get_title(), ax.get_ylim()) for ax in figure.axes] == [("a", (0, 0.9)), ("b", (0, 0.9))]
     with pytest.raises(InputError, match="a: a share for each of all, none expected"):
         shpdh.ranks({"a": share}, ["all", "none"])
 

@@ -68,13 +68,16 @@ def agreement_by_rank(
     return found / len(query_codes)
 
 
-def ranks(shares: Mapping[str, np.ndarray], names: Sequence[str], marks: Sequence[int] = ()) -> Figure:
+def ranks(
+    shares: Mapping[str, np.ndarray], names: Sequence[str], marks: Sequence[int] = (), top: float = 1.0
+) -> Figure:
     """What stands at each rank, a panel per ranking: shares of items that agree on L levels, on fewer, on none.
 
     Args:
         shares: title -> (N, L + 1) as `agreement_by_rank` gives them, or the first rows of it.
         names: of the L + 1 kinds, best first.
         marks: ranks with a dashed line, where an ideal ranking changes.
+        top: of the axis of shares.
     """
     figure, axes = plt.subplots(
         len(shares), 1, figsize=(6, 2.1 * len(shares) + 0.4), sharex=True, squeeze=False, layout="constrained"
@@ -86,10 +89,10 @@ def ranks(shares: Mapping[str, np.ndarray], names: Sequence[str], marks: Sequenc
         heights = share[:, ::-1].T  # best first, at the foot
         ax.stackplot(np.arange(1, len(share) + 1), heights, colors=colours)
         for name, low, high in zip(names, *_edges(heights), strict=True):
-            _name_area(ax, name, low, high)
+            _name_area(ax, name, low.clip(max=top), high.clip(max=top))
         for mark in marks:
             ax.axvline(mark, ls="--", lw=1, color="0.2")
-        ax.set(xlim=(1, len(share)), ylim=(0, 1), ylabel="share of queries")
+        ax.set(xlim=(1, len(share)), ylim=(0, top), ylabel="share of queries")
         ax.set_title(title)
     axes[-1, 0].set_xlabel("rank")
     return figure
@@ -105,9 +108,10 @@ def _name_area(ax: Axes, name: str, low: np.ndarray, high: np.ndarray) -> None:
     """Write a name in the middle of where its area is high; not where it is thin everywhere."""
     height = high - low
     if height.max() > 0.12:
-        at = int(np.median(np.flatnonzero(height > 0.7 * height.max())))
-        middle = (low[at] + high[at]) / 2
-        ax.text(at + 1, middle, name, ha="center", va="center", color="black", path_effects=HALO)
+        at = int(np.median(np.flatnonzero(height > 0.4 * height.max())))
+        middle, left = (low[at] + high[at]) / 2, at < len(low) / 8  # at the left it must not run into the axis
+        place = len(low) / 60 if left else at + 1
+        ax.text(place, middle, name, ha="left" if left else "center", va="center", path_effects=HALO)
 
 
 def class_distances(packed: np.ndarray, labels: np.ndarray, bits: int) -> np.ndarray:
