@@ -26,8 +26,8 @@ test: lint  ## style, unit tests, and every notebook run again and compared
 notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb
 	@$(BIN)/python book/build.py notebooks --all
 
-bench: $(READY)  ## run every script in benchmarks/
-	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "$$script"; env -u OMP_NUM_THREADS $(BIN)/python $$script; done
+bench: $(READY)  ## run every script in benchmarks/ that measures speed
+	@set -e; for script in $(filter-out %/side_by_side.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$script"; env -u OMP_NUM_THREADS $(BIN)/python $$script; done
 
 lint: $(READY)  ## check the style of code and notebooks
 	@$(BIN)/python -m ruff check

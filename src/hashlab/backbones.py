@@ -78,6 +78,24 @@ def check_levels(backbone: Backbone, names: Sequence[str]) -> None:
         raise InputError(f"unknown level {unknown[0]!r}; this backbone has: {', '.join(backbone.levels)}")
 
 
+def named(there: Mapping[str, Level], scales: str, backbone: str) -> tuple[str, ...]:
+    """The levels that a setting names, with + between them, in the backbone's order.
+
+    Args:
+        there: all levels of the backbone.
+        backbone: its name, for messages.
+
+    Raises InputError for a level that the backbone does not have, or one that is named twice.
+    """
+    names = scales.split("+")
+    unknown = [name for name in names if name not in there]
+    if unknown:
+        raise InputError(f"scales: backbone {backbone} has no level {unknown[0]!r}; it has {', '.join(there)}")
+    if len(set(names)) < len(names):
+        raise InputError(f"scales: each level can be named once, got {scales}")
+    return tuple(name for name in there if name in names)
+
+
 # ---- nets of our own
 
 

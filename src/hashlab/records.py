@@ -135,7 +135,8 @@ def in_memory(arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | 
 def compact(record: Record) -> Record:
     """Rewrite a record's files to take less room: labels go into one file for all runs that have the same.
 
-    Files are written before the record names them, and `verify` finds what it found before.
+    New files are written under new names, then the record that names them, and only then the old file goes. `verify`
+    finds what it found before; `hashlab evaluate` cannot read such a file, for it holds no labels.
     """
     stored = files.arrays(record.path.with_name(record["codes"]["file"]).read_bytes(), record.path)
     record.codes()  # raises where the files are not the record's
@@ -147,11 +148,12 @@ def compact(record: Record) -> Record:
     place = record.path.with_name(f"labels-{digest[:8]}.npz")
     if not place.is_file():
         files.write(place, shared)
-    file = record.path.with_suffix(".npz")
+    old, file = record.path.with_name(record["codes"]["file"]), record.path.with_suffix(".codes.npz")
     record["codes"] = {"file": file.name, "sha256": hashlib.sha256(own).hexdigest()}
     record["codes"]["labels"] = {"file": place.name, "sha256": digest}
     files.write(file, own)
     files.write(record.path, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
+    old.unlink()
     return record
 
 

@@ -213,13 +213,8 @@ def choose(there: Mapping[str, backbones.Level], scales: str, backbone: str, map
     """
     if scales == "auto":
         return tuple(name for name, level in there.items() if level.stride)[-MOST:]
-    names = scales.split("+")
-    unknown = [name for name in names if name not in there]
-    if unknown:
-        raise InputError(f"scales: backbone {backbone} has no level {unknown[0]!r}; it has {', '.join(there)}")
-    if len(set(names)) < len(names):
-        raise InputError(f"scales: each level can be named once, got {scales}")
+    names = backbones.named(there, scales, backbone)
     vectors = [name for name in names if maps and not there[name].stride]
     if vectors:
         raise InputError(f"scales: fusion=pyramid needs maps, but level {vectors[0]} of {backbone} is a vector")
-    return tuple(name for name in there if name in names)
+    return names

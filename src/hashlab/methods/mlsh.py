@@ -98,13 +98,7 @@ def choose(there: Mapping[str, backbones.Level], scales: str, backbone: str) -> 
     if scales == "auto":
         maps = [name for name, level in there.items() if level.stride]
         return (*maps[-MAPS:], *(name for name in list(there)[-1:] if name not in ("pool", *maps)))
-    names = scales.split("+")
-    unknown = [name for name in names if name not in there]
-    if unknown:
-        raise InputError(f"scales: backbone {backbone} has no level {unknown[0]!r}; it has {', '.join(there)}")
-    if len(set(names)) < len(names):
-        raise InputError(f"scales: each level can be named once, got {scales}")
-    return tuple(name for name in there if name in names)
+    return backbones.named(there, scales, backbone)
 
 
 @dataclass(frozen=True, kw_only=True)
