@@ -52,9 +52,9 @@ table(
 
 # %% [markdown]
 # Methods that see no labels lie lower than most of those that do. On top are two old ones that see labels and look at
-# kernels, KSH and SDH. Of the three deep ones DPSH ends low: at its default settings it takes longer to leave the saddle
-# from which it sets out ({doc}`09_family_of_losses` shows it). But one seed on an easy set, with settings that nobody has
-# tuned for it, is a glimpse and no result. The rest of the chapter is read from records.
+# kernels, KSH and SDH. Of the three deep ones DPSH ends low here, and higher in {doc}`09_family_of_losses`, where it has
+# other settings. So one seed on an easy set, with settings that nobody has tuned for it, is a glimpse and no result. The
+# rest of the chapter is read from records.
 #
 # ## One protocol
 #
@@ -62,7 +62,7 @@ table(
 # |---|---|
 # | images | CIFAR-10, protocol `cifar10-59k`: 1,000 queries, 5,000 training images, 59,000 images to search |
 # | features | MobileNetV2 with weights of ImageNet, **frozen**, on images enlarged to 128 px; 1,280 numbers per image |
-# | deep methods | a linear hash layer on these features, trained for 30 epochs with AdamW (CNNH, DMSH and MLSH have heads of their own) |
+# | deep methods | a linear hash layer on these features, trained for 30 epochs with AdamW (heads of their own: OrthoHash, the one-hot classifier, and DMSH and MLSH, which take several levels) |
 # | shallow methods | the same features |
 # | choice of settings | at most four, tried on a tenth of the training images that was held out, at 24 bits with seed 0 |
 # | code lengths | 12 and 24 bits |
@@ -71,8 +71,9 @@ table(
 #
 # *Frozen* is the great simplification here. A deep method usually changes its features, too; here it gets a single
 # layer to work with, and what is compared is how well its **loss** places bits, not how well it trains a network. In
-# return every run takes seconds on a processor core, all methods get exactly the same input, and shallow methods can
-# take part on equal terms. Chapters 3 to 7 have results of networks that were trained as a whole.
+# return every run takes seconds on a processor core, all methods but DMSH and MLSH get exactly the same input, and shallow
+# methods can take part on equal terms. Networks that were trained as a whole are in {doc}`03_mu_liu`, {doc}`06_dmsh` and
+# {doc}`07_csdh`.
 #
 # The table is not only words. The records say the same:
 
@@ -182,7 +183,7 @@ print("hardware:", ", ".join(sorted(hardware)), "| torch:", ", ".join(sorted(ver
 # the levels and their fusion count. MLSH, which takes levels, too, spends its bits evenly on them, and a dozen bits is too
 # little to share; {doc}`05_mlsh` tunes it and shows when it pays.
 #
-# **A shallow method from 2012 is second.** KSH looks at kernels to a thousand training images, so its bits bend around
+# **A shallow method from 2012 is second at 24 bits.** KSH looks at kernels to a thousand training images, so its bits bend around
 # the classes, while most deep methods have to cut with flat planes here. It is no contradiction to the literature, where
 # deep methods may bend the features themselves. It also takes the longest to train. CCA-ITQ and SDH get close within
 # two seconds.
@@ -270,7 +271,8 @@ for bits in comparison.BITS:
 #   A loss that shapes features better than bits has no way to show it here.
 # - **Not how methods fare on classes they have not seen.** All classes of the queries were trained on, and codes that
 #   say nothing but the class do well. Protocols with unseen classes are in the package ({doc}`02_what_map_means`).
-# - **Four settings are few.** A method with many settings of its own may be judged too hard.
+# - **Four settings are few.** A method with many settings of its own may be judged too hard. What
+#   {doc}`07_csdh` chose for CSDH, in a longer search, was not among its four.
 # - **ADSH, COSDISH and KSH** are asked for codes of their functions on every image. In some papers the database keeps
 #   the codes that were *learned* for it, with its labels, which gives higher figures and is another question
 #   ({doc}`05_mlsh` shows how much).

@@ -28,7 +28,7 @@ def ranking(
         raise InputError(f"a kind for every method expected, got none for {sorted(values.keys() - kinds.keys())[0]}")
     ax = ax if ax is not None else plt.subplots(figsize=(6.4, 0.27 * len(values) + 0.8), layout="constrained")[1]
     order = sorted(values, key=lambda name: np.mean(values[name]))
-    used = list(dict.fromkeys(kinds[name] for name in reversed(order)))
+    used = sorted({kinds[name] for name in values})  # the same looks in every figure of the same methods
     looks = dict(zip(used, zip(palette(len(used)), MARKERS, strict=False), strict=True))
     named: set[str] = set()
     for row, name in reversed(list(enumerate(order))):
