@@ -158,8 +158,14 @@ def compact(record: Record) -> Record:
 
 
 def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
-    """All records under the root that meet the conditions (`method="mu_liu", bits=12`), sorted by name."""
-    found = [read(file) for file in sorted(root(path).rglob("*.json"))]
+    """All records under the root that meet the conditions (`method="mu_liu", bits=12`), sorted by name.
+
+    A record's place says its protocol, method, bits and seed (see `name`), so with these conditions only files that
+    may do are opened; without them, all are.
+    """
+    part = {key: conditions.get(key, "*") for key in ("method", "bits", "seed")}
+    pattern = "*.json" if set(part.values()) == {"*"} else "{method}-{bits}b-s{seed}-*.json".format(**part)
+    found = [read(file) for file in sorted((root(path) / conditions.get("protocol", "")).rglob(pattern))]
     return [record for record in found if all(record.get(key) == value for key, value in conditions.items())]
 
 
