@@ -603,9 +603,10 @@ table(["mistake", "message"], *[[name, text] for name, text in found.items()])
 # (sec:run-cost)=
 # ## What it costs
 #
-# Every record holds the seconds of its steps, so what follows is made from the folder `results`: the runs of this book
-# that trained a network, grouped by what they did and on what. Where a group has several runs, the median stands first
-# and the range behind it.
+# Every record holds the seconds of its steps, so what follows is made from the folder `results`: the first runs of
+# {doc}`Mu and Liu's method <03_mu_liu>`, grouped by what they did and on what. Where a group has several runs, the median
+# stands first and the range behind it. Later runs shared their machine with much other work, so their seconds on the
+# clock are left out; they record `cpu_seconds`, too.
 
 # %% tags=["hide-input"]
 HEAD = ["protocol, network", "trained: images × epochs", "training, s", "encoded: images", "encoding, s"]
@@ -641,7 +642,8 @@ def costs(found):
 every = records.load(results)
 machines = {}
 for one in every:
-    if one.history and not any(line.get("shared") for line in one.history):
+    alone = one.started < "2026-11-25"  # later runs shared their machine
+    if alone and one.history and not any(line.get("shared") for line in one.history):
         place = "{device}, threads: {threads}, {precision}".format(**one.hardware)
         machines.setdefault(place, []).append(one)
 Markdown("\n\n".join(f"**{place}**\n\n{costs(found)}" for place, found in sorted(machines.items())))
