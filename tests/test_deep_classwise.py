@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hashlab import classes, data, methods, pairs
+from hashlab import classes, codebooks, data, methods, pairs
 from hashlab.errors import InputError
 from hashlab.methods import classifier_onehot, classifier_sign, csq, dpn, greedyhash, orthohash
 
@@ -173,7 +173,7 @@ def test_greedyhash_gradient_is_that_of_the_classifier_at_the_code(labels):
 
 @pytest.mark.parametrize("bits", [2, 4, 16, 64])
 def test_hadamard_rows_differ_in_half_of_the_bits(bits):
-    h = csq.hadamard(bits)
+    h = codebooks.hadamard(bits)
     assert torch.equal(h @ h.T, bits * torch.eye(bits))
     scipy = pytest.importorskip("scipy.linalg")
     assert np.array_equal(h.numpy(), scipy.hadamard(bits))
@@ -181,13 +181,13 @@ def test_hadamard_rows_differ_in_half_of_the_bits(bits):
 
 @pytest.mark.parametrize("count, bits", [(10, 16), (16, 16), (10, 64), (21, 32)])
 def test_centres_from_hadamard(count, bits):
-    c = csq.centres(count, bits)
+    c = codebooks.centres(count, bits)
     d = (bits - c @ c.T) / 2
     assert c.shape == (count, bits) and (d[pairs.off_diagonal(count, c.device)] == bits / 2).all()
 
 
 def test_centres_of_twice_as_many_classes_are_at_least_half_apart():
-    c = csq.centres(32, 16)
+    c = codebooks.centres(32, 16)
     d = ((16 - c @ c.T) / 2)[pairs.off_diagonal(32, c.device)]
     assert set(d.unique().tolist()) == {8.0, 16.0}
 
@@ -195,7 +195,7 @@ def test_centres_of_twice_as_many_classes_are_at_least_half_apart():
 @pytest.mark.parametrize("count, bits", [(10, 12), (10, 24), (10, 48), (100, 24), (21, 12), (10, 5), (20, 6), (40, 16)])
 def test_other_centres_are_balanced_and_far_apart(count, bits):
     torch.manual_seed(0)
-    c = csq.centres(count, bits)
+    c = codebooks.centres(count, bits)
     assert set(c.unique().tolist()) == {-1.0, 1.0} and ((c > 0).sum(1) == bits // 2).all()
     closest = ((bits - c @ c.T) / 2)[pairs.off_diagonal(count, c.device)].min()
     random = torch.stack([closest_of_random(count, bits, seed) for seed in range(20)])
@@ -268,7 +268,7 @@ def test_dpn_is_zero_past_the_margin_only():
 
 def test_orthohash_is_least_along_the_own_code():
     """The direction alone counts; at the code, the margin is the only difference to a soft-max without one."""
-    o, y = csq.hadamard(8), torch.eye(8)
+    o, y = codebooks.hadamard(8), torch.eye(8)
     z = o + 0.3 * outputs(8, 8).float()
     torch.testing.assert_close(orthohash.orthohash_loss(z, y, o), orthohash.orthohash_loss(7 * z, y, o))
     assert orthohash.orthohash_loss(o, y, o) < orthohash.orthohash_loss(z, y, o)

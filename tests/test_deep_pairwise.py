@@ -414,10 +414,10 @@ def test_adsh_codes_are_those_of_the_step(labels, dissimilar):
     u, similar = torch.tanh(z), pairs.similar(labels).float()
     r = 1.0 if dissimilar == "one" else float(similar.sum() / (1 - similar).sum())
     s = similar * (1 + r) - r
-    assert torch.equal(loss.v, quantisation.signs(u)) and float(loss.r) == pytest.approx(r)
-    expected = adsh.discrete_step(loss.v, u, s.T @ u, 7.0)
+    assert torch.equal(loss.b, quantisation.signs(u)) and float(loss.r) == pytest.approx(r)
+    expected = adsh.discrete_step(loss.b, u, s.T @ u, 7.0)
     loss.renew()
-    assert torch.equal(loss.v, expected)
+    assert torch.equal(loss.b, expected)
     rows = torch.tensor([4, 1])
     found = loss(outputs(2, 4, 5).float(), labels[rows], rows)
     new = torch.tanh(outputs(2, 4, 5).float())

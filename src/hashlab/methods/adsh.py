@@ -12,7 +12,7 @@ default. RECALLED from the paper: -1 for others, which with ten classes asks for
 Two departures. Here the database that is learned is the training part, all of which stands for queries in every epoch.
 And `encode` gives the network's codes for every image, training images too: an engine that stores learned codes for
 some images and projected ones for others could not be compared with the rest. So figures of the paper, which rank
-learned codes of the whole database by its labels, are out of reach; `loss.v` holds those of the training images while
+learned codes of the whole database by its labels, are out of reach; `loss.b` holds those of the training images while
 it trains.
 """
 
@@ -23,10 +23,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hashlab import classes, pairs, quantisation, training
-from hashlab.data.batches import Batches
+from hashlab import classes, discrete, pairs, training
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 
@@ -49,44 +48,35 @@ def discrete_step(v: Tensor, u: Tensor, su: Tensor, gamma: float) -> Tensor:
     Args:
         su: S^T U (N, K).
     """
-    v, q, gram = v.clone(), -2 * v.shape[1] * su - 2 * gamma * u, u.T @ u
-    for k in range(v.shape[1]):
-        v[:, k] = quantisation.signs(-(2 * (v @ gram[:, k] - v[:, k] * gram[k, k]) + q[:, k]))
-    return v
+    return discrete.descend(v, v.shape[1] * su + gamma * u, u.T @ u)
 
 
-class ADSHLoss(nn.Module):
-    """`adsh_loss` of tanh(z) with the codes `v` of all training images and a memory of their outputs."""
+class ADSHLoss(discrete.LearnedCodes):
+    """`adsh_loss` of tanh(z) with V, the codes `b` of all training images, and a memory of their outputs."""
 
     def __init__(self, labels: Tensor, bits: int, gamma: float = 200.0, dissimilar: str = "ratio"):
-        super().__init__()
-        self.gamma, self.soft = gamma, dissimilar == "ratio"
-        self.register_buffer("labels", labels)
-        self.register_buffer("r", torch.ones(()))
-        self.register_buffer("memory", torch.zeros(len(labels), bits))
-        self.register_buffer("v", torch.zeros(len(labels), bits))
+        super().__init__(labels, bits)
+        self.gamma = gamma
+        similar = classes.similar_sums(labels, labels, torch.ones(len(labels), 1)).sum()  # of all pairs
+        ratio = similar / (float(len(labels)) ** 2 - similar).clamp(min=1)
+        self.register_buffer("r", ratio if dissimilar == "ratio" else torch.ones(()))
 
-    @torch.no_grad()
     def begin(self, z: Tensor) -> None:
-        """Fill the memory with the first outputs z (N, K); the codes begin as their signs."""
-        self.memory.copy_(torch.tanh(z))
-        self.v.copy_(quantisation.signs(z))
-        if self.soft:
-            similar = classes.similar_sums(self.labels, self.labels, torch.ones_like(z[:, :1])).sum()
-            self.r.copy_(similar / (float(len(z)) ** 2 - similar).clamp(min=1))
+        """Fill the memory with the first outputs, from z (N, K); the codes begin as their signs."""
+        super().begin(torch.tanh(z))
 
     @torch.no_grad()
     def renew(self) -> None:
         """V for the outputs in the memory; S U = (1 + r) (sums over similar images) - r (sums over all)."""
         u = self.memory
         su = (1 + self.r) * classes.similar_sums(self.labels, self.labels, u) - self.r * u.sum(0)
-        self.v.copy_(discrete_step(self.v, u, su, self.gamma))
+        self.b.copy_(discrete_step(self.b, u, su, self.gamma))
 
     def forward(self, z: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         u = torch.tanh(z)
-        self.memory[rows] = u.detach().to(self.memory.dtype)
+        self.remember(u, rows)
         s = pairs.similar(labels, self.labels) * (1 + self.r) - self.r
-        return adsh_loss(u, self.v.to(u.dtype), s.to(u.dtype), self.v[rows].to(u.dtype), self.gamma)
+        return adsh_loss(u, self.b.to(u.dtype), s.to(u.dtype), self.b[rows].to(u.dtype), self.gamma)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +104,7 @@ class ADSH(DeepMethod):
     Config: ClassVar[type] = Config
 
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
-        c, loss = self.config, ADSHLoss(torch.from_numpy(labels), self.bits, self.config.gamma, self.config.dissimilar)
-
-        @torch.no_grad()
-        def renew(epoch: int, batches: Batches) -> None:
-            if epoch == 1:
-                network.eval()
-                loss.begin(torch.cat([network(x) for x in batches.stream()]))
-            loss.renew()
-
+        c = self.config
+        loss = ADSHLoss(torch.from_numpy(labels), self.bits, c.gamma, c.dissimilar)
+        renew = discrete.Renew(loss, network)
         return [self.phase("hashing", network, loss, c.epochs, c.lr, rows=True, before_epoch=renew)]

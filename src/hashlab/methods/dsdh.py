@@ -18,10 +18,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hashlab import classes, pairs, quantisation, training
-from hashlab.data.batches import Batches
+from hashlab import classes, discrete, pairs, training
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 
@@ -48,14 +47,10 @@ def classifier(b: Tensor, y: Tensor, ridge: float) -> Tensor:
 
 def discrete_step(b: Tensor, w: Tensor, y: Tensor, u: Tensor, eta: float, cycles: int = 10) -> Tensor:
     """Codes (N, K) that lessen ||Y - B W||^2 + eta ||B - U||^2, from the codes b: each bit in turn is the best one."""
-    b, q = b.clone(), y @ w.T + eta * u  # (N, K)
-    gram = w @ w.T  # (K, K)
-    for k in list(range(b.shape[1])) * cycles:
-        b[:, k] = quantisation.signs(q[:, k] - b @ gram[:, k] + b[:, k] * gram[k, k])
-    return b
+    return discrete.descend(b, y @ w.T + eta * u, w @ w.T, cycles)
 
 
-class DSDHLoss(nn.Module):
+class DSDHLoss(discrete.LearnedCodes):
     """`dsdh_loss` with the memory of outputs and the codes of all training images."""
 
     def __init__(
@@ -68,18 +63,9 @@ class DSDHLoss(nn.Module):
         eta: float = 55.0,
         balance: str = "none",
     ):
-        super().__init__()
+        super().__init__(labels, bits)
         self.count, self.ridge, self.eta, self.balance = count, nu / mu, eta / mu, balance
         self.weight = eta * bits / (2 * len(labels))
-        self.register_buffer("labels", labels)
-        self.register_buffer("memory", torch.zeros(len(labels), bits))
-        self.register_buffer("b", torch.zeros(len(labels), bits))
-
-    @torch.no_grad()
-    def begin(self, u: Tensor) -> None:
-        """Fill the memory with the first outputs (N, K); the codes begin as their signs."""
-        self.memory.copy_(u)
-        self.b.copy_(quantisation.signs(u))
 
     @torch.no_grad()
     def renew(self) -> None:
@@ -89,7 +75,7 @@ class DSDHLoss(nn.Module):
         self.b.copy_(discrete_step(self.b, w, y, self.memory, self.eta))
 
     def forward(self, z: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        self.memory[rows] = z.detach().to(self.memory.dtype)
+        self.remember(z, rows)
         memory, s = self.memory.to(z.dtype), pairs.similar(labels, self.labels)
         return dsdh_loss(z, memory, s, self.b[rows], self.weight, self.balance)
 
@@ -124,12 +110,5 @@ class DSDH(DeepMethod):
         c = self.config
         y, count = torch.from_numpy(labels), classes.count(labels)
         loss = DSDHLoss(y, count, self.bits, c.mu, c.nu, c.eta, c.balance)
-
-        @torch.no_grad()
-        def renew(epoch: int, batches: Batches) -> None:
-            if epoch == 1:
-                network.eval()
-                loss.begin(torch.cat([network(x) for x in batches.stream()]))
-            loss.renew()
-
+        renew = discrete.Renew(loss, network)
         return [self.phase("hashing", network, loss, c.epochs, c.lr, rows=True, before_epoch=renew)]

@@ -1,0 +1,37 @@
+"""Codes of -1 and +1 for classes, fixed before training and far from each other."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+
+def hadamard(bits: int) -> Tensor:
+    """Sylvester's matrix (K, K) of -1 and +1 for K a power of two; two of its rows differ in K/2 places."""
+    h = torch.ones(1, 1)
+    while len(h) < bits:
+        h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)])
+    return h
+
+
+def balanced(bits: int, wanted: int) -> Tensor:
+    """Codes of -1 and +1 with bits // 2 of +1: all there are where these are few, else so many drawn ones."""
+    if math.comb(bits, bits // 2) > wanted:
+        return 2.0 * (torch.rand(wanted, bits).argsort(1).argsort(1) < bits // 2) - 1
+    every = torch.tensor(list(combinations(range(bits), bits // 2)), dtype=torch.long)
+    return torch.full((len(every), bits), -1.0).scatter_(1, every, 1.0)[torch.randperm(len(every))]
+
+
+def centres(count: int, bits: int) -> Tensor:
+    """Codes (C, K) of -1 and +1, one per class: rows of +-Hadamard where possible, else balanced ones far apart."""
+    if bits & (bits - 1) == 0 and count <= 2 * bits:
+        return torch.cat([hadamard(bits), -hadamard(bits)])[:count]
+    codes, chosen = balanced(bits, max(1000, 20 * count)), [0]
+    nearest = codes @ codes[0]  # inner product with the nearest of those that are chosen
+    while len(chosen) < count:
+        chosen.append(int(nearest.argmin()))
+        nearest = torch.maximum(nearest, codes @ codes[chosen[-1]])
+    return codes[chosen]
