@@ -62,7 +62,8 @@ def _graph(module: nn.Module, images: Tensor, precision: str) -> None:
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
     module.train()
     with autocast(images.device, precision):
-        torch.cuda.make_graphed_callables(module, (images,))
+        # a head on earlier levels leaves the weights behind them unused
+        torch.cuda.make_graphed_callables(module, (images,), allow_unused_input=True)
     for name, buffer in module.named_buffers():  # the passes that warm up move the batch statistics
         buffer.copy_(before[name])
 
