@@ -520,8 +520,8 @@ table(
 # ### What the runs say
 #
 # We train on nine tenths of the training digits and retrieve the remaining tenth among them, so no query is touched
-# while we choose. Five scales, each with 20 epochs of hashing from scratch, and with 5 epochs of classification
-# followed by 15 of hashing: the same work for both. We watch two things: mAP, and the smallest Hamming distance
+# while we choose. Five scales, each with 10 epochs of hashing from scratch, and with 3 epochs of classification
+# followed by 7 of hashing: the same work for both. We watch two things: mAP, and the smallest Hamming distance
 # between the codes of two classes, where the code of a class is the commonest one.
 
 
@@ -537,8 +537,8 @@ def class_distances(packed, labels):
 
 
 WAYS = {
-    "from scratch": {"pretrain_epochs": 0, "epochs": 20},
-    "pre-trained": {"pretrain_epochs": 5, "epochs": 15},
+    "from scratch": {"pretrain_epochs": 0, "epochs": 10},
+    "pre-trained": {"pretrain_epochs": 3, "epochs": 7},
 }
 
 tuning = digits.tuning()
@@ -639,13 +639,17 @@ print(f"loss if all t were 0:   {math.cosh(8 / K) ** K:,.0f}")
 source(mu_liu.clipped_loss, mu_liu.MuLiu.joint_loss)
 
 # %% [markdown]
-# All combinations, with five seeds each, at a small and at a moderate scale, the same number of epochs for all. The
-# settings were frozen before, so this time the queries are asked. Such runs take seconds; they were recorded all the
-# same, so that the table can be made of fifty of them.
+# All combinations, with five seeds each, at a small and at a moderate scale, 20 epochs for all. The settings were
+# frozen before, so this time the queries are asked. Such runs take seconds; they were recorded all the same, so that
+# the table can be made of sixty of them.
 
 # %%
 SEEDS, FORMS = range(5), {"bilinear": "product {eq}`eq:mu-smooth`", "clipped": "cut lines {eq}`eq:mu-cut`"}
-TRAININGS = WAYS | {"both losses at once": {"pretrain_epochs": 0, "epochs": 20, "concurrent": 1.0}}
+TRAININGS = {
+    "from scratch": {"pretrain_epochs": 0, "epochs": 20},
+    "pre-trained": {"pretrain_epochs": 5, "epochs": 15},
+    "both losses at once": {"pretrain_epochs": 0, "epochs": 20, "concurrent": 1.0},
+}
 few = {"protocol": "digits", "method": "mu_liu", "bits": K}
 readings = {}
 for form, (name, epochs), c in product(FORMS, TRAININGS.items(), (1, 4)):
@@ -1034,7 +1038,7 @@ least = {key: d.min() for key, d in distances.items()}
 assert added[1] > 0.08 and added[1] > 2 * added[2]
 assert max(abs(added[4]), abs(added[6])) < 0.05
 assert least["from scratch", 1] == 0 < least["pre-trained", 1]
-assert distances["from scratch", 1].mean() > 0.95 * cap
+assert distances["from scratch", 1].mean() > 0.9 * cap
 assert min(least[way, c] for way in WAYS for c in (4, 6)) >= 3
 assert shared["from scratch"].min() == 0 < shared["pre-trained"].min()
 assert max(score[way, 8] for way in WAYS) < 0.3 and max(least[way, 8] for way in WAYS) == 0
