@@ -621,7 +621,8 @@ chapter.table(
 # labels and a linear map are involved. We use the network twice, once with its random weights as they are before any
 # training (its levels are then just three ways to describe the image, and none has been made for the task) and once
 # after its two epochs. Three seeds each; two tables, on `conv2` and `fc`, by the best of our rules, the weighted sum.
-# (With 96 bits COSDISH draws three times instead of ten, to save time: long codes settle soon, as the curve above says.)
+# (COSDISH draws ten times for 12 bits and fewer times for more, to save time: a draw takes as many columns as there are
+# bits, and long codes settle soon, as the curve above says.)
 #
 # A control belongs to it. If two tables beat one, is it because they see *two levels*, or only because they are *two*?
 # The control has two tables as well, both on the last level.
@@ -638,7 +639,7 @@ SWEPT = {
 
 
 def draws(bits):
-    return {"outer": 3 if bits > 48 else 10}
+    return {"outer": max(120 // bits, 3)}
 
 
 def control(x, bits, seed):
