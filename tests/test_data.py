@@ -1,5 +1,6 @@
 """Data sets, their cache and their protocols."""
 
+import functools
 import itertools
 import os
 import subprocess
@@ -67,10 +68,23 @@ EVERY = [
 ]
 
 
+@functools.cache
+def load(protocol):
+    """A set under a protocol, checked once for all tests: every load hashes every image."""
+    return data.load(protocols.PROTOCOLS[protocol].dataset, protocol=protocol)
+
+
+@functools.cache
+def digests(dataset):
+    """SHA-256 of all images of a set, by pool position."""
+    pool = data.load(dataset).train.pool
+    return pool.digests(np.arange(len(pool.labels)))
+
+
 @pytest.mark.parametrize("protocol", EVERY, ids=lambda p: p.name)
 def test_every_protocol(protocol):
     """Sizes, disjointness by index, validation a tenth of train, balance, and the very images by checksum."""
-    loaded = data.load(protocol.dataset, protocol=protocol.name)
+    loaded = load(protocol.name)
     assert loaded.checksum == protocol.checksum
     found = {name: set(getattr(loaded, name).index.tolist()) for name in PARTS}
     assert all(len(found[name]) == len(getattr(loaded, name)) for name in PARTS)
@@ -84,10 +98,8 @@ def test_every_protocol(protocol):
 @pytest.mark.parametrize("protocol", EVERY, ids=lambda p: p.name)
 def test_no_image_is_both_asked_and_searched(protocol):
     """Disjoint by content too: CIFAR-100's official split is the one exception, with ten known images."""
-    loaded = data.load(protocol.dataset, protocol=protocol.name)
-    content = {
-        name: {digest: i for i, digest in enumerate(cache.digests(getattr(loaded, name).images))} for name in PARTS
-    }
+    loaded, known = load(protocol.name), digests(protocol.dataset)
+    content = {name: {known[place]: i for i, place in enumerate(getattr(loaded, name).index)} for name in PARTS}
     both = content["query"].keys() & content["database"].keys()
     if protocol.name != "cifar100":
         assert not both and not content["query"].keys() & content["train"].keys()
@@ -97,7 +109,7 @@ def test_no_image_is_both_asked_and_searched(protocol):
 
 @pytest.mark.parametrize("protocol", [p for p in EVERY if p.values[0].name.endswith("-unseen")], ids=lambda p: p.name)
 def test_unseen_classes_are_not_trained_on(protocol):
-    loaded = data.load(protocol.dataset, protocol=protocol.name)
+    loaded = load(protocol.name)
     train, asked, searched = (set(np.unique(getattr(loaded, n).labels)) for n in ("train", "query", "database"))
     assert not train & asked and asked == searched and train | asked == set(range(len(loaded.classes)))
     assert len(asked) == -(-len(loaded.classes) // 4)
@@ -112,21 +124,21 @@ def test_classes_are_balanced(name, protocol):
 @pytest.mark.real_data("mnist", "cifar10")
 @pytest.mark.parametrize("protocol", ["mnist-1k", "cifar10-54k", "cifar10-59k"])
 def test_real_classes_are_balanced(protocol):
-    loaded = data.load(protocols.PROTOCOLS[protocol].dataset, protocol=protocol)
+    loaded = load(protocol)
     assert set(np.bincount(loaded.query.labels)) == {100} and set(np.bincount(loaded.train.labels)) == {500}
     assert set(np.bincount(loaded.validation.labels)) == {50}
 
 
 @pytest.mark.real_data("cifar10")
 def test_both_cifar10_protocols_share_their_training():
-    a, b = (data.load("cifar10", protocol=f"cifar10-{size}") for size in ("54k", "59k"))
+    a, b = (load(f"cifar10-{size}") for size in ("54k", "59k"))
     assert np.array_equal(a.query.index, b.query.index) and np.array_equal(a.train.index, b.train.index)
     assert set(b.database.index) - set(a.database.index) == set(a.train.index)
 
 
 @pytest.mark.real_data("cifar100")
 def test_cifar100_has_two_levels_and_known_duplicates():
-    loaded = data.load("cifar100")
+    loaded = load("cifar100")
     assert loaded.relevance == "levels" and np.array_equal(loaded.query.levels[:, 0], loaded.query.labels)
     assert len({tuple(row) for row in loaded.query.levels}) == 100 and set(np.bincount(loaded.query.levels[:, 1])) == {
         500

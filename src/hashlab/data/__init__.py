@@ -121,16 +121,17 @@ class Dataset:
         their labels; an image is no duplicate of itself, even where train is a part of the database.
         """
         parts = {name: getattr(self, name) for name in ("query", "train", "database")}
-        return {(a, b): _equal(parts[a], parts[b]) for a, b in combinations_with_replacement(parts, 2)}
+        content = {name: dict(zip(p.index.tolist(), p.pool.digests(p.index), strict=True)) for name, p in parts.items()}
+        return {(a, b): _equal(content[a], content[b]) for a, b in combinations_with_replacement(parts, 2)}
 
 
-def _equal(first: Part, second: Part) -> list[tuple[int, int]]:
-    """Pairs of pool positions, one in each part, whose images are equal; each unordered pair once."""
+def _equal(first: dict[int, bytes], second: dict[int, bytes]) -> list[tuple[int, int]]:
+    """Pairs of pool positions, one in each part, with equal digests; each unordered pair once."""
     places: dict[bytes, list[int]] = {}
-    for place, digest in zip(first.index.tolist(), first.pool.digests(first.index), strict=True):
+    for place, digest in first.items():
         places.setdefault(digest, []).append(place)
     found = set()
-    for place, digest in zip(second.index.tolist(), second.pool.digests(second.index), strict=True):
+    for place, digest in second.items():
         found |= {(min(place, other), max(place, other)) for other in places.get(digest, []) if other != place}
     return sorted(found)
 
