@@ -316,7 +316,7 @@ def corners(found):
 discrete = {
     "ADSH: in turns": (
         draw.pulls(lambda u: alternating(u, labels, rows), z),
-        corners(alternating.v),
+        corners(alternating.b),
     ),
     "CNNH: codes first": (
         draw.pulls(lambda u: two_stage(u, labels, rows), z),
