@@ -22,16 +22,24 @@ def compare(method: str, data: hashlab.data.Dataset, how: dict[str, Any], weight
     """The records of a method at its best settings, which are chosen on held-out training images."""
     common = comparison.common(method) | {"weights": weights}
     variants = [common | variant for variant in comparison.variants(method)]
-    at, seed = [comparison.TUNED_AT], [comparison.SEEDS[0]]
-    tried = [run() for run in experiments.plan([method], data, at, seed, variants, tuning=True, **how)]
-    for variant, record in zip(comparison.variants(method), tried, strict=True):
-        print(f"{method} {variant or 'defaults'}: validation mAP {record.map:.4f}", flush=True)
-    chosen = [variants[comparison.best(tried)]]
-    records = [run() for run in experiments.plan([method], data, comparison.BITS, comparison.SEEDS, chosen, **how)]
+    tried = tune(method, data, how, variants)
+    chosen = variants[comparison.best(tried)]
+    if looks := [*comparison.beyond(chosen), *(common | look for look in comparison.LOOKS.get(method, []))]:
+        tune(method, data, how, looks)
+    records = [run() for run in experiments.plan([method], data, comparison.BITS, comparison.SEEDS, [chosen], **how)]
     for record in records:
         seconds = ", ".join(f"{step} {record.cpu_seconds[step]:.1f} s" for step in ("train", "encode"))
         print(f"{method}, {record.bits} bits, seed {record.seed}: mAP {record.map:.4f}, {seconds}", flush=True)
     return records
+
+
+def tune(method: str, data: hashlab.data.Dataset, how: dict[str, Any], variants: list[dict[str, Any]]) -> list[Record]:
+    """The records of a method's variants on held-out training images."""
+    at, seed = [comparison.TUNED_AT], [comparison.SEEDS[0]]
+    tried = [run() for run in experiments.plan([method], data, at, seed, variants, tuning=True, **how)]
+    for record in tried:
+        print(f"{method} {record.variant}: validation mAP {record.map:.4f}", flush=True)
+    return tried
 
 
 def main() -> None:

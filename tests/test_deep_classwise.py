@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hashlab import classes, codebooks, data, methods, pairs
+from hashlab import centres, classes, codebooks, data, methods, pairs
 from hashlab.errors import InputError
-from hashlab.methods import classifier_onehot, classifier_sign, csq, dpn, greedyhash, orthohash
+from hashlab.methods import classifier_onehot, classifier_sign, csq, dcwh, dpn, greedyhash, orthohash
 
 CLASSES = torch.tensor([0, 0, 1, 3, 2, 0])
 SEVERAL = torch.tensor(
@@ -208,6 +208,24 @@ def closest_of_random(count, bits, seed):
     return ((bits - c @ c.T) / 2)[pairs.off_diagonal(count, c.device)].min()
 
 
+def test_no_more_centres_than_there_are():
+    assert [codebooks.capacity(bits) for bits in (2, 3, 4, 5, 6)] == [4, 3, 8, 10, 20]
+    for bits in (2, 3, 4, 5, 6):
+        most = codebooks.capacity(bits)
+        assert len(codebooks.centres(most, bits).unique(dim=0)) == most
+        with pytest.raises(InputError, match=f"{bits} bits are too few for {most + 1} classes"):
+            codebooks.centres(most + 1, bits)
+
+
+@pytest.mark.parametrize("loss, buffer", [(dpn.DPNLoss, "t"), (orthohash.OrthoHashLoss, "o")])
+def test_codes_of_coins_or_far_apart(loss, buffer):
+    for how, make in (("coins", classes.random_signs), ("apart", codebooks.centres)):
+        torch.manual_seed(1)
+        found = getattr(loss(4, 24, codes=how), buffer)
+        torch.manual_seed(1)
+        assert torch.equal(found, make(4, 24))
+
+
 def csq_by_loops(z, centre, weight=0.3):
     central, pull = [], []
     for x, c in zip(z.flatten().tolist(), centre.flatten().tolist(), strict=True):
@@ -345,3 +363,18 @@ def test_pairs_of_names_and_losses():
         found = methods._class(name)
         names = vars(__import__(f"hashlab.methods.{name}", fromlist=["x"]))
         assert f"{name}_loss" in names and any(key.endswith(module) for key in names), found
+
+
+# ---- DCWH: how far apart classes are driven
+
+
+@pytest.mark.parametrize("s", [0.25, 4.0])
+def test_dcwh_with_another_variance_is_itself_on_another_scale(s):
+    """Without its penalties the loss depends on sqrt(s) u and sqrt(s) c only."""
+    u, c = outputs(6, 5), outputs(4, 5, 1)
+    found = dcwh.dcwh_loss(u, CLASSES, c, 0.0, 0.0, s=s)
+    torch.testing.assert_close(found, dcwh.dcwh_loss(u * s**0.5, CLASSES, c * s**0.5, 0.0, 0.0))
+    probability = torch.softmax(-s / 2 * torch.cdist(u, c).square(), 1)[torch.arange(6), CLASSES]
+    torch.testing.assert_close(found, -probability.log().mean())
+    module = dcwh.DCWHLoss(centres.Centres([], [4], 5), s=s)
+    assert torch.equal(module(u.float(), CLASSES), dcwh.dcwh_loss(u.float(), CLASSES, module.c.level0, s=s))

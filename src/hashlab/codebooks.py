@@ -1,12 +1,16 @@
-"""Codes of -1 and +1 for classes, fixed before training and far from each other."""
+"""Codes of -1 and +1 for classes, fixed before training: fair coins, or far from each other."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import combinations
 
 import torch
 from torch import Tensor
+
+from hashlab import classes
+from hashlab.errors import InputError
 
 
 def hadamard(bits: int) -> Tensor:
@@ -25,9 +29,23 @@ def balanced(bits: int, wanted: int) -> Tensor:
     return torch.full((len(every), bits), -1.0).scatter_(1, every, 1.0)[torch.randperm(len(every))]
 
 
+def capacity(bits: int) -> int:
+    """The most classes that can have different `centres`."""
+    return max(math.comb(bits, bits // 2), 2 * bits if power_of_two(bits) else 0)
+
+
+def power_of_two(bits: int) -> bool:
+    return bits & (bits - 1) == 0
+
+
 def centres(count: int, bits: int) -> Tensor:
-    """Codes (C, K) of -1 and +1, one per class: rows of +-Hadamard where possible, else balanced ones far apart."""
-    if bits & (bits - 1) == 0 and count <= 2 * bits:
+    """Codes (C, K) of -1 and +1, one per class: rows of +-Hadamard where possible, else balanced ones far apart.
+
+    Raises InputError where there are more classes than `capacity`.
+    """
+    if count > capacity(bits):
+        raise InputError(f"a centre per class is needed: {bits} bits are too few for {count} classes")
+    if power_of_two(bits) and count <= 2 * bits:
         return torch.cat([hadamard(bits), -hadamard(bits)])[:count]
     codes, chosen = balanced(bits, max(1000, 20 * count)), [0]
     nearest = codes @ codes[0]  # inner product with the nearest of those that are chosen
@@ -35,3 +53,6 @@ def centres(count: int, bits: int) -> Tensor:
         chosen.append(int(nearest.argmin()))
         nearest = torch.maximum(nearest, codes @ codes[chosen[-1]])
     return codes[chosen]
+
+
+CODEBOOKS: dict[str, Callable[[int, int], Tensor]] = {"coins": classes.random_signs, "apart": centres}

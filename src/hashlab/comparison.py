@@ -2,8 +2,9 @@
 
 For each method, at most four settings are tried on the validation part (24 bits, seed 0); the best one is run at two
 lengths with three seeds, and the queries are asked once. Deep methods train a hash layer on the features of a network
-that stays as it is; shallow ones take the same features. `benchmarks/side_by_side.py` makes the records, the chapter
-"Side by side" reads them with `found`.
+that stays as it is; shallow ones take the same features. Two looks at the validation part choose nothing: would rates
+beyond the grid have been better (`BEYOND`), and what does one setting do to the methods that end low (`LOOKS`)?
+`benchmarks/side_by_side.py` makes the records, the chapter "Side by side" reads them with `found`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from hashlab.records import Record
 PROTOCOL, BITS, SEEDS, TUNED_AT = "cifar10-59k", (12, 24), (0, 1, 2), 24
 BACKBONE, SIDE = "mobilenet_v2", 128
 
-RATES = {"lr": (0.001, 0.003)}
+RATES = {"lr": (0.003, 0.01)}
+BEYOND = (0.001, 0.03)  # tried once with what was chosen
 # What is tried: every combination, four at most. Deep methods: two learning rates, and two values of one setting.
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "random": {},
@@ -35,14 +37,14 @@ GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "sdh": {"anchors": (300, 1000), "ridge": (0.01, 1.0)},
     "cosdish": {"ridge": (1.0, 100.0), "outer": (10, 20)},
     "cnnh": RATES | {"sweeps": (5, 20)},
-    "dsh": RATES | {"balance": ("none", "halves")},
+    "dsh": RATES | {"margin": (1.0, 2.0)},
     "dhn": RATES | {"balance": ("none", "halves")},
     "dpsh": RATES | {"balance": ("none", "halves")},
     "dtsh": RATES | {"weight": (0.1, 0.5)},
     "hashnet": RATES | {"last_beta": (3.0, 7.0)},
     "dsdh": RATES | {"balance": ("none", "halves")},
     "dch": RATES | {"gamma": (5.0, 20.0)},
-    "dcwh": RATES | {"sides": ("code", "equal")},
+    "dcwh": RATES | {"sides": ("equal",), "s": (0.25, 1.0)},
     "greedyhash": RATES | {"alpha": (0.1, 1.0)},
     "csq": RATES | {"weight": (1e-4, 0.05)},
     "dpn": RATES | {"m": (1.0, 2.0)},
@@ -51,9 +53,16 @@ GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "classifier_onehot": RATES,
     "classifier_sign": RATES,
     "mu_liu": RATES | {"c": (4.0, 8.0)},
-    "csdh": RATES | {"form": ("regression", "likelihood")},
+    "csdh": RATES | {"unlike": ("half",), "balance": ("none",), "quantise": ("squared", "none")},
     "dmsh": RATES | {"width": (128, 256)},
     "mlsh": {"ridge": (1.0, 100.0), "combine": ("sum", "union")},
+}
+LOOKS: dict[str, list[dict[str, Any]]] = {
+    "dsh": [{"lr": 0.003, "margin": m} for m in (0.5, 1.0, 2.0, 4.0)],
+    "orthohash": [{"lr": 0.003, "scale": s} for s in (2.0, 4.0, 8.0, 16.0)]
+    + [{"lr": 0.003, "scale": 4.0, "codes": "apart"}],
+    "dpn": [{"lr": 0.003, "codes": "apart"}],
+    "dcwh": [{"lr": 0.003, "sides": "equal", "s": s} for s in (0.0625, 0.25, 1.0, 4.0)],
 }
 
 
@@ -63,6 +72,7 @@ class Compared(NamedTuple):
     tried: list[Record]  # on the validation part, one per variant
     best: dict[str, Any]  # the variant with the highest validation mAP
     records: dict[int, list[Record]]  # code length -> a record per seed
+    beyond: list[Record]  # on the validation part, with learning rates beyond the grid
 
 
 def variants(method: str) -> list[dict[str, Any]]:
@@ -85,23 +95,37 @@ def best(tried: Sequence[Record]) -> int:
     return max(range(len(tried)), key=lambda i: tried[i].map)
 
 
+def beyond(chosen: dict[str, Any]) -> list[dict[str, Any]]:
+    """The chosen settings with learning rates beyond the grid; none for a method that is given no rate."""
+    return [chosen | {"lr": lr} for lr in BEYOND] if "lr" in chosen else []
+
+
 def found(kept: Sequence[Record], method: str) -> Compared:
     """The records of a comparison among those that are kept.
 
     Raises InputError where one is missing, or where two would do.
     """
-    tuning = [_one(kept, method, TUNED_AT, SEEDS[0], variant, "/tuning") for variant in variants(method)]
+    tuning = [tuned(kept, method, variant) for variant in variants(method)]
     chosen = variants(method)[best(tuning)]
     final = {bits: [_one(kept, method, bits, seed, chosen) for seed in SEEDS] for bits in BITS}
-    return Compared(tuning, chosen, final)
+    return Compared(tuning, chosen, final, [tuned(kept, method, variant) for variant in beyond(chosen)])
+
+
+def tuned(kept: Sequence[Record], method: str, variant: dict[str, Any]) -> Record:
+    """The record of a variant on the validation part; raises InputError where there is not one."""
+    return _one(kept, method, TUNED_AT, SEEDS[0], variant, "/tuning")
 
 
 def _one(kept: Sequence[Record], method: str, bits: int, seed: int, variant: dict[str, Any], part: str = "") -> Record:
-    """The record of one run: all settings agree, whatever file the weights came from."""
-    wanted = dataclasses.asdict(methods.create(method, bits, **common(method), **variant).config)
+    """The record of one run: all settings agree, whatever file the weights came from.
+
+    A setting that did not exist yet when a record was made has its default there.
+    """
+    config = methods.create(method, bits, **common(method), **variant).config
+    wanted, usual = dataclasses.asdict(config), dataclasses.asdict(type(config)())
     del wanted["weights"]
     run = {"method": method, "protocol": PROTOCOL + part, "bits": bits, "seed": seed}
-    same = [record for record in kept if run.items() <= record.items() and wanted.items() <= record["config"].items()]
+    same = [r for r in kept if run.items() <= r.items() and wanted.items() <= (usual | r["config"]).items()]
     if len(same) != 1:
         raise InputError(f"one record of {run} with {variant or 'defaults'} expected, found {len(same)}")
     return same[0]

@@ -12,7 +12,6 @@ random codes are taken one after the other, each as far as possible from those b
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hashlab import classes, quantisation, training
-from hashlab.codebooks import centres
+from hashlab.codebooks import capacity, centres
 from hashlab.codebooks import hadamard as hadamard
 from hashlab.data import Part
 from hashlab.errors import InputError
@@ -85,8 +84,7 @@ class CSQ(DeepMethod):
     def check(self, train: Part) -> None:
         super().check(train)
         count = classes.count(self.targets(train))
-        hadamards = 2 * self.bits if self.bits & (self.bits - 1) == 0 else 0
-        if count > max(math.comb(self.bits, self.bits // 2), hadamards):
+        if count > capacity(self.bits):
             raise InputError(f"csq needs a centre per class: {self.bits} bits are too few for {count} classes")
 
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:

@@ -1,8 +1,9 @@
 """Zhe, Chen and Yan, Deep Class-wise Hashing, 2018, as in its code: the single level from which SHPDH sets out.
 
-SEEN (https://github.com/mzhang367/dcwh, file dcwh.py): one level with s = 1 (its option for another s reaches
-nothing), both penalties divided by the batch size once more than a mean would, the vertex weight 0.01, centres moved
-every two epochs with the network as it encodes, 1e-6 added to the denominator and to the probability.
+SEEN (https://github.com/mzhang367/dcwh, file dcwh.py): one level with s = 1 (its option for another s, 0.5 by default,
+reaches nothing; ours does), both penalties divided by the batch size once more than a mean would, the vertex weight
+0.01, centres moved every two epochs with the network as it encodes, 1e-6 added to the denominator and to the
+probability.
 SEEN too, and probably a slip: what lies *below* the cube is divided by the batch size once, what lies above it twice.
 INFERRED: the stable form of the class-wise loss. The text of the paper was not seen.
 """
@@ -24,7 +25,14 @@ FLOOR = 1e-6  # of the authors' form
 
 
 def dcwh_loss(
-    u: Tensor, y: Tensor, c: Tensor, cubic: float = 10.0, vertex: float = 0.01, sides: str = "code", floor: float = 0.0
+    u: Tensor,
+    y: Tensor,
+    c: Tensor,
+    cubic: float = 10.0,
+    vertex: float = 0.01,
+    sides: str = "code",
+    floor: float = 0.0,
+    s: float = 1.0,
 ) -> Tensor:
     """The training loss of outputs u (B, K) with classes y (B,) and centres c (M, K): a scalar.
 
@@ -32,24 +40,32 @@ def dcwh_loss(
 
     Args:
         sides: of the cube: "code" multiplies what lies below it by B, as the code does; "equal" does not.
-        floor: see `class_wise_loss`.
+        floor, s: see `class_wise_loss`.
     """
     outside = cubic_loss(u)
     if sides == "code":
         below, above = beyond_edge(u)
         outside = below.sum() + above.mean()
-    return class_wise_loss(u, y, c, 1.0, floor) + (cubic * outside + vertex * vertex_loss(u)) / len(u)
+    return class_wise_loss(u, y, c, s, floor) + (cubic * outside + vertex * vertex_loss(u)) / len(u)
 
 
 class DCWHLoss(nn.Module):
     """`dcwh_loss` with its centres, which stand in buffers and are moved by `hashlab.centres.Recentre`."""
 
-    def __init__(self, c: Centres, cubic: float = 10.0, vertex: float = 0.01, sides: str = "code", floor: float = 0.0):
+    def __init__(
+        self,
+        c: Centres,
+        cubic: float = 10.0,
+        vertex: float = 0.01,
+        sides: str = "code",
+        floor: float = 0.0,
+        s: float = 1.0,
+    ):
         super().__init__()
-        self.c, self.cubic, self.vertex, self.sides, self.floor = c, cubic, vertex, sides, floor
+        self.c, self.weights, self.sides, self.floor, self.s = c, (cubic, vertex), sides, floor, s
 
     def forward(self, u: Tensor, y: Tensor) -> Tensor:
-        return dcwh_loss(u, y, self.c.level0, self.cubic, self.vertex, self.sides, self.floor)
+        return dcwh_loss(u, y, self.c.level0, *self.weights, self.sides, self.floor, self.s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +78,7 @@ class Config(DeepConfig):
     vertex: float = setting(0.01, "weight of the distance between outputs and codes")
     sides: str = setting("code", "what lies below the cube counts batch_size times as much, as in the code, or equally")
     form: str = setting("stable", "of the class-wise loss: a cross-entropy, or the authors' with 1e-6 added")
+    s: float = setting(1.0, "one over the variance of a class; the smaller it is, the farther apart centres are driven")
     every: int = setting(2, "epochs from one move of the centres to the next")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
@@ -95,6 +112,6 @@ class DCWH(DeepMethod):
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
         c = self.config
         self.centres = Centres([], [int(labels.max()) + 1], self.bits)
-        loss = DCWHLoss(self.centres, c.cubic, c.vertex, c.sides, FLOOR if c.form == "clamped" else 0.0)
+        loss = DCWHLoss(self.centres, c.cubic, c.vertex, c.sides, FLOOR if c.form == "clamped" else 0.0, c.s)
         move = Recentre(self.centres, network, c.every, "plain", c.batch_size, 0, self.precision)
         return [self.phase("hashing", network, loss, c.epochs, c.lr, before_epoch=move)]

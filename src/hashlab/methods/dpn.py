@@ -2,8 +2,8 @@
 
 IJCAI 2020. A hinge per bit pushes every output past a margin, on the side that its class's random code says.
 SEEN (the authors' code, https://github.com/kamwoh/DPN): the hinge, margin 1, codes of fair coins, for several classes
-the sum of their hinges, no other loss beside it by default. Ours: a mean over bits, not a sum. Left out: its options
-to move the codes as training goes on, and to choose them far apart.
+the sum of their hinges, no other loss beside it by default, options to choose codes far apart (ours: as CSQ does) and
+to move them as training goes on (left out). Ours: a mean over bits, not a sum.
 
 Why DPN and not DFH: its one loss stands between CSQ's logarithm and OrthoHash's cosine on the same kind of targets, so
 that the three differ in nothing else; and its authors' code can be read.
@@ -18,6 +18,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from hashlab import classes, training
+from hashlab.codebooks import CODEBOOKS
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 
@@ -39,12 +40,12 @@ def dpn_loss(v: Tensor, y: Tensor, t: Tensor, m: float = 1.0) -> Tensor:
 
 
 class DPNLoss(nn.Module):
-    """`dpn_loss` with a random code for each class, a buffer."""
+    """`dpn_loss` with a fixed code for each class, a buffer."""
 
-    def __init__(self, count: int, bits: int, m: float = 1.0):
+    def __init__(self, count: int, bits: int, m: float = 1.0, codes: str = "coins"):
         super().__init__()
         self.m = m
-        self.register_buffer("t", classes.random_signs(count, bits))
+        self.register_buffer("t", CODEBOOKS[codes](count, bits))
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return dpn_loss(z, classes.indicators(labels, len(self.t)), self.t, self.m)
@@ -55,6 +56,9 @@ class Config(DeepConfig):
     """Settings of DPN."""
 
     m: float = setting(1.0, "margin that every output shall pass")
+    codes: str = setting("coins", "of the classes: fair coins, or far apart as in CSQ")
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"codes": tuple(CODEBOOKS)}
 
 
 class DPN(DeepMethod):
@@ -73,4 +77,5 @@ class DPN(DeepMethod):
 
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
         c = self.config
-        return [self.phase("hashing", network, DPNLoss(classes.count(labels), self.bits, c.m), c.epochs, c.lr)]
+        loss = DPNLoss(classes.count(labels), self.bits, c.m, c.codes)
+        return [self.phase("hashing", network, loss, c.epochs, c.lr)]

@@ -2,10 +2,11 @@
 
 A contrastive loss on squared distances with a pull of every output towards -1 and +1. SEEN (the authors' code,
 https://github.com/lhmRyan/deep-supervised-hashing-DSH): both parts, linear outputs, the margin 24 for 12 bits, the
-weight 0.01, pairs within a batch, images with several labels. There the pull counts once per image; as a loss of pairs
-(SEEN at second hand, https://github.com/weixu000/DSH-pytorch) both images of a pair are pulled, which is twice as much.
-We take that form. Another re-implementation (https://github.com/swuxyj/DeepHash-pytorch) pulls by |1 - sgn u|, which
-has no gradient. Ours: `balance`; the authors name a layer that draws pairs where dissimilar ones outnumber the others.
+weight 0.01, pairs within a batch, images with several labels. The loss that it prints counts the pull once per image;
+the gradient that it computes counts it twice as much, as does a loss of pairs in which both images are pulled (SEEN at
+second hand, https://github.com/weixu000/DSH-pytorch). We take that form. Another re-implementation
+(https://github.com/swuxyj/DeepHash-pytorch) pulls by |1 - sgn u|, which has no gradient. Ours: `balance`; the authors
+name a layer that draws pairs where dissimilar ones outnumber the others.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 NeurIPS 2021. A soft-max over the cosines between outputs and one fixed random code per class: what is aligned with a
 code has small quantisation error too. SEEN (the authors' code, https://github.com/kamwoh/orthohash): scale 8, margin
-0.2 on the cosine (0.3 in its command for CIFAR-10), codes of fair coins, a linear layer without bias and batch
-normalisation, labels shared out evenly among an image's classes.
+0.2 on the cosine (0.3 in its command for CIFAR-10), codes of fair coins (an option seeks codes far apart; ours: as CSQ
+does), a linear layer without bias and batch normalisation, labels shared out evenly among an image's classes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from hashlab import classes, training
 from hashlab.backbones import Backbone
+from hashlab.codebooks import CODEBOOKS
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 
@@ -41,10 +42,10 @@ def orthohash_loss(v: Tensor, y: Tensor, o: Tensor, s: float = 8.0, m: float = 0
 class OrthoHashLoss(nn.Module):
     """`orthohash_loss` with its codebook, a buffer."""
 
-    def __init__(self, count: int, bits: int, s: float = 8.0, m: float = 0.2):
+    def __init__(self, count: int, bits: int, s: float = 8.0, m: float = 0.2, codes: str = "coins"):
         super().__init__()
         self.s, self.m = s, m
-        self.register_buffer("o", classes.random_signs(count, bits))
+        self.register_buffer("o", CODEBOOKS[codes](count, bits))
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return orthohash_loss(z, classes.indicators(labels, len(self.o)), self.o, self.s, self.m)
@@ -56,6 +57,9 @@ class Config(DeepConfig):
 
     scale: float = setting(8.0, "of the cosines in the soft-max")
     margin: float = setting(0.2, "by which the cosine of the own class is lowered")
+    codes: str = setting("coins", "of the classes: fair coins, or far apart as in CSQ")
+
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"codes": tuple(CODEBOOKS)}
 
 
 class OrthoHash(DeepMethod):
@@ -77,5 +81,5 @@ class OrthoHash(DeepMethod):
 
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
         c = self.config
-        loss = OrthoHashLoss(classes.count(labels), self.bits, c.scale, c.margin)
+        loss = OrthoHashLoss(classes.count(labels), self.bits, c.scale, c.margin, c.codes)
         return [self.phase("hashing", network, loss, c.epochs, c.lr)]
