@@ -44,7 +44,7 @@ GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "hashnet": RATES | {"last_beta": (3.0, 7.0)},
     "dsdh": RATES | {"balance": ("none", "halves")},
     "dch": RATES | {"gamma": (5.0, 20.0)},
-    "dcwh": RATES | {"sides": ("equal",), "s": (0.25, 1.0)},
+    "dcwh": RATES | {"sides": ("equal",), "s": (0.25,), "vertex": (0.01, 1.28)},
     "greedyhash": RATES | {"alpha": (0.1, 1.0)},
     "csq": RATES | {"weight": (1e-4, 0.05)},
     "dpn": RATES | {"m": (1.0, 2.0)},
