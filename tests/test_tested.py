@@ -14,9 +14,11 @@ from hashlab.methods.tested import SETS, tested_with, trials
 
 BITS = 16
 SHORT = {"epochs": 6, "pretrain_epochs": 2, "batch_size": 64, "optimiser": "adamw", "lr": 0.005, "shift": 1}
+SHORT |= {"steps": 50}  # of ksh, which has learned by then
 ONE_TABLE = {"mlsh": {"integration": "concatenate"}}  # as the others have
-SCENES = {"epochs": 12}
-SLOWER = {"dtsh": {"lr": 0.001}}  # on scenes a higher rate draws all images to one code
+ENLARGED = {"epochs": 3, "pretrain_epochs": 1}  # a larger network, which needs fewer
+SLOWER = {name: {"epochs": 12} for name in ("csdh", "dpsh", "dsdh", "dsh", "dtsh")}  # on scenes
+SLOWER["dtsh"] |= {"lr": 0.001}  # a higher rate draws all images to one code
 
 
 def config(name):
@@ -26,7 +28,8 @@ def config(name):
 def made(name, trial, **changes):
     """The method with a trial's settings and those of a short training that it has."""
     fields = config(name).__dataclass_fields__
-    changes = SCENES | SLOWER.get(name, {}) | changes if trial.dataset == "digit_scenes" else changes
+    changes = SLOWER.get(name, {}) | changes if trial.dataset == "digit_scenes" else changes
+    changes = ENLARGED | changes if trial.features == "lenet" else changes
     short = {key: value for key, value in (SHORT | changes).items() if key in fields}
     return methods.create(name, BITS, **ONE_TABLE.get(name, {}), **short, **trial.settings)
 
