@@ -37,6 +37,17 @@ def test_slopes_join_places_not_values():
     assert said[:2] == ["a  0.900", "0.200  a"] and said[-2:] == ["theirs", "ours"]
 
 
+def test_paths_join_values_in_their_order():
+    way = [(4.0, 0.7, 0.6), (0.5, 0.9, 0.8), (0.25, 0.95, 0.7)]
+    ax = side_by_side.paths([(0.8, 0.75), (0.85, 0.78)], {"margin of DSH": way, "s": [(1, 0.5, 0.5)]}, "sure", "mAP")
+    grey, margin, other = ax.lines
+    assert list(grey.get_xdata()) == [0.8, 0.85] and list(grey.get_ydata()) == [0.75, 0.78]
+    assert list(margin.get_xdata()) == [0.7, 0.9, 0.95] and list(margin.get_ydata()) == [0.6, 0.8, 0.7]
+    assert margin.get_color() != other.get_color() and margin.get_marker() != other.get_marker()
+    assert [text.get_text() for text in ax.texts] == ["4", "0.5", "0.25", "1"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["margin of DSH", "s"]
+
+
 def test_what_does_not_fit_together():
     with pytest.raises(InputError, match="a kind for every method expected, got none for middle"):
         side_by_side.ranking(VALUES, {"low": "x", "high": "x"}, "mAP")

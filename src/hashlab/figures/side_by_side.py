@@ -1,4 +1,4 @@
-"""Figures of the chapter that compares all methods: a ranking with its spread, two rankings beside each other."""
+"""Figures of the chapter that compares all methods: a ranking with its spread, two rankings, what a setting does."""
 
 from __future__ import annotations
 
@@ -70,4 +70,30 @@ def slopes(left: Mapping[str, float], right: Mapping[str, float], names: Sequenc
         ax.text(x, len(left) - 0.35, text, ha="center", va="bottom", weight="bold")
     ax.set(xlim=(-0.9, 1.9), ylim=(-0.5, len(left) + 0.2))
     ax.set_axis_off()
+    return ax
+
+
+def paths(
+    others: Sequence[tuple[float, float]],
+    ways: Mapping[str, Sequence[tuple[float, float, float]]],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """What one setting does to two measures: for each method a line through its values, other methods as grey dots.
+
+    Args:
+        others: (x, y) of methods that are not named.
+        ways: what varies, in words -> (value, x, y) in the order in which they are joined.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
+    ax.plot(*zip(*others, strict=True), "o", color="0.75", ms=5, mew=0)
+    for (name, way), colour, marker in zip(ways.items(), palette(len(ways)), MARKERS, strict=False):
+        values, x, y = zip(*way, strict=True)
+        ax.plot(x, y, f"{marker}-", color=colour, lw=1.5, ms=6, mew=0, label=name)
+        for value, *place in zip(values, x, y, strict=True):
+            ax.annotate(f"{value:g}", place, (5, -9), textcoords="offset points", color=colour, fontsize=9)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(frameon=False, loc="lower right")
+    sns.despine(ax=ax)
     return ax
