@@ -1,10 +1,11 @@
 """Runs that are killed again and again, each in a process forked from this one; `test_checkpoints.py` starts it.
 
-    python killed_runs.py FOLDER OPTIMISER KILLS
+    python killed_runs.py FOLDER KILLS OPTIMISER …
 
 A run passes many moments (a step, half of a checkpoint written, before and after its renaming, …). Each life of the
 run is ended by SIGKILL, at a random moment or after a random time; then comes the next, until KILLS have died, and a
-last one that lives. Prints the moments of death, and the digests of the weights of that run and of one never killed.
+last one that lives. Prints for each optimiser the moments of death, and the digests of the weights of that run and of
+one never killed.
 """
 
 import hashlib
@@ -147,9 +148,8 @@ def in_child(folder, optimiser, fatal=0, patience=None):
     return {"died": log.read_text()} if os.WIFSIGNALED(status) else {"digest": result.read_text()}
 
 
-def main(folder, optimiser, kills):
+def killed(folder, optimiser, kills):
     chance, deaths = random.Random(optimiser), []
-    live(folder / "warm", optimiser, 0, folder)  # what torch imports when first used, the children then have
     whole = in_child(folder / "whole", optimiser)
     while len(deaths) < kills:
         timed = len(deaths) % 4 == 3
@@ -161,8 +161,14 @@ def main(folder, optimiser, kills):
                 file.unlink()
         else:
             deaths.append(outcome["died"])
-    print(json.dumps({"deaths": deaths, "whole": whole, "killed": in_child(folder / "killed", optimiser)}))
+    return {"deaths": deaths, "whole": whole, "killed": in_child(folder / "killed", optimiser)}
+
+
+def main(folder, kills, optimisers):
+    for name in optimisers:  # what torch imports when first used, the children then have
+        live(folder / name / "warm", name, 0, folder)
+    print(json.dumps({name: killed(folder / name, name, kills) for name in optimisers}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -225,16 +225,22 @@ def test_a_run_leaves_no_checkpoints_behind(resume, steps, tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-def test_killed_at_random_moments_a_run_ends_with_the_same_bits(optimiser, tmp_path):
-    """20 deaths by SIGKILL in all: in both phases, in the writing of checkpoints, and at any time."""
-    words = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), str(tmp_path), optimiser, "10"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """What came of runs that were killed, by optimiser, and where."""
+    folder, script = tmp_path_factory.mktemp("runs"), Path(__file__).with_name("killed_runs.py")
+    words = [sys.executable, str(script), str(folder), "10", "sgd", "adamw"]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout), folder
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_killed_at_random_moments_a_run_ends_with_the_same_bits(optimiser, killed):
+    """20 deaths by SIGKILL in all: in both phases, in the writing of checkpoints, and at any time."""
+    found, folder = killed[0][optimiser], killed[1]
     assert found["killed"] == found["whole"] and len(found["whole"]["digest"]) == 64
-    assert not list((tmp_path / "killed").glob(".*"))  # nothing half-written stays
+    assert not list((folder / optimiser / "killed").glob(".*"))  # nothing half-written stays
     deaths = found["deaths"]
     assert len(deaths) == 10 and sum("checkpoint" in death for death in deaths) >= 2
     assert any("pre-training" in death for death in deaths) and "after some time" in deaths, deaths
