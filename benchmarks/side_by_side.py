@@ -38,7 +38,7 @@ def tune(method: str, data: hashlab.data.Dataset, how: dict[str, Any], variants:
     at, seed = [comparison.TUNED_AT], [comparison.SEEDS[0]]
     tried = [run() for run in experiments.plan([method], data, at, seed, variants, tuning=True, **how)]
     for record in tried:
-        print(f"{method} {record.variant}: validation mAP {record.map:.4f}", flush=True)
+        print(f"{method} {record.variant}: mAP {comparison.unseen(record):.4f} among held-out images", flush=True)
     return tried
 
 
