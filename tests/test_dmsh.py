@@ -243,7 +243,7 @@ def score(method, loaded):
 
 @pytest.mark.parametrize("fusion", ["concat", "pyramid"])
 def test_learns_digits_and_not_without_the_loss(fusion, digits, monkeypatch):
-    settings = SMALL | {"epochs": 8, "fusion": fusion}
+    settings = SMALL | {"epochs": 6, "fusion": fusion}
     learned = score(methods.create("dmsh", 16, **settings).fit(digits.train), digits)
     monkeypatch.setattr("hashlab.methods.dmsh.dmsh_loss", lambda u, labels, lam: 0 * u.sum())
     nothing = score(methods.create("dmsh", 16, **settings).fit(digits.train), digits)

@@ -214,11 +214,11 @@ def test_a_run_is_judged_by_its_rule(rule, digits, tmp_path):
     assert (record.table_weights is None) == (rule != "weighted")
     method = methods.create("mlsh", 16, **settings).fit(digits.train, seed=1)
     query, database = (split(method, method.encode(part.images)) for part in (digits.query, digits.database))
-    far = by_loops([bits[:40] for bits in query], database, rule, method.table_weights)
-    expected = metrics.evaluate_distances(far, digits.query.labels[:40], digits.database.labels)
+    far = by_loops([bits[:10] for bits in query], database, rule, method.table_weights)
+    expected = metrics.evaluate_distances(far, digits.query.labels[:10], digits.database.labels)
     stored = records.load(tmp_path)[0]
-    part = stored.codes() | {"query_labels": digits.query.labels[:40]}
-    part["query_codes"] = part["query_codes"][:40]
+    part = stored.codes() | {"query_labels": digits.query.labels[:10]}
+    part["query_codes"] = part["query_codes"][:10]
     assert metrics.evaluate(**part, bits=16, **records.comparison(stored)).map == pytest.approx(expected.map)
     assert records.verify(stored) == []
 
