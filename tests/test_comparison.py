@@ -1,8 +1,9 @@
 """The comparison of all methods: the same budget for each, and exactly the records it made."""
 
+import numpy as np
 import pytest
 
-from hashlab import comparison, experiments, methods, records
+from hashlab import comparison, experiments, methods, metrics, records
 from hashlab.errors import InputError
 
 
@@ -38,12 +39,44 @@ def test_found_gives_the_best_setting_and_its_runs(small, tmp_path):
         for run in experiments.plan(["itq"], "digits", [8], [0, 1], [variant], **how):
             run()
     one = comparison.found(records.load(tmp_path), "itq")
-    assert one.best == best and [r.map for r in one.tried] == [r.map for r in tried]
+    assert one.best == best and [r.map for r in one.tried] == [r.map for r in tried] and one.beyond == []
     assert [(r.seed, r.config["iterations"]) for r in one.records[8]] == [(s, best["iterations"]) for s in (0, 1)]
     one.records[8][0].path.unlink()
     with pytest.raises(InputError, match=r"one record of .*'seed': 0.* expected, found 0"):
         comparison.found(records.load(tmp_path), "itq")
 
 
-def test_of_equals_the_first_is_best():
+def test_of_equals_the_first_is_best(monkeypatch):
+    monkeypatch.setattr(comparison, "unseen", lambda record: record.map)
     assert comparison.best([records.Record(map=0.5), records.Record(map=0.7), records.Record(map=0.7)]) == 1
+
+
+@pytest.mark.parametrize("method", ["itq", "mlsh"])
+def test_unseen_asks_the_queries_only(method, tmp_path):
+    """Each half of the query images is searched with the other; what the database holds makes no difference."""
+    settings = {} if method == "itq" else {"epochs": 1, "combine": "union"}
+    record = experiments.run(method, "digits", 12, tuning=True, root=tmp_path, save=True, **settings)
+    stored = record.codes()
+    codes, labels = stored["query_codes"], stored["query_labels"]
+    how = {"bits": 12, "relevance": "same_class"} | records.comparison(record)
+    expected = [
+        metrics.evaluate(codes[i::2], codes[1 - i :: 2], labels[i::2], labels[1 - i :: 2], **how).map for i in (0, 1)
+    ]
+    assert comparison.unseen(record) == pytest.approx(np.mean(expected)) != pytest.approx(record.map, abs=1e-6)
+
+
+def test_rates_beyond_the_grid_and_looks_are_settings():
+    chosen = comparison.variants("dsh")[0]
+    assert comparison.beyond(chosen) == [chosen | {"lr": lr} for lr in comparison.BEYOND]
+    assert comparison.beyond({"rho": 1.0}) == [] and not set(comparison.BEYOND) & set(comparison.RATES["lr"])
+    for name, looks in comparison.LOOKS.items():
+        for look in looks:
+            methods.create(name, 24, **comparison.common(name), **look)
+
+
+def test_a_setting_that_a_record_does_not_know_has_its_default(small, tmp_path):
+    record = experiments.run("itq", "digits", 8, 0, root=tmp_path, save=True, tuning=True, iterations=5)
+    del record["config"]["iterations"]
+    assert comparison.tuned([record], "itq", {"iterations": methods.create("itq", 8).config.iterations}) is record
+    with pytest.raises(InputError, match="expected, found 0"):
+        comparison.tuned([record], "itq", {"iterations": 5})
