@@ -8,8 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The same examples in every run: a failure that is seen once is seen again.
-hypothesis.settings.register_profile("hashlab", deadline=None, derandomize=True)
+# The same examples in every run: a failure that is seen once is seen again. HYPOTHESIS_EXAMPLES=1000 looks harder.
+examples = int(os.environ.get("HYPOTHESIS_EXAMPLES", "50"))
+hypothesis.settings.register_profile("hashlab", deadline=None, derandomize=True, max_examples=examples)
 hypothesis.settings.load_profile("hashlab")
 
 

@@ -190,6 +190,7 @@ def test_a_skip_for_want_of_data_fails_where_data_are_required(tmp_path):
 
     def outcome(**variables):
         environment = os.environ | {"HASHLAB_DATA": str(tmp_path / "cache"), "HASHLAB_REQUIRE_DATA": ""} | variables
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # the others are slow to load, and have no say here
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         return done.returncode, done.stdout
