@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from hashlab.shallow.algebra import axis_per_bit, random_rotation
 from hashlab.shallow.base import LinearHasher, check_whole, signs
+
+# Many small products in a row: threads gain nothing, and wait for one another where others use the processor, too.
+one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 
 class ITQ(LinearHasher):
@@ -37,6 +41,7 @@ class ITQ(LinearHasher):
         super()._check_settings()
         check_whole("iterations", self.iterations)
 
+    @one_thread
     def _fit(self, X: np.ndarray, labels: np.ndarray | None, rng: np.random.Generator) -> None:
         self.mean_ = X.mean(0)
         X = X - self.mean_
@@ -45,6 +50,7 @@ class ITQ(LinearHasher):
         self.weights_ = axes @ self.rotation_
 
 
+@one_thread
 def rotate(V: np.ndarray, R: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:
     """Rotate V (N, K) towards the corners of the cube, from R (K, K) on: the last R, and the loss of each round."""
     losses = []
