@@ -46,6 +46,8 @@ class Record(dict):
         if "labels" in self["codes"]:  # one file for all runs of a protocol, see `compact`
             labels = self["codes"]["labels"]
             arrays |= read_arrays(file.with_name(labels["file"]), labels["sha256"])
+        if self["codes"].get("order") == "class":
+            arrays["database_codes"] = arrays["database_codes"][np.argsort(by_class(arrays["database_labels"]))]
         return in_memory(arrays, self["bits"], self.get("tables"))
 
 
@@ -133,7 +135,8 @@ def in_memory(arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | 
 
 
 def compact(record: Record) -> Record:
-    """Rewrite a record's files to take less room: labels go into one file for all runs that have the same.
+    """Rewrite a record's files to take less room: labels go into one file for all runs that have the same, and codes
+    of the database stand class by class, for those of a class resemble each other.
 
     New files are written under new names, then the record that names them, and only then the old file goes. `verify`
     finds what it found before; `hashlab evaluate` cannot read such a file, for it holds no labels.
@@ -143,18 +146,24 @@ def compact(record: Record) -> Record:
     labels = {key: stored.pop(key) for key in list(stored) if key.endswith("labels")}
     if not labels:
         return record
-    shared, own = files.npz(labels, zipfile.ZIP_BZIP2), files.npz(stored, zipfile.ZIP_BZIP2)
+    stored["database_codes"] = stored["database_codes"][by_class(labels["database_labels"])]
+    shared, own = files.npz(labels, zipfile.ZIP_BZIP2), files.npz(stored, zipfile.ZIP_LZMA)
     digest = hashlib.sha256(shared).hexdigest()
     place = record.path.with_name(f"labels-{digest[:8]}.npz")
     if not place.is_file():
         files.write(place, shared)
     old, file = record.path.with_name(record["codes"]["file"]), record.path.with_suffix(".codes.npz")
-    record["codes"] = {"file": file.name, "sha256": hashlib.sha256(own).hexdigest()}
+    record["codes"] = {"file": file.name, "sha256": hashlib.sha256(own).hexdigest(), "order": "class"}
     record["codes"]["labels"] = {"file": place.name, "sha256": digest}
     files.write(file, own)
     files.write(record.path, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
     old.unlink()
     return record
+
+
+def by_class(labels: np.ndarray) -> np.ndarray:
+    """Positions (N,) of images in the order of their labels (N,) or (N, L), by the first column first; stable."""
+    return np.lexsort(labels.reshape(len(labels), -1).T[::-1])
 
 
 def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
