@@ -593,7 +593,7 @@ figure = figures.cell_maps(four_ways(4), circle, place)
 # often does the function get a bit of these codes wrong, and what is left for a new row?
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def retrieval(model, bits):
     """mAP of 400 fresh rows as queries; the training rows are the database."""
     query, truth = ring(400, np.random.default_rng(1))
