@@ -588,37 +588,49 @@ for form, (loss, score) in forms.items():
 #
 # CIFAR-100 {cite:p}`krizhevsky2009cifar` has photographs of 32×32 pixels in 100 classes and 20 official
 # superclasses of five. The protocol `cifar100` is the one of the authors' code: the 50,000 training images are both what
-# is learned from and what is searched, the 10,000 test images are the queries.
-#
-# One thing is *not* as in the authors' code. They fine-tune all layers of a ResNet-50 for 150 epochs. Here the network is
-# a small MobileNetV2, trained on ImageNet, whose layers **stay as they are** (*frozen features*; images are enlarged to
-# 128×128 pixels), and only the last, linear layer is trained, for a few epochs. That takes seconds instead of days, and
-# it caps what can be reached. The methods below have it in common:
+# is learned from and what is searched, the 10,000 test images are the queries. Three methods meet:
 #
 # - **SHPDH with the tree**, {eq}`eq:shpdh-total` with two levels and the authors' $s = (1, 0.5)$;
-# - **SHPDH without it**: `levels=1`, and nothing else is different, down to the random start of layer and centres. This
-#   is the controlled comparison;
+# - **SHPDH without it**: `levels=1`, and nothing else is different, down to the random start of layer and centres;
 # - **DCWH**, the single-level method from which SHPDH sets out, with centres that move every second epoch and other
 #   weights of the penalties, as in [its code](https://github.com/mzhang367/dcwh). That code has a slip in the cubic
-#   penalty: what lies below the cube counts once per batch, what lies above it once per image. We run DCWH without the
-#   slip (`sides=equal`), and once with it.
+#   penalty: what lies below the cube counts once per batch, what lies above it once per image. It is mended here
+#   (`sides=equal`).
 #
-# Optimiser, learning rate and epochs are the same for all: chosen by a short search on the validation part, AdamW and
-# SGD at a few rates, by the mAP of the flat arm. The queries were asked once.
-
+# As in the authors' code, a network that was trained on ImageNet is *fine-tuned*, all layers of it. It is a small one, MobileNetV2
+# where they have a ResNet-50, on images enlarged to 96 pixels, and it is trained for 5 epochs where they have 150. Each
+# method chose between two learning rates on the validation part, by the mAP of one run with 32 bits:
 
 # %%
-CIFAR = {"protocol": "cifar100", "backbone": "mobilenet_v2"}
-DCWH = CIFAR | {"method": "dcwh", "bits": 32}
-runs = {
-    ("DCWH with the slip", 32): recorded([0], {"sides": "code"}, **DCWH),
-    ("DCWH", 32): recorded(SEEDS, {"sides": "equal"}, **DCWH),
+CIFAR = {"protocol": "cifar100"}
+ARMS = {
+    "DCWH": ("dcwh", {"sides": "equal"}),
+    "SHPDH, flat": ("shpdh", {"levels": 1}),
+    "SHPDH, tree": ("shpdh", {"levels": 2}),
 }
-for bits, (levels, arm) in product((32, 48), ((1, "SHPDH, flat"), (2, "SHPDH, tree"))):
-    runs[arm, bits] = recorded(SEEDS, {"levels": levels}, method="shpdh", bits=bits, **CIFAR)
 
 
-def measured(record, every=5):
+def runs_of(arm, bits, seeds=SEEDS, protocol="cifar100", frozen=False, **settings):
+    """Recorded runs of one of the three on CIFAR-100."""
+    method, own = ARMS[arm]
+    return recorded(seeds, own | {"frozen": frozen} | settings, method=method, bits=bits, protocol=protocol)
+
+
+RATES = (0.01, 0.04)
+tried = {(arm, lr): runs_of(arm, 32, [0], "cifar100/tuning", lr=lr)[0].map for arm in ARMS for lr in RATES}
+table(
+    ["validation mAP, 32 bits", *(f"rate {lr}" for lr in RATES)],
+    *[[arm, *(f"{tried[arm, lr]:.3f}" for lr in RATES)] for arm in ARMS],
+)
+
+# %% [markdown]
+# All three want the smaller one. With it the queries were asked:
+
+# %%
+runs = {(arm, bits): runs_of(arm, bits, lr=0.01) for bits in (32, 48) for arm in ARMS}
+
+
+def measured(record, every=10):
     """mAP, mAHP@2500, nDCG@100 plain and as the authors compute it, from a record and its codes."""
     part = record.codes()
     part |= {key: part[key][::every] for key in ("query_codes", "query_labels")}
@@ -631,79 +643,117 @@ cifar = {key: np.array([measured(record) for record in group]) for key, group in
 # %%
 COLUMNS = ["mAP (class)", "mAHP@2500", "nDCG@100", "nDCG@100, authors'"]
 table(
-    ["CIFAR-100, frozen features", "bits", *COLUMNS],
+    ["CIFAR-100, fine-tuned", "bits", *COLUMNS],
     *[[arm, bits, *map(spread, found.T)] for (arm, bits), found in cifar.items()],
 )
 
 # %% [markdown]
-# Means and standard deviations over three seeds; DCWH with the slip was run once. mAP and the plain nDCG are those of the records, over all 10,000
-# queries. The other two are not in the records; they are computed here from the stored codes, over every fifth query, so
+# Means and standard deviations over three seeds. mAP and the plain nDCG are those of the records, over all 10,000
+# queries. The other two are not in the records; they are computed here from the stored codes, over every tenth query, so
 # that the page does not take too long (`every=1` asks all). The differences that matter are those between runs with the same seed;
 # behind them stand two standard errors:
 
 
 # %%
-def gaps(arm, other, bits):
+def gaps(arm, other, bits, found=cifar):
     """Mean paired difference over seeds, and two standard errors of it, of all four measures."""
-    return [difference(*both) for both in zip(cifar[arm, bits].T, cifar[other, bits].T, strict=True)]
+    return [difference(*both) for both in zip(found[arm, bits].T, found[other, bits].T, strict=True)]
 
 
-PAIRS = [("SHPDH, tree", "SHPDH, flat", bits) for bits in (32, 48)] + [("SHPDH, tree", "DCWH", 32)]
 table(
     ["difference", "bits", *COLUMNS],
     *[
-        [f"{arm} − {other}", bits, *("{:+.3f} ± {:.3f}".format(*gap) for gap in gaps(arm, other, bits))]
-        for arm, other, bits in PAIRS
+        [f"SHPDH, tree − {other}", bits, *("{:+.3f} ± {:.3f}".format(*gap) for gap in gaps("SHPDH, tree", other, bits))]
+        for bits in (32, 48)
+        for other in ("DCWH", "SHPDH, flat")
     ],
 )
 
-# %% [markdown]
-# - *With all else equal, the tree raises mAHP@2500* at both lengths, by several times what seeds differ. The gain stays
-#   below 0.05, the mark that we had set ourselves beforehand.
-# - *It does not raise mAP.* With the tree it is a little lower at both lengths, at 32 bits by more than two standard
-#   errors.
-# - nDCG@100, in either form, cannot tell the two apart: a hundred ranks are not enough to get beyond the class.
-# - *DCWH is far below both* in this setting. We have not looked into why; two things that differ are its penalties,
-#   which are divided by the size of the batch (512 here, 128 in its code), and its centres, which move half as often.
-#   With the slip it learns next to nothing: the outputs leave the cube upwards, and nearly all bits are 1.
-
-# %%
-ones = {}
-for name in ("DCWH with the slip", "DCWH", "SHPDH, flat"):
-    d = diagnostics.diagnose(runs[name, 32][0].codes()["database_codes"], 32)
-    ones[name] = d.balance.mean()
-    print(
-        f"{name}: a bit is 1 for {d.balance.mean():.2f} of the images; entropy of the codes {d.effective_bits:.1f} bits"
-    )
-
-# %% mystnb={"image": {"alt": "mAHP at 2500 of DCWH with 32 bits and of SHPDH, flat and with the tree, with 32 and 48 bits, a row each with a dot per seed, on an axis from 0 to 1. DCWH stands lowest, SHPDH with the tree above SHPDH flat at both lengths. All lie between the dashed lines of a random ranking at 0.04 and of a perfect class at 0.65."}}
+# %% mystnb={"image": {"alt": "mAHP at 2500 of DCWH, SHPDH flat and SHPDH with the tree at 32 and 48 bits, a row each with a dot per seed, on an axis from 0 to 1. At 32 bits the tree is right of the other two. At 48 bits flat and tree have one dot each far to the left of their other two. All lie between the dashed lines of a random ranking at 0.04 and of a perfect class at 0.65."}}
 marks = {"random": anchors["random"], "perfect\nclass": anchors[FLAT]}
 marks |= {"perfect\nsuperclass": anchors["perfect superclass, random inside it"]}
 ax = figures.gains({f"{arm}, {bits} bits": found[:, 1] for (arm, bits), found in cifar.items()}, marks, "mAHP@2500")
 
 # %% [markdown]
-# What the rankings hold, for one query of each class, from the first rank to 4,000:
+# - *At 32 bits the tree is above DCWH in mAHP@2500*, by more than the 0.05 that we had set as a mark beforehand, and the mAP of
+#   the class is no different. That is what the paper claims of its method and of the one before it.
+# - *Beside its own flat form* the tree's mean is higher in mAHP and lower in mAP, but seeds differ so much that neither
+#   is a difference.
+# - *At 48 bits nothing can be said.* One of the three runs with the tree, and one of the three flat ones, is far worse than its sisters.
+#
+# ### The first epoch decides
+#
+# What happened there? The queries need not be asked to see it. Here is the mAP in the end against the loss on the
+# training images in the last epoch *before the centres moved for the first time*: the first epoch of SHPDH, the second
+# of DCWH. (The tree adds up two losses, so compare within a method.)
 
-# %% mystnb={"image": {"alt": "Two stacked charts of what 100 queries of CIFAR-100 find at ranks 1 to 4,000. In both, images of the same class fill a part of the first ranks and thin out. In the flat chart other classes of the same superclass are a thin band; in the chart with the tree the band is clearly thicker, above all up to rank 2,500."}}
+# %% mystnb={"image": {"alt": "mAP in the end against the early training loss, two panels for 32 and 48 bits, with a mark per run in the colour of its method. Within each method a lower early loss goes with a higher mAP. At 48 bits one run with the tree and one flat run stand apart: the highest loss of their method, and half the mAP of their sisters."}}
+FIRST_MOVE = {"DCWH": 2, "SHPDH, flat": 1, "SHPDH, tree": 1}  # the epoch before it
+early = {
+    key: [(record.history[FIRST_MOVE[key[0]] - 1]["loss"], record.map) for record in group]
+    for key, group in runs.items()
+}  # (loss, mAP) per seed
+panels = {f"{bits} bits": {arm: early[arm, bits] for arm in ARMS} for bits in (32, 48)}
+figure = figures.by_loss(panels, "training loss before centres move")
+
+# %% [markdown]
+# The runs that have learned least by then are the worst in the end. Epochs that follow do not make up for it, and the loss says
+# why. Centres stand at random at first, and are then moved to wherever the images of their class happen to be. Where two
+# classes are together by that time, their centres are equal, and by {eq}`eq:shpdh-gradient` equal centres pull equally:
+# nothing in the loss drives these two classes apart again. Where their centres are nearly equal, it does so slowly. With
+# 150 epochs at a small rate, as the authors have, there is time; with 5 there is not. Their code also keeps the
+# model of the lowest training loss, and by that rule nobody would have kept the two runs that failed. We report all
+# that were made.
+#
+# ### The same with frozen features
+#
+# Where only the last, linear layer is trained and the network stays as it is, the trap is the same for all seeds, and what is left is
+# the effect of the tree with all else equal. Images have 128 pixels here, AdamW takes the place of SGD, and 32 bits are
+# trained for 10 epochs:
+
+# %%
+still = {(arm, 32): runs_of(arm, 32, frozen=True) for arm in ("SHPDH, flat", "SHPDH, tree")}
+still_found = {key: np.array([measured(record) for record in group]) for key, group in still.items()}
+still_gap = gaps("SHPDH, tree", "SHPDH, flat", 32, still_found)
+table(
+    ["CIFAR-100, frozen features", "bits", *COLUMNS],
+    *[[arm, bits, *map(spread, found.T)] for (arm, bits), found in still_found.items()],
+    ["SHPDH, tree − SHPDH, flat", 32, *("{:+.3f} ± {:.3f}".format(*gap) for gap in still_gap)],
+)
+
+# %% [markdown]
+# - *The tree raises mAHP@2500*, by many times what seeds differ.
+# - *It costs a little mAP.* The layer can only choose among directions that the features already have, and those that
+#   hold a family together are not those that tell its members apart.
+# - nDCG@100, in either form, cannot tell the two apart: a hundred ranks are not enough to get beyond the class.
+#
+# All values are far below those of the fine-tuned network: a single linear layer can only cut what is there.
+#
+# ### Where the mistakes go
+#
+# Back to the fine-tuned network with 32 bits. What the rankings hold, for two queries of each class, from the first rank
+# to 4,000:
+
+# %% mystnb={"image": {"alt": "Two stacked charts of what 200 queries of CIFAR-100 find at ranks 1 to 4,000. In both, images of the same class fill a part of the first ranks and thin out. In the flat chart other classes of the same superclass are a thin band; in the chart with the tree the band is clearly thicker, above all up to rank 2,500."}}
 shares = {}
 for arm in ("SHPDH, flat", "SHPDH, tree"):
-    part = runs[arm, 48][0].codes()
-    one_each = np.unique(part["query_labels"][:, 0], return_index=True)[1]
-    of_queries = [part["query_codes"][one_each], part["database_codes"]]
-    of_queries += [part["query_labels"][one_each], part["database_labels"]]
+    part = runs[arm, 32][0].codes()
+    two_each = np.sort(np.argsort(part["query_labels"][:, 0], kind="stable").reshape(100, 100)[:, :2].ravel())
+    of_queries = [part["query_codes"][two_each], part["database_codes"]]
+    of_queries += [part["query_labels"][two_each], part["database_labels"]]
     shares[arm] = figures.agreement_by_rank(*of_queries)[:4000]
 kinds = ["same class", "same superclass", "another superclass"]
-figure = figures.ranks(shares, kinds, marks=(500, 2500), top=0.6)
+figure = figures.ranks(shares, kinds, marks=(500, 2500), top=0.8)
 
 # %% [markdown]
 # And how far the classes lie apart, each against each, sorted by superclass:
 
-# %% mystnb={"image": {"alt": "Two maps of 100 by 100 mean Hamming distances between the classes of CIFAR-100, with a frame around each of 20 superclasses. In both the diagonal is dark, and large darker regions show where superclasses resemble each other, such as animals and vehicles. In the map of the network with the tree the frames on the diagonal are darker than in the flat one."}}
+# %% mystnb={"image": {"alt": "Two maps of 100 by 100 mean Hamming distances between the classes of CIFAR-100, with a frame around each of 20 superclasses. In both the diagonal is dark, and larger darker regions show where superclasses resemble each other. In the map of the network with the tree most frames on the diagonal are clearly darker than in the flat one."}}
 info = data.info("cifar100")
 matrices = {}
 for arm in ("SHPDH, flat", "SHPDH, tree"):
-    part = runs[arm, 48][0].codes()
-    matrices[arm] = figures.class_distances(part["query_codes"], part["query_labels"][:, 0].astype(int), 48)
+    part = runs[arm, 32][0].codes()
+    matrices[arm] = figures.class_distances(part["query_codes"], part["query_labels"][:, 0].astype(int), 32)
 figure = figures.distance_blocks(matrices, parent, info.levels[1])
 
 # %%
@@ -718,7 +768,7 @@ for arm, (inside, between) in apart.items():
 # The runs were made with
 
 # %% tags=["hide-input"]
-print(*(command(group) for group in runs.values()), sep="\n")
+print(*(command(group) for group in [*runs.values(), *still.values()]), sep="\n")
 
 # %% [markdown]
 # ### Beside the reported figures
@@ -733,12 +783,9 @@ print(*(command(group) for group in runs.values()), sep="\n")
 # | the same, quoting the DCWH paper | the same | 0.757, 0.769 with 32, 48 bits |
 # | README of [Barz and Denzler's code](https://github.com/cvjena/semantic-embeddings) | CIFAR-100, real-valued embeddings, another tree of its classes; mAHP@250 by the trapezoid rule | 0.819 to 0.862, by network |
 #
-# Our figures are far below those of the first two rows, and were bound to be: theirs are of networks trained all through,
-# ours of a single linear layer on frozen features of a small network, trained for ten epochs; on the validation part
-# more epochs still helped. What the comparison above shows is the effect of the *tree* with all
-# else equal. How large it is under full training we have not measured.
-
-# %% [markdown]
+# Our figures are far below those of the first two rows. Theirs are of a larger network on larger images, trained many times
+# as long; and by the section before, time is what these losses need.
+#
 # ## What we learned
 #
 # - A class-wise loss sees classes as clouds; its gradient {eq}`eq:shpdh-gradient` moves an output from the centre where it
@@ -749,16 +796,17 @@ print(*(command(group) for group in runs.values()), sep="\n")
 #   with $10^{-8}$ is blind at the start at 128 bits, and recovers once the centres have moved.
 # - The measure mAHP@2500 on CIFAR-100 asks for the tree: a method that knows the class perfectly and nothing else ends at 0.65.
 #
-# **What did reproduce.** The tree brings related classes together and raises mAHP, on the digits and on CIFAR-100, at both
-# lengths and by several times what seeds differ. Both of its single-level relatives, flat SHPDH and DCWH, are below it.
+# - Classes that are together when their centres move for the first time are slow to part again. The first epoch decides
+#   much of what a short training comes to.
+#
+# **What did reproduce.** The tree brings related classes together and raises mAHP: on the digits; on CIFAR-100 with frozen
+# features, with all else equal; and, the network fine-tuned with 32 bits, by more than 0.05 over DCWH, with an mAP that is no different.
 #
 # **What did not reproduce.** That the tree also improves retrieval of the class itself, as the abstract says. On the digits mAP is
-# the same with and without it. On CIFAR-100 it is a little *lower* with the tree. A likely reason is the setting: with
-# frozen features the layer that is trained can only choose among directions that are already there, and those that
-# hold a family together are not those that tell its members apart. A network that is trained all through can make new
-# ones.
+# the same with and without it. On CIFAR-100 it is a little *lower* with the tree when features are frozen, and not
+# higher when they are not. At 48 bits our fine-tuned runs are too unequal to tell anything.
 #
-# **What stays open.** The paper's tables, and with them the size of its gains. NABirds, with its four levels, waits for
+# **What stays open.** Fine-tuning at a rate below the two that were tried, and for long, so that no run fails. The paper's tables, and with them the size of its gains. NABirds, with its four levels, waits for
 # somebody who has the images: `hashlab run shpdh nabirds` is all it takes.
 #
 # To read on: {doc}`09_family_of_losses` sets class-wise losses beside pairwise and triplet ones, and
@@ -780,8 +828,8 @@ print(*(command(group) for group in runs.values()), sep="\n")
 # | centres, {eq}`eq:shpdh-centres` | seen (code) | random at first, moved after every epoch, parents by the plain mean of their children | the same |
 # | the pass that moves them | seen (code) | the network still in training mode, images cropped at random | images as they are encoded (inferred to be meant); the authors' way as `centre_pass=train` |
 # | output layer | seen (code) | linear, no activation; its Xavier start never takes effect | linear, with PyTorch's usual start |
-# | network | seen (code) | ResNet-50, or GoogLeNet, trained on ImageNet, all layers fine-tuned | MobileNetV2, frozen; a small network for the digits |
-# | input | seen (code) | enlarged to 240, random crop of 224 | 128 pixels, no crop |
+# | network | seen (code) | ResNet-50, or GoogLeNet, trained on ImageNet, all layers fine-tuned | MobileNetV2, fine-tuned, and frozen for comparison; a small network for the digits |
+# | input | seen (code) | enlarged to 240, random crop of 224 | 96 pixels (frozen: 128), shifted by up to 2 of 32 and mirrored |
 # | optimiser, epochs | seen (code) | SGD, momentum 0.9, decay $5 \cdot 10^{-4}$, rate 0.001, 150 epochs, a tenth of it after 50 and 100 | chosen on the validation part; every setting stands in the records |
 # | which model is kept | seen (code) | that of the lowest training loss | the last one |
 # | bits | inferred (help text, examples) | 16, 32, 64, 128 and 48 are mentioned; the paper's are not known | 32 and 48 |
@@ -891,16 +939,22 @@ assert forms["clamped"][0][0] > 18 and forms["clamped"][0][2] < 5 and forms["sta
 assert abs(forms["clamped"][1] - forms["stable"][1]) < 0.2
 
 # CIFAR-100
-for bits in (32, 48):
-    gap_map, gap_mahp, *_ = gaps("SHPDH, tree", "SHPDH, flat", bits)
-    assert gap_mahp[0] > gap_mahp[1] and 0.03 < gap_mahp[0] < 0.05
-    assert gap_map[0] < 0
-    assert all(abs(gap[0]) < 0.01 for gap in gaps("SHPDH, tree", "SHPDH, flat", bits)[2:])
-    assert max(cifar["SHPDH, flat", bits][:, 1].max(), cifar["SHPDH, tree", bits][:, 1].max()) < anchors[FLAT]
-assert ones["DCWH with the slip"] > 0.9 and abs(ones["SHPDH, flat"] - 0.5) < 0.02
-below_dcwh = [gap for gap in gaps("SHPDH, tree", "DCWH", 32) if gap[0] < max(gap[1], 0.05)]
-assert not below_dcwh and gaps("SHPDH, tree", "SHPDH, flat", 32)[0][0] < -gaps("SHPDH, tree", "SHPDH, flat", 32)[0][1]
-assert cifar["DCWH with the slip", 32][:, 0].max() < 0.05 < cifar["DCWH", 32][:, 0].min()
+assert all(tried[arm, 0.01] > tried[arm, 0.04] for arm in ARMS)
+gap_map, gap_mahp, *_ = gaps("SHPDH, tree", "DCWH", 32)
+assert gap_mahp[0] > 0.05 and gap_mahp[0] > gap_mahp[1] and abs(gap_map[0]) < gap_map[1]
+for gap, sign in zip(gaps("SHPDH, tree", "SHPDH, flat", 32)[:2], (-1, 1), strict=True):
+    assert 0 < sign * gap[0] < gap[1]
+assert all(abs(gap[0]) < gap[1] for other in ("DCWH", "SHPDH, flat") for gap in gaps("SHPDH, tree", other, 48))
+assert max(found[:, 1].max() for found in cifar.values()) < anchors[FLAT]
+for arm in ("SHPDH, flat", "SHPDH, tree"):
+    for bits in (32, 48):
+        assert max(early[arm, bits])[1] == min(score for _, score in early[arm, bits])  # least learned, worst in the end
+    assert sorted(score for _, score in early[arm, 48])[0] < 0.6 * sorted(score for _, score in early[arm, 48])[1]
+    losses = [record.history[-1]["loss"] for record in runs[arm, 48]]
+    assert np.argmax(losses) == np.argmin([record.map for record in runs[arm, 48]])  # would not have been kept
+gap_map, gap_mahp, *of_ndcg = still_gap
+assert gap_mahp[0] > 3 * gap_mahp[1] > 0 and -0.03 < gap_map[0] < 0 and all(abs(gap[0]) < 0.01 for gap in of_ndcg)
+assert max(found[:, 0].max() for found in still_found.values()) < 0.7 * np.median(cifar["SHPDH, flat", 32][:, 0])
 inside_flat, inside_tree = (apart[arm][0] / apart[arm][1] for arm in ("SHPDH, flat", "SHPDH, tree"))
 assert inside_tree < inside_flat - 0.03 and inside_flat < 0.95
 print("every claim holds")

@@ -92,3 +92,15 @@ def test_gains_draws_every_run_its_mean_and_the_anchors():
     assert np.array_equal(dots, list(groups.values()))
     assert [text.get_text() for text in ax.texts] == ["0.450", "0.650", "random"]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["flat", "tree"]
+
+
+def test_by_loss_draws_every_run_in_the_panel_of_its_condition():
+    panels = {
+        "8 bits": {"a": [(1.0, 0.5), (2.0, 0.3)], "b": [(3.0, 0.4)]},
+        "16 bits": {"a": [(1.5, 0.6)], "b": [(4.0, 0.2)]},
+    }
+    figure = shpdh.by_loss(panels, "loss")
+    for ax, (title, groups) in zip(figure.axes, panels.items(), strict=True):
+        drawn = {tuple(point) for line in ax.lines for point in line.get_xydata()}
+        assert ax.get_title() == title and drawn == {run for runs in groups.values() for run in runs}
+        assert {text.get_text() for text in ax.texts} == {"a", "b"}

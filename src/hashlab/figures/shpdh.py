@@ -185,3 +185,28 @@ def gains(
     ax.tick_params(axis="y", length=0)
     sns.despine(ax=ax, left=True)
     return ax
+
+
+def by_loss(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str) -> Figure:
+    """mAP against a training loss: a panel per condition, a mark per run in the colour of its method.
+
+    Args:
+        panels: condition -> method -> (loss, mAP) per run; all panels have the same methods.
+        xlabel: which loss it is.
+    """
+    methods = list(next(iter(panels.values())))
+    top = max(score for groups in panels.values() for runs in groups.values() for _, score in runs)
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(3.9 * len(panels), 3.2), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, (title, groups) in zip(axes[0], panels.items(), strict=True):
+        for method, colour, marker in zip(methods, palette(len(methods)), "osD^v<>", strict=False):
+            x, y = np.array(groups[method]).T
+            ax.plot(x, y, marker, color=colour, ms=7, alpha=0.8)
+            text = (x.mean(), y.max()), (0, 9)
+            ax.annotate(method, *text, textcoords="offset points", ha="center", color=colour, path_effects=HALO)
+        ax.margins(x=0.15)
+        ax.set(title=title, xlabel=xlabel, ylim=(0, 1.2 * top))
+    axes[0, 0].set_ylabel("mAP in the end")
+    sns.despine(figure)
+    return figure
