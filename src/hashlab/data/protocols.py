@@ -76,11 +76,13 @@ def drawn(seed: str, query: int, train: int, *, train_in_database: bool) -> Rule
 
 def draw_several(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int) -> np.ndarray:
     """As `draw`, for images with several labels (N, L): class after class, `count` that have it and are still there."""
-    chosen: list[np.ndarray] = []
+    left = np.zeros(len(labels), bool)
+    left[candidates] = True
+    chosen = []
     for label in range(labels.shape[1]):
-        left = np.setdiff1d(candidates, np.concatenate(chosen)) if chosen else candidates
-        having = left[labels[left, label] == 1]
+        having = np.flatnonzero(left & (labels[:, label] == 1))
         chosen.append(draw(f"{seed}/{label}", np.full(len(labels), label), having, count))
+        left[chosen[-1]] = False
     return np.sort(np.concatenate(chosen))
 
 
