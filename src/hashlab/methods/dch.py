@@ -34,11 +34,12 @@ def dch_loss(h: Tensor, labels: Tensor, gamma: float = 20.0, weight: float = 0.1
         gamma: distance at which similar and dissimilar are equally likely.
     """
     unit, bits = F.normalize(h), h.shape[1]
+    scale = bits / (2 * gamma)
     s, counted = pairs.similar(labels), pairs.off_diagonal(len(h), h.device)
-    d = bits / 2 * (1 - unit @ unit.T).clamp(min=0)  # (B, B)
-    losses = torch.where(s, torch.log1p(d / gamma), torch.log1p(gamma / d.clamp(min=1e-3)))
-    away = bits / 2 * (1 - unit.abs().sum(1) / bits**0.5).clamp(min=0)  # (B,)
-    return 2 * pairs.balanced_mean(losses, s, counted) + weight * torch.log1p(away / gamma).mean()
+    r = scale * F.relu(1 - unit @ unit.T)  # d / gamma: (B, B)
+    losses = torch.log1p(torch.where(s, r, 1 / r.clamp(min=1e-3 / gamma)))
+    away = scale * F.relu(1 - unit.abs().sum(1) / bits**0.5)  # d / gamma: (B,)
+    return 2 * pairs.balanced_mean(losses, s, counted) + weight * torch.log1p(away).mean()
 
 
 class DCHLoss(nn.Module):
