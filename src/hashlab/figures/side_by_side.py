@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +14,7 @@ from hashlab.errors import InputError
 from hashlab.plots import palette
 
 MARKERS = "oDs^vPX*"
+BESIDE = ((7, -3), (-7, 5), (0, -12))  # where the words for a mark stand, in points; in turn, so that lines do not meet
 
 
 def ranking(
@@ -88,11 +90,13 @@ def paths(
     """
     ax = ax if ax is not None else plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
     ax.plot(*zip(*others, strict=True), "o", color="0.75", ms=5, mew=0)
-    for (name, way), colour, marker in zip(ways.items(), palette(len(ways)), MARKERS, strict=False):
+    looks = zip(palette(len(ways)), MARKERS, cycle(BESIDE), strict=False)
+    for (name, way), (colour, marker, beside) in zip(ways.items(), looks, strict=False):
         values, x, y = zip(*way, strict=True)
         ax.plot(x, y, f"{marker}-", color=colour, lw=1.5, ms=6, mew=0, label=name)
         for value, *place in zip(values, x, y, strict=True):
-            ax.annotate(f"{value:g}", place, (5, -9), textcoords="offset points", color=colour, fontsize=9)
+            align = {"ha": "right" if beside[0] < 0 else "left" if beside[0] else "center"}
+            ax.annotate(f"{value:g}", place, beside, textcoords="offset points", color=colour, fontsize=9, **align)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(frameon=False, loc="lower right")
     sns.despine(ax=ax)
