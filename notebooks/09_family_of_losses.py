@@ -67,6 +67,7 @@ from hashlab import (
     pairs,
     plots,
     quantisation,
+    records,
 )
 from hashlab.chapter import table
 from hashlab.figures import losses as draw
@@ -1196,11 +1197,29 @@ print(
 # By arithmetic, pairs are nothing beside the network. On a GPU arithmetic is not the whole story, since each small call
 # costs some microseconds however little it does. `benchmarks/losses.py` measures every loss of the package at several
 # batch sizes and code lengths, and the step of MobileNetV2 at 128 pixels beside them, and says what share of the step
-# a loss takes. It runs on a CPU too; on a machine with a GPU:
-#
-# ```
-# python benchmarks/losses.py --device cuda
-# ```
+# a loss takes. It runs on a CPU too. On a large GPU it printed what `results/speed/` keeps; here is the share of a step
+# that each loss with pairs takes, forward and backward:
+
+# %%
+printed = (records.root() / "speed" / "losses-h100.txt").read_text().splitlines()
+print(*printed[:3], sep="\n")
+part, batch = {}, 0
+for line in printed:
+    if line.startswith("batches of") and "a step of the network" in line:
+        batch = int(line.split()[2].rstrip(";"))
+    elif line.count("%") == 2:  # 12 and 48 bits
+        part[line[:18].strip(), batch] = [float(word[:-1]) for word in line[18:].split() if word.endswith("%")]
+
+WITH_PAIRS = ("mu_liu", "csdh", "dsh", "dhn", "dpsh, batch", "dpsh, memory", "hashnet", "dch", "dsdh", "adsh")
+table(
+    ["share of a step", *(f"batch {batch}, {bits} bits" for batch in (128, 512) for bits in (12, 48))],
+    *[[name, *(f"{share:.1f} %" for batch in (128, 512) for share in part[name, batch])] for name in WITH_PAIRS],
+)
+
+# %% [markdown]
+# Not nothing: a few hundredths of a step. In milliseconds it hardly depends on the batch or on the bits, so it is the
+# calls that cost, not the arithmetic. DCH, whose formula makes the most of them, took more than a tenth in one case (since
+# then it makes fewer).
 #
 # ## One of each kind, on digits
 #
@@ -1534,6 +1553,8 @@ assert evaluate(opposed["one"]).map < 0.3 and evaluate(opposed["ratio"]).map > 0
 
 # Cost, and one of each kind: these fail if the losses are replaced by zero
 assert network_flops / pair_flops > 10_000
+of_pairs = [share for name in WITH_PAIRS for batch in (128, 512) for share in part[name, batch]]
+assert len(of_pairs) == 40 and sorted(of_pairs)[-2] < 10 < max(of_pairs) == part["dch", 128][0]
 assert measured["triplets (DTSH)", 256] > 4 * measured["centres (OrthoHash)", 256]
 untrained, *others = (report.map for report in reports.values())
 assert untrained < 0.4 and min(others) > 0.6
