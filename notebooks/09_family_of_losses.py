@@ -1203,17 +1203,18 @@ print(
 # %%
 printed = (records.root() / "speed" / "losses-h100.txt").read_text().splitlines()
 print(*printed[:3], sep="\n")
-part, batch = {}, 0
+of_step, batch = {}, 0
 for line in printed:
     if line.startswith("batches of") and "a step of the network" in line:
         batch = int(line.split()[2].rstrip(";"))
     elif line.count("%") == 2:  # 12 and 48 bits
-        part[line[:18].strip(), batch] = [float(word[:-1]) for word in line[18:].split() if word.endswith("%")]
+        words = line[18:].split()
+        of_step[line[:18].strip(), batch] = [float(word[:-1]) for word in words if word.endswith("%")]
 
 WITH_PAIRS = ("mu_liu", "csdh", "dsh", "dhn", "dpsh, batch", "dpsh, memory", "hashnet", "dch", "dsdh", "adsh")
 table(
     ["share of a step", *(f"batch {batch}, {bits} bits" for batch in (128, 512) for bits in (12, 48))],
-    *[[name, *(f"{share:.1f} %" for batch in (128, 512) for share in part[name, batch])] for name in WITH_PAIRS],
+    *[[name, *(f"{share:.1f} %" for batch in (128, 512) for share in of_step[name, batch])] for name in WITH_PAIRS],
 )
 
 # %% [markdown]
@@ -1553,8 +1554,8 @@ assert evaluate(opposed["one"]).map < 0.3 and evaluate(opposed["ratio"]).map > 0
 
 # Cost, and one of each kind: these fail if the losses are replaced by zero
 assert network_flops / pair_flops > 10_000
-of_pairs = [share for name in WITH_PAIRS for batch in (128, 512) for share in part[name, batch]]
-assert len(of_pairs) == 40 and sorted(of_pairs)[-2] < 10 < max(of_pairs) == part["dch", 128][0]
+of_pairs = [share for name in WITH_PAIRS for batch in (128, 512) for share in of_step[name, batch]]
+assert len(of_pairs) == 40 and sorted(of_pairs)[-2] < 10 < max(of_pairs) == of_step["dch", 128][0]
 assert measured["triplets (DTSH)", 256] > 4 * measured["centres (OrthoHash)", 256]
 untrained, *others = (report.map for report in reports.values())
 assert untrained < 0.4 and min(others) > 0.6
