@@ -141,11 +141,13 @@ def compact(record: Record) -> Record:
     New files are written under new names, then the record that names them, and only then the old file goes. `verify`
     finds what it found before; `hashlab evaluate` cannot read such a file, for it holds no labels.
     """
-    stored = files.arrays(record.path.with_name(record["codes"]["file"]).read_bytes(), record.path)
-    record.codes()  # raises where the files are not the record's
-    labels = {key: stored.pop(key) for key in list(stored) if key.endswith("labels")}
-    if not labels:
+    if "order" in record["codes"]:
         return record
+    record.codes()  # raises where the files are not the record's
+    stored = files.arrays(record.path.with_name(record["codes"]["file"]).read_bytes(), record.path)
+    if "labels" in record["codes"]:
+        stored |= files.arrays(record.path.with_name(record["codes"]["labels"]["file"]).read_bytes(), record.path)
+    labels = {key: stored.pop(key) for key in list(stored) if key.endswith("labels")}
     stored["database_codes"] = stored["database_codes"][by_class(labels["database_labels"])]
     shared, own = files.npz(labels, zipfile.ZIP_BZIP2), files.npz(stored, zipfile.ZIP_LZMA)
     digest = hashlib.sha256(shared).hexdigest()
