@@ -77,7 +77,7 @@ figure = figures.scale_maps(scene, {level: m[0].numpy() for level, m in zip(seen
 
 # %% [markdown]
 # The frame is the *receptive field* of the place in the middle of a map: the pixels that it depends on. A place of
-# `conv1` sees a few pixels, enough to tell a stroke. One of `conv2` sees about a digit. One of `conv3` sees
+# `conv1` sees a few pixels, enough to tell a stroke. One of `conv2` sees a digit and a little more. One of `conv3` sees
 # nearly the whole scene, but there are only 2×2 such places left: of where things are, little remains. Each knows something that the others have lost or do not
 # know yet.
 #
@@ -162,11 +162,11 @@ theta = torch.from_numpy(K / 2 - d)
 lines = {}
 for kind, similar in (("similar", 1.0), ("dissimilar", 0.0)):
     lines[kind] = (d, pairs.likelihood_loss(theta, torch.full((K + 1,), similar)).numpy())
-ax = plots.curves(lines, "Hamming distance d (bits)", "loss of the pair", named_at=0)
+ax = plots.curves(lines, "Hamming distance d (bits)", "loss of the pair", named_at=0.75)
 
 # %% [markdown]
 # At half of the bits both curves cross at $\log 2$: there the pair says nothing. From there on the loss grows by one
-# for each bit in the wrong direction, no faster. (The loss of {doc}`03_mu_liu` is *multiplied* with every wrong bit.)
+# at most for each bit in the wrong direction. (The loss of {doc}`03_mu_liu` grows by a *factor* with every wrong bit.)
 #
 # Only about a tenth of all pairs is similar when there are ten classes. So we take the mean over the similar pairs
 # $\mathcal S$ of a mini-batch and the mean over the dissimilar pairs $\mathcal D$, and give each half a vote. No image
@@ -271,7 +271,7 @@ ax = plots.precision_recall(reports)
 # Every point of a curve is a Hamming radius. The next figure lays the codes of the queries out on a plane with t-SNE
 # {cite:p}`vandermaaten2008tsne`, which tries to keep neighbours together; the network has never seen these digits.
 
-# %% mystnb={"image": {"alt": "t-SNE of the outputs of 300 query digits: ten islands, one for each digit, with a few points on the wrong island."}}
+# %% mystnb={"image": {"alt": "t-SNE of the outputs of 300 query digits: an island for each digit, of which two or three touch, with a few points on the wrong island."}}
 outputs = np.tanh(learners["trained"].outputs(digits.query.images))  # (300, 16)
 ax = plots.tsne(outputs, digits.query.labels, digits.classes)
 
@@ -390,7 +390,7 @@ chapter.table(
 ax = figures.by_scale(scene_maps, "mAP", "fused", plt.subplots(figsize=(8, 3.6), layout="constrained")[1])
 
 # %% [markdown]
-# At this learning rate the claim does not hold. The fusion is above `conv1`, but not above `conv2`, whose places see about
+# At this learning rate the claim does not hold. The fusion is above `conv1`, but neither above `conv3` nor above `conv2`, whose places see about
 # as much as a digit is large. The fusion holds that scale too, and could do as well by ignoring the others; that it does
 # not always do so is a matter of training, for its three runs lie far apart. The wide controls gain nothing either, so
 # width is not what is missing. The rate, 0.01, was the better or nearly the better one of two for every choice of scales
@@ -460,8 +460,7 @@ ax = figures.by_scale({name: frozen[name, 48] for name in LEVELS}, "mAP", "fused
 # %% [markdown]
 # Here the claim holds. The fusion is above every single scale at both lengths, and the single scales come in the order of
 # their depth. What the last level forgets is still useful, although `conv3` and `conv4` on their own are far behind,
-# and although together they add only a tenth to the numbers that the last level gives. The gain is smaller at 48 bits
-# than at 12.
+# and although together they add only a tenth to the numbers that the last level gives.
 
 
 # %% mystnb={"image": {"alt": "Precision against recall on CIFAR-10 with frozen features and 48 bits, one curve each for conv3, conv4, conv5 and fused. conv3 runs lowest, then conv4, then conv5, and fused runs highest."}}
@@ -493,7 +492,9 @@ chapter.table(
 )
 
 # %% [markdown]
-# The order is that of the frozen network. The larger rate serves all. With it the queries were asked about the fusion and
+# The order is that of the frozen network. The larger rate serves all. (The values are higher than those of the queries
+# will be: here nine tenths of the training images are searched, which the network knows by heart;
+# {doc}`10_side_by_side` shows what that does to a choice.) With it the queries were asked about the fusion and
 # its strongest rival, the last level:
 
 # %%
@@ -508,10 +509,10 @@ chapter.table(
 )
 
 # %% [markdown]
-# Trained all through, both are better than frozen. At 48 bits the fusion is clearly above the last level; at 12 bits three
-# seeds do not tell them apart. The frozen network had it the other way round: there the gain was the larger one at 12
-# bits. Perhaps a network that is free to change carries what an earlier level knows to the last one, so that there is
-# less to gain from looking back. What is left at 48 bits comes as much from a last level that does worse with more bits.
+# Trained all through, the fusion is better than frozen at both lengths, and the last level at 12 bits. At 48 bits the fusion is
+# clearly above the last level, at 12 bits three seeds do not tell them apart. But the last level does worse with more
+# bits here, and its three runs lie far apart: its rate was chosen at 12 bits, among two, of which the larger won. So how
+# much of the difference at 48 bits is the fusion's merit, and how much a poor rate for the last level, is open.
 #
 # ### Beside the reported figures
 #
@@ -556,7 +557,7 @@ print("\n".join(chapter.command(group) for group in groups))
 #    z^l = V_l \operatorname{mean} \max\left( 0,\; S_l * p^l \right) + v_l,
 #    \qquad z = V \left[ z^1; z^2; z^3 \right] + v . $$ (eq:dmsh-pyramid)
 #
-# ($W_l$ are 1×1 and $S_l$ are 3×3 convolutions.) We train it with the mean of the loss over the fused outputs and
+# ($p^l$ are the maps of the pyramid on level $l$, $*$ is a convolution, $W_l$ are 1×1 and $S_l$ 3×3.) We train it with the mean of the loss over the fused outputs and
 # those of the levels. That there is a top-down path, and that codes are learned at several scales and then fused, was
 # read; the rest is our choice.
 
@@ -578,7 +579,8 @@ chapter.source(dmsh.Pyramid)
 #   border between similar and not.
 # - On photographs and with a frozen network, fusing three levels is above the best single one, as the paper says, and
 #   the levels come in the order that the group's own ablation has.
-# - With the network fine-tuned it is above the last level at 48 bits, and no different from it at 12.
+# - With the network fine-tuned it is above the last level at 48 bits, where that one trains badly, and no different from
+#   it at 12.
 # - On scenes and with a small network learned from scratch it depends on the learning rate. At the best rate of each, the
 #   level whose receptive field fits a digit does as well alone.
 #
@@ -666,8 +668,8 @@ chapter.source(dmsh.Pyramid)
 # <details class="solution"><summary>Solution</summary>
 #
 # A level that is a vector needs no mean and is taken as it is:
-# `methods.create("dmsh", 16, scales="conv2+conv3+fc", epochs=8, **SMALL).fit(digits.train)`. On these digits the scores are
-# too close to the top to tell the two apart.
+# `methods.create("dmsh", 16, scales="conv2+conv3+fc", epochs=8, **SMALL).fit(digits.train)`. On these digits both end
+# near the score that this chapter's run has, and one run of each cannot tell them apart.
 #
 # </details>
 #
@@ -712,8 +714,6 @@ for bits in (12, 48):
     assert all(above(frozen["fused", bits], frozen[name, bits]) for name in ("conv3", "conv4", "conv5"))
     for worse, better in (("conv3", "conv4"), ("conv4", "conv5")):
         assert above(frozen[better, bits], frozen[worse, bits])
-gains = {bits: np.mean(frozen["fused", bits]) - np.mean(frozen["conv5", bits]) for bits in (12, 48)}
-assert gains[12] > gains[48]
 
 # Fine-tuned: on validation the same order at both rates; on the queries above the last level at 48 bits, not at 12
 for lr in (0.0003, 0.001):
@@ -721,7 +721,8 @@ for lr in (0.0003, 0.001):
 assert all(tried[name, 0.001] > tried[name, 0.0003] for name in SCALES)
 assert above(tuned["fused", 48][0], tuned["conv5", 48][0]) and not above(tuned["fused", 12][0], tuned["conv5", 12][0])
 assert all(np.mean(tuned["fused", bits][0]) > max(frozen["fused", bits]) for bits in (12, 48))
-assert np.mean(tuned["conv5", 48][0]) < np.mean(tuned["conv5", 12][0])
+assert above(tuned["conv5", 12][0], frozen["conv5", 12]) and not above(tuned["conv5", 48][0], frozen["conv5", 48])
+assert np.mean(tuned["conv5", 48][0]) < np.mean(tuned["conv5", 12][0]) and np.ptp(tuned["conv5", 48][0]) > 0.05
 assert [row["value"] for row in ablation] == sorted(row["value"] for row in ablation) and len(ablation) == 3
 
 # Exercises

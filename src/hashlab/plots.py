@@ -43,11 +43,12 @@ def precision_recall(reports: Mapping[str, Report], ax: Axes | None = None) -> A
     The radius where a curve reaches precision is not a free choice: a ball of radius r holds what it holds.
     """
     ax = _axes(ax)
-    for (name, report), colour in zip(reports.items(), palette(len(reports)), strict=True):
+    named_at = np.linspace(0.7, 0.3, len(reports)) if len(reports) > 1 else [0.5]  # not one below the other
+    for (name, report), colour, place in zip(reports.items(), palette(len(reports)), named_at, strict=True):
         there = np.isfinite(report.precision)
         recall, precision = report.recall[there], report.precision[there]
         ax.plot(recall, precision, "o-", ms=3.5, color=colour)
-        middle = int(np.argmin(np.abs(recall - 0.5)))
+        middle = int(np.argmin(np.abs(recall - place)))
         ax.annotate(
             name,
             (recall[middle], precision[middle]),

@@ -16,7 +16,7 @@ from torch import nn
 
 from hashlab.backbones import Backbone, check_levels
 from hashlab.errors import InputError
-from hashlab.plots import palette
+from hashlab.plots import HALO, palette
 
 
 def receptive_field(backbone: Backbone, level: str, channels: int, side: int) -> tuple[int, int]:
@@ -147,7 +147,8 @@ def by_scale(groups: Mapping[str, Sequence[float]], ylabel: str, fused: str, ax:
         ax.plot([column] * len(values), values, "o", ms=5, color=colour, alpha=0.6)
         ax.plot((column - 0.25, column + 0.25), [np.mean(values)] * 2, color=colour, lw=2.5)
         text = f"{np.mean(values):.3f}"
-        ax.annotate(text, (column, max(values)), (0, 8), textcoords="offset points", ha="center", color=colour)
+        above = {"textcoords": "offset points", "ha": "center", "color": colour, "path_effects": HALO}
+        ax.annotate(text, (column, max(values)), (0, 8), **above)
     ax.axhline(np.mean(groups[fused]), ls="--", lw=1, color=palette(2)[1], zorder=0)
     ax.set(xticks=range(len(groups)), xticklabels=groups, ylabel=ylabel, xlim=(-0.6, len(groups) - 0.4))
     ax.margins(y=0.15)
