@@ -11,10 +11,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from hashlab.errors import InputError
-from hashlab.plots import palette
+from hashlab.plots import HALO, palette
 
 MARKERS = "oDs^vPX*"
-BESIDE = ((7, -3), (-7, 5), (0, -12))  # where the words for a mark stand, in points; in turn, so that lines do not meet
+BESIDE = ((7, -8), (7, 4), (0, 8))  # where the words for a mark stand, in points, for each line in turn
 
 
 def ranking(
@@ -95,8 +95,8 @@ def paths(
         values, x, y = zip(*way, strict=True)
         ax.plot(x, y, f"{marker}-", color=colour, lw=1.5, ms=6, mew=0, label=name)
         for value, *place in zip(values, x, y, strict=True):
-            align = {"ha": "right" if beside[0] < 0 else "left" if beside[0] else "center"}
-            ax.annotate(f"{value:g}", place, beside, textcoords="offset points", color=colour, fontsize=9, **align)
+            words = {"ha": "left" if beside[0] else "center", "color": colour, "fontsize": 9, "path_effects": HALO}
+            ax.annotate(f"{value:g}", place, beside, textcoords="offset points", **words)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(frameon=False, loc="lower right")
     sns.despine(ax=ax)
