@@ -26,8 +26,9 @@ HEAD = """\
 # All methods
 
 This page is written by `python book/build.py methods` from what the methods say of themselves; `hashlab methods` prints
-the same facts. *Labels* are those that a method can learn from: classes, several labels per image (similar is what
-shares one), or levels of a tree. *Tested with* names the data sets and features, all within the package, on which the
+the same facts. *Labels* are those that a method can learn from: classes (which commands and messages call
+`same_class`), several labels per image (`shares_label`: similar is what shares one), or levels of a tree (`levels`).
+*Tested with* names the data sets and features, all within the package, on which the
 tests fit, encode and evaluate it. What a method was run on beyond that stands in its records and chapters.
 """
 COMMON = "It also has the settings that all {} methods have, see [below](#sec:{}-settings)."

@@ -186,8 +186,9 @@ print("files untouched:", [file.stat().st_mtime_ns for file in files] == written
 print(*files, sep="\n")
 
 # %% [markdown]
-# The name ends in a hash of everything that makes this run this run: method, data, protocol, bits, seed and every
-# setting, the defaults too. Two different runs never share a name.
+# The name ends in a hash of what tells this run from others: method, data, protocol, bits, seed, and the settings that
+# differ from the method's defaults. Two different runs never share a name. (Where a default has changed since a record
+# was made, the command says so and does nothing.)
 #
 # (sec:run-record)=
 # ## What a record holds
@@ -379,8 +380,9 @@ except checkpoints.Interrupted as stopped:
     print(stopped)
 
 # %% [markdown]
-# The step under way was finished, the state was saved, then the run ended. (The command `hashlab run` also prints the
-# line with which to go on.) What is in the file?
+# The key was seen after the next step, the first one of the fourth epoch: 54 steps in three epochs, and one. That step
+# was finished, the state was saved, then the run ended. (The command `hashlab run` also prints the line with which to go
+# on.) What is in the file? Its name counts files from 0, and the position counts phases, epochs and steps that are done:
 
 # %%
 newest = sorted(Path("state").iterdir())[-1]
@@ -527,8 +529,8 @@ table(["setting", "default", "what it does"], *[[f"`{k}`", f"`{getattr(defaults,
 # ```
 #
 # Start the second in another terminal. Small networks leave little to divide, so two runs side by side, with one thread
-# each, often get more done than one run with two threads; [exercise 4](#sec:run-exercise-4) measures it. Whatever you choose, keep it: with another number of
-# threads the last bits change.
+# each, often get more done than one run with two threads; [exercise 4](#sec:run-exercise-4) measures what a second
+# thread brings to one run. Whatever you choose, keep it: with another number of threads the last bits change.
 #
 # **A GPU on Colab.** Choose *Runtime, Change runtime type* and a GPU. Clone the repository and `pip install` it (in a
 # published copy of this book, a button at the top of each chapter does both), mount your Drive, and keep the records
@@ -605,8 +607,8 @@ table(["mistake", "message"], *[[name, text] for name, text in found.items()])
 #
 # Every record holds the seconds of its steps, so what follows is made from the folder `results`: the first runs of
 # {doc}`Mu and Liu's method <03_mu_liu>`, grouped by what they did and on what. Where a group has several runs, the median
-# stands first and the range behind it. Later runs shared their machine with much other work, so their seconds on the
-# clock are left out; they record `cpu_seconds`, too.
+# stands first and the range behind it. Later runs shared their machine with much other work, those on a GPU their card
+# with others, so their seconds on the clock are left out; they record `cpu_seconds`, too.
 
 # %% tags=["hide-input"]
 HEAD = ["protocol, network", "trained: images × epochs", "training, s", "encoded: images", "encoding, s"]
@@ -649,11 +651,7 @@ for one in every:
 Markdown("\n\n".join(f"**{place}**\n\n{costs(found)}" for place, found in sorted(machines.items())))
 
 # %% tags=["hide-input"]
-on_gpu = sum(one.hardware["kind"] != "cpu" for one in every)
-Markdown(
-    f"Of the {len(every)} records in `results`, "
-    + (f"{on_gpu} were made on a GPU." if on_gpu else "none was made on a GPU, so the table has no line for one.")
-)
+print("runs in the table:", sum(map(len, machines.values())))
 
 # %% [markdown]
 # Read ranges with care. One and the same work takes longer when the machine has something else to do, and nobody writes
@@ -666,7 +664,7 @@ Markdown(
 # python benchmarks/train.py --device cuda    # on a GPU
 # ```
 #
-# What a GPU makes of this package is the second command's to say: it measures the same ratios there, and then the
+# The second command measures the same ratios on a GPU, and then the
 # seconds of two whole runs, with each of the compilers. It needs CIFAR-10 in the cache (`hashlab data fetch cifar10`).
 #
 # ## What we learned
@@ -720,8 +718,7 @@ Markdown(
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# The folded cell measures it. For this tiny network there is little to divide, and dividing it costs time too; on a busy
-# machine more than it saves. A larger network on larger images, such as ResNet-18 at 224 pixels, has enough work in
+# The folded cell measures it. For this tiny network there is little to divide, and dividing it costs time too. A larger network on larger images, such as ResNet-18 at 224 pixels, has enough work in
 # each step to keep several threads busy.
 #
 # </details>

@@ -396,3 +396,12 @@ def test_compact_records_share_their_labels_and_say_the_same(tmp_path, short):
     next(tmp_path.rglob("labels-*.npz")).write_bytes(b"other labels")
     with pytest.raises(InputError, match="not the codes of its record"):
         records.load(tmp_path)[0].codes()
+
+
+def test_tables_name_weights_once_and_briefly(tmp_path, short):
+    assert main(short("run", tmp_path, "--seeds", "0")) == 0
+    (record,) = records.load(tmp_path)
+    named = f"net.safetensors sha256:{'0123456789abcdef' * 4}"
+    record |= {"weights": named, "variant": f"lr=0.01 weights={named}"}
+    text = records.render(records.table([record]))
+    assert text.count("net.safetensors") == 1 and "sha256:01234567…" in text and "lr=0.01" in text

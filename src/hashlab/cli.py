@@ -218,7 +218,7 @@ def describe(dataset: Any) -> str:
 
 def _run(commands: Any) -> None:
     sub = _add(commands, "run", run, "Train a method, encode, evaluate; keep the record and the codes.")
-    sub.add_argument("method")
+    sub.add_argument("method", help="see `hashlab methods`")
     _how(sub)
 
 
@@ -231,7 +231,7 @@ def _grid(commands: Any) -> None:
 
 
 def _how(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("dataset")
+    sub.add_argument("dataset", help="see `hashlab data list`")
     sub.add_argument("--bits", type=int, nargs="+", required=True, help="code lengths")
     sub.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
     sub.add_argument("--protocol", help="default: the data set's first")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -271,4 +272,8 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return f"{row['map']:.4f}" + (f" ± {row['map_std']:.4f}" if row["map_std"] is not None else "")
     if key == "band":
         return f"{row['map_worst']:.4f} to {row['map_best']:.4f}"
+    if key == "variant":  # the column beside it says which weights
+        return re.sub(r"weights=\S+( sha256:\w+)?", "", row[key]).strip() or "defaults"
+    if key == "weights":
+        return re.sub(r"(sha256:\w{8})\w+", r"\1…", row[key])
     return f"{row[key]:.0f}" if key == "train_seconds" else str(row[key])

@@ -38,7 +38,7 @@ class OneHot(nn.Module):
 
 
 class ClassifierOneHot(DeepMethod):
-    """One-hot codes of the predicted class; bits beyond the number of classes belong to classes that never come."""
+    """One-hot codes of the predicted class; bits beyond the number of classes are always 0."""
 
     about: ClassVar[About] = About(
         name="classifier_onehot",

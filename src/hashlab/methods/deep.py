@@ -31,8 +31,8 @@ def auto_precision(device: torch.device) -> str:
 class DeepConfig:
     """Settings of every deep method."""
 
-    backbone: str = setting("auto", "one of backbones.names(), or what suits the images")
-    weights: str = setting("scratch", "or torchvision-imagenet, or a safetensors file")
+    backbone: str = setting("auto", f"one of {', '.join(backbones.names())}; auto for what suits the images")
+    weights: str = setting("scratch", "the start: scratch, torchvision-imagenet, or a safetensors file")
     frozen: bool = setting(False, "the backbone stays as it is, and sees each image once, not shifted, not mirrored")
     epochs: int = setting(10, "times that every training image is seen")
     batch_size: int = setting(128, "images per step; pairs are made within them")

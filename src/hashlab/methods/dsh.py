@@ -57,7 +57,7 @@ class Config(DeepConfig):
     """Settings of DSH."""
 
     lr: float = setting(0.01, "highest learning rate; the loss grows with the code length")
-    margin: float = setting(2.0, "squared distance of dissimilar images beyond which they are let alone, per bit")
+    margin: float = setting(2.0, "squared distance, divided by K, beyond which dissimilar images are left alone")
     alpha: float = setting(0.01, "weight of the distance between outputs and codes")
     balance: str = setting("none", "of similar and dissimilar pairs: as many as there are, or half the weight each")
 
