@@ -195,12 +195,14 @@ def side_by_side(found: list) -> str:
     from hashlab import comparison, methods
     from hashlab.chapter import spread
 
-    rows = {}
+    rows, whole = {}, comparison.whole(found)
     for name in comparison.GRIDS:
         groups = comparison.found(found, name).records
         maps = [[record.map for record in groups[bits]] for bits in comparison.BITS]
-        rows[name] = sum(maps[-1]), [f"`{name}`", methods.about(name).kind, *map(spread, maps)]
+        cells = [f"`{name}`", methods.about(name).kind, *map(spread, maps)]
+        rows[name] = sum(maps[-1]), [*cells, spread([r.map for r in whole[name]]) if name in whole else ""]
     head = ["method", "kind", *(f"mAP, {bits} bits" for bits in comparison.BITS)]
+    head += [f"{comparison.TUNED_AT} bits, network trained, too"]
     lines = [head, ["---"] * len(head), *(row for _, row in sorted(rows.values(), reverse=True))]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -80,3 +80,15 @@ def test_a_setting_that_a_record_does_not_know_has_its_default(small, tmp_path):
     assert comparison.tuned([record], "itq", {"iterations": methods.create("itq", 8).config.iterations}) is record
     with pytest.raises(InputError, match="expected, found 0"):
         comparison.tuned([record], "itq", {"iterations": 5})
+
+
+def test_whole_takes_complete_groups_of_trained_networks_only():
+    def record(method="dsh", seed=0, bits=comparison.TUNED_AT, protocol=comparison.PROTOCOL, **config):
+        config = {"backbone": comparison.BACKBONE, "frozen": False} | config
+        return records.Record(method=method, seed=seed, bits=bits, protocol=protocol, config=config)
+
+    wanted = [record(seed=seed) for seed in comparison.SEEDS]
+    others = [record(seed=0, frozen=True), record(seed=1, bits=12), record(seed=2, backbone="quick")]
+    others += [record(seed=0, protocol=comparison.PROTOCOL + "/tuning"), record("csq", seed=0)]
+    others += [records.Record(method="itq", seed=0, bits=24, protocol=comparison.PROTOCOL, config={})]
+    assert comparison.whole([*others, *reversed(wanted)]) == {"dsh": wanted}

@@ -127,6 +127,17 @@ def found(kept: Sequence[Record], method: str) -> Compared:
     return Compared(tuning, chosen, final, [tuned(kept, method, variant) for variant in beyond(chosen)])
 
 
+def whole(kept: Sequence[Record]) -> dict[str, list[Record]]:
+    """Runs in which the network was trained along with the code, at `TUNED_AT` bits: method -> a record per seed."""
+    groups: dict[str, dict[int, Record]] = {}
+    for record in kept:
+        config = record["config"]
+        trained = config.get("backbone") == BACKBONE and not config.get("frozen", True)
+        if trained and record.protocol == PROTOCOL and record.bits == TUNED_AT:
+            groups.setdefault(record.method, {})[record.seed] = record
+    return {name: [group[seed] for seed in SEEDS] for name, group in groups.items() if group.keys() == set(SEEDS)}
+
+
 def tuned(kept: Sequence[Record], method: str, variant: dict[str, Any]) -> Record:
     """The record of a variant on the validation part; raises InputError where there is not one."""
     return _one(kept, method, TUNED_AT, SEEDS[0], variant, "/tuning")
