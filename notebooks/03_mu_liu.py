@@ -60,11 +60,15 @@ SETTINGS = {"c": 4.0, "epochs": 15, "pretrain_epochs": 5}
 SETTINGS |= {"batch_size": 64, "lr": 0.1, "shift": 1}
 
 digits = data.load("digits")
-untrained = methods.create("mu_liu", K, epochs=0, pretrain_epochs=0).fit(digits.train)
+untrained = methods.create("mu_liu", K, epochs=0, pretrain_epochs=0).fit(
+    digits.train
+)
 trained = methods.create("mu_liu", K, **SETTINGS).fit(digits.train)
 
 # %% mystnb={"image": {"alt": "Six handwritten digits, two threes, two fives and two eights, each beside its twelve bits. Before training the six codes are nearly alike. After training the two codes of each pair agree, and codes of different digits differ in about half of their bits."}}
-two_each = [np.flatnonzero(digits.query.labels == label)[:2] for label in (3, 5, 8)]
+two_each = [
+    np.flatnonzero(digits.query.labels == label)[:2] for label in (3, 5, 8)
+]
 images = digits.query.images[np.concatenate(two_each)]
 before = codes.unpack(untrained.encode(images), K)
 after = codes.unpack(trained.encode(images), K)
@@ -105,7 +109,8 @@ figure = plots.code_rows(images, bits)
 # through 0 when half of the bits differ to $-1$ when all do.
 
 # %%
-b = np.array([[1, 1, -1, 1], [1, -1, -1, 1], [-1, -1, 1, -1]])  # three codes of four bits
+# three codes of four bits
+b = np.array([[1, 1, -1, 1], [1, -1, -1, 1], [-1, -1, 1, -1]])
 packed = codes.pack(b > 0)
 distance = codes.hamming(packed, packed)
 print("agreement by its definition:", (b @ b.T / 4)[0])
@@ -129,10 +134,13 @@ lines = {}
 for y, kind in ((1, "similar"), (-1, "dissimilar")):
     for c in (4, 1):
         lines[f"{kind}, c = {c}"] = (d, np.exp(-y * c * (1 - 2 * d / K)))
-ax = plots.curves(lines, "Hamming distance d (bits)", "loss of the pair", log=True)
+ax = plots.curves(
+    lines, "Hamming distance d (bits)", "loss of the pair", log=True
+)
 
 # %%
-print(f"at K = {K}, c = 4, a wrong bit multiplies the loss by {math.exp(2 * 4 / K):.2f}")
+factor = math.exp(2 * 4 / K)
+print(f"at K = {K}, c = 4, a wrong bit multiplies the loss by {factor:.2f}")
 
 # %% [markdown]
 # The scale says how much worse a bad pair is than a good one. At $c = 1$ the best and the worst pair lie a factor
@@ -151,7 +159,8 @@ z.requires_grad_()
 similar = torch.ones(2, 2)
 loss = mu_liu.exponentiated_loss(torch.sign(z), similar, c=4.0)[0, 1]
 gradient = torch.autograd.grad(loss, z)[0]
-print(f"two of three bits differ, the loss is {loss.item():.2f}, and the gradient is")
+print(f"two of three bits differ, the loss is {loss.item():.2f},")
+print("and the gradient is")
 print(gradient.abs().numpy())
 
 # %% [markdown]
@@ -187,14 +196,16 @@ dots = ax.plot([-1, 1], np.exp([a, -a]), "o", ms=9, color="black")
 # computer try all pairs of 4-bit codes, for similar and dissimilar pairs:
 
 # %%
-every = torch.tensor(list(product([-1.0, 1.0], repeat=4))).double()  # all 16 codes
+every = torch.tensor(list(product([-1.0, 1.0], repeat=4))).double()  # (16, 4)
 checked = 0
 for c, label in product((1.0, 4.0, 8.0), (1, -1)):
     y = torch.full((16, 16), label)
     left = mu_liu.exponentiated_loss(every, y, c)
     right = mu_liu.bilinear_loss(every, y, c)
     checked += torch.isclose(left, right, rtol=1e-12, atol=0).sum().item()
-print(f"both sides agree to twelve digits in {checked} of {3 * 2 * 16 * 16} cases")
+print(
+    f"both sides agree to twelve digits in {checked} of {3 * 2 * 16 * 16} cases"
+)
 
 # %% [markdown]
 # ### From the corners to the inside
@@ -212,7 +223,8 @@ print(f"both sides agree to twelve digits in {checked} of {3 * 2 * 16 * 16} case
 # %%
 loss = mu_liu.bilinear_loss(torch.tanh(z), similar, c=4.0)[0, 1]
 gradient = torch.autograd.grad(loss, z)[0]
-print(f"the smooth loss is {loss.item():.2f}, and a step against its gradient moves z by")
+print(f"the smooth loss is {loss.item():.2f},")
+print("and a step against its gradient moves z by")
 print(torch.sign(-gradient).int().numpy())
 
 # %% [markdown]
@@ -268,7 +280,9 @@ print(f"mean over all outcomes {mean:.6f}, smooth loss {smooth:.6f}")
 # %% mystnb={"image": {"alt": "The weight of a bit against the number of the other eleven bits that are right, on a logarithmic axis. The line for c = 1 falls gently; for c = 8 the weight falls from above a thousand to below a thousandth."}}
 right = np.arange(K)  # how many of the other K - 1 bits are right
 wrong = K - 1 - right
-lines = {f"c = {c}": (right, np.exp(c / K * (wrong - right))) for c in (8, 4, 1)}
+lines = {
+    f"c = {c}": (right, np.exp(c / K * (wrong - right))) for c in (8, 4, 1)
+}
 x_name = "right ones among the other 11 bits"
 ax = plots.curves(lines, x_name, "weight of the bit", log=True)
 
@@ -282,7 +296,9 @@ loss = mu_liu.bilinear_loss(moving, similar, c=4.0)[0, 1]
 by_autograd = torch.autograd.grad(loss, moving)[0][0]
 
 factors = math.cosh(a) - t[0] * t[1] * math.sinh(a)
-others = torch.stack([factors[1] * factors[2], factors[0] * factors[2], factors[0] * factors[1]])
+others = torch.stack(
+    [factors[1] * factors[2], factors[0] * factors[2], factors[0] * factors[1]]
+)
 by_formula = -t[1] * math.sinh(a) * others
 print("autograd:", by_autograd.numpy().round(6))
 print("formula: ", by_formula.numpy().round(6))
@@ -362,7 +378,8 @@ for name, found in (
 source(mu_liu.bilinear_loss)
 
 # %% [markdown]
-# Equation {eq}`eq:mu-balance`, and the whole loss from the network's outputs $z$ to the number that is minimised:
+# Equation {eq}`eq:mu-balance`, and the whole loss from the network's outputs $z$ to the number that is minimised. Here
+# `s` marks the similar pairs, $\mathcal S$; it is not the $s$ of {eq}`eq:mu-line`.
 
 # %%
 source(pairs.balanced_mean, mu_liu.mu_liu_loss)
@@ -397,15 +414,31 @@ def evaluate(method, loaded):
     """Retrieval metrics of a fitted method on the queries of a data set."""
     query, database = loaded.query, loaded.database
     found = method.encode(query.images), method.encode(database.images)
-    return metrics.evaluate(*found, query.labels, database.labels, bits=method.bits)
+    return metrics.evaluate(
+        *found, query.labels, database.labels, bits=method.bits
+    )
 
 
-reports = {name: evaluate(m, digits) for name, m in (("untrained", untrained), ("trained", trained))}
-head = ["ties in random order", "worst order", "best order", "precision within radius 2"]
-values = {name: [r.map, r.map_worst, r.map_best, r.precision_radius2] for name, r in reports.items()}
+reports = {
+    name: evaluate(m, digits)
+    for name, m in (("untrained", untrained), ("trained", trained))
+}
+head = [
+    "ties in random order",
+    "worst order",
+    "best order",
+    "precision within radius 2",
+]
+values = {
+    name: [r.map, r.map_worst, r.map_best, r.precision_radius2]
+    for name, r in reports.items()
+}
 table(
     ["digits, 12 bits", *(f"mAP, {order}" for order in head[:3]), head[3]],
-    *[[name, *(f"{value:.3f}" for value in row)] for name, row in values.items()],
+    *[
+        [name, *(f"{value:.3f}" for value in row)]
+        for name, row in values.items()
+    ],
 )
 
 # %% mystnb={"image": {"alt": "Precision against recall, one point per Hamming radius. The trained network keeps a precision near one up to a recall above nine tenths; the untrained one starts low and falls to one tenth."}}
@@ -426,7 +459,7 @@ ax = plots.tsne(outputs, digits.query.labels, digits.classes)
 # A few points stand on the wrong island. Here they are as a user would meet them: first three queries that go well,
 # then the three with the lowest average precision. Each is followed by its nearest images and their distances.
 
-# %% mystnb={"image": {"alt": "Six query digits with the five nearest images each. In the first three rows all images show the digit asked for. In the last three rows most are crossed: the query was taken for another digit."}}
+# %% mystnb={"image": {"alt": "Six query digits with the five nearest images each. In the first three rows all images show the digit asked for. In the last three rows some or all are crossed: they show other digits."}}
 worst = np.argsort(reports["trained"].ap, kind="stable")[:3]
 best = np.argsort(-reports["trained"].ap, kind="stable")[:3]
 chosen = np.concatenate([best, worst])
@@ -442,23 +475,52 @@ figure = plots.retrieved(
 )
 
 # %% [markdown]
+# The figure crosses what is wrong, but does not say what it is. The same three rows in words:
+
+# %% tags=["nbval-ignore-output"]
+far = codes.hamming(
+    trained.encode(query.images[worst]), trained.encode(database.images)
+)
+order = np.argsort(far, axis=1, kind="stable")[:, :5]
+asked, answers = query.labels[worst], database.labels[order]
+for digit, answer in zip(asked, answers, strict=True):
+    print(f"asked for {digit}, found", *answer)
+
+# %% [markdown]
 # Where this network errs, the query has been given the code of another digit, and everything around is wrong; or it
 # got a code between those of two digits, and its neighbours are of both kinds. That is the price of codes that say
 # little but the class.
 #
 # Finally all $2^{12} = 4096$ codes on one map. Each code has its cell, a step to the next cell changes one bit, and a
-# disc stands where images fell. A digit is named at its fullest code; digits that share it share a label.
+# disc stands where images fell. A digit is named at its fullest code, or beside it where names would lie on each
+# other; digits that share it share a label.
 
 
 # %% mystnb={"image": {"alt": "Two maps of all 4096 codes, one below the other. Before training, nearly all queries lie on neighbouring codes in one spot, and several digits have their fullest code in common. After training, every digit has a large disc of its own, some have a second one, and small discs are scattered around."}}
 def draw_maps(codes_of, labels, classes):
     """Code maps, one below the other; `codes_of` is name -> packed codes."""
-    return plots.code_maps({name: (codes.unpack(packed, K), labels) for name, packed in codes_of.items()}, classes)
+    return plots.code_maps(
+        {
+            name: (codes.unpack(packed, K), labels)
+            for name, packed in codes_of.items()
+        },
+        classes,
+    )
 
 
 two = {"before training": untrained, "after training": trained}
 packed = {name: method.encode(query.images) for name, method in two.items()}
 figure = draw_maps(packed, query.labels, digits.classes)
+
+# %% [markdown]
+# Before training the names pile up. Here is the spot where most of these digits are, about four times as wide:
+
+# %% mystnb={"image": {"alt": "Part of the first map, enlarged. Most digits have their fullest code on a few neighbouring cells; some of these cells bear the names of two digits or more."}}
+spot = {"before training, enlarged": packed["before training"]}
+figure = draw_maps(spot, query.labels, digits.classes)
+(ax,) = figure.axes
+x, y = np.median(np.asarray(ax.collections[0].get_offsets()), axis=0)
+_ = ax.set(xlim=(x - 8, x + 8), ylim=(y + 8, y - 8))
 
 # %% [markdown]
 # ## Scale and pre-training
@@ -468,11 +530,11 @@ figure = draw_maps(packed, query.labels, digits.classes)
 #
 # ### What the formulas say
 #
-# For small $c$ the exponential is nearly a straight line, $e^{-x} \approx 1 - x$, and with $s_{ij} = b_i \circ b_j$
-# the loss {eq}`eq:mu-balance` becomes
+# For small $c$ the exponential is nearly a straight line, $e^{-x} \approx 1 - x$, and the loss {eq}`eq:mu-balance` of
+# codes becomes
 #
-# $$ L \approx 1 - \frac{c}{2} \left( \operatorname*{mean}_{\mathcal S} s_{ij} - \operatorname*{mean}_{\mathcal D} s_{ij}
-#    \right) . $$ (eq:mu-small)
+# $$ L \approx 1 - \frac{c}{2} \left( \operatorname*{mean}_{(i,j) \in \mathcal S} b_i \circ b_j
+#    - \operatorname*{mean}_{(i,j) \in \mathcal D} b_i \circ b_j \right) . $$ (eq:mu-small)
 #
 # Only two averages are left: how well similar images agree *on average*, and how far dissimilar ones are apart *on
 # average*. But an average can be perfect while two classes share one code, and then retrieval cannot tell these two
@@ -489,13 +551,14 @@ SCALES = (1, 2, 4, 6, 8)
 
 
 def pull(c, wrong):
-    """Pull on one bit of a pair of codes whose other bits are all wrong, or all right."""
+    """Pull on one bit of a pair of codes; all others are wrong, or all right."""
     return math.sinh(c / K) * math.exp((1 if wrong else -1) * c * (K - 1) / K)
 
 
 def row(c):
     wrong_bit = math.exp(2 * c / K)
-    shared_code = (math.exp(c) - 1) / 90  # 1 of 45 pairs of classes at s = 1, not 0; half a vote
+    # 1 of 45 pairs of classes has agreement 1, not 0; half a vote
+    shared_code = (math.exp(c) - 1) / 90
     pulls = f"{pull(c, wrong=False):.4f}", f"{pull(c, wrong=True):.3f}"
     return [c, f"{wrong_bit:.2f}", f"{shared_code:.3f}", *pulls]
 
@@ -520,9 +583,11 @@ table(
 # ### What the runs say
 #
 # We train on nine tenths of the training digits and retrieve the remaining tenth among them, so no query is touched
-# while we choose. Five scales, each with 10 epochs of hashing from scratch, and with 3 epochs of classification
+# by this experiment. (The run above asked the queries with $c = 4$, which is the package's default; it was chosen
+# before, on held-out training images of MNIST.) Five scales, each with 10 epochs of hashing from scratch, and with 3 epochs of classification
 # followed by 7 of hashing: the same work for both. We watch two things: mAP, and the smallest Hamming distance
-# between the codes of two classes, where the code of a class is the commonest one.
+# between the codes of two classes, where the code of a class is the commonest one. In the figure one curve is drawn
+# thicker than the other only so that both are seen where they lie on each other.
 
 
 # %%
@@ -530,7 +595,9 @@ def class_distances(packed, labels):
     """Hamming distances between the commonest codes of all pairs of classes."""
     unpacked, words = codes.unpack(packed, K), []
     for label in np.unique(labels):
-        found, counts = np.unique(unpacked[labels == label], axis=0, return_counts=True)
+        found, counts = np.unique(
+            unpacked[labels == label], axis=0, return_counts=True
+        )
         words.append(found[counts.argmax()])
     words = codes.pack(np.array(words))
     return codes.hamming(words, words)[np.triu_indices(len(words), 1)]  # (45,)
@@ -548,15 +615,21 @@ for way, c in product(WAYS, SCALES):
     settings = SETTINGS | WAYS[way] | {"c": float(c)}
     learner = methods.create("mu_liu", K, **settings).fit(train)
     learners[way, c] = learner
-    distances[way, c] = class_distances(learner.encode(train.images), train.labels)
+    distances[way, c] = class_distances(
+        learner.encode(train.images), train.labels
+    )
     score[way, c] = evaluate(learner, tuning).map
 
-# %% mystnb={"image": {"alt": "Two panels against the scale c, each with one curve for training from scratch and one for pre-training. Above, mAP: at c = 1 pre-training gives far better codes than training from scratch, at c = 4 both do well, and at c = 8 both collapse. Below, the smallest distance between two classes: at c = 1 it is 0 from scratch and positive with pre-training; from c = 2 to 6 the curves lie on each other, several bits up; at c = 8 it is 0 for both."}}
-figure, axes = plt.subplots(2, 1, figsize=(5.5, 6), sharex=True, layout="constrained")
+# %% mystnb={"image": {"alt": "Two panels against the scale c, each with one curve for training from scratch and one for pre-training. Above, mAP: at c = 1 pre-training gives far better codes than training from scratch, at c = 4 both do well, and at c = 8 both collapse. Below, the smallest distance between two classes: at c = 1 it is 0 from scratch and positive with pre-training; from c = 2 to 6 both are several bits up and at most one bit apart; at c = 8 it is 0 for both."}}
+figure, axes = plt.subplots(
+    2, 1, figsize=(5.5, 6), sharex=True, layout="constrained"
+)
 axes[0].set(xticks=SCALES, xlim=(-1.4, 8.4), ylim=(0, 1.04))
 lines = {way: (SCALES, [score[way, c] for c in SCALES]) for way in WAYS}
 plots.curves(lines, "", "mAP", axes[0], named_at=0, nested=True)
-lines = {way: (SCALES, [distances[way, c].min() for c in SCALES]) for way in WAYS}
+lines = {
+    way: (SCALES, [distances[way, c].min() for c in SCALES]) for way in WAYS
+}
 y_name = "least distance of two classes (bits)"
 ax = plots.curves(lines, "scale c", y_name, axes[1], named_at=0, nested=True)
 
@@ -597,7 +670,8 @@ for way in WAYS:
 
 # %% [markdown]
 # **At moderate $c$** the exponential does by itself what pre-training did: classes that share a code are so expensive
-# that the loss pulls them apart. The two curves meet, and the epochs spent on classification buy nothing.
+# that the loss pulls them apart. The two curves come close. Each point here is a single run; with five
+# seeds and twice the epochs, [below](#sec:mu-readings), nothing is left of the gap at $c = 4$.
 #
 # **At $c = 8$** and this learning rate, training ends before it has begun. Look at the run from scratch:
 
@@ -605,7 +679,8 @@ for way in WAYS:
 collapsed = learners["from scratch", 8]
 z = collapsed.outputs(tuning.query.images)
 slope = 1 - np.tanh(z) ** 2
-print(f"{len(np.unique(z >= 0, axis=0))} different codes for {len(z)} validation digits")
+different = len(np.unique(z >= 0, axis=0))
+print(f"{different} different codes for {len(z)} validation digits")
 print(f"half of the outputs lie beyond ±{np.median(np.abs(z)):,.0f}")
 print(f"largest slope 1 - t²: {slope.max():.0e}")
 print(f"loss of the last epoch: {collapsed.history[-1]['loss']:,.0f}")
@@ -619,8 +694,7 @@ print(f"loss if all t were 0:   {math.cosh(8 / K) ** K:,.0f}")
 # (sec:mu-readings)=
 # ## Other readings of the same words
 #
-# "Bilinear smooth approximation" is two words more than a formula needs to be guessed wrong. Two other readings are
-# settings of the package.
+# Three words, "bilinear smooth approximation", do not fix a formula. Two other readings are settings of the package.
 #
 # **Cut lines** (`form=clipped`). Keep the exponential of {eq}`eq:mu-exp`, which is smooth in the agreement, and make
 # each bit a line that is cut off at its ends:
@@ -641,40 +715,65 @@ source(mu_liu.clipped_loss, mu_liu.MuLiu.joint_loss)
 # %% [markdown]
 # All combinations, with five seeds each, at a small and at a moderate scale, 20 epochs for all. The settings were
 # frozen before, so this time the queries are asked. Such runs take seconds; they were recorded all the same, so that
-# the table can be made of sixty of them.
+# the table can be made of sixty of them. Behind an mAP stands the standard deviation over the five seeds. A *gain* over
+# training from scratch is the mean over pairs of runs with the same seed, and behind it stand two standard errors of
+# that mean.
 
 # %%
-SEEDS, FORMS = range(5), {"bilinear": "product {eq}`eq:mu-smooth`", "clipped": "cut lines {eq}`eq:mu-cut`"}
+SEEDS = range(5)
+FORMS = {
+    "bilinear": "product {eq}`eq:mu-smooth`",
+    "clipped": "cut lines {eq}`eq:mu-cut`",
+}
 TRAININGS = {
     "from scratch": {"pretrain_epochs": 0, "epochs": 20},
     "pre-trained": {"pretrain_epochs": 5, "epochs": 15},
-    "both losses at once": {"pretrain_epochs": 0, "epochs": 20, "concurrent": 1.0},
+    "both losses at once": {
+        "pretrain_epochs": 0,
+        "epochs": 20,
+        "concurrent": 1.0,
+    },
 }
 few = {"protocol": "digits", "method": "mu_liu", "bits": K}
 readings = {}
 for form, (name, epochs), c in product(FORMS, TRAININGS.items(), (1, 4)):
-    settings = {"form": form, "c": c, "concurrent": 0.0, "batch_size": 64} | epochs
-    readings[form, name, c] = [record.map for record in recorded(SEEDS, settings, **few)]
+    settings = {
+        "form": form,
+        "c": c,
+        "concurrent": 0.0,
+        "batch_size": 64,
+    } | epochs
+    readings[form, name, c] = [
+        record.map for record in recorded(SEEDS, settings, **few)
+    ]
 
 
 def gain_of(form, name, c):
-    """What a way of training adds to mAP over training from scratch, with two standard errors."""
+    """What a way of training adds to mAP over training from scratch."""
     if name == "from scratch":
         return ""
-    return "{:+.3f} ± {:.3f}".format(*difference(readings[form, name, c], readings[form, "from scratch", c]))
+    return "{:+z.3f} ± {:.3f}".format(
+        *difference(readings[form, name, c], readings[form, "from scratch", c])
+    )
 
 
 table(
     ["smooth form", "training", "$c = 1$", "gain", "$c = 4$", "gain"],
     *[
-        [words, name, *(f(form, name, c) for c in (1, 4) for f in (lambda *key: spread(readings[key]), gain_of))]
+        [
+            words,
+            name,
+            *(
+                f(form, name, c)
+                for c in (1, 4)
+                for f in (lambda *key: spread(readings[key]), gain_of)
+            ),
+        ]
         for (form, words), name in product(FORMS.items(), TRAININGS)
     ],
 )
 
 # %% [markdown]
-# A gain is the mean over pairs of runs with the same seed, with two standard errors behind it.
-#
 # **At $c = 1$ the paper's second claim holds**, in both forms and by more than two standard errors: learning to
 # classify gives better codes. It does not matter whether classification comes first or goes along; both ways gain about
 # as much. **At $c = 4$** nothing is left to be gained. All six ways end within a few thousandths of each other, and
@@ -699,37 +798,61 @@ controls = recorded(range(3), variant="epochs=0 pretrain_epochs=0", **full)
 #
 # The abstract reports one figure for MNIST at 12 bits. It calls it *Hamming ranking accuracy*; how that is computed,
 # which images were queries and which were searched, we have not seen. So the two figures stand side by side, each
-# with what is known of it, and must not be read as a race.
+# with what is known of it, and must not be read as a race. Behind our values stands the standard deviation over three
+# seeds.
 
 # %% tags=["hide-input"]
-(claim,) = [row for row in reported.load("mu_liu") if row["dataset"] == "MNIST" and row["bits"] == K]
+(claim,) = [
+    row
+    for row in reported.load("mu_liu")
+    if row["dataset"] == "MNIST" and row["bits"] == K
+]
 
 
 def facts(group):
     """What there is to say of runs that differ only in their seed."""
     first, sizes = group[0], group[0].sizes
-    worst, best = (np.mean([record["metrics"][key] for record in group]) for key in ("map_worst", "map_best"))
+    worst, best = (
+        np.mean([record["metrics"][key] for record in group])
+        for key in ("map_worst", "map_best")
+    )
     return {
         "value": f"**{spread([record.map for record in group], 4)}**",
         "metric": first.metric,
         "order of ties": f"random; worst {worst:.4f}, best {best:.4f}",
-        "protocol": f"{first.protocol}: {sizes['query']:,} queries, {sizes['database']:,} searched",
+        "protocol": f"{first.protocol}: {sizes['query']:,} queries,"
+        f" {sizes['database']:,} searched",
         "trained on": f"{sizes['train']:,} images",
         "seeds": ", ".join(str(record.seed) for record in group),
         "backbone, weights": f"{first.backbone}, {first.weights}",
-        "settings": ", ".join(f"{k} {v}" for k, v in first.config.items() if k not in ("backbone", "weights")),
-        "hardware": ", ".join(sorted({record.hardware["device"] for record in group})),
-        "time to train": f"{np.mean([record.seconds['train'] for record in group]):.0f} s",
+        "settings": ", ".join(
+            f"{k} {v}"
+            for k, v in first.config.items()
+            if k not in ("backbone", "weights")
+        ),
+        "hardware": ", ".join(
+            sorted({record.hardware["device"] for record in group})
+        ),
+        "time to train": f"{np.mean([r.seconds['train'] for r in group]):.0f} s",
         "source": "recorded runs",
     }
 
 
-ours, theirs = [facts(runs), facts(controls)], dict.fromkeys(facts(runs), "not seen")
+ours = [facts(runs), facts(controls)]
+theirs = dict.fromkeys(ours[0], "not seen")
 theirs |= {"value": f"**{claim['value']}**", "source": claim["source"]}
 theirs |= {"metric": f"{claim['metric']}; definition not seen"}
 table(
-    ["MNIST, 12 bits", "Mu and Liu, as reported", "this book", "this book, no training"],
-    *[[key, value, *(column[key] for column in ours)] for key, value in theirs.items()],
+    [
+        "MNIST, 12 bits",
+        "Mu and Liu, as reported",
+        "this book",
+        "this book, no training",
+    ],
+    *[
+        [key, value, *(column[key] for column in ours)]
+        for key, value in theirs.items()
+    ],
 )
 
 # %% [markdown]
@@ -748,13 +871,15 @@ print(command(runs), command(controls), sep="\n")
 # (seed 0):
 
 # %% mystnb={"image": {"alt": "Two maps of all 4096 codes with the 10,000 test digits of MNIST, one below the other. Without training, the digits are spread over many discs, and some have their fullest code in common. With training, there are ten large discs, one per digit, and a sprinkle of tiny ones."}}
-stored = {"no training": controls[0].codes(), "trained": runs[0].codes()}  # seed 0
+stored = {"no training": controls[0].codes(), "trained": runs[0].codes()}
 labels = stored["trained"]["query_labels"]
 packed = {name: part["query_codes"] for name, part in stored.items()}
 figure = draw_maps(packed, labels, data.info("mnist").classes)
 
 # %% mystnb={"image": {"alt": "Precision against recall on MNIST. The trained network stays close to precision one until a recall above nine tenths; the untrained one starts lower and falls steadily to one tenth."}}
-reports_mnist = {name: metrics.evaluate(**part, bits=K) for name, part in stored.items()}
+reports_mnist = {
+    name: metrics.evaluate(**part, bits=K) for name, part in stored.items()
+}
 ax = plots.precision_recall(reports_mnist)
 
 # %% [markdown]
@@ -762,8 +887,9 @@ ax = plots.precision_recall(reports_mnist)
 #
 # The same experiment on real MNIST, under the protocol `mnist-1k`: 4,500 training images, 500 validation images as
 # queries, three seeds for each point, and again no query is touched. Both ways get the same number of epochs in all,
-# once 5 and once 15. The last column says what pre-training adds, as a mean over pairs of runs with the same seed; if
-# the two standard errors behind it are the larger number, three seeds cannot tell the gain from nothing.
+# once 5 and once 15. Behind an mAP stands the standard deviation over seeds. The last column says what pre-training
+# adds, as a mean over pairs of runs with the same seed; if the two standard errors behind it are the larger number,
+# three seeds cannot tell the gain from nothing.
 
 # %%
 BUDGETS = {  # epochs in all: epochs of pre-training and of hashing
@@ -774,30 +900,49 @@ small = {"protocol": "mnist-1k/tuning", "method": "mu_liu", "bits": K}
 grid = {}
 for (budget, ways), c in product(BUDGETS.items(), SCALES):
     for way, epochs in ways.items():
-        settings = dict(zip(("c", "pretrain_epochs", "epochs"), (c, *epochs), strict=True))
+        settings = dict(
+            zip(("c", "pretrain_epochs", "epochs"), (c, *epochs), strict=True)
+        )
         grid[budget, way, c] = recorded(range(3), settings, **small)
-mnist = {key: np.array([record.map for record in group]) for key, group in grid.items()}
+mnist = {
+    key: np.array([record.map for record in group])
+    for key, group in grid.items()
+}
 
 
 def gain(budget, c):
-    """What pre-training adds to mAP: mean over seeds, and two standard errors of it."""
-    return difference(mnist[budget, "pre-trained", c], mnist[budget, "from scratch", c])
+    """What pre-training adds to mAP: mean over seeds, and two standard errors."""
+    return difference(
+        mnist[budget, "pre-trained", c], mnist[budget, "from scratch", c]
+    )
 
 
 table(
     ["epochs", "scale $c$", *WAYS, "gain, ± 2 standard errors"],
     *[
-        [budget, c, *(spread(mnist[budget, way, c], 4) for way in WAYS), "{:+.4f} ± {:.4f}".format(*gain(budget, c))]
+        [
+            budget,
+            c,
+            *(spread(mnist[budget, way, c], 4) for way in WAYS),
+            "{:+z.4f} ± {:.4f}".format(*gain(budget, c)),
+        ]
         for budget, c in product(BUDGETS, SCALES)
     ],
 )
 
 # %% mystnb={"image": {"alt": "Two panels of 1 minus mAP against the scale c, on a logarithmic axis, lower is better. With 5 epochs in all, both ways are best at c = 4 and collapse at c = 6 and 8. With 15 epochs in all, both are best at c = 4, still good at 6, and collapse at 8. The curves of training from scratch and of pre-training lie close together; in most places training from scratch is a little better."}}
-figure, axes = plt.subplots(2, 1, figsize=(5.5, 6.4), sharex=True, layout="constrained")
+figure, axes = plt.subplots(
+    2, 1, figsize=(5.5, 6.4), sharex=True, layout="constrained"
+)
 for ax, budget in zip(axes, BUDGETS, strict=True):
-    lines = {way: (SCALES, [1 - mnist[budget, way, c] for c in SCALES]) for way in WAYS}
+    lines = {
+        way: (SCALES, [1 - mnist[budget, way, c] for c in SCALES])
+        for way in WAYS
+    }
     ax.set(xticks=SCALES, xlim=(-1.4, 8.4), title=f"{budget} epochs in all")
-    plots.curves(lines, "", "1 − mAP (lower is better)", ax, named_at=0, log=True)
+    plots.curves(
+        lines, "", "1 − mAP (lower is better)", ax, named_at=0, log=True
+    )
 label = ax.set_xlabel("scale c")
 
 # %% [markdown]
@@ -805,19 +950,24 @@ label = ax.set_xlabel("scale c")
 # collapse, and with few epochs sooner than with many. A likely reason is the warm-up of the learning rate, a tenth of
 # all steps: the shorter the training, the more abrupt its start.
 #
+# (A small dot is a run, a curve joins the means of three.)
+#
 # *Pre-training* is another matter. Leave aside the lines where both ways collapse: in none of the others is the gain
 # larger than two standard errors, and in most it is a loss, perhaps because epochs of classification are epochs
-# without hashing. (With three seeds, two standard errors are a modest bar.) The largest gain, at $c = 1$ and 5 epochs, hangs on a single run. Look at the codes:
+# without hashing. (With three seeds, two standard errors are a modest bar.) The largest gain, at $c = 1$ and 5 epochs,
+# hangs on one pair of runs. Look at the codes:
 
 # %%
 for way in WAYS:
     for record in grid[5, way, 1]:
         stored = record.codes()
         d = class_distances(stored["database_codes"], stored["database_labels"])
-        print(f"{way}, seed {record.seed}: mAP {record.map:.3f}, least distance {d.min()}")
+        said = f"mAP {record.map:.3f}, least distance {d.min()}"
+        print(f"{way}, seed {record.seed}: {said}")
 
 # %% [markdown]
-# It is the run in which two classes share a code: the mechanism is the one we met on `digits`, only rarer.
+# It is the pair with seed 2. From scratch two classes share a code: the mechanism is the one we met on `digits`, only
+# rarer. And pre-training had its best seed, to which about a third of the gap is due.
 #
 # ## Real images: CIFAR-10
 #
@@ -825,17 +975,34 @@ for way in WAYS:
 # does not say at which code length, and again the protocol was not seen. We train the package's small network of three
 # convolutions (`quick`) from scratch on all 50,000 training images, six epochs of classification and four of hashing, and
 # rank these 50,000 for each of the 10,000 test images. One run with these epochs on the training part, a tenth of it held
-# out, was all the tuning.
+# out, was all the tuning. As above, the number behind ± is the standard deviation over seeds.
 
 # %% tags=["hide-input"]
-cifar = recorded(range(3), {"pretrain_epochs": 6, "epochs": 4}, protocol="cifar10-full", method="mu_liu", bits=24)
-(claim_cifar,) = [r for r in reported.load("mu_liu") if r["dataset"] == "CIFAR-10" and r["method"] == "proposed"]
+cifar = recorded(
+    range(3),
+    {"pretrain_epochs": 6, "epochs": 4},
+    protocol="cifar10-full",
+    method="mu_liu",
+    bits=24,
+)
+(claim_cifar,) = [
+    r
+    for r in reported.load("mu_liu")
+    if r["dataset"] == "CIFAR-10" and r["method"] == "proposed"
+]
 column = facts(cifar)
 theirs = dict.fromkeys(column, "not seen")
-theirs |= {"value": f"**{claim_cifar['value']}**", "source": claim_cifar["source"]}
+theirs |= {
+    "value": f"**{claim_cifar['value']}**",
+    "source": claim_cifar["source"],
+}
 theirs |= {"metric": f"{claim_cifar['metric']}; definition not seen"}
 table(
-    ["CIFAR-10", "Mu and Liu, as reported, bits not stated", f"this book, {cifar[0].bits} bits"],
+    [
+        "CIFAR-10",
+        "Mu and Liu, as reported, bits not stated",
+        f"this book, {cifar[0].bits} bits",
+    ],
     *[[key, value, column[key]] for key, value in theirs.items()],
 )
 
@@ -845,8 +1012,14 @@ table(
 # and 59,000 to search, the same method from scratch gets much less:
 
 # %%
-hard = [record.map for record in recorded([0], protocol="cifar10-59k", method="mu_liu", bits=24, backbone="lenet")]
-print(f"cifar10-full: mAP {np.mean([record.map for record in cifar]):.2f}; cifar10-59k: mAP {hard[0]:.2f}")
+hard = [
+    record.map
+    for record in recorded(
+        [0], protocol="cifar10-59k", method="mu_liu", bits=24, backbone="lenet"
+    )
+]
+seen_all = np.mean([record.map for record in cifar])
+print(f"cifar10-full: mAP {seen_all:.2f}; cifar10-59k: mAP {hard[0]:.2f}")
 print(command(cifar))
 
 # %% [markdown]
@@ -880,7 +1053,10 @@ table(
     ["data set", "bits", "method", "reported", "status", "run here"],
     *[
         [
-            *(row[key] or "not stated" for key in ("dataset", "bits", "method", "value", "status")),
+            *(
+                row[key] or "not stated"
+                for key in ("dataset", "bits", "method", "value", "status")
+            ),
             "yes" if row in (claim, claim_cifar) else "no",
         ]
         for row in all_reported
@@ -992,20 +1168,25 @@ table(
 #
 # Beyond $\pm 1$ the cut line is flat: its slope is 0, at 3 as at 10, and no pair can bring the bit back. The tanh has
 # the slope $1 - \tanh^2 3 \approx 0.0099$, which is little, but not nothing. At 10 the slope is $8 \cdot 10^{-9}$; in
-# single precision $\tanh 10$ is 1, and the slope is 0 there too. So the product forgives more, but not everything:
-# that is the collapse at $c = 8$.
+# single precision $\tanh 10$ is 1, and the slope is 0 there too. So the tanh forgives more than the cut line, but not
+# everything: that is the collapse at $c = 8$.
 #
 # </details>
 
 
 # %% tags=["hide-cell", "nbval-ignore-output"] jupyter={"source_hidden": true}
 rescue = SETTINGS | {"c": 8.0, "lr": SETTINGS["lr"] / 10}
-rescued = [methods.create("mu_liu", K, **rescue | WAYS[way]).fit(tuning.train) for way in WAYS]
+rescued = [
+    methods.create("mu_liu", K, **rescue | WAYS[way]).fit(tuning.train)
+    for way in WAYS
+]
 solutions = {
     "exercise 4: c = 8, a tenth of the learning rate, from scratch": rescued[0],
     "exercise 4: the same, pre-trained": rescued[1],
 }
-found = {name: evaluate(learner, tuning).map for name, learner in solutions.items()}
+found = {
+    name: evaluate(learner, tuning).map for name, learner in solutions.items()
+}
 for name, value in found.items():
     print(f"{name}: mAP {value:.3f}")
 
@@ -1015,22 +1196,30 @@ for name, value in found.items():
 # As in every chapter, the last cell fails if something that the text says stops being true.
 
 # %%
-# The formulas: signs and distances, the mean over coins, the gradient, single precision
+# The formulas: signs and distances, the mean over coins, the gradient, rounding
 assert np.array_equal(b @ b.T / 4, 1 - 2 * distance / 4)
 assert abs(mean - smooth) < 1e-12 and checked == 3 * 2 * 16 * 16
 assert torch.allclose(by_formula, by_autograd, rtol=1e-9)
 assert errors["product"] > 3 * errors["sum of logs"]
 
-# The run on digits: the network has learned to hash, and from the hashing loss alone it does too
-hashing = [line["loss"] for line in trained.history if line["phase"] == "hashing"]
+# The run on digits: it has learned to hash, from the hashing loss alone too
+hashing = [
+    line["loss"] for line in trained.history if line["phase"] == "hashing"
+]
 floor = (math.exp(-4) + math.exp(-4 / 9)) / 2  # exercise 2
 assert floor < hashing[-1] < 0.6 * hashing[0]
 assert reports["trained"].map > 0.95 and reports["untrained"].map < 0.3
-assert (reports["trained"].ap[best] > 0.99).all() and (reports["trained"].ap[worst] < 0.5).all()
+assert (reports["trained"].ap[best] > 0.99).all() and (
+    reports["trained"].ap[worst] < 0.5
+).all()
 assert score["from scratch", 4] > 0.9
+assert (answers != asked[:, None]).any(1).all()
 
-apart = codes.hamming(codes.pack(after), codes.pack(after))  # (6, 6), two images of each digit
-assert apart[[0, 2, 4], [1, 3, 5]].max() < min(apart[:2, 2:].min(), apart[2:4, 4:].min())
+# two images of each digit, (6, 6)
+apart = codes.hamming(codes.pack(after), codes.pack(after))
+assert apart[[0, 2, 4], [1, 3, 5]].max() < min(
+    apart[:2, 2:].min(), apart[2:4, 4:].min()
+)
 
 # Scale and pre-training on digits
 added = {c: score["pre-trained", c] - score["from scratch", c] for c in SCALES}
@@ -1039,24 +1228,45 @@ assert added[1] > 0.08 and added[1] > 2 * added[2]
 assert max(abs(added[4]), abs(added[6])) < 0.05
 assert least["from scratch", 1] == 0 < least["pre-trained", 1]
 assert distances["from scratch", 1].mean() > 0.9 * cap
-assert min(least[way, c] for way in WAYS for c in (4, 6)) >= 3
+assert min(least[way, c] for way in WAYS for c in (2, 4, 6)) >= 3
+assert max(abs(np.subtract(*(least[way, c] for way in WAYS))) for c in (2, 4, 6)) <= 1
 assert shared["from scratch"].min() == 0 < shared["pre-trained"].min()
-assert max(score[way, 8] for way in WAYS) < 0.3 and max(least[way, 8] for way in WAYS) == 0
-assert slope.max() < 1e-6 and collapsed.history[-1]["loss"] > 10 * math.cosh(8 / K) ** K
+assert (
+    max(score[way, 8] for way in WAYS) < 0.3
+    and max(least[way, 8] for way in WAYS) == 0
+)
+assert (
+    slope.max() < 1e-6
+    and collapsed.history[-1]["loss"] > 10 * math.cosh(8 / K) ** K
+)
 assert 6 < pull(1, True) / pull(1, False) < 6.5
 assert 1.5e6 < pull(8, True) / pull(8, False) < 2.5e6
 assert f"{cap:.2f}" == "6.67" and methods.create("mu_liu", K).config.c == 4
 
 # MNIST beside the paper
-assert len(all_reported) == 4 and sum(row["dataset"] == "CIFAR-10" for row in all_reported) == 3
-assert [len({record.variant for record in group}) for group in (runs, controls)] == [1, 1]
+assert (
+    len(all_reported) == 4
+    and sum(row["dataset"] == "CIFAR-10" for row in all_reported) == 3
+)
+assert [
+    len({record.variant for record in group}) for group in (runs, controls)
+] == [1, 1]
 assert len({record.data["split"] for record in [*runs, *controls]}) == 1
-assert np.mean([record.map for record in runs]) >= claim["value"] > 0.3 > max(record.map for record in controls)
+assert (
+    np.mean([record.map for record in runs])
+    >= claim["value"]
+    > 0.3
+    > max(record.map for record in controls)
+)
 
 # Scale and pre-training on MNIST
 gains = {key: gain(*key) for key in product(BUDGETS, SCALES)}
 means = {key: maps.mean() for key, maps in mnist.items()}
-alive = {(budget, c) for budget, c in gains if min(means[budget, way, c] for way in WAYS) > 0.5}
+alive = {
+    (budget, c)
+    for budget, c in gains
+    if min(means[budget, way, c] for way in WAYS) > 0.5
+}
 assert set(gains) - alive == {(5, 6), (5, 8), (15, 8)}
 assert not any(gains[key][0] > gains[key][1] for key in alive)
 assert any(gains[key][0] < -gains[key][1] for key in alive)
@@ -1064,29 +1274,54 @@ assert max(alive, key=lambda key: gains[key][0]) == (5, 1)
 for key in product(BUDGETS, WAYS):
     assert SCALES[np.argmax([means[*key, c] for c in SCALES])] == 4
 nearest = {
-    record.map: class_distances(*(record.codes()[f"database_{key}"] for key in ("codes", "labels"))).min()
+    record.map: class_distances(
+        *(record.codes()[f"database_{key}"] for key in ("codes", "labels"))
+    ).min()
     for way in WAYS
     for record in grid[5, way, 1]
 }
-assert [score for score, closest in nearest.items() if closest == 0] == [min(nearest)]
+assert [score for score, closest in nearest.items() if closest == 0] == [
+    min(nearest)
+]
+pair, others = mnist[5, "pre-trained", 1], mnist[5, "from scratch", 1]
+assert pair.argmax() == others.argmin() == 2  # the seed of both
+assert 0.25 < (pair[2] - pair[:2].mean()) / (pair[2] - others[2]) < 0.4
+assert max(abs(pair[:2] - others[:2])) < 0.1 * (pair[2] - others[2])
 
 # Other readings, and CIFAR-10
 for form, name in product(FORMS, list(TRAININGS)[1:]):
-    helped = {c: difference(readings[form, name, c], readings[form, "from scratch", c]) for c in (1, 4)}
+    helped = {
+        c: difference(
+            readings[form, name, c], readings[form, "from scratch", c]
+        )
+        for c in (1, 4)
+    }
     assert helped[1][0] > helped[1][1] and abs(helped[4][0]) < 0.01
-assert max(np.mean(v) for (*_, c), v in readings.items() if c == 4) - 0.01 < min(
+assert max(
     np.mean(v) for (*_, c), v in readings.items() if c == 4
+) - 0.01 < min(np.mean(v) for (*_, c), v in readings.items() if c == 4)
+assert np.mean(readings["clipped", "from scratch", 1]) > np.mean(
+    readings["bilinear", "from scratch", 1]
 )
-assert np.mean(readings["clipped", "from scratch", 1]) > np.mean(readings["bilinear", "from scratch", 1])
-assert np.mean([record.map for record in cifar]) >= claim_cifar["value"] > hard[0] + 0.2
+assert (
+    np.mean([record.map for record in cifar])
+    >= claim_cifar["value"]
+    > hard[0] + 0.2
+)
 assert cifar[0].sizes == {"train": 50_000, "query": 10_000, "database": 50_000}
 
 # Exercises
-assert f"{1 - math.tanh(3) ** 2:.4f}" == "0.0099" and float(1 - torch.tanh(torch.tensor(10.0)) ** 2) == 0
+assert (
+    f"{1 - math.tanh(3) ** 2:.4f}" == "0.0099"
+    and float(1 - torch.tanh(torch.tensor(10.0)) ** 2) == 0
+)
 assert 8e-9 < 1 - math.tanh(10) ** 2 < 8.5e-9
 for second, value in ((-1.0, 1.0), (0.0, (1 + math.exp(-2)) / 2)):
     pair = torch.tensor([[1.0, 1.0], [1.0, second]], dtype=torch.float64)
-    assert abs(mu_liu.bilinear_loss(pair, torch.ones(2, 2), 2.0)[0, 1] - value) < 1e-12
+    assert (
+        abs(mu_liu.bilinear_loss(pair, torch.ones(2, 2), 2.0)[0, 1] - value)
+        < 1e-12
+    )
 assert f"{floor:.3f}" == "0.330" and f"{(1 + math.exp(-2)) / 2:.3f}" == "0.568"
 start = [math.sinh(c / K) * math.cosh(c / K) ** (K - 1) for c in (1, 8)]
 assert 80.5 < start[1] / start[0] < 81.5
