@@ -22,7 +22,7 @@ def table(head: Sequence[Any], *rows: Sequence[Any]) -> Markdown:
     from IPython.display import Markdown
 
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (head, *rows)]
-    lines = [line.replace(" ± ", "\u00a0±\u00a0") for line in lines]  # a value and its spread stay on one line
+    lines = [line.replace(" ± ", "\u202f±\u202f") for line in lines]  # a value and its spread stay on one line
     return Markdown("\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]]))
 
 
