@@ -25,12 +25,14 @@
 #
 # | symbol | meaning |
 # |---|---|
-# | $l = 1, \dots, L$ | the levels of the network that have a table |
+# | $l$ | a level of the network that has a table |
 # | $x_i^l \in \mathbb{R}^{C_l}$ | what level $l$ says of image $i$: the mean of each of its $C_l$ maps |
 # | $K_l$, $K = \sum_l K_l$ | bits of a table, and of all tables together |
-# | $B \in \{-1, +1\}^{N \times K_l}$ | the codes of the $N$ training images in one table, a row $b_i$ each |
+# | $B \in \{-1, +1\}^{N \times K_l}$ | the codes of the $N$ training images in one table, a row $b_i$ each (in other chapters $B$ is the size of a batch) |
 # | $S_{ij}$ | how similar images $i$ and $j$ ought to be: 1 if they share a class, $s_0 < 0$ if not |
+# | $r$ | the ratio of similar to dissimilar pairs |
 # | $\Omega$, $\Gamma$ | some training images drawn by lot, and all others |
+# | $\rho$ | how strongly the map from features to codes is held back: the ridge, {eq}`eq:mlsh-ridge` |
 # | $d^l(q, i)$ | Hamming distance between a query $q$ and image $i$ in table $l$ |
 #
 # > **This is a reconstruction.** We could read the paper's abstract and two summaries of it. They say that one network
@@ -229,7 +231,8 @@ print(f"codes drawn by lot cost {cost.mean() / cost.min(1).mean():.2f} times as 
 # $$ Q' = \begin{pmatrix} 4 Q & v \\ v^{\mathsf T} & 0 \end{pmatrix} , \qquad
 #    v = p - 2\, Q \mathbf{1} . $$ (eq:mlsh-lifted)
 #
-# For $\lambda$ large enough, $\lambda I - Q'$ has a Cholesky factor: there are points $P_1, \dots, P_M$ with products
+# For $\lambda$ large enough, $\lambda I - Q'$ has a Cholesky factor, a triangular matrix whose product with its own
+# transpose it is. The columns of that factor are points $P_1, \dots, P_M$ with products
 # $P_i^{\mathsf T} P_j = \lambda [i = j] - Q'_{ij}$. A choice of $x$ with $H$ ones is then a *cluster* of $H$ points that
 # holds the last one, and its spread around its mean is
 #
@@ -237,8 +240,9 @@ print(f"codes drawn by lot cost {cost.mean() / cost.min(1).mean():.2f} times as 
 #    = (H - 1)\, \lambda + \frac{1}{H}\, x^{\mathsf T} Q' x . $$ (eq:mlsh-cluster)
 #
 # For a fixed size $H$ (half of the points, so that each bit is 1 for about half of the sample) the tightest cluster is
-# the best bit. And tight clusters can be found: around each of the $M$ points, take the $H - 1$ nearest others and the
-# last point, and keep the best of these $M$ clusters.
+# the best bit. And tight clusters can be found: for each of the $M$ points, take the point itself, its $H - 2$ nearest
+# others, and the last point, $H$ in all (for the last point: itself and its $H - 1$ nearest). Keep the best of these
+# $M$ clusters.
 #
 # **Why this is never worse than twice the best.** Let $C$ be the best cluster. Its spread is half the mean, over
 # centres $i \in C$, of $\sum_{j \in C} \|P_i - P_j\|^2$. So some centre $i$ of $C$ has a sum of at most twice the
@@ -323,8 +327,9 @@ one, other = (COSDISH(8, random_state=0).fit(x_train[level], digits.train.labels
 print("learned codes of conv1 and fc are the same:", np.array_equal(one.codes_, other.codes_))
 
 # %% [markdown]
-# The features enter in the last step only. Ridge regression learns to predict the codes from a level's features,
-# standardised to mean 0 and variance 1, and its sign is the code of any image:
+# The features enter in the last step only. Ridge regression, which is least squares with a price $\rho$ on large
+# weights, learns to predict the codes from a level's features, standardised to mean 0 and variance 1. The sign of what
+# it predicts is the code of any image:
 #
 # $$ \begin{aligned}
 # W &= \arg\min_W \left\| B - X W \right\|_F^2 + \rho \left\| W \right\|_F^2
@@ -389,12 +394,12 @@ chapter.table(
 #
 # **Sum.** Add the distances:
 #
-# $$ d_{\text{sum}}(q, i) = \sum_{l=1}^{L} d^l(q, i) . $$ (eq:mlsh-sum)
+# $$ d_{\text{sum}}(q, i) = \sum_l d^l(q, i) . $$ (eq:mlsh-sum)
 #
 # This is the Hamming distance of the codes written one after the other. With this rule several tables *are* a single
 # long code, in which each bit may look at one level only. Keep that in mind for the comparison.
 #
-# **Union.** Look into the ball of radius $r$ in every table, and return whatever is found in any of them. This is how
+# **Union.** Look into the ball of one radius in every table, and return whatever is found in any of them. This is how
 # several tables are used in practice to find what a single one misses. As a ranking:
 #
 # $$ d_{\text{union}}(q, i) = \min_l d^l(q, i) , \qquad \text{ties broken by } d_{\text{sum}}(q, i) . $$ (eq:mlsh-union)
@@ -402,19 +407,21 @@ chapter.table(
 # **Weighted sum.** Trust some tables more than others:
 #
 # $$ \begin{aligned}
-# d_{\text{weighted}}(q, i) &= \sum_{l=1}^{L} w_l\, d^l(q, i) , \\
-# w_l &= \operatorname{round} \frac{15\, (m_l - m_0)}{\max_k (m_k - m_0)} \in \{0, \dots, 15\} ,
+# d_{\text{weighted}}(q, i) &= \sum_l w_l\, d^l(q, i) , \\
+# w_l &= \operatorname{round} \frac{15\, (a_l - a_0)}{\max_{l'} (a_{l'} - a_0)} \in \{0, \dots, 15\} ,
 # \end{aligned} $$ (eq:mlsh-weighted)
 #
-# where $m_l$ is the mAP of table $l$ on a fifth of the training images that was kept from the tables for this purpose,
-# and $m_0$ is what chance would give. (Small whole numbers, so that distances stay whole and ties can be counted; see
-# {doc}`02_what_map_means`.)
+# where $a_l$ is the mAP of table $l$ and $a_0$ what chance would give. To find $a_l$, tables are trained on four
+# fifths of the training images, and the last fifth are the queries. (Small whole numbers, so that distances stay whole
+# and ties can be counted; see {doc}`02_what_map_means`.) One weakness is left in: these queries are searched among the
+# four fifths on which the tables were trained. Such a database flatters, and it can mislead, as we shall see
+# [below](#sec:mlsh-settings). So the weights need not be the best ones.
 #
 # A picture says what the rules have in common. Every pair of a query and an image has a distance in the table on
-# `conv2` and one in the table on `fc`; that is a place in a plane. A rule draws a border and returns what lies on the
-# side of the origin:
+# `conv2` and one in the table on `fc`; that is a place in a plane. The more pairs lie at a place, the larger its disc;
+# the more of them are relevant, the lighter. A rule draws a border and returns what lies on the side of the origin:
 
-# %% mystnb={"image": {"alt": "Discs on a grid of distances 0 to 8 in the table on conv2 and 0 to 8 in the table on fc. Discs near the origin are light, which means relevant, those far from it dark. Three borders: the sum is a line falling at 45 degrees, the weighted sum a flatter one, the union has the shape of an L that reaches out along both axes."}}
+# %% mystnb={"image": {"alt": "Discs on a grid of distances 0 to 8 in the table on conv2 and 0 to 8 in the table on fc. The two lowest rows, distances 0 and 1 on fc, are light nearly all along, which means relevant; from distance 3 on fc upwards nearly all is dark. The largest discs, the places with most pairs, are dark ones in the middle. Three borders: the sum is a line falling at 45 degrees, the weighted sum a flatter one, the union has the shape of an L that reaches out along both axes."}}
 two = dict(zip(several.levels, far, strict=True))
 w_conv2, w_fc = 2, 3  # for the eye
 borders = {
@@ -432,7 +439,8 @@ ax = figures.plane((two["conv2"], two["fc"]), relevant, ("conv2", "fc"), borders
 # ### Does the union raise recall?
 #
 # It must. For the same radius, the union of balls holds each of the balls, so its recall cannot be lower than that of
-# any table. The price is precision:
+# any of its tables. The price is precision. Here is the union beside its own table on `fc`, and beside a single table
+# that has all the bits:
 
 
 # %%
@@ -451,24 +459,26 @@ def one_table(bits, **more):
 
 
 each = several.tables[-1]
+own = [by_table(several, part.images)[-1] for part in (query, database)]
 balls = {
     f"union of three tables, {K} bits in all": judged(several, "union"),
-    f"one table on fc, {each} bits": judged(one_table(each)),
+    f"its table on fc, {each} bits": metrics.evaluate(*own, query.labels, database.labels, bits=each),
     f"one table on fc, {K} bits": judged(one_table(K)),
 }
 
-# %% mystnb={"image": {"alt": "Two panels against the radius from 0 to 4. Recall: the union of three tables is highest, the single table of 8 bits below it, the single table of 24 bits lowest. Precision: the order is reversed."}}
+# %% mystnb={"image": {"alt": "Two panels against the radius from 0 to 4. Recall: the union of three tables is highest, its own table of 8 bits on fc below it, the single table of 24 bits lowest. Precision: the order is reversed."}}
 figure, axes = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True, layout="constrained")
 for ax, kind in zip(axes, ("recall", "precision"), strict=True):
     lines = {name: (range(5), getattr(report, kind)[:5]) for name, report in balls.items()}
     ax.set(ylim=(0, 1.04), xlim=(-0.2, 8.8), xticks=range(5))
     drawn = plots.curves(lines, "", kind, ax)
-label = axes[1].set_xlabel("radius r (bits)")
+label = axes[1].set_xlabel("radius (bits)")
 
 # %% [markdown]
 # At each radius the union of three tables returns more of what is relevant than its table on `fc` alone, and more
-# than a single table of 24 bits, whose balls hold less. And at each radius it is less precise than either. To say that recall and precision are *both* improved, one has to compare at another radius, and
-# then the question is which rule ranks better. For that, mAP and the precision-recall curve are the right tools.
+# than a single table of 24 bits, whose balls hold less. And at each radius it is less precise than either. To say that
+# recall and precision are *both* improved, one has to compare at another radius, and then the question is which rule
+# ranks better. For that, mAP and the precision-recall curve are the right tools.
 #
 # ## How many bits?
 #
@@ -523,7 +533,8 @@ ways = {
     f"three tables of {each} bits, sum": judged(several, "sum"),
     "the same, union": judged(several, "union"),
     "the same, weighted": judged(weighted),
-    f"one table of {each} bits on fc": balls[f"one table on fc, {each} bits"],
+    f"the table of {each} bits on fc, one of the three": balls[f"its table on fc, {each} bits"],
+    f"a table of {each} bits on fc, drawn anew": judged(one_table(each)),
     f"one table of {K} bits on fc": balls[f"one table on fc, {K} bits"],
     f"one table of {K} bits on all features": judged(fused),
 }
@@ -555,9 +566,11 @@ def trade(reports, ax=None):
 ax = trade(chosen_ways)
 
 # %% [markdown]
-# At equal bits per table it takes the weighted sum to draw level; at equal total bits three tables lose, and the table on
-# all features is ahead of everything. On a network whose last layer has been trained for the very classes that we ask
-# about, the lower levels have little to add. We return to this.
+# At equal bits per table only the weighted sum is above a single table of 8 bits; the sum and the union do not reach
+# it. (The two tables of 8 bits on `fc` differ only in what COSDISH drew by lot, and that alone is worth two
+# hundredths.) At equal total bits three tables lose under every rule, and the table on all features is ahead of
+# everything. On a network whose last layer has been trained for the very classes that we ask about, the lower levels
+# have little to add. We return to this.
 #
 # The codes of all three tables together, laid out by t-SNE {cite:p}`vandermaaten2008tsne`:
 
@@ -670,14 +683,14 @@ def sweep(epochs):
 
 swept = {"random weights": sweep(0), "two epochs": sweep(SETTINGS["epochs"])}
 
-# %% mystnb={"image": {"alt": "Two panels of mAP against bits in all, 12 to 96. In both, the table on all features is highest. Two levels start far below the single table on fc at 12 bits and come level with it at 96. Two tables on fc alone start between them and come level too."}}
+# %% mystnb={"image": {"alt": "Two panels of mAP against bits in all, 12 to 96. The first, random weights, runs from about 0.63 to 0.95; the second, two epochs, from about 0.92 to 0.99. In both, the table on all features is highest. Two levels start far below the single table on fc at 12 bits and come about level with it at 96. Two tables on fc alone start between them and come level too."}}
 figure, axes = plt.subplots(2, 1, figsize=(6.4, 7.4), sharex=True, layout="constrained")
 for ax, (network, found) in zip(axes, swept.items(), strict=True):
     lines = {}
     for way in (FUSED, SINGLE, CONTROL, TWO):
         lines[way] = (range(len(LENGTHS)), [[found[way, bits, seed] for seed in SEEDS] for bits in LENGTHS])
     ax.set(xticks=range(len(LENGTHS)), xticklabels=LENGTHS, xlim=(-0.2, 4.6), title=network)
-    drawn = plots.curves(lines, "", "mAP", ax)
+    drawn = figures.far_colours(plots.curves(lines, "", "mAP", ax))
 label = axes[1].set_xlabel("bits in all")
 
 
@@ -697,13 +710,14 @@ chapter.table(
 )
 
 # %% [markdown]
-# Three things can be read off.
+# The two panels of the figure have different scales: after two epochs all means lie within a few hundredths of each
+# other. Three things can be read off.
 #
 # - **With few bits, two levels lose.** At 12 bits each table has six, and the bits spent on `conv2` are missed on `fc`.
 #   (Splitting costs something by itself: two tables on `fc` lose too, only less.)
-# - **A single table saturates, and the gap closes.** The more bits the table on `fc` has, the less another one adds:
-#   more bits cannot say what the level does not know. At 96 bits two levels are as good as one, and three seeds cannot
-#   tell them apart.
+# - **A single table saturates, and the gap closes.** The more bits the table on `fc` has, the less a further bit on
+#   `fc` adds: more bits cannot say what the level does not know. At 96 bits two levels are as good as one, and three
+#   seeds cannot tell them apart.
 # - **All features at once are better**, at every length and on both networks. The linear map {eq}`eq:mlsh-ridge`
 #   decides with real numbers which level to trust for which bit. Tables can only add up bits that have been rounded
 #   already.
@@ -718,6 +732,7 @@ chapter.table(
 # the training images but not the queries. Such runs were made once and recorded; what follows is read from the folder
 # `results`, and `hashlab verify` computes every metric again from the stored codes.
 #
+# (sec:mlsh-settings)=
 # ### Settings, chosen without a query
 #
 # With 1,280 features of the last level and 5,000 images, the ridge $\rho$ of {eq}`eq:mlsh-ridge` matters. The
@@ -819,7 +834,7 @@ names = {
 chapter.table(
     ["CIFAR-10, frozen MobileNetV2", *(f"{bits} bits in all" for bits in REAL)],
     *[
-        [name, *(chapter.spread(maps[way, bits], 4) if (way, bits) in maps else "" for bits in REAL)]
+        [name, *(chapter.spread(maps[way, bits], 4) if (way, bits) in maps else "not run" for bits in REAL)]
         for way, name in names.items()
     ],
 )
@@ -840,33 +855,38 @@ chapter.table(
     ["difference in mAP, ± 2 standard errors", "against", *(f"{bits} bits" for bits in REAL)],
     *[
         [names[way].split(": ")[1], words[other]]
-        + ["{:+.4f} ± {:.4f}".format(*above[way, other, bits]) if (way, other, bits) in above else "" for bits in REAL]
+        + [
+            "{:+.4f} ± {:.4f}".format(*above[way, other, bits]) if (way, other, bits) in above else "not run"
+            for bits in REAL
+        ]
         for way, other in product(("sum", "union", BOTH), (LAST, "half", JOINED))
     ],
 )
 
-# %% mystnb={"image": {"alt": "mAP against bits in all, 24 to 96, for the single table on conv5, the two tables with the weighted sum and with the union, and the table on all features. The single table flattens out; the two tables start below it and rise past it; the table on all features lies above both."}}
+# %% mystnb={"image": {"alt": "mAP against bits in all, 24 to 96, for the single table on conv5, the two tables with the weighted sum and with the union, and the table on all features. From 24 to 48 bits the two tables with the weighted sum rise steeply, from below the single table to above it; from 48 to 96 bits both rise alike. The union stays below the single table. The table on all features lies above all of them; its line ends at 48 bits."}}
 lines = {"all features": (REAL[:2], [maps[JOINED, bits] for bits in REAL[:2]])}
 lines |= {"two tables, weighted": (REAL, [maps[BOTH, bits] for bits in REAL])}
 lines |= {"one table on conv5": (REAL, [maps[LAST, bits] for bits in REAL])}
 lines |= {"two tables, union": (REAL, [maps["union", bits] for bits in REAL])}
-ax = plots.curves(lines, "bits in all", "mAP on CIFAR-10")
+ax = figures.far_colours(plots.curves(lines, "bits in all", "mAP on CIFAR-10"))
 limits = ax.set(xticks=REAL, xlim=(20, 150))
 
 # %% [markdown]
 # **The claim holds, given enough bits and the weighted sum.** With 48 and with 96 bits in all, two tables on two levels
-# rank better than a single table with as many bits, by more than two standard errors. This is the same course of
-# events as on `digits`, carried further: the single table flattens out, and the bits on the lower level go on adding.
+# rank better than a single table with as many bits, by more than two standard errors. The course is that of `digits`,
+# carried further: between 24 and 48 bits two tables gain more, and here they overtake. From 48 to 96 bits both gain
+# alike.
 #
 # **It does not hold with 24 bits**, where two tables of 12 lose to one of 24 under every rule; and it holds for no other
 # rule. A plain sum trusts `conv4` as much as `conv5`, and that is too much: it draws level and no more. The union stays
 # below the single table throughout: when an item is near in *either* table, it is often the weaker one that errs.
 #
-# **Against a table of half the bits** two tables are well ahead. That is the comparison which flatters, as one of them
-# has twice the memory.
+# **Against a table of half the bits** two tables with the weighted sum are ahead at all three lengths. With the plain
+# sum they are at 48 and at 96 bits; with 24 bits three seeds cannot tell. With the union they are level, or better by a
+# few thousandths. And this is the comparison which flatters, as one of the two has twice the memory.
 #
-# **Concatenated features are better than any integration of tables.** The abstract prefers tables to concatenation. With
-# COSDISH's linear map on these features we find the reverse.
+# **Concatenated features are better than any integration of tables** at both lengths that were run, 24 and 48 bits. The
+# abstract prefers tables to concatenation. With COSDISH's linear map on these features we find the reverse.
 #
 # (sec:mlsh-ridge)=
 # ### What the ridge has to do with it
@@ -919,7 +939,7 @@ facts = {
     "codes of the database": "projected, also those of the training images",
     "seeds": ", ".join(map(str, SEEDS)),
     "network": f"{first.backbone}, frozen, {first.config['size']} px",
-    "weights": first.weights,
+    "weights": f"{first.weights[:50]}…",
     "levels, bits each": f"conv4 and conv5, {first.tables[0]}",
     "rule": f"weighted sum, weights {', '.join(str(tuple(r.table_weights)) for r in real[BOTH, 48])}",
     "hardware": ", ".join(sorted({r.hardware["device"] for r in real[BOTH, 48]})),
@@ -943,17 +963,18 @@ for way in (BOTH, LAST, JOINED):
 #   points, {eq}`eq:mlsh-cluster`, at most twice as wide as the tightest.
 # - Integration rules are shapes in the space of the tables' distances. The sum makes one long code of all tables. The
 #   union raises recall at every radius, and lowers precision there.
-# - Learned codes of the database are worth more mAP than most methods differ by. Always ask which ones were ranked.
-#
+# - The worse the features hit the codes, the more mAP it is worth to store learned codes instead: with weak features
+#   more than most methods differ by, with good ones little. Always ask which ones were ranked.
 # - Bits on a lower level pay when the last level has enough of its own. On CIFAR-10 with a frozen network, two levels
 #   with a weighted sum are above a single table at 48 and 96 bits in all, and below it at 24.
 # - Settings must be chosen on a database like the real one, and for each method by itself.
 #
-# **What did not reproduce.** Under the union and the plain sum, several tables are never above a single one of equal
-# total bits. Concatenated features, which the paper does without, are better than tables at every length that we tried.
-# And that recall and precision improve *together* we see only for rankings by the weighted sum with bits enough; at one
-# and the same radius, recall is bought with precision. The paper may have another network, fine-tuned or not, other levels,
-# codes learned for the whole database, or another rule; none of this has been seen.
+# **What did not reproduce.** Under the union and the plain sum, several tables are never clearly above a single one of
+# equal total bits. Concatenated features, which the paper does without, are better than tables at every length on
+# `digits`, and at both lengths that were run on CIFAR-10. And that recall and precision improve *together* we see only
+# for rankings by the weighted sum with bits enough; at one and the same radius, recall is bought with precision. The
+# paper may have another network, fine-tuned or not, other levels, codes learned for the whole database, or another
+# rule; none of this has been seen.
 #
 # What we tried on validation images before: three levels of MobileNetV2 (worse than two), two tables on the same level,
 # four values of $\rho$, all three rules, and 24 to 96 bits.
@@ -1023,7 +1044,8 @@ for way in (BOTH, LAST, JOINED):
 # That the product of their codes be $+rK$: a little more alike than chance. With ten classes of equal size $r = 1/9$,
 # so the codes of two classes should differ in $\tfrac12 (1 - \tfrac19) K = \tfrac49 K$ bits, about 10.7 of 24; with
 # $s_0 = -r$ in $\tfrac59 K$, about 13.3. The best that ten classes can do is $\tfrac59 K$ on average, see
-# {doc}`03_mu_liu`: the minus asks for just what is possible. The folded cell compares both.
+# {eq}`eq:csdh-room` in {doc}`07_csdh`: the minus asks for just what is possible. The folded cell compares both. With
+# 24 bits on `digits`, and one seed, mAP hardly tells them apart.
 #
 # </details>
 #
@@ -1046,7 +1068,8 @@ for way in (BOTH, LAST, JOINED):
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# The better level deserves more bits. The folded cell tries it with `conv2` and `fc`.
+# One expects that the better level deserves more bits. The folded cell tries it with `conv2` and `fc`. The two
+# divisions come out nearly equal, in one run each, so this bears nothing out: `digits` is too easy a case to tell.
 #
 # </details>
 
@@ -1088,17 +1111,20 @@ assert hits["conv1"] < hits["conv2"] < hits["fc"]
 assert all(learned > projected for projected, learned in kinds.values())
 assert np.diff(kinds["random weights", "three tables, sum"]) > 0.06
 
-# Rules: the sum is one long code, the union has at least the recall of each table, and less precision
+# Rules: the sum is one long code, the union has at least the recall of its table on fc, and less precision
 long = codes.pack(together), codes.pack(query_bits)
 assert np.array_equal(codes.hamming(long[1], long[0]), far.sum(0))
 union, alone, longer = balls.values()
-assert (union.recall[: each + 1] >= alone.recall).all() and union.recall[1] > longer.recall[1]
-assert union.precision[1] < alone.precision[1]
+assert (union.recall[: each + 1] >= alone.recall).all() and (union.recall[:5] > longer.recall[:5]).all()
+assert (union.precision[:5] < alone.precision[:5]).all() and (alone.precision[1:5] < longer.precision[1:5]).all()
 
 # Digits: tables have learned (codes drawn by lot: about 0.1), the last level is best, and the gap closes
 assert judged(several).map > 0.85 and judged(one_table(each)).map > 0.5
 assert (helped > 0).sum() > 20 and (ap[3] < ap[2]).sum() > (ap[3] > ap[2]).sum()
-assert ways[f"one table of {K} bits on fc"].map > ways[f"three tables of {each} bits, sum"].map
+by_rules = [ways[way].map for way in (f"three tables of {each} bits, sum", "the same, union", "the same, weighted")]
+assert max(by_rules) < ways[f"one table of {K} bits on fc"].map < ways[f"one table of {K} bits on all features"].map
+short = [report.map for report in ways.values() if report.bits == each]
+assert len(short) == 2 and max(by_rules[:2]) < min(short) + 0.005 < by_rules[2] and max(short) < by_rules[2]
 for found in swept.values():
     means = {
         (way, bits): np.mean([found[way, bits, seed] for seed in SEEDS])
@@ -1112,11 +1138,15 @@ assert set(RHO.values()) == {1000.0} and np.mean(usual[1.0]) > np.mean(tuned[LAS
 for bits in REAL:
     assert (above[BOTH, LAST, bits][0] > above[BOTH, LAST, bits][1]) == (bits > 24)
     assert above[BOTH, "half", bits][0] > above[BOTH, "half", bits][1]
+    assert (above["sum", "half", bits][0] > above["sum", "half", bits][1]) == (bits > 24)
+    assert 0 < above["union", "half", bits][0] < 0.01
     assert above["union", LAST, bits][0] < -above["union", LAST, bits][1]
     assert not above["sum", LAST, bits][0] > above["sum", LAST, bits][1]
 assert above[BOTH, LAST, 24][0] < -above[BOTH, LAST, 24][1]
 assert all(above[BOTH, JOINED, bits][0] < -above[BOTH, JOINED, bits][1] for bits in REAL[:2])
 assert gains[1.0][0] > 0 > gains[1000.0][0] + gains[1000.0][1]
+more = {way: np.diff([np.mean(maps[way, bits]) for bits in REAL]) for way in (BOTH, LAST)}  # per doubling of the bits
+assert more[BOTH][0] > 2 * more[LAST][0] and abs(more[BOTH][1] - more[LAST][1]) < 0.001
 
 
 def precision_at(record, recall):
@@ -1136,4 +1166,5 @@ three = np.array([(0, 7), (3, 3), (1, 4)])
 assert [three.sum(1).tolist(), three.min(1).tolist(), (three @ (5, 15)).tolist()] == list(orders.values())
 assert f"{9 / 256:.1%} {1 - (1 - 9 / 256) ** 3:.1%}" == "3.5% 10.2%" and 1.4e-6 < 25 / 2**24 < 1.6e-6
 assert f"{24 * 4 / 9:.1f} {24 * 5 / 9:.1f}" == "10.7 13.3"
+assert all(abs(one - other) < 0.02 for one, other in zip(*[iter(solutions.values())] * 2, strict=True))
 print("every claim holds")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from hashlab.errors import InputError
 from hashlab.plots import HALO, RIGHT, WRONG, palette
+
+BORDERS = [palette(5)[i] for i in (3, 2, 4)]  # of rules in a plane: far from each other, and from the discs
 
 
 def wiring(levels: Sequence[str], bits: Sequence[int], ax: Axes | None = None) -> Axes:
@@ -112,13 +116,22 @@ def plane(
     ax = ax if ax is not None else plt.subplots(figsize=(6.4, 5.2), layout="constrained")[1]
     discs = ax.scatter(x, y, s=10 + 420 * np.sqrt(pairs / pairs.max()), c=share, cmap="cividis", vmin=0, vmax=1)
     ax.figure.colorbar(discs, ax=ax, label="share of relevant images", shrink=0.8)
-    for (name, corners), colour in zip(borders.items(), palette(len(borders) + 1)[1:], strict=True):
+    for (name, corners), colour in zip(borders.items(), cycle(BORDERS), strict=False):
         ax.plot(*np.transpose(corners), color=colour, lw=2.5, zorder=3)
         look = {"textcoords": "offset points", "color": colour, "weight": "bold", "path_effects": HALO}
-        ax.annotate(name, corners[0], (4, -4), va="top", **look)
+        ax.annotate(name, corners[0], (6, 2), va="bottom", **look)
     labels = [f"distance in the table on {name} (bits)" for name in names]
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.7, counts.shape[1] - 0.3), ylim=(-0.7, counts.shape[2] - 0.3))
     sns.despine(ax=ax)
+    return ax
+
+
+def far_colours(ax: Axes) -> Axes:
+    """Give curves and names of the palette's fourth colour, a second orange beside the second, its fifth: pink."""
+    orange, pink = palette(5)[3:]
+    for artist in (*ax.lines, *ax.texts):
+        if to_rgb(artist.get_color()) == to_rgb(orange):
+            artist.set_color(pink)
     return ax
 
 
