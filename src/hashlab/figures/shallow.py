@@ -16,7 +16,7 @@ from hashlab.errors import InputError
 from hashlab.metrics import Report
 from hashlab.plots import HALO, palette
 
-MARKERS = "o^sDvP*X"
+MARKERS = "o^sDvP*X<>d"
 
 
 def cells(model: Any, X: np.ndarray, labels: np.ndarray | None = None, ax: Axes | None = None) -> Axes:
@@ -97,7 +97,7 @@ def separated(angle: float, normals: int = 12, ax: Axes | None = None) -> Axes:
         between = (turn - 0.25) % np.pi < angle
         look = {"color": palette(2)[1], "lw": 2} if between else {"color": "0.6", "lw": 1, "ls": "--"}
         ax.plot(*np.outer((-1.25, 1.25), line).T, **look, zorder=1)
-    for name, end in zip("xy", ends, strict=True):
+    for name, end in zip(("x", "x′"), ends, strict=True):
         ax.annotate("", end, (0, 0), arrowprops={"arrowstyle": "-|>", "lw": 3, "color": "black"}, zorder=3)
         ax.text(*(1.12 * end), name, fontsize=16, style="italic", ha="center", va="center", path_effects=HALO, zorder=4)
     arc = np.linspace(0.25, 0.25 + angle, 40)
@@ -132,13 +132,21 @@ def measured(
     return ax
 
 
-def precision_recall(reports: Mapping[str, Report], ax: Axes | None = None) -> Axes:
-    """Precision against recall, a point per Hamming radius, named in a corner: for curves that lie close together."""
+def precision_recall(
+    reports: Mapping[str, Report], ax: Axes | None = None, colours: Mapping[str, Any] | None = None
+) -> Axes:
+    """Precision against recall, a point per Hamming radius, named in a corner: for curves that lie close together.
+
+    Args:
+        colours: name -> colour, for all names of several figures; a name has its colour and its marker in all of them.
+    """
     ax = ax if ax is not None else plt.subplots(figsize=(6, 4), layout="constrained")[1]
-    for (name, report), colour, marker in zip(reports.items(), palette(len(reports)), MARKERS, strict=False):
+    colours = colours or dict(zip(reports, palette(len(reports)), strict=True))
+    markers = {name: MARKERS[place % len(MARKERS)] for place, name in enumerate(colours)}
+    for name, report in reports.items():
         there = np.isfinite(report.precision)
         x, y = report.recall[there], report.precision[there]
-        ax.plot(x, y, marker=marker, ms=5, lw=1.5, color=colour, label=name)
+        ax.plot(x, y, marker=markers[name], ms=5, lw=1.5, color=colours[name], label=name)
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.04))
     ax.legend(frameon=False)
     sns.despine(ax=ax)
