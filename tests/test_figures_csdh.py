@@ -99,3 +99,17 @@ def test_lines_of_kinds_draws_every_curve_in_its_colour():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
     with pytest.raises(InputError, match="the curves a expected in every panel"):
         csdh.lines_of_kinds([0], {"left": {"a": [1]}, "right": {"b": [1]}}, "x", "y")
+
+
+def test_named_lines_put_every_name_at_its_place_in_its_colour():
+    lines = {"up": [0, 1], "down": [1, 0]}
+    ax = csdh.named_lines([0, 1], lines, {"down": (0.1, 0.95, "left"), "up": (0.9, 0.95, "right")}, "x", "y")
+    for line, text, (name, y), colour in zip(ax.lines, ax.texts, lines.items(), plots.palette(2), strict=True):
+        assert np.array_equal(line.get_ydata(), y) and line.get_color() == text.get_color() == colour
+        assert text.get_text() == name
+    assert [(text.get_position(), text.get_ha()) for text in ax.texts] == [
+        ((0.9, 0.95), "right"),
+        ((0.1, 0.95), "left"),
+    ]
+    with pytest.raises(InputError, match="a place for each of up, down expected, got up"):
+        csdh.named_lines([0, 1], lines, {"up": (0, 0, "left")}, "x", "y")

@@ -15,6 +15,7 @@ from hashlab.errors import InputError
 from hashlab.plots import palette
 
 KINDS = ("similar", "dissimilar")
+COLOURS = [colour for i, colour in enumerate(palette(8)) if i != 3]  # without the second orange
 BLOCK = 200  # queries whose distances are counted at once
 
 
@@ -144,7 +145,7 @@ def lines_of_kinds(
     size = (3.4 * len(panels), 3.5)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
-        for (name, y), colour, mark in zip(curves.items(), palette(len(curves)), "os^Dv<>", strict=False):
+        for (name, y), colour, mark in zip(curves.items(), COLOURS, "os^Dv<>", strict=False):
             ax.plot(x, y, mark + "-", ms=4.5, color=colour, label=name)
         ax.set_title(title, fontsize=11)
         ax.set_xlabel(xlabel)
@@ -152,3 +153,30 @@ def lines_of_kinds(
     axes[0, 0].set_ylabel(ylabel)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+def named_lines(
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    places: Mapping[str, tuple[float, float, str]],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Lines in the colours of `lines_of_kinds`, each with its name at a given place: for lines that cross.
+
+    Args:
+        x: (N,).
+        lines: name -> (N,).
+        places: name -> x and y of the name, and which end of it stands there, "left" or "right".
+    """
+    if places.keys() != lines.keys():
+        raise InputError(f"a place for each of {', '.join(lines)} expected, got {', '.join(places)}")
+    ax = ax if ax is not None else plt.subplots(figsize=(5.5, 3.6), layout="constrained")[1]
+    for (name, y), colour in zip(lines.items(), COLOURS, strict=False):
+        ax.plot(x, y, color=colour)
+        across, up, end = places[name]
+        ax.text(across, up, name, ha=end, va="center", color=colour)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    sns.despine(ax=ax)
+    return ax
