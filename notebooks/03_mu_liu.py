@@ -551,7 +551,7 @@ SCALES = (1, 2, 4, 6, 8)
 
 
 def pull(c, wrong):
-    """Pull on one bit of a pair of codes; all others are wrong, or all right."""
+    """Pull on one bit of a pair of codes; the others are all wrong, or right."""
     return math.sinh(c / K) * math.exp((1 if wrong else -1) * c * (K - 1) / K)
 
 
@@ -911,7 +911,7 @@ mnist = {
 
 
 def gain(budget, c):
-    """What pre-training adds to mAP: mean over seeds, and two standard errors."""
+    """What pre-training adds to mAP: mean over seeds, two standard errors."""
     return difference(
         mnist[budget, "pre-trained", c], mnist[budget, "from scratch", c]
     )

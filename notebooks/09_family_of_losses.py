@@ -468,7 +468,7 @@ figure = draw.ridges(long, shares, "Hamming distance / K")
 
 # %%
 def content(name, kind, bits):
-    """Up to, or from which distance on a similar, or dissimilar pair is content."""
+    """How far apart a similar, or a dissimilar pair is when it is content."""
     d = np.arange(bits + 1)
     inside = np.clip(1 - 2 * d / bits, -1 + 1e-9, 1 - 1e-9)
     left = draw.unit(
@@ -1018,7 +1018,7 @@ RATE = 0.05 * 100 * 99 / 9.5
 
 
 def flow(loss, z, rate=RATE, steps=1000):
-    """Typical size of outputs at every step until it is 1/2; the last outputs."""
+    """Typical size of outputs at each step until it is 1/2; the last outputs."""
     path = [z]
     while path[-1].square().mean().sqrt() < 0.5 and len(path) <= steps:
         path.append(path[-1] + rate * draw.pulls(loss, path[-1]))
@@ -1652,7 +1652,9 @@ for kind in KINDS:
         np.abs(long[name][kind][1]) for name in ("Mu and Liu", "CSDH")
     )
     assert fading[middle] < 0.03 * fading.max()
-    assert abs(straight_line[middle] - straight_line.max() / 2) < 0.02 * straight_line.max()
+    assert abs(straight_line[middle] / straight_line.max() - 0.5) < 0.02
+at_zero = dch.dch_loss(torch.ones(2, 48).double(), TWO, GAMMA, weight=0)
+assert abs(at_zero - math.log1p(GAMMA / 0.001)) < 1e-6  # the floor
 
 # Room for codes
 assert (
