@@ -137,13 +137,15 @@ def in_batch(u, y, alpha=0.0):
 # two images are similar with probability $\sigma(\Theta_{ij}) = 1 / (1 + e^{-\Theta_{ij}})$, and takes minus the
 # logarithm of the likelihood of the labels:
 #
-# $$ \ell_{ij} = \log\left( 1 + e^{\Theta_{ij}} \right) - s_{ij}\, \Theta_{ij}, \qquad
-#    -\frac{\partial \ell_{ij}}{\partial u_i} \;=\; \tfrac12 \left( s_{ij} - \sigma(\Theta_{ij}) \right) u_j ,
-#    \qquad \Theta_{ij} = \tfrac12\, u_i^{\mathsf T} u_j . $$ (eq:fl-likelihood)
+# $$ \begin{aligned}
+# \ell_{ij} &= \log\left( 1 + e^{\Theta_{ij}} \right) - s_{ij}\, \Theta_{ij},
+#    \qquad \Theta_{ij} = \tfrac12\, u_i^{\mathsf T} u_j , \\
+# -\frac{\partial \ell_{ij}}{\partial u_i} &= \tfrac12 \left( s_{ij} - \sigma(\Theta_{ij}) \right) u_j .
+# \end{aligned} $$ (eq:fl-likelihood)
 #
 # (HashNet has a constant of its own in place of the $\frac12$.)
 #
-# The derivative says who pulls where: a similar partner pulls $u_i$ *in the direction of its own vector* $u_j$,
+# The second line says who pulls where: a similar partner pulls $u_i$ *in the direction of its own vector* $u_j$,
 # outwards, and the more so the less sure the model is; a dissimilar one pushes the other way. DSH {cite:p}`liu2016dsh`
 # instead measures distances. A similar pair is drawn together along the line between the two; a dissimilar one is
 # pushed apart along that line until its squared distance reaches the *margin* $m$, and then left alone:
@@ -268,9 +270,8 @@ central, cosine = (
     csq.CSQLoss(3, 2, weight=0.0).double(),
     orthohash.OrthoHashLoss(3, 2).double(),
 )
-cosine.o.copy_(
-    central.centres
-)  # the same codes for both, so that the pictures can be compared
+# the same codes for both, so that the pictures can be compared
+cosine.o.copy_(central.centres)
 centre = {
     "CSQ: every bit by itself": (
         draw.pulls(lambda u: central(u, labels), z),
@@ -1775,6 +1776,7 @@ untrained, *others = (report.map for report in reports.values())
 assert untrained < 0.4 and min(others) > 0.6
 
 # The ledger and the exercises
+assert {methods.about(m).kind for m in ("adsh", "cnnh", "dsdh")} == {"pairwise"}
 assert all(
     "seen" in ledger[name][0]
     for name in FAMILY
