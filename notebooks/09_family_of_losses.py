@@ -61,6 +61,7 @@ from hashlab import (
     backbones,
     centres,
     classes,
+    codebooks,
     data,
     methods,
     metrics,
@@ -631,7 +632,7 @@ for count, bits in (
     (100, 64),
 ):
     torch.manual_seed(0)
-    chosen, coins = csq.centres(count, bits), classes.random_signs(count, bits)
+    chosen, coins = codebooks.centres(count, bits), classes.random_signs(count, bits)
     nearest[count, bits] = closest(chosen), closest(coins)
     rows_of = (
         "Hadamard"
@@ -1250,7 +1251,7 @@ def contestants(y, bits=48, memory=5000):
     labels_of_all = torch.arange(memory) % 10
     remembered = torch.randn(memory, bits)
     similar = pairs.similar(y, labels_of_all)
-    code = csq.centres(10, bits)
+    code = codebooks.centres(10, bits)
     return {
         "triplets (DTSH)": lambda z: dtsh.dtsh_loss(z, y, bits / 2),
         "product (Mu and Liu)": lambda z: mu_liu.mu_liu_loss(z, y, SCALE),
@@ -1668,7 +1669,7 @@ assert largest == {3: 8, 4: 4, 5: 2, 6: 2} and all(
 )
 assert 2 * (6 // (2 * 6 - 10)) == 6  # three fifths of ten bits
 assert 2 * (8 // (2 * 8 - 15)) == 16  # codes of 15 bits, 8 apart
-rows_and_opposites = torch.cat([csq.hadamard(16), -csq.hadamard(16)])
+rows_and_opposites = torch.cat([codebooks.hadamard(16), -codebooks.hadamard(16)])
 assert closest(rows_and_opposites) == 8 and len(rows_and_opposites) == 32
 assert (
     all(chosen > coins for chosen, coins in nearest.values())

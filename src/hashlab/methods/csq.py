@@ -22,7 +22,6 @@ from torch.nn import functional as F
 
 from hashlab import classes, quantisation, training
 from hashlab.codebooks import capacity, centres
-from hashlab.codebooks import hadamard as hadamard
 from hashlab.data import Part
 from hashlab.errors import InputError
 from hashlab.methods.base import About, setting
