@@ -156,8 +156,10 @@ ax = figures.wiring(several.levels, several.tables)
 # The matrix $S$ has $N^2$ entries. COSDISH looks at a few of its columns at a time. Draw $K$ training images $\Omega$
 # by lot and call the others $\Gamma$. Of the objective, keep the columns of $\Omega$:
 #
-# $$ \left\| K S_\Gamma - B_\Gamma B_\Omega^{\mathsf T} \right\|_F^2
-#  + \left\| K S_\Omega - B_\Omega B_\Omega^{\mathsf T} \right\|_F^2 , $$ (eq:mlsh-columns)
+# $$ \begin{aligned}
+# & \left\| K S_\Gamma - B_\Gamma B_\Omega^{\mathsf T} \right\|_F^2 \\
+# & + \left\| K S_\Omega - B_\Omega B_\Omega^{\mathsf T} \right\|_F^2 ,
+# \end{aligned} $$ (eq:mlsh-columns)
 #
 # with $S_\Gamma$ of shape $(N - K) \times K$ and $S_\Omega$ of shape $K \times K$. Improve the codes of $\Omega$, then
 # those of $\Gamma$; do so three times; then draw anew, ten times in all. Here are eight sampled digits, and how
@@ -177,8 +179,10 @@ print(f"sum of all {S.size} entries: {abs(S.sum()):.6f}")
 #
 # Let the codes of $\Omega$ be given. An image $i$ of $\Gamma$ with similarities $s_i$ to the sampled ones contributes
 #
-# $$ \left\| K s_i - B_\Omega b_i \right\|^2
-#    = \text{const} - 2 K\, b_i^{\mathsf T} B_\Omega^{\mathsf T} s_i + \left\| B_\Omega b_i \right\|^2 . $$ (eq:mlsh-row)
+# $$ \begin{aligned}
+# & \left\| K s_i - B_\Omega b_i \right\|^2 = \text{const} \\
+# & \qquad - 2 K\, b_i^{\mathsf T} B_\Omega^{\mathsf T} s_i + \left\| B_\Omega b_i \right\|^2 .
+# \end{aligned} $$ (eq:mlsh-row)
 #
 # COSDISH makes the middle term as good as it can be, each bit for itself:
 #
@@ -207,8 +211,10 @@ print(f"codes drawn by lot cost {cost.mean() / cost.min(1).mean():.2f} times as 
 # Now the sampled images themselves. Take their bits one after the other. When bits $1, \dots, k-1$ have been renewed,
 # what they leave to be explained is
 #
-# $$ R = K S_\Omega - \sum_{m < k} b_m b_m^{\mathsf T} , \qquad
-#    L = K S_\Gamma - \sum_{m < k} B_{\Gamma m}\, b_m^{\mathsf T} , $$ (eq:mlsh-rest)
+# $$ \begin{aligned}
+# R &= K S_\Omega - \sum_{m < k} b_m b_m^{\mathsf T} , \\
+# L &= K S_\Gamma - \sum_{m < k} B_{\Gamma m}\, b_m^{\mathsf T} ,
+# \end{aligned} $$ (eq:mlsh-rest)
 #
 # where $b_m \in \{-1, +1\}^K$ is bit $m$ of the sampled images and $B_{\Gamma m}$ that of the others, still the old one.
 # Put bit $k$ into {eq}`eq:mlsh-columns` and multiply out. A sign squared is 1, so most terms are constants, and what
@@ -216,11 +222,11 @@ print(f"codes drawn by lot cost {cost.mean() / cost.min(1).mean():.2f} times as 
 #
 # $$ \begin{aligned}
 # & b^{\mathsf T} Q\, b + p^{\mathsf T} b , \\
-# & Q = -2 R \text{ with zeros on its diagonal} , \qquad p = -2\, L^{\mathsf T} B_{\Gamma k} .
+# & Q = -2 R , \qquad p = -2\, L^{\mathsf T} B_{\Gamma k} ,
 # \end{aligned} $$ (eq:mlsh-quadratic)
 #
-# This is a *binary quadratic problem*, and in general a hard one. COSDISH solves it approximately, by turning it into
-# clustering.
+# where the diagonal of $Q$ is set to zero. This is a *binary quadratic problem*, and in general a hard one. COSDISH
+# solves it approximately, by turning it into clustering.
 #
 # (sec:mlsh-factor)=
 # ### A bit as a cluster
@@ -228,16 +234,20 @@ print(f"codes drawn by lot cost {cost.mean() / cost.min(1).mean():.2f} times as 
 # Write $b = 2x - 1$ with $x \in \{0, 1\}^K$, and add one more entry $x_{K+1} = 1$ that carries the linear part. The
 # problem becomes $x^{\mathsf T} Q' x$ with a symmetric matrix $Q'$ of $M = K + 1$ rows and zeros on its diagonal:
 #
-# $$ Q' = \begin{pmatrix} 4 Q & v \\ v^{\mathsf T} & 0 \end{pmatrix} , \qquad
-#    v = p - 2\, Q \mathbf{1} . $$ (eq:mlsh-lifted)
+# $$ \begin{aligned}
+# Q' &= \begin{pmatrix} 4 Q & v \\ v^{\mathsf T} & 0 \end{pmatrix} , \\
+# v &= p - 2\, Q \mathbf{1} .
+# \end{aligned} $$ (eq:mlsh-lifted)
 #
 # For $\lambda$ large enough, $\lambda I - Q'$ has a Cholesky factor, a triangular matrix whose product with its own
 # transpose it is. The columns of that factor are points $P_1, \dots, P_M$ with products
 # $P_i^{\mathsf T} P_j = \lambda [i = j] - Q'_{ij}$. A choice of $x$ with $H$ ones is then a *cluster* of $H$ points that
 # holds the last one, and its spread around its mean is
 #
-# $$ \sum_{i \in \text{cluster}} \left\| P_i - \bar P \right\|^2
-#    = (H - 1)\, \lambda + \frac{1}{H}\, x^{\mathsf T} Q' x . $$ (eq:mlsh-cluster)
+# $$ \begin{aligned}
+# & \sum_{i \in \text{cluster}} \left\| P_i - \bar P \right\|^2 \\
+# & \qquad = (H - 1)\, \lambda + \frac{1}{H}\, x^{\mathsf T} Q' x .
+# \end{aligned} $$ (eq:mlsh-cluster)
 #
 # For a fixed size $H$ (half of the points, so that each bit is 1 for about half of the sample) the tightest cluster is
 # the best bit. And tight clusters can be found: for each of the $M$ points, take the point itself, its $H - 2$ nearest
@@ -332,8 +342,8 @@ print("learned codes of conv1 and fc are the same:", np.array_equal(one.codes_, 
 # it predicts is the code of any image:
 #
 # $$ \begin{aligned}
-# W &= \arg\min_W \left\| B - X W \right\|_F^2 + \rho \left\| W \right\|_F^2
-#    = \left( X^{\mathsf T} X + \rho I \right)^{-1} X^{\mathsf T} B , \\
+# W &= \arg\min_W \left\| B - X W \right\|_F^2 + \rho \left\| W \right\|_F^2 \\
+# &= \left( X^{\mathsf T} X + \rho I \right)^{-1} X^{\mathsf T} B , \\
 # \text{code}(x) &= \operatorname{sign}\left( W^{\mathsf T} x \right) .
 # \end{aligned} $$ (eq:mlsh-ridge)
 #
@@ -408,14 +418,15 @@ chapter.table(
 #
 # $$ \begin{aligned}
 # d_{\text{weighted}}(q, i) &= \sum_l w_l\, d^l(q, i) , \\
-# w_l &= \operatorname{round} \frac{15\, (a_l - a_0)}{\max_{l'} (a_{l'} - a_0)} \in \{0, \dots, 15\} ,
+# w_l &= \operatorname{round} \frac{15\, g_l}{\max_{l'} g_{l'}} , \\
+# g_l &= a_l - a_0 ,
 # \end{aligned} $$ (eq:mlsh-weighted)
 #
-# where $a_l$ is the mAP of table $l$ and $a_0$ what chance would give. To find $a_l$, tables are trained on four
-# fifths of the training images, and the last fifth are the queries. (Small whole numbers, so that distances stay whole
-# and ties can be counted; see {doc}`02_what_map_means`.) One weakness is left in: these queries are searched among the
-# four fifths on which the tables were trained. Such a database flatters, and it can mislead, as we shall see
-# [below](#sec:mlsh-settings). So the weights need not be the best ones.
+# where $a_l$ is the mAP of table $l$ and $a_0$ what chance would give; a table below chance has weight 0. To find
+# $a_l$, tables are trained on four fifths of the training images, and the last fifth are the queries. (Small whole
+# numbers, so that distances stay whole and ties can be counted; see {doc}`02_what_map_means`.) One weakness is left in:
+# these queries are searched among the four fifths on which the tables were trained. Such a database flatters, and it
+# can mislead, as we shall see [below](#sec:mlsh-settings). So the weights need not be the best ones.
 #
 # A picture says what the rules have in common. Every pair of a query and an image has a distance in the table on
 # `conv2` and one in the table on `fc`; that is a place in a plane. The more pairs lie at a place, the larger its disc;

@@ -99,7 +99,7 @@ figure = plots.code_rows(digits.query.images[two_each], shown)
 # %% [markdown]
 # The number beside a code is its Hamming distance from the code in the first row. On the left, distance is a rough
 # guide to what is in the image: the other three is hardly nearer than the eights. On the right, it says nearly
-# everything: the same digit, the same bits, or almost; another digit, about half of the bits.
+# everything: the same digit, the same bits, or almost; another digit, about half of the bits, or some more or fewer.
 #
 # Over all pairs of a query and a database image, in bits:
 
@@ -142,8 +142,10 @@ table(
 # and the Hamming distance is $d = (K - b_i^{\mathsf T} b_j) / 2$. This formula does not care whether the numbers in it
 # are signs. Put the network's outputs into it:
 #
-# $$ d_{ij} = \frac{K - u_i^{\mathsf T} u_j}{2}, \qquad
-#    a_{ij} = 1 - \frac{2\, d_{ij}}{K} = \frac{u_i^{\mathsf T} u_j}{K} . $$ (eq:csdh-distance)
+# $$ \begin{aligned}
+# d_{ij} &= \frac{K - u_i^{\mathsf T} u_j}{2}, \\
+# a_{ij} &= 1 - \frac{2\, d_{ij}}{K} = \frac{u_i^{\mathsf T} u_j}{K} .
+# \end{aligned} $$ (eq:csdh-distance)
 #
 # This is what we take *Hamming embedding distance* to mean. At codes it is the Hamming distance, exactly; between
 # them it changes smoothly, and gradients can follow it. The agreement $a_{ij}$ is the same thing on a scale that does
@@ -167,9 +169,10 @@ print("outputs of 0.9: ", [round(x, 2) for x in csdh.hamming_embedding(u)[0].tol
 # several labels per image there is. Let $y_i \in \{0, 1\}^C$ say which of $C$ labels image $i$ has. Two similarities
 # are in use:
 #
-# $$ s_{ij} = \begin{cases} 1 & \text{if } y_i^{\mathsf T} y_j > 0 \\ 0 & \text{otherwise} \end{cases}
-#    \qquad\text{or}\qquad
-#    s_{ij} = \frac{y_i^{\mathsf T} y_j}{\lVert y_i \rVert \, \lVert y_j \rVert} . $$ (eq:csdh-similarity)
+# $$ \begin{aligned}
+# s_{ij} &= \begin{cases} 1 & \text{if } y_i^{\mathsf T} y_j > 0 \\ 0 & \text{otherwise} \end{cases} \qquad\text{or} \\
+# s_{ij} &= \frac{y_i^{\mathsf T} y_j}{\lVert y_i \rVert \, \lVert y_j \rVert} .
+# \end{aligned} $$ (eq:csdh-similarity)
 #
 # The first asks whether two images share a label, the second also how much of what they show they have in common: it
 # is the cosine of the angle between the label vectors. For one label per image both are the same. Three images with
@@ -200,8 +203,8 @@ for kind in ("shares", "cosine"):
 # squared distance $D_{ij} = \lVert u_i - u_j \rVert^2$, which is $4 d_{ij}$ at codes,
 #
 # $$ \begin{aligned}
-# \ell^{\text{con}}_{ij} = \frac{1}{2K} \big[ & s_{ij}\, D_{ij} \\
-# & + (1 - s_{ij}) \max(2K - D_{ij}, 0) \big] .
+# & \ell^{\text{con}}_{ij} = \frac{1}{2K} \big[ s_{ij}\, D_{ij} \\
+# & \; + (1 - s_{ij}) \max(2K - D_{ij}, 0) \big] .
 # \end{aligned} $$ (eq:csdh-contrastive)
 #
 # It is the loss of deep supervised hashing (DSH) {cite:p}`liu2016dsh`, divided by $K$. At the *margin* $D = 2K$ half of
@@ -258,8 +261,10 @@ figure = figures.lines_of_kinds(distance, panels, "Hamming distance (bits)", "lo
 # codes be? Look at one bit. If $n$ of the $C$ codes have a 1 there, the bit separates $n (C - n)$ of the $C (C - 1) /
 # 2$ pairs, at most when the codes are split evenly. Summed over $K$ bits, for even $C$:
 #
-# $$ \operatorname*{mean}_{p < q} \; d_{pq} \;\le\; \frac{K \cdot C^2 / 4}{C (C - 1) / 2}
-#    = \frac{K}{2} \cdot \frac{C}{C - 1} . $$ (eq:csdh-room)
+# $$ \begin{aligned}
+# \operatorname*{mean}_{p < q} \; d_{pq} &\le \frac{K \cdot C^2 / 4}{C (C - 1) / 2} \\
+# &= \frac{K}{2} \cdot \frac{C}{C - 1} .
+# \end{aligned} $$ (eq:csdh-room)
 #
 # (For odd $C$ it is a little less.) Where all distances are at least $\delta > K/2$, it follows that $C \le 2\delta /
 # (2\delta - K)$: the bound of
@@ -365,8 +370,10 @@ ax = figures.named_lines(similarity, best, places, "label similarity s", "distan
 # An activation that ends at $\pm 1$ keeps outputs from running away, but does not make them arrive. That is what a
 # penalty does, for instance the mean of $(|u_{ik}| - 1)^2$. The whole loss of a batch is
 #
-# $$ L = \operatorname*{mean}_{i \neq j} \, \ell_{ij}
-#    + \alpha \operatorname*{mean}_{i, k} \left( |u_{ik}| - 1 \right)^2 . $$ (eq:csdh-total)
+# $$ \begin{aligned}
+# L = {} & \operatorname*{mean}_{i \neq j} \, \ell_{ij} \\
+# & + \alpha \operatorname*{mean}_{i, k} \left( |u_{ik}| - 1 \right)^2 .
+# \end{aligned} $$ (eq:csdh-total)
 #
 # Of the pairs of a batch few are similar: with ten classes, a tenth. The mean over pairs is then mostly about pushing
 # apart. The setting `balance` can give similar and dissimilar pairs half of the weight each, as in {doc}`03_mu_liu`;
@@ -378,8 +385,8 @@ ax = figures.named_lines(similarity, best, places, "label similarity s", "distan
 #
 # $$ \begin{aligned}
 # \frac{\partial \ell^{\text{reg}}_{ij}}{\partial u_i} &= \frac{2 \Delta}{K} \, u_j, \\
-# \frac{\partial \ell^{\text{con}}_{ij}}{\partial u_i}
-#    &= \frac{s_{ij} - (1 - s_{ij}) [D_{ij} < 2K]}{K} \, (u_i - u_j), \\
+# \frac{\partial \ell^{\text{con}}_{ij}}{\partial u_i} &= \frac{v_{ij}}{K} \, (u_i - u_j), \\
+# v_{ij} &= s_{ij} - (1 - s_{ij}) [D_{ij} < 2K] , \\
 # \frac{\partial \ell^{\text{lik}}_{ij}}{\partial u_i} &= \frac{\sigma(\Theta_{ij}) - s_{ij}}{2} \, u_j ,
 # \end{aligned} $$ (eq:csdh-gradient)
 #
