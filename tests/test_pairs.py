@@ -48,3 +48,12 @@ def test_likelihood():
         found = pairs.likelihood_loss(theta, torch.tensor(bool(s)))
         torch.testing.assert_close(found[1:4], torch.tensor(expected, dtype=torch.float64))
         assert found[0].item() == pytest.approx(700 * s) and found[4].item() == pytest.approx(700 * (1 - s))
+
+
+def test_weights_of_a_kind_sum_to_one_and_skip_what_does_not_count():
+    labels = torch.tensor([0, 0, 1, 1, 1])
+    s, counted = pairs.similar(labels), pairs.off_diagonal(5, labels.device)
+    w = pairs.weights(s, counted, torch.float64)
+    assert w.dtype == torch.float64 and not w.diagonal().any()
+    assert abs(w[s].sum() - 1) < 1e-12 and abs(w[~s].sum() - 1) < 1e-12
+    assert pairs.weights(torch.ones(2, 2, dtype=torch.bool)).tolist() == [[0.25, 0.25], [0.25, 0.25]]  # one kind only

@@ -23,6 +23,17 @@ def off_diagonal(count: int, device: torch.device) -> Tensor:
     return ~torch.eye(count, dtype=torch.bool, device=device)
 
 
+def weights(s: Tensor, counted: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """One over the number of pairs of a pair's kind, similar or dissimilar, and 0 for pairs that do not count: (B, N).
+
+    Args:
+        s: bool (B, N), the similar ones.
+        counted: bool (B, N), the pairs that count; all when None.
+    """
+    kinds = (s, ~s) if counted is None else (counted & s, counted & ~s)
+    return sum(kind.to(dtype) / kind.sum().clamp(min=1) for kind in kinds)
+
+
 def balanced_mean(losses: Tensor, s: Tensor, counted: Tensor | None = None) -> Tensor:
     """Half the mean over similar pairs plus half the mean over dissimilar pairs: (B, N) -> scalar.
 
@@ -34,9 +45,7 @@ def balanced_mean(losses: Tensor, s: Tensor, counted: Tensor | None = None) -> T
         s: bool (B, N), the similar ones.
         counted: bool (B, N), the pairs that count; all when None.
     """
-    counted = torch.ones_like(s) if counted is None else counted
-    kinds = [counted & s, counted & ~s]
-    return sum((losses * kind).sum() / kind.sum().clamp(min=1) for kind in kinds) / 2
+    return (losses * weights(s, counted, losses.dtype)).sum() / 2
 
 
 def mean(losses: Tensor, s: Tensor, counted: Tensor | None = None, balance: str = "none") -> Tensor:

@@ -33,13 +33,14 @@ def dch_loss(h: Tensor, labels: Tensor, gamma: float = 20.0, weight: float = 0.1
     Args:
         gamma: distance at which similar and dissimilar are equally likely.
     """
-    unit, bits = F.normalize(h), h.shape[1]
+    bits, s = h.shape[1], pairs.similar(labels)
     scale = bits / (2 * gamma)
-    s, counted = pairs.similar(labels), pairs.off_diagonal(len(h), h.device)
+    unit = h * (h.square().sum(1, keepdim=True) + 1e-24).rsqrt()  # fewer calls than F.normalize: on a GPU they cost
     r = scale * F.relu(1 - unit @ unit.T)  # d / gamma: (B, B)
     losses = torch.log1p(torch.where(s, r, 1 / r.clamp(min=1e-3 / gamma)))
-    away = scale * F.relu(1 - unit.abs().sum(1) / bits**0.5)  # d / gamma: (B,)
-    return 2 * pairs.balanced_mean(losses, s, counted) + weight * torch.log1p(away).mean()
+    away = F.relu(scale - scale / bits**0.5 * unit.abs().sum(1))  # d / gamma: (B,)
+    likelihood = (losses * pairs.weights(s, pairs.off_diagonal(len(h), h.device), h.dtype)).sum()
+    return likelihood + weight * torch.log1p(away).mean()
 
 
 class DCHLoss(nn.Module):
