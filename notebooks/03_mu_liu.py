@@ -382,7 +382,7 @@ source(mu_liu.bilinear_loss)
 # `s` marks the similar pairs, $\mathcal S$; it is not the $s$ of {eq}`eq:mu-line`.
 
 # %%
-source(pairs.balanced_mean, mu_liu.mu_liu_loss)
+source(pairs.weights, pairs.balanced_mean, mu_liu.mu_liu_loss)
 
 # %% [markdown]
 # And the two stages of training. The first puts a classifier on the network and trains both with the usual
