@@ -45,5 +45,6 @@ def test_spread_and_difference():
 
 def test_tables_and_sources():
     assert chapter.table(["a", "b"], [1, "x"]).data == "| a | b |\n|---|---|\n| 1 | x |"
+    assert chapter.table(["a"], ["1 ± 2"]).data.endswith("| 1\u202f±\u202f2 |")  # never broken between the two
     shown = chapter.source(pairs.off_diagonal, pairs.likelihood_loss).data
     assert shown.count("```python") == 2 and "def off_diagonal" in shown and "softplus" in shown

@@ -92,3 +92,5 @@ def test_whole_takes_complete_groups_of_trained_networks_only():
     others += [record(seed=0, protocol=comparison.PROTOCOL + "/tuning"), record("csq", seed=0)]
     others += [records.Record(method="itq", seed=0, bits=24, protocol=comparison.PROTOCOL, config={})]
     assert comparison.whole([*others, *reversed(wanted)]) == {"dsh": wanted}
+    with pytest.raises(InputError, match="one run of dsh with seed 1 expected, found two"):
+        comparison.whole([*wanted, record(seed=1, size=64)])

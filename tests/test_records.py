@@ -1,6 +1,7 @@
 """Experiments, their records, codes in files, and the command line on top."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -405,3 +406,23 @@ def test_tables_name_weights_once_and_briefly(tmp_path, short):
     record |= {"weights": named, "variant": f"lr=0.01 weights={named}"}
     text = records.render(records.table([record]))
     assert text.count("net.safetensors") == 1 and "sha256:01234567…" in text and "lr=0.01" in text
+
+
+def test_records_compacted_before_codes_were_sorted_are_taken_up(tmp_path, short):
+    assert main(short("run", tmp_path, "--seeds", "0")) == 0
+    record = records.compact(records.load(tmp_path)[0])
+    was, kept = record.codes(), record.path.with_name(record["codes"]["file"])
+    stored = files.arrays(kept.read_bytes(), kept)
+    there = np.argsort(records.by_class(was["database_labels"]))
+    content = files.npz(stored | {"database_codes": stored["database_codes"][there]})
+    old = record.path.with_suffix(".codes.npz")
+    old.write_bytes(content)
+    kept.unlink()
+    labels = record["codes"]["labels"]
+    record["codes"] = {"file": old.name, "sha256": hashlib.sha256(content).hexdigest(), "labels": labels}
+    record.path.write_text(json.dumps(record))
+    assert np.array_equal(records.read(record.path).codes()["database_codes"], was["database_codes"])
+    records.compact(records.read(record.path))
+    again = records.read(record.path)
+    assert all(np.array_equal(again.codes()[key], was[key]) for key in records.ARRAYS)
+    assert not old.exists() and again["codes"]["order"] == "class" and records.verify(again) == []

@@ -35,6 +35,7 @@ def capacity(bits: int) -> int:
 
 
 def power_of_two(bits: int) -> bool:
+    """Whether `hadamard` has a matrix of that size."""
     return bits & (bits - 1) == 0
 
 

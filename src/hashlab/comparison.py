@@ -128,13 +128,18 @@ def found(kept: Sequence[Record], method: str) -> Compared:
 
 
 def whole(kept: Sequence[Record]) -> dict[str, list[Record]]:
-    """Runs in which the network was trained along with the code, at `TUNED_AT` bits: method -> a record per seed."""
+    """Runs in which the network was trained along with the code, at `TUNED_AT` bits: method -> a record per seed.
+
+    Methods without a run for each seed are left out. Raises InputError where a seed has two.
+    """
     groups: dict[str, dict[int, Record]] = {}
     for record in kept:
         config = record["config"]
         trained = config.get("backbone") == BACKBONE and not config.get("frozen", True)
-        if trained and record.protocol == PROTOCOL and record.bits == TUNED_AT:
-            groups.setdefault(record.method, {})[record.seed] = record
+        if not trained or record.protocol != PROTOCOL or record.bits != TUNED_AT:
+            continue
+        if groups.setdefault(record.method, {}).setdefault(record.seed, record) is not record:
+            raise InputError(f"one run of {record.method} with seed {record.seed} expected, found two")
     return {name: [group[seed] for seed in SEEDS] for name, group in groups.items() if group.keys() == set(SEEDS)}
 
 

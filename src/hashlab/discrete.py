@@ -41,7 +41,12 @@ class LearnedCodes(nn.Module):
 
 
 class Renew:
-    """`Phase.before_epoch`: renew the codes; before the first epoch they begin from the network's outputs."""
+    """`Phase.before_epoch`: renew the codes; before the first epoch they begin from the network's outputs.
+
+    Args:
+        loss: what has the codes.
+        network: images (B, C, H, W) or features (B, d) -> outputs (B, K).
+    """
 
     def __init__(self, loss: LearnedCodes, network: nn.Module):
         self.loss, self.network = loss, network

@@ -155,8 +155,9 @@ def compact(record: Record) -> Record:
     place = record.path.with_name(f"labels-{digest[:8]}.npz")
     if not place.is_file():
         files.write(place, shared)
-    old, file = record.path.with_name(record["codes"]["file"]), record.path.with_suffix(".codes.npz")
-    record["codes"] = {"file": file.name, "sha256": hashlib.sha256(own).hexdigest(), "order": "class"}
+    old, content = record.path.with_name(record["codes"]["file"]), hashlib.sha256(own).hexdigest()
+    file = record.path.with_suffix(f".{content[:8]}.npz")  # another name than the old one, whatever that was
+    record["codes"] = {"file": file.name, "sha256": content, "order": "class"}
     record["codes"]["labels"] = {"file": place.name, "sha256": digest}
     files.write(file, own)
     files.write(record.path, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
