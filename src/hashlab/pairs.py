@@ -30,8 +30,8 @@ def weights(s: Tensor, counted: Tensor | None = None, dtype: torch.dtype = torch
         s: bool (B, N), the similar ones.
         counted: bool (B, N), the pairs that count; all when None.
     """
-    kinds = (s, ~s) if counted is None else (counted & s, counted & ~s)
-    return sum(kind.to(dtype) / kind.sum().clamp(min=1) for kind in kinds)
+    alike, apart = (s, ~s) if counted is None else (counted & s, counted & ~s)
+    return alike / alike.sum(dtype=dtype).clamp(min=1) + apart / apart.sum(dtype=dtype).clamp(min=1)
 
 
 def balanced_mean(losses: Tensor, s: Tensor, counted: Tensor | None = None) -> Tensor:
