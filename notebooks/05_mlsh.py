@@ -701,7 +701,7 @@ for ax, (network, found) in zip(axes, swept.items(), strict=True):
     for way in (FUSED, SINGLE, CONTROL, TWO):
         lines[way] = (range(len(LENGTHS)), [[found[way, bits, seed] for seed in SEEDS] for bits in LENGTHS])
     ax.set(xticks=range(len(LENGTHS)), xticklabels=LENGTHS, xlim=(-0.2, 4.6), title=network)
-    drawn = figures.far_colours(plots.curves(lines, "", "mAP", ax))
+    drawn = plots.curves(lines, "", "mAP", ax)
 label = axes[1].set_xlabel("bits in all")
 
 
@@ -879,7 +879,7 @@ lines = {"all features": (REAL[:2], [maps[JOINED, bits] for bits in REAL[:2]])}
 lines |= {"two tables, weighted": (REAL, [maps[BOTH, bits] for bits in REAL])}
 lines |= {"one table on conv5": (REAL, [maps[LAST, bits] for bits in REAL])}
 lines |= {"two tables, union": (REAL, [maps["union", bits] for bits in REAL])}
-ax = figures.far_colours(plots.curves(lines, "bits in all", "mAP on CIFAR-10"))
+ax = plots.curves(lines, "bits in all", "mAP on CIFAR-10")
 limits = ax.set(xticks=REAL, xlim=(20, 150))
 
 # %% [markdown]

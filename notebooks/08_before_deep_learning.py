@@ -143,8 +143,8 @@ lsh = {
 figure = figures.cell_maps(lsh, ellipse)
 
 # %% [markdown]
-# Each line bears the number of its bit, and two cells that meet at a line differ in shade. All lines
-# pass through the mean, so the cells are wedges: LSH sees the *direction* of a row from the mean, and not how far out
+# Each line bears the number of its bit, and two cells that meet at a line differ in shade. All
+# lines pass through the mean, so the cells are wedges: LSH sees the *direction* of a row from the mean, and not how far out
 # it lies. Of the twelve random lines some nearly coincide. Nothing has been learned, and yet there is a guarantee.
 #
 # ### What random lines guarantee
@@ -338,15 +338,15 @@ print(
 # %%
 source(sh.smoothest)
 
-# %% mystnb={"image": {"alt": "Two panels with the ellipse. On the left PCAH with two bits: one line across the long axis and one along it. On the right SH with four bits: parallel lines across the long axis, one for the first bit, two for the second and three for the fourth, and for the third bit a line along it."}}
+# %% mystnb={"image": {"alt": "Two panels with the ellipse. On the left PCAH with two bits: one line across the long axis and one along it. On the right SH with three bits: parallel lines across the long axis, one in the middle for the first bit and one on each side of it for the second, and lines along the long axis for the third, one of them through its middle."}}
 axes_and_waves = {
     "PCAH, 2 bits": shallow.PCAH(bits=2).fit(ellipse),
-    "SH, 4 bits": shallow.SH(bits=4).fit(ellipse),
+    "SH, 3 bits": shallow.SH(bits=3).fit(ellipse),
 }
 figure = figures.cell_maps(axes_and_waves, ellipse)
 
 # %% tags=["hide-input"]
-spectral = axes_and_waves["SH, 4 bits"]
+spectral = axes_and_waves["SH, 3 bits"]
 for bit, (axis, mode) in enumerate(
     zip(spectral.axis_, spectral.mode_, strict=True), 1
 ):
@@ -354,7 +354,7 @@ for bit, (axis, mode) in enumerate(
 
 # %% [markdown]
 # The long axis gets two bits before the short one gets its first, and two bits on one axis tell four stretches of it
-# apart. What one pays: real data do not fill a box evenly, and the ends of the box are the most extreme rows of
+# apart. (Outside the box the waves go on, and so do the lines.) What one pays: real data do not fill a box evenly, and the ends of the box are the most extreme rows of
 # the training set.
 #
 # (sec:shallow-itq)=
@@ -460,7 +460,7 @@ for name, v in spread.items():
 #
 # ## Why labels help: CCA-ITQ
 #
-# All methods so far take it that what varies most matters most. It need not be so. In the `layers` the classes differ
+# PCAH, SH and ITQ take it that what varies most matters most. It need not be so. In the `layers` the classes differ
 # along the *short* axis:
 
 # %% mystnb={"image": {"alt": "Two panels with the two layers, one bit each. On the left ITQ: its line runs across both layers and splits each class in half. On the right CCA-ITQ: its line runs between the layers and separates the classes."}}
@@ -478,7 +478,7 @@ figure = figures.cell_maps(one_bit, layers, layer)
 #
 # $$ C_{xy}\, C_{yy}^{-1}\, C_{yx}\; w = \lambda^2\, C_{xx}\, w . $$ (eq:shallow-cca)
 #
-# CCA-ITQ ({cite:t}`gong2011itq`, section 4) takes these directions in place of the principal axes, each scaled by its
+# CCA-ITQ {cite:p}`gong2011itq` takes these directions in place of the principal axes, each scaled by its
 # $\lambda$, and then turns them as before. For class labels it is an old friend: the directions are those of *linear
 # discriminant analysis*.
 
@@ -559,7 +559,8 @@ for k in (0, 3, 6, 9, 12):
 # $$ \min_{B, W, P} \; \| Y - B W \|^2 + \lambda \|W\|^2 + \nu \| B - \Phi P \|^2, \qquad B \in \{-1, +1\}^{N \times K} , $$ (eq:shallow-sdh)
 #
 # where $\Phi$ holds the kernels of all rows to the anchors and a column of ones. With two of the three fixed, each
-# has a simple answer: $W$ and $P$ are ridge regressions. For $B$, the paper's point is to *keep it discrete*. Look at
+# has a simple answer: $W$ is a ridge regression, and so is $P$, with a small ridge of ours that the equation leaves out.
+# For $B$, the paper's point is to *keep it discrete*. Look at
 # one column $b$ of $B$, with $w$ its row of $W$, and let $B', W'$ be the rest. In
 # $\|Y - B' W' - b\, w^{\mathsf T}\|^2$ the square of the last term is $N \|w\|^2$ whatever the signs, so only terms
 # linear in $b$ are left, and every entry of $b$ can be chosen on its own:
@@ -574,7 +575,8 @@ source(sdh.cyclic_descent)
 # %% [markdown]
 # Is it worth the trouble? The alternative is to *relax*: let $B$ be real, solve, and take signs at the end. And as
 # every row of $B$ is a problem of its own while $W$ and $P$ stay, with eight bits we can even try all $2^8$ codes for
-# each row and know the best. First a single step, with $W$ and $P$ fitted to random codes of the 1,200 digits:
+# each row and know the best. First a single step, with $W$ and $P$ fitted to random codes of the 1,200 digits, and once
+# more for five other draws of these codes:
 
 
 # %%
@@ -618,46 +620,74 @@ phi = np.column_stack(
     ]
 )
 regress = algebra.ridge_solver(phi, 1e-2)
-start = base.signs(np.random.default_rng(0).standard_normal((len(Y), 8)))
-W, P = algebra.ridge(start, Y, 1.0), regress(start)
-stepped = {
-    name: step(start, W, Y @ W.T + NU * phi @ P) for name, step in WAYS.items()
-}
-best = stepped["all 256 tried"]
-for name, B in {"at the start": start, **stepped}.items():
-    hit = (best == B).all(1).mean()
-    print(
-        f"{name}: objective {objective(B, W, P):.0f},"
-        f" {hit:.0%} of rows have their best code"
-    )
+starts = [
+    base.signs(np.random.default_rng(seed).standard_normal((len(Y), 8)))
+    for seed in range(6)
+]
+
+
+def one_step(start):
+    """For each way: share of what there is to gain, share of best codes."""
+    W, P = algebra.ridge(start, Y, 1.0), regress(start)
+    found = {
+        name: step(start, W, Y @ W.T + NU * phi @ P)
+        for name, step in WAYS.items()
+    }
+    best = found["all 256 tried"]
+    low, high = objective(best, W, P), objective(start, W, P)
+    return {
+        name: (
+            (high - objective(B, W, P)) / (high - low),
+            (best == B).all(1).mean(),
+        )
+        for name, B in found.items()
+    }
+
+
+stepped = [one_step(start) for start in starts]
+table(
+    ["one step", *(f"start {seed}" for seed in range(6))],
+    *[
+        [f"{name}: {what}", *(f"{one[name][i]:.0%}" for one in stepped)]
+        for name in ("relaxed", "bit by bit")
+        for i, what in enumerate(("gained", "rows with their best code"))
+    ],
+)
 
 # %% [markdown]
-# In one step rounding gains little more than half of what there is to gain, and not one row gets its best code; bit
-# by bit finds it for all of them. But the steps take turns, and $W$ and $P$ adapt to whatever codes they are given.
-# After five rounds:
+# In one step rounding gains about a half to three quarters of what there is to gain, and few rows or none get their
+# best code; bit by bit finds it for nearly all of them, from every start. But the steps take turns, and $W$ and $P$
+# adapt to whatever codes they are given. After five rounds:
 
 
 # %%
-def learn(step, rounds=5):
-    """Codes (N, 8) after some rounds, and the objective."""
+def learn(step, start, rounds=5):
+    """The objective after some rounds, and how many different codes."""
     B = start
     for _ in range(rounds):
         W, P = algebra.ridge(B, Y, 1.0), regress(B)
         B = step(B, W, Y @ W.T + NU * phi @ P)
-    return B, objective(B, algebra.ridge(B, Y, 1.0), regress(B))
+    value = objective(B, algebra.ridge(B, Y, 1.0), regress(B))
+    return value, len(np.unique(B, axis=0))
 
 
-learned = {name: learn(step) for name, step in WAYS.items()}
-for name, (B, value) in learned.items():
-    print(
-        f"{name}: objective {value:.0f},"
-        f" {len(np.unique(B, axis=0))} different codes for ten classes"
-    )
+learned = {
+    name: [learn(step, start) for start in starts]
+    for name, step in WAYS.items()
+}
+table(
+    ["five rounds: objective, codes", *(f"start {s}" for s in range(6))],
+    *[
+        [name, *(f"{value:.0f}, {count}" for value, count in found)]
+        for name, found in learned.items()
+    ],
+)
 
 # %% [markdown]
-# Little is left of the difference in the objective, about one part in a hundred. What is left shows in the last
-# number: by rounding, two of the classes have ended on one and the same code, and no query can tell them apart again.
-# Note also that there are no more codes than classes. With a $\nu$ this small the codes come from the labels alone,
+# Now neither way is reliably ahead. What is fixed early stays: a way that ends with fewer than ten codes has put two
+# classes or more on one and the same code, and no query can tell them apart again. That happens to both; where bit by
+# bit loses classes, so does the search through all codes, so it is the turns that are to blame and not the step. Note
+# also that there are never more codes than classes. With a $\nu$ this small the codes come from the labels alone,
 # and all rows of a class get the same.
 #
 # ## Sampled columns: COSDISH
@@ -798,7 +828,7 @@ table(
 # ## All of them on digits
 #
 # Now the nine methods and two controls on the 64 pixels of `digits`, at 24 bits: 1,200 digits to learn from, 300
-# queries, 1,497 digits to search. The two controls tell what a number is worth. *Random codes* know nothing: their
+# queries, 1,497 digits to search. To be quick, KSH has 150 anchors here and SDH 300, fewer than by default. The two controls tell what a number is worth. *Random codes* know nothing: their
 # mAP is about the share of relevant digits in the database. *PCA with random rotation* knows the features and nothing
 # else.
 
@@ -878,7 +908,7 @@ rows = {
 }
 ax = plots.ladder(rows, "mAP on digits, 24 bits", stress=TITLES["pca_rotation"])
 
-# %% mystnb={"image": {"alt": "Two panels of precision against recall. Above, without labels: random codes are flat at one tenth, and all others begin high and fall to one tenth, ITQ latest and SKLSH first. Below, with labels: SDH and KSH stay at precision one until nearly everything relevant is found; CCA-ITQ and COSDISH fall a little earlier; PCA with random rotation falls from the start."}}
+# %% mystnb={"image": {"alt": "Two panels of precision against recall. Above, without labels: random codes are flat at one tenth, and all others begin high and fall to one tenth, ITQ latest and SKLSH first. Below, with labels: SDH and KSH stay at precision one until nearly everything relevant is found; CCA-ITQ falls earlier and COSDISH earlier still; PCA with random rotation falls from the start."}}
 panels = {
     "without labels": [
         "itq",
@@ -891,18 +921,14 @@ panels = {
     ],
     "with labels": ["ksh", "sdh", "cca_itq", "cosdish", "pca_rotation"],
 }
-# a method has one colour in all figures: the first three as under "Variance per bit"
-painted = ["pcah", "pca_rotation", "itq", "ksh", "sdh", "cca_itq"]
-painted += ["lsh", "sh", "sklsh", "cosdish", "random"]
+# The first three have their colours of "Variance per bit"; further down, two
+# methods share a colour that never meet in one panel.
+alone = ["pcah", "pca_rotation", "itq"]
+shared = [("lsh", "ksh"), ("sh", "sdh"), ("sklsh", "cca_itq")]
+painted = dict(zip([(n,) for n in alone] + shared, plots.palette(6), strict=True))
+painted["random", "cosdish"] = "0.2"
 short_title = {name: title.split(" (")[0] for name, title in TITLES.items()}
-colours = dict(
-    zip(
-        [short_title[name] for name in painted],
-        [*plots.palette(10), "0.2"],
-        strict=True,
-    )
-)
-colours["SKLSH"] = "#004d40"  # not yellow, which is hard to see as a line
+colours = {short_title[n]: colour for names, colour in painted.items() for n in names}
 figure, axes = plt.subplots(2, 1, figsize=(6, 8), layout="constrained")
 for ax, (name, chosen) in zip(axes, panels.items(), strict=True):
     figures.precision_recall(
@@ -913,8 +939,9 @@ for ax, (name, chosen) in zip(axes, panels.items(), strict=True):
 # %% [markdown]
 # ### What each costs
 #
-# Seconds on the machine that made this page, the fastest of three runs (one run of learning for KSH); they are not
-# compared when the book is tested. And how many numbers have to be kept to encode a new image, which follows from the formulas.
+# Seconds on the machine that made this page (with 150 and 300 anchors for KSH and SDH), the fastest of three runs (one
+# run of learning for KSH); they are not compared when the book is tested. And how many numbers have to be kept to encode a
+# new image, which follows from the formulas.
 
 # %% tags=["nbval-ignore-output"]
 arrays = {
@@ -995,16 +1022,17 @@ print("96 bits from 64 pixels, where a method can:", more)
 # - **No labels, few dimensions:** SH, which can take many bits from a long axis.
 # - **Near-duplicates:** SKLSH, whose distances level off where nothing is near any more.
 # - **Labels, and features from the last layer of a network**, which tell classes apart already: CCA-ITQ, whose lines
-#   are straight. In the table below it is ahead of KSH, SDH and COSDISH; KSH is close at 24 bits, but learns and
-#   encodes far more slowly there.
+#   are straight, with a strong ridge. In the table below, with $\rho = 1$, it is ahead of SDH and COSDISH; KSH is close
+#   at 24 bits, but learns and encodes far more slowly there. With its default, $\rho = 0.0001$, it found held-out images
+#   worse than any of the three ({doc}`10_side_by_side`).
 # - **Labels, and features that do not,** such as pixels: KSH or SDH. Both need anchors, and so more memory, and with a
 #   thousand anchors, as in the table below, more time per query.
 # - **Before you believe in a deep method:** run ITQ, and one of those with labels, on its own features.
 #   {doc}`09_family_of_losses` shows what networks add, {doc}`10_side_by_side` how much.
 #
 # Here are the four with labels on features of the last layer of a MobileNetV2, from the runs on CIFAR-10 that
-# {doc}`10_side_by_side` compares: three seeds each, with their standard deviation, and seconds of a processor core at
-# 24 bits.
+# {doc}`10_side_by_side` compares: three seeds each, with their standard deviation, settings chosen on held-out images,
+# and seconds of a processor core at 24 bits.
 
 # %%
 on_layer = {
@@ -1036,7 +1064,7 @@ table(
 
 # %% [markdown]
 # Many losses of deep hashing are old acquaintances. Mu and Liu ({doc}`03_mu_liu`) train on KSH's products of codes;
-# methods with a term $\| B - F \|^2$ pull outputs to their signs as ITQ does; those that learn codes and a classifier
+# methods with a term $\| B - F \|^2$, where $F$ are the real outputs, pull these to their signs as ITQ does; those that learn codes and a classifier
 # together have SDH inside.
 #
 # ## What we learned
@@ -1176,12 +1204,8 @@ assert differ(2.0) > 0.9 * 4 / np.pi**2
 
 # Waves and rotations
 assert min(likeness.values()) > 0.999 and np.allclose(grown, [4, 9], rtol=0.03)
-assert spectral.axis_.tolist() == [0, 0, 1, 0] and spectral.mode_.tolist() == [
-    1,
-    2,
-    1,
-    3,
-]
+assert spectral.axis_.tolist() == [0, 0, 1]
+assert spectral.mode_.tolist() == [1, 2, 1]
 assert rounding["ITQ"] < 0.4 * rounding["PCAH"]
 assert all(np.isclose(rounding[name], by_absolutes[name]) for name in rounding)
 clumps = turning["ITQ, 2 bits"].transform(diamond).reshape(4, 60, 2)
@@ -1203,23 +1227,19 @@ assert (
 )
 
 # Discrete steps
-values = {
-    name: objective(B, W, P) for name, B in {"start": start, **stepped}.items()
-}
-gained = {
-    name: (values["start"] - v) / (values["start"] - values["all 256 tried"])
-    for name, v in values.items()
-}
-assert 0.5 < gained["relaxed"] < 0.7 and gained["bit by bit"] > 0.98
-assert (
-    (stepped["bit by bit"] == best).all(1).mean()
-    > 0.95
-    > 0.05
-    > (stepped["relaxed"] == best).all(1).mean()
+gains, hits = (
+    {name: [one[name][i] for one in stepped] for name in WAYS} for i in (0, 1)
 )
-ends = {name: value for name, (_, value) in learned.items()}
-assert max(ends.values()) < 1.05 * min(ends.values())
-assert [len(np.unique(B, axis=0)) for B, _ in learned.values()] == [9, 10, 10]
+assert 0.4 < min(gains["relaxed"]) < max(gains["relaxed"]) < 0.75
+assert min(gains["bit by bit"]) > 0.98 and min(hits["bit by bit"]) > 0.95
+assert max(hits["relaxed"]) < 0.15
+pairs_of_ends = zip(learned["relaxed"], learned["bit by bit"], strict=True)
+behind = [rounded > exact for (rounded, _), (exact, _) in pairs_of_ends]
+assert 0 < sum(behind) < len(behind)  # neither is reliably ahead
+counts = {name: [count for _, count in found] for name, found in learned.items()}
+assert max(max(found) for found in counts.values()) == 10
+assert min(counts["relaxed"]) < 10 and min(counts["bit by bit"]) < 10
+assert counts["bit by bit"] == counts["all 256 tried"]
 
 # From training rows to all others
 assert (
@@ -1268,6 +1288,15 @@ for name in ("cca_itq", "cosdish"):  # without anchors
         assert cores[kernel, "encode"] > 3 * cores[name, "encode"]
 assert cores["ksh", "train"] > 20 * cores["cca_itq", "train"]
 assert on_layer["ksh"].best["anchors"] == on_layer["sdh"].best["anchors"] == 1000
+graded = {
+    name: [comparison.unseen(run) for run in one.tried]
+    for name, one in on_layer.items()
+}
+weak = comparison.variants("cca_itq").index({"rho": 1e-4})
+assert on_layer["cca_itq"].best == {"rho": 1.0}
+assert graded["cca_itq"][weak] < min(
+    max(found) for name, found in graded.items() if name != "cca_itq"
+)
 
 # Exercises
 assert (

@@ -63,8 +63,8 @@ table(
 # |---|---|
 # | images | CIFAR-10, protocol `cifar10-59k`: 1,000 queries, 5,000 training images, 59,000 images to search |
 # | features | MobileNetV2 with weights of ImageNet, **frozen**, on images enlarged to 128 px; 1,280 numbers per image |
-# | deep methods | a linear hash layer on these features, trained for 30 epochs with AdamW (heads of their own: OrthoHash, the one-hot classifier, and DMSH and MLSH, which take several levels) |
-# | shallow methods | the same features |
+# | deep methods | a linear hash layer on these features, trained for 30 epochs with AdamW (heads of their own: OrthoHash, the one-hot classifier, and DMSH, which takes several levels) |
+# | shallow methods | the same features, but MLSH takes several levels |
 # | choice of settings | at most four, tried with a tenth of the training images held out, at 24 bits with seed 0; best is what finds the held-out images among each other |
 # | code lengths | 12 and 24 bits |
 # | seeds | three; the queries are asked once |
@@ -96,10 +96,13 @@ print("one split, one set of images:", len({str(record.data) for record in runs}
 # ```
 #
 # where FILE holds the weights, or is `torchvision-imagenet` for those that torchvision downloads. Such a run makes a
-# column of its own: other weights, other numbers. Ours took
+# column of its own: other weights, other numbers. (The nine networks that are trained as a whole, [near the
+# end](#sec:whole), took a GPU and are not made by it.) Ours took
 
 # %%
-everything = [*runs, *(record for one in compared.values() for record in (*one.tried, *one.beyond))]
+looked = [comparison.tuned(kept, name, variant) for name, looks in comparison.LOOKS.items() for variant in looks]
+beside = [record for one in compared.values() for record in (*one.tried, *one.beyond)]
+everything = {str(record.path): record for record in (*runs, *beside, *looked)}.values()
 minutes = sum(sum(record.cpu_seconds.values()) for record in everything) / 60
 print(f"{minutes:.0f} minutes of one processor core")
 
@@ -148,41 +151,40 @@ table(["method", "first", "second", "third", "fourth"], *map(grades, compared))
 # %%
 deep = [name for name in compared if compared[name].beyond]
 measures = {"images that were trained on": lambda r: r.map, "held-out images": comparison.unseen}
-for searched, value in measures.items():
-    rates = Counter(max(compared[name].tried, key=value)["config"]["lr"] for name in deep)
-    print(
-        f"{searched}: of {len(deep)} deep methods",
-        ", ".join(f"{n} take the rate {lr}" for lr, n in sorted(rates.items())),
-    )
-
-# %%
 tuned = {name: one.tried[comparison.best(one.tried)] for name, one in compared.items()}
 asked = {name: np.mean([record.map for record in one.records[comparison.TUNED_AT]]) for name, one in compared.items()}
-foretold = {}
+rates, foretold = {}, {}
 for searched, value in measures.items():
-    tau = stats.kendalltau([value(tuned[name]) for name in compared], list(asked.values()))
-    foretold[searched] = tau.statistic
-    print(f"grades with {searched}, and mAP on the queries: Kendall's tau {tau.statistic:.2f} over all methods")
+    rates[searched] = Counter(max(compared[name].tried, key=value)["config"]["lr"] for name in deep)
+    foretold[searched] = stats.kendalltau([value(tuned[name]) for name in compared], list(asked.values())).statistic
+table(
+    ["graded by a search of", *(f"methods that take the rate {lr}" for lr in comparison.RATES["lr"]), "Kendall's tau"],
+    *[[s, *(rates[s][lr] for lr in comparison.RATES["lr"]), f"{foretold[s]:.2f}"] for s in measures],
+)
 
 # %% [markdown]
 # Among images that were trained on, the larger rate wins nearly everywhere, and one would be tempted to try a still
-# larger one. Among new images the smaller rate is often the better one; and the order of the methods by this grade is
-# closer to the order that the queries will find. ({doc}`05_mlsh` met the same with the weight of its ridge.)
+# larger one. Among new images the smaller rate is often the better one; and the order of all methods by this grade is
+# closer to the order that the queries will find: Kendall's tau, which is 1 for equal orders and 0 for unrelated ones, is
+# the larger one. ({doc}`05_mlsh` met the same with the weight of its ridge.)
 #
 # Is the grid in the right place, then? With the other setting as chosen, one smaller and one larger rate were tried
-# once. They choose nothing; they only show whether the grid lies where it should:
+# once. They choose nothing. This is how many methods they would have helped by more than 0.01, and which:
 
 # %%
 gain = {name: [comparison.unseen(r) - max(grade[name]) for r in compared[name].beyond] for name in deep}
-for rate, gains in zip(comparison.BEYOND, zip(*gain.values(), strict=True), strict=True):
-    better = {name: g for name, g in zip(deep, gains, strict=True) if g > 0.01}
-    named = ", ".join(f"{name} by {g:.3f}" for name, g in better.items())
-    print(
-        f"a rate of {rate} is better by more than 0.01 for {len(better)} of {len(deep)} methods"
-        + f": {named}" * bool(named)
-    )
+helped = {
+    rate: {name: gain[name][i] for name in deep if gain[name][i] > 0.01} for i, rate in enumerate(comparison.BEYOND)
+}
+table(
+    ["rate", f"methods of {len(deep)} that it helps", "by"],
+    *[[f"{r:g}", len(names), ", ".join(f"{n} {g:+.3f}" for n, g in names.items())] for r, names in helped.items()],
+)
 
 # %% [markdown]
+# Larger rates help none. For three methods a smaller one would: GreedyHash, OrthoHash, and the control
+# `classifier_sign`, against which others are [held below](#sec:control). So that bar lies a little lower than it could.
+#
 # ## The ranking
 
 # %%
@@ -193,15 +195,16 @@ maps = {
 kinds = {name: methods.about(name).kind for name in compared}
 short, long = comparison.BITS
 
-# %% mystnb={"image": {"alt": "About thirty rows, a method each, sorted by mAP at 24 bits, in seven kinds with a colour and a mark each. DMSH stands alone on top near 0.71. Below it, from 0.66 down to 0.56, most other methods follow closely, shallow and deep ones mixed, with CSDH, DCH and CCA-ITQ in front; MLSH is at 0.5. A wide gap, then ITQ near 0.3, the other methods without labels below it, and random codes at 0.1."}}
+# %% mystnb={"image": {"alt": "About thirty rows, a method each, sorted by mAP at 24 bits, in six kinds with a colour and a mark each. DMSH stands alone on top near 0.71. Below it, from 0.66 down to 0.56, most other methods follow closely, shallow and deep ones mixed, with CSDH, DCH and CCA-ITQ in front; MLSH is at 0.5. A wide gap, then ITQ near 0.3, the other methods without labels below it, and random codes at 0.1."}}
 ax = side_by_side.ranking(maps[long], kinds, f"mAP at {long} bits (a mark per seed, a bar at their mean)")
 
 # %% mystnb={"image": {"alt": "The same for 12 bits. DMSH again on top, near 0.69; CCA-ITQ, CNNH, CSDH and DHN follow around 0.6. OrthoHash at 0.5 and MLSH at 0.4 are the last of those that use labels. The order in the middle has changed, the gap above ITQ has not."}}
 ax = side_by_side.ranking(maps[short], kinds, f"mAP at {short} bits (a mark per seed, a bar at their mean)")
 
 # %% [markdown]
-# And in figures, with the spread over seeds. Seconds are those of a processor core: the sum over all threads, without
-# the features, which are the same for all.
+# And in figures: means over three seeds ± their standard deviation. The split and the queries are the same for all
+# seeds, so the spread is that of training alone. Seconds are those of a processor core: the sum over all threads,
+# without the features, which are the same for all.
 
 # %% tags=["hide-input"]
 
@@ -226,12 +229,12 @@ print("hardware:", ", ".join(sorted(hardware)), "| torch:", ", ".join(sorted(ver
 
 # %% [markdown]
 # **Labels make the difference.** All methods that use none stand together at the bottom. The best of them, ITQ, stays far
-# below the weakest that uses labels. Among themselves they keep the order that one knows from the literature.
+# below the weakest that uses labels.
 #
-# **DMSH is first, and has an advantage.** It takes the last three levels of the network where all others have the last
-# one, and puts two layers with a bend between them where others have a single linear one. {doc}`06_dmsh` shows that both
-# the levels and their fusion count. MLSH, which takes levels, too, spends its bits evenly on them, and a dozen bits is too
-# little to share; {doc}`05_mlsh` tunes it and shows when it pays.
+# **DMSH is first, and has an advantage.** It takes the last three levels of the network where all others but MLSH have
+# the last one, and puts two layers with a non-linearity between them where others have a single linear one.
+# {doc}`06_dmsh` shows that both the levels and their fusion count. MLSH spends its bits evenly on the levels, and a dozen
+# bits is too little to share; {doc}`05_mlsh` tunes it and shows when it pays.
 #
 # **Two shallow methods keep up**, from 2011 and 2012. KSH looks at kernels to a thousand training images, so its bits
 # bend around the classes, while most deep methods have to cut with flat planes here; it also takes the longest to train.
@@ -239,12 +242,22 @@ print("hardware:", ", ".join(sorted(hardware)), "| torch:", ", ".join(sorted(ver
 # finds trained images better and new ones worse. All this is no contradiction to the literature, where deep methods may
 # bend the features themselves.
 #
-# **The losses lie close together.** From the second method down to the control `classifier_sign`, a dozen are within
-# four hundredths at 24 bits. What a loss is made of decides less than one would think from the papers, once everything
-# else is equal.
-#
-# **Three need other constants.** With those of their papers, OrthoHash, DSH and DCWH would end far below the others.
-# [Below](#sec:low) is why, and what one changed constant does: DCWH rises to the middle, the other two less far.
+# **Many losses lie close together.** From the second method down to the control `classifier_sign`, a dozen are within
+# four hundredths at 24 bits, deep and shallow. The deep ones with one linear layer on one and the same input, the fair
+# comparison of losses, span
+
+# %%
+linear = [name for name in deep if name not in ("dmsh", "orthohash", "classifier_onehot")]
+spans = {bits: sorted(np.mean(maps[bits][name]) for name in linear) for bits in comparison.BITS}
+table(
+    [f"{len(linear)} deep methods, one linear layer", "lowest mAP", "middle", "highest mAP"],
+    *[[f"{bits} bits", f"{s[0]:.3f}", f"{np.median(s):.3f}", f"{s[-1]:.3f}"] for bits, s in spans.items()],
+)
+
+# %% [markdown]
+# **Three need other constants.** With those of their authors' code, OrthoHash, DSH and DCWH would end far below the
+# others. [Below](#sec:low) is why, and what one changed constant does: DCWH rises to the middle, the other two gain, too,
+# but stay among the last.
 #
 # **Longer codes help, but not all.** PCAH and SH lose a little with 24 bits: the later directions of the data carry less
 # and less. A one-hot code cannot gain at all, as it never uses more bits than there are classes.
@@ -253,18 +266,19 @@ print("hardware:", ", ".join(sorted(hardware)), "| torch:", ", ".join(sorted(ver
 # ## Where a loss is content
 #
 # A method far below its known level is a mistake until shown otherwise. The formulas of OrthoHash, DSH and DCWH were read
-# against their authors' code once more, and are tested against plain loops; their learning rates lie within the grid.
-# That leaves their constants. Call a bit of an image *sure* if it is what most training images of its class have. Where
-# all bits are sure and classes have different codes, retrieval is perfect; so look at how sure bits are, and how far
-# apart the codes of classes.
+# against their authors' code once more, and are tested against plain loops. No rate beyond the grid is better for DSH
+# and DCWH; for OrthoHash a smaller one is, but adds far less than it lacks. That leaves their constants. Call a bit of an
+# image *sure* if it is what most images of its class in the database have. (In the validation part these are the images
+# that were trained on.) Where all bits are sure and classes have different codes, retrieval is perfect; so look at how
+# sure bits are, and how far apart the codes of classes.
 
 
 # %%
 def class_bits(record):
-    """What most training images of each class have: bool (10, K), and how many bits of held-out images agree."""
+    """What most images of each class in the database have: bool (10, K), and how many bits of the queries agree."""
     stored, bits = record.codes(), record.bits
-    trained, new = (codes.unpack(stored[f"{part}_codes"], bits=bits) for part in ("database", "query"))
-    usual = np.stack([trained[stored["database_labels"] == c].mean(0) >= 0.5 for c in range(10)])
+    old, new = (codes.unpack(stored[f"{part}_codes"], bits=bits) for part in ("database", "query"))
+    usual = np.stack([old[stored["database_labels"] == c].mean(0) >= 0.5 for c in range(10)])
     return usual, (new == usual[stored["query_labels"]]).mean()
 
 
@@ -274,9 +288,11 @@ def look(name, **changed):
 
 
 # %% [markdown]
-# One setting of each, four values, everything else alike. What a setting *asks for* is written as a share of what codes
-# can give that differ in half of their bits. For the soft-max of OrthoHash and of DCWH it is the lead of the own class
-# over the nine others that brings the loss down to 0.01; for DSH it is the margin.
+# One setting of each, four values, everything else alike. Say that the codes of two classes differ in half of their
+# bits: then their cosine is 0, and their squared distance is $2K$. That is the lead which the code of the own class can
+# give over another class. The column *asks for* says how much of it the loss wants before it is satisfied: for OrthoHash
+# (with its margin of 0.2 on the cosine) and DCWH the lead over nine other classes that brings the soft-max down to a loss
+# of 0.01, for DSH the margin. Above 1, it can never have it.
 
 # %%
 lead = np.log(9 / np.expm1(0.01))
@@ -311,21 +327,23 @@ grey = [(class_bits(tuned[n])[1], max(grade[n])) for n in deep if n not in (*VAR
 ax = side_by_side.paths(grey, ways, "share of bits of new images that are sure", "mAP among held-out images")
 
 # %% [markdown]
-# Grey are the other deep methods at their chosen settings. The constants of the papers are scale 8, $s = 1$ and margin 2;
-# they lie far down on the left, where a bit of a new image is sure in hardly four cases of five.
+# Grey are the other deep methods at their chosen settings, without the one-hot control. The constants of the authors'
+# code are scale 8, $s = 1$ and margin 2; they lie far down on the left, where a bit of a new image is sure in hardly four
+# cases of five. What follows is how we read this; what the outputs do in between was not measured.
 #
-# **A soft-max that is content too early.** OrthoHash and DCWH classify: by the cosine with a fixed code, and by the
-# distance to a moving centre. Once the own class leads, the loss is zero, wherever the outputs are. With the authors'
-# scale of 8 the lead that is wanted is about as large as codes can give, with 16 it is less; in DCWH, $s = 1$ asks for
-# only a quarter of it. Outputs stop halfway between the corners, so many signs are an accident. A softer soft-max is
-# never content and drives them on. In the code of DCWH there is an option for $s$, 0.5 by default, but it does not reach
-# the loss; and the penalty that draws outputs to corners is divided by the batch size once more than a mean would be.
-# Without that (`vertex` 1.28) it is better still, as the table of settings above shows.
+# **A soft-max that is content.** OrthoHash and DCWH classify: by the cosine with a fixed code, and by the distance to a
+# moving centre. Once the own class leads by enough, the loss is nearly zero, wherever the outputs are, and nothing pulls
+# them into the corners any more. With scale 16, and in DCWH with $s = 1$ and more, that is the case long before codes are
+# reached, with the authors' scale of 8 just when they are. A softer soft-max is never content and pulls on, and bits are
+# surer the softer it is. That does not always pay in the end: the softest DCWH has the surest bits, but not the best mAP.
+# In the code of DCWH there is an option for $s$, 0.5 by default, but it does not reach the loss; and the penalty that
+# draws outputs to corners is divided by the batch size once more than a mean would be. Without that (`vertex` 1.28) it is
+# better still, as the table of settings above shows.
 #
 # **A margin out of reach.** DSH wants *every* two unlike images as far apart as codes are on average. Only images that
-# sit exactly in their corners can have that. The others push on, past the corners, and the pull back to them says
-# nothing about signs. Half the margin can be had. Too small a margin fails in another way: few bits suffice, and the
-# others stay alike for all classes.
+# sit exactly in their corners can have that; for all others the loss goes on pushing, and to push outputs further out
+# says nothing about their signs. Half the margin can be had. A smaller one still brings nothing more: bits are surer, but
+# few of them differ between classes, and the others are alike for all.
 #
 # **Codes that lie close.** OrthoHash and DPN draw the code of a class by tossing coins, CSQ takes codes that are far
 # apart. Both authors have that as an option, too:
@@ -340,12 +358,16 @@ for name in pairs:
 print(f"csq: {max(grade['csq']):.3f}")
 
 # %% [markdown]
-# With the same codes DPN does what CSQ does, and what is left between these two and OrthoHash is the loss: both ask for
-# every bit, the cosine does not.
+# With the same codes DPN does what CSQ does. What is left between these two and OrthoHash is the loss, in which both ask
+# for every bit and the cosine does not, and the batch normalisation in OrthoHash's head (one seed each).
+#
+# (sec:whole)=
+# ### The same losses where features give way
 #
 # So no slip was found, but constants that may suit another case: they were chosen for networks that are trained as a
 # whole. Nine of the methods were also run like that, with the same network, at 96 px, for eight epochs and at 24 bits,
-# with one of two learning rates that the validation part chose. OrthoHash, DSH and DCWH have the constants above.
+# with one of two learning rates that the validation part chose, on a GPU in bfloat16. There OrthoHash, DSH and DCWH have
+# the constants of their authors' code (scale 8, margin 2, $s = 1$); the frozen column has those that were chosen above.
 
 # %%
 whole = comparison.whole(kept)
@@ -353,7 +375,7 @@ surer = {
     n: [np.mean([class_bits(r)[1] for r in group]) for group in (compared[n].records[long], whole[n])] for n in whole
 }
 table(
-    ["24 bits, queries", "mAP, frozen", "mAP, trained as a whole", "sure bits, frozen", "sure bits, as a whole"],
+    ["24 bits, three seeds", "mAP, frozen", "mAP, trained as a whole", "sure bits, frozen", "sure bits, as a whole"],
     *[
         [
             f"`{name}`",
@@ -366,10 +388,11 @@ table(
 )
 
 # %% [markdown]
-# When features may give way, OrthoHash and DSH stand with the others, constants of their papers and all: images of a
-# class move together until nine bits in ten are sure. DCWH does not follow. Its loss is content so early that more bits
-# stay unsure even then. Where features are frozen, it matters for every loss *where* it is content.
+# When features may give way, OrthoHash and DSH stand with the others, constants of their authors and all: images of a
+# class move together until nine bits in ten are sure. DCWH does not follow; with $s = 1$ more of its bits stay unsure even
+# then.
 #
+# (sec:control)=
 # ## Better than what?
 #
 # A number says little without one to hold it against. Two controls need no idea about hashing at all: train a
@@ -379,7 +402,9 @@ table(
 # classes of the queries are those of the training images.
 #
 # Below is what each method adds to `classifier_sign`, as a mean over pairs of runs with the same seed, with two standard
-# errors behind it. We call a difference one only where it is the larger of the two numbers.
+# errors behind it. We speak of a difference only where the mean exceeds these two errors. With three pairs that is a
+# lenient rule: where there is nothing, nearly one comparison in five would still pass it. Where a row says *above* or
+# *below* at both lengths, or by many errors, one may believe it.
 
 # %%
 CONTROL = "classifier_sign"
@@ -401,13 +426,18 @@ table(
 )
 
 # %%
-for bits in comparison.BITS:
-    counts = Counter(word for (_, b), (_, _, word) in verdicts.items() if b == bits)
-    print(f"{bits} bits:", ", ".join(f"{counts[word]} {word}" for word in ("above", "no difference", "below")))
+LABELS_NOT_USED = ["lsh", "sklsh", "pcah", "sh", "itq", "pca_rotation", "random"]
+published = [name for name in compared if kinds[name] != "control" and name not in LABELS_NOT_USED]
+words_of = {bits: Counter(verdicts[name, bits][2] for name in published) for bits in comparison.BITS}
+said = ("above", "no difference", "below")
+table(
+    [f"{len(published)} published methods that use labels", *said],
+    *[[f"{bits} bits", *(words_of[bits][word] for word in said)] for bits in comparison.BITS],
+)
 
 # %% [markdown]
-# So a fair number of methods are *not* better than a classifier that knows nothing of hashing, under this protocol. And
-# where the network is trained as a whole?
+# So more than half of the published methods that use labels are *not* shown to be better than a classifier that knows
+# nothing of hashing, under this protocol. And where the network is trained as a whole?
 
 # %%
 at_whole = {
@@ -415,13 +445,13 @@ at_whole = {
     for name, group in whole.items()
     if name != CONTROL
 }
-print("above the control:", sum(mean > errors for mean, errors in at_whole.values()), "of", len(at_whole))
-print("below it:", ", ".join(name for name, (mean, errors) in sorted(at_whole.items()) if mean < -errors))
+below = [name for name, (mean, errors) in at_whole.items() if mean < -errors]
+print(f"{len(below)} of {len(at_whole)} are below the control")
 
 # %% [markdown]
-# None is above it there. The bar is as simple as it is high. The other
-# control, the one-hot code, beats several published methods as well, at 12 bits more of them than at 24: it has no use
-# for more than a few bits, and where bits are scarce that is a virtue.
+# The bar is as simple as it is high. The other control, the one-hot code, has a higher mean than several published
+# methods as well, at 12 bits more of them than at 24: it has no use for more than a few bits, and where bits are scarce
+# that is a virtue.
 #
 # ## Against the literature
 #
@@ -437,17 +467,24 @@ ours = {name: float(np.mean(maps[short][name])) for name in theirs}
 ax = side_by_side.slopes(theirs, ours, [f"reported, {short} bits", f"here, {short} bits"])
 
 # %%
+LAST = ["itq", "lsh"]
 agreement = {}
 for bits in comparison.BITS:
     theirs = {row["method"]: row["value"] for row in reported.load("ddsh") if row["bits"] == bits}
-    tau = stats.kendalltau(list(theirs.values()), [np.mean(maps[bits][name]) for name in theirs])
-    agreement[bits] = tau.statistic
-    print(f"{bits} bits: Kendall's tau of the two orders is {tau.statistic:.2f} (1: the same, 0: unrelated)")
+    for without_last in (False, True):
+        names = [name for name in theirs if not (without_last and name in LAST)]
+        pair = [theirs[name] for name in names], [np.mean(maps[bits][name]) for name in names]
+        agreement[bits, without_last] = stats.kendalltau(*pair).statistic
+table(
+    ["Kendall's tau of the two orders", "all eight", "without ITQ and LSH"],
+    *[[f"{bits} bits", *(f"{agreement[bits, w]:.2f}" for w in (False, True))] for bits in comparison.BITS],
+)
 
 # %% [markdown]
-# The two orders agree in part. Here as there LSH and ITQ come last. But the deep pairwise methods, which lead the
-# table of the paper, mix with shallow ones here; DSDH and DSH lose most. This is what freezing the network does: it takes away what
-# deep methods are for.
+# The two orders agree that LSH and ITQ come last. Among the six that learn from labels they do not agree: the deep
+# pairwise methods, which lead the table of the paper, mix with shallow ones here; DSDH and DSH lose most. That our
+# networks are frozen may be the reason, as it takes away what deep methods are for; but weights, split and settings
+# differ, too.
 #
 # ## What this comparison does not say
 #
@@ -483,8 +520,9 @@ for bits in comparison.BITS:
 # <details class="solution"><summary>Solution</summary>
 #
 # Runs with the same seed share what is drawn from it: the order of the images, the first weights of layers of the same
-# shape. What this does to both methods drops out of the difference. It helps as far as the two values move together; if
-# they do not, nothing is lost but a degree of freedom.
+# shape. What this does to both methods drops out of the difference. It helps as far as the two values move together. If
+# they are independent, degrees of freedom are lost (with three seeds, two of four); if they move in opposite directions,
+# the error is larger than that of unpaired runs.
 #
 # </details>
 #
@@ -511,7 +549,7 @@ assert min(live[name].map for name in ("ksh", "sdh")) > 0.9 and live["mu_liu"].m
 assert live["dpsh"].map < live["mu_liu"].map
 
 # The ranking
-without = ["lsh", "sklsh", "pcah", "sh", "itq", "pca_rotation", "random"]
+without = LABELS_NOT_USED
 mean = {bits: {name: np.mean(values) for name, values in found.items()} for bits, found in maps.items()}
 order = {bits: sorted(found, key=lambda name, f=found: -f[name]) for bits, found in mean.items()}
 for bits in comparison.BITS:
@@ -534,9 +572,11 @@ larger = {
     s: sum(max(compared[n].tried, key=value)["config"]["lr"] == 0.003 for n in deep) for s, value in measures.items()
 }
 trained_on, held_out = measures
+assert all(rates[s][0.003] == larger[s] for s in measures)
 assert larger[trained_on] > 0.8 * len(deep) and larger[held_out] < 0.4 * len(deep)
 assert foretold[held_out] > foretold[trained_on] + 0.1
-assert sum(smaller > 0.01 for smaller, _ in gain.values()) == 3 and all(larger < 0.01 for _, larger in gain.values())
+assert set(helped[0.0003]) == {"greedyhash", "orthohash", CONTROL} and not helped[0.01]
+assert helped[0.0003]["orthohash"] < 0.3 * (np.median([max(grade[n]) for n in deep]) - max(grade["orthohash"]))
 
 # Where a loss is content. With a loss of zero the bits would not depend on the class, and a half of them would be sure
 surely = {name: {value: (share, graded) for value, share, graded in way} for name, way in ways.items()}
@@ -547,6 +587,7 @@ for name, usual in (("orthohash, scale", 8), ("dcwh, s", 1), ("dsh, margin", 2))
 for way in ways.values():
     assert all(before[1] < after[1] for before, after in pairwise(way))
 assert surely["dcwh, s"][0.0625][1] < surely["dcwh, s"][0.25][1] < max(grade["dcwh"])
+assert asks["orthohash"](4) > 1 and asks["dcwh"](0.25) > 1  # never content
 assert surely["dsh, margin"][0.5][1] < surely["dsh, margin"][1][1] + 0.01 and float(rows[-1][3]) < 6
 assert asks["dcwh"](1) < 0.3 and asks["orthohash"](16) < 1 < asks["orthohash"](8) < 1.1 and asks["dsh"](2) == 1
 for name in pairs:
@@ -567,8 +608,8 @@ middle, low = order[long].index("dcwh") / len(compared), {"dsh", "orthohash"}
 assert 0.35 < middle < 0.65 and low < set(order[long][-11:-7])
 
 # The controls, and the literature
-not_above = {bits: sum(word != "above" for (_, b), (*_, word) in verdicts.items() if b == bits) for bits in maps}
-assert min(not_above.values()) > 10
+assert len(published) == 22 and all(2 * found["above"] < len(published) for found in words_of.values())
+assert 0.18 < 2 * stats.t.sf(2, df=2) < 0.19 and len(below) == len(at_whole)
 beaten = {
     bits: [
         n
@@ -579,6 +620,6 @@ beaten = {
 }
 assert len(beaten[short]) > len(beaten[long]) > 2
 assert sorted(ours, key=ours.get)[:2] == sorted(theirs, key=theirs.get)[:2] == ["lsh", "itq"]
-assert all(0 < tau < 0.9 for tau in agreement.values())
+assert all(tau < 0 if without_last else 0 < tau < 0.9 for (_, without_last), tau in agreement.items())
 assert f"{0.85**2:.4f} {0.15**2 / 9:.4f} {0.85**2 + 0.15**2 / 9:.3f}" == "0.7225 0.0025 0.725"
 print("every claim holds")

@@ -12,7 +12,7 @@
 # %% [markdown]
 # # How a run works
 #
-# Behind every number in this book stands a run: a network was trained, images were turned into codes, codes were
+# Behind every number in this book stands a run: a method was trained, images were turned into codes, codes were
 # ranked, and what came of it was written down. This chapter takes one run apart. Afterwards you can start one, choose
 # its settings without fooling yourself, stop it in the middle and go on, use the network it leaves behind, and read
 # what others have recorded.
@@ -302,8 +302,8 @@ print("seed 1:      ", equal(method, other_seed))
 # %% [markdown]
 # (What agrees under another seed is the counters of the batch normalisation: they count steps.)
 #
-# *Bit-identical* is a promise under conditions: the same version of PyTorch, the same device, the same number of
-# threads. A sum of floating-point numbers depends on its order, and each of these may change the order. Then the last
+# *Bit-identical* is a promise under conditions: the same version of PyTorch, the same processor or GPU, the same number
+# of threads. A sum of floating-point numbers depends on its order, and each of these may change the order. Then the last
 # bits differ, and after some thousand steps so do the weights. Checkpoints and records write the conditions down:
 
 # %% tags=["nbval-ignore-output"]
@@ -352,10 +352,18 @@ grid += f" --set lr=0.001,0.1 {rest}"
 assert terminal(grid) == 0
 tried = records.load("runs", protocol="digits/tuning")
 chosen = max(tried, key=lambda found: found.map)
-print("best on validation: lr", chosen.config["lr"], "epochs", chosen.config["epochs"])
+graded = {(one.config["lr"], one.config["epochs"]): one.map for one in tried}
+table(
+    ["mAP on validation", "2 epochs", "6 epochs"],
+    *[[f"rate {lr}", *(f"{graded[lr, epochs]:.3f}" for epochs in (2, 6))] for lr in (0.001, 0.1)],
+)
 
 # %% [markdown]
-# The final run then trains on all of `.train`, with the settings frozen, and asks the queries once. Records of the two
+# The best of them are the largest rate and the most epochs that were tried, so the next grid should go on from there. The
+# database of `tuning()` are the very images that were trained on, which is well enough here. Where training images are
+# few against the database, they can mislead: {doc}`10_side_by_side` searches held-out images instead.
+#
+# The final run then trains on all of `.train`, with the chosen settings, and asks the queries once. Records of the two
 # kinds cannot be mixed up: the protocol of a tuning run ends in `/tuning`, and `hashlab table` shows those only when
 # asked with `--tuning`.
 #
@@ -380,9 +388,10 @@ except checkpoints.Interrupted as stopped:
     print(stopped)
 
 # %% [markdown]
-# The key was seen after the next step, the first one of the fourth epoch: 54 steps in three epochs, and one. That step
-# was finished, the state was saved, then the run ended. (The command `hashlab run` also prints the line with which to go
-# on.) What is in the file? Its name counts files from 0, and the position counts phases, epochs and steps that are done:
+# An epoch has 18 full batches of 64. The key was seen after the next step, the first one of the fourth epoch: 54 steps in
+# three epochs, and one. That step was finished, the state was saved, then the run ended. (The command `hashlab run` also
+# prints the line with which to go on.) What is in the file? Its name counts files from 0, and the 36 steps of two epochs
+# of pre-training were saved before. The position counts phases, epochs and steps that are done:
 
 # %%
 newest = sorted(Path("state").iterdir())[-1]
@@ -470,12 +479,12 @@ print((place / "README.md").read_text().split("\n\nEncode")[0])
 # real folder has one:
 
 # %%
-names = [f"{('even', 'odd')[row % 2]}/{row}.png" for row in range(10)]
+names = [f"{'ab'[row % 2]}/{row}.png" for row in range(10)]
 for name, image in zip(names, digits.query.images, strict=False):
     file = Path("pictures") / name
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(file)
-Path("pictures/odd/empty.jpg").touch()
+Path("pictures/b/empty.jpg").touch()
 
 strict = terminal("hashlab encode model pictures -o codes.npz")
 lenient = terminal("hashlab encode model pictures -o codes.npz --skip-broken")
@@ -607,8 +616,9 @@ table(["mistake", "message"], *[[name, text] for name, text in found.items()])
 #
 # Every record holds the seconds of its steps, so what follows is made from the folder `results`: the first runs of
 # {doc}`Mu and Liu's method <03_mu_liu>`, grouped by what they did and on what. Where a group has several runs, the median
-# stands first and the range behind it. Later runs shared their machine with much other work, those on a GPU their card
-# with others, so their seconds on the clock are left out; they record `cpu_seconds`, too.
+# stands first and the range behind it. None of them had its machine to itself for sure, as the ranges show. Later runs
+# certainly did not, and those on a GPU shared the card, so their seconds on the clock are left out; they record
+# `cpu_seconds`, too.
 
 # %% tags=["hide-input"]
 HEAD = ["protocol, network", "trained: images × epochs", "training, s", "encoded: images", "encoding, s"]
@@ -774,10 +784,11 @@ assert equal(method, again) == every_tensor != equal(method, other_seed)
 agreeing = {n for n, tensor in weights(method).items() if torch.equal(tensor, weights(other_seed)[n])}
 assert agreeing and all(name.endswith("num_batches_tracked") for name in agreeing)
 assert not np.isin(used, digits.query.index).any() and tuning.protocol == "digits/tuning"
-assert len(tried) == 4 and chosen.config["lr"] == 0.1
+assert len(tried) == len(graded) == 4 and (chosen.config["lr"], chosen.config["epochs"]) == (0.1, 6)
 
 # Checkpoints: it was stopped early, and ends where the run ended that was never stopped
 assert facts["position"] == [1, 3, 1] and facts["identity"]["seed"] == 0
+assert len(digits.train) // 64 == 18 and int(newest.stem) == 2 * 18 + 3 * 18 + 1 - 1
 assert {name.split("/")[0] for name in tensors} == {"weights", "optimiser", "generator", "losses"}
 assert equal(method, resumed) == equal(method, mended) == every_tensor
 assert len(said) == 1 and "damaged" in str(said[0].message) and losses[0] == losses[1]

@@ -134,7 +134,6 @@ BY_RANK = {
     "map_at_r": map_at_r,
     "hits_in_topk": map_hits_in_topk,
     "hits_in_topk_drop": map_hits_in_topk_drop,
-    "asymmetric": map_hits_in_topk,
     "hpdh": map_hpdh,
 }
 

@@ -200,7 +200,7 @@ def test_a_checkpoint_of_other_labels_or_another_method_is_refused(digits, tmp_p
 def test_another_environment_is_told(digits, whole, tmp_path, monkeypatch):
     method().fit(digits.train, checkpoints=tmp_path)
     now = checkpoints.environment()
-    assert set(now) == {"torch", "threads", "CUDA device"}
+    assert set(now) == {"torch", "processor", "threads", "CUDA device"} and all(now.values())
     monkeypatch.setattr(checkpoints, "environment", lambda: now | {"threads": 99})
     with pytest.warns(UserWarning, match=rf"resumed with threads 99, begun with {now['threads']}: results may differ"):
         assert weights(method().fit(digits.train, checkpoints=tmp_path)) == whole

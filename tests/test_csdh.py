@@ -216,7 +216,7 @@ def test_every_setting_reaches_the_loss():
         ({"quantise": "l2"}, "quantise must be one of squared, absolute, log_cosh, none"),
         ({"similarity": "jaccard"}, "similarity must be one of shares, cosine"),
         ({"unlike": "far"}, "unlike must be one of opposite, half"),
-        ({"balance": True}, "balance must be str, got True"),
+        ({"balance": True}, "balance must be text, got True"),
     ],
 )
 def test_bad_settings(changed, words):

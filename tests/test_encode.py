@@ -54,6 +54,23 @@ def test_codes_of_a_folder_are_those_of_its_images(model, folder, digits, tmp_pa
         assert np.array_equal(codes.pad(code[None], 12)[0], expected[int(name[-6:-4])])
 
 
+def test_codes_of_several_tables_stand_side_by_side(folder, digits, tmp_path):
+    method = methods.create("mlsh", 24, epochs=1).fit(digits.train)
+    card = (method.save(tmp_path / "model") / "README.md").read_text()
+    done = encoding.encode_folder(tmp_path / "model", folder, tmp_path / "codes.npz")
+    found = read(tmp_path / "codes.npz")
+    assert done.bits == found["bits"] == 24 == found["tables"].sum() and found["codes"].shape == (30, 3)
+    packed = method.encode(digits.query.images[:30])
+    assert f"packed uint8 (N, {packed.shape[1]})" in card
+    order = [int(name[-6:-4]) for name in found["names"]]
+    bits = codes.unpack(codes.pad(found["codes"], 24), bits=24)
+    for table, end in enumerate(np.cumsum(found["tables"])):
+        start = end - found["tables"][table]
+        width = packed.shape[1] // len(found["tables"])
+        own = packed[order][:, table * width : (table + 1) * width]
+        assert np.array_equal(bits[:, start:end], codes.unpack(own, bits=int(end - start)))
+
+
 def test_broken_images_are_refused_by_name_or_skipped(model, folder, tmp_path, capsys):
     (folder / "05.png").write_bytes((folder / "05.png").read_bytes()[:60])
     (folder / "zero.jpg").write_bytes(b"")

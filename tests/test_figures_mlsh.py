@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from hashlab import plots
 from hashlab.errors import InputError
 from hashlab.figures import mlsh
 
@@ -64,15 +63,6 @@ def test_plane_gives_every_border_a_colour_that_is_no_neighbour():
     colours = np.array([to_rgb(line.get_color()) for line in ax.lines])
     assert [text.get_color() for text in ax.texts] == [line.get_color() for line in ax.lines]
     assert all(np.abs(one - other).max() > 0.5 for one, other in combinations(colours[:3], 2))
-
-
-def test_far_colours_leave_one_orange():
-    ax = plots.curves({name: ([0, 1], [i, i + 1]) for i, name in enumerate("abcd")}, "bits", "mAP")
-    before = [line.get_color() for line in ax.lines]
-    assert mlsh.far_colours(ax) is ax
-    after = [line.get_color() for line in ax.lines]
-    assert after[:3] == before[:3] and to_rgb(after[3]) == to_rgb(plots.palette(5)[4])
-    assert [to_rgb(text.get_color()) for text in ax.texts] == [to_rgb(colour) for colour in after]
 
 
 def test_plane_wants_three_arrays_of_one_shape():

@@ -30,7 +30,8 @@ def test_runs_in_one_pass_equal_separate_runs(tmp_path):
     assert shared == [False, True, False, True, False, False, False, False]
     for record in together:
         assert records.verify(record) == []
-        assert record.seconds["train"] >= sum(line["seconds"] for line in record.history) - 1e-6
+        for kind in ("seconds", "cpu_seconds"):  # epochs that another run has done count as well
+            assert record[kind]["train"] >= sum(line[kind] for line in record.history) - 1e-6 > 0
 
 
 def test_grid_on_the_command_line(tmp_path, capsys, short):
@@ -130,6 +131,51 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys, short):
     assert main(short("grid", tmp_path, lr="1e30,0.1", epochs=1)) == 2
     captured = capsys.readouterr()
     assert "hashing: the loss is nan at step" in captured.err and captured.out.count("mAP") == 1
+
+
+def test_a_run_that_turns_out_impossible_does_not_stop_the_others(tmp_path, capsys):
+    words = ["grid", "itq,lsh", "digits", "--bits", "12", "100", "--root", str(tmp_path)]
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert "bits must be at most 61" in captured.err
+    found = {(record.method, record.bits) for record in records.load(tmp_path)}
+    assert found == {("itq", 12), ("lsh", 12), ("lsh", 100)} and captured.out.count("mAP") == 3
+
+
+def test_options_that_are_repeated_add_up(tmp_path, capsys, short):
+    words = short("run", tmp_path, "--bits", "16", "--seeds", "1", "--seeds", "2", "--set", "lr=0.02")
+    assert main(words) == 0
+    found = {(one.bits, one.seed, one.config["lr"], one.config["epochs"]) for one in records.load(tmp_path)}
+    assert found == {(bits, seed, 0.02, 0) for bits in (8, 16) for seed in (1, 2)}
+    for command in ("run", "grid"):
+        assert main(short(command, tmp_path / "new", "--set", "c=2", "--set", "c=4")) == 2
+        assert "setting c is given twice" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+def test_a_record_without_its_codes_is_not_taken_for_done(tmp_path, capsys, short):
+    assert main(short("run", tmp_path)) == 0
+    (record,) = records.load(tmp_path)
+    record.path.with_suffix(".npz").unlink()
+    assert main(short("run", tmp_path)) == 2
+    assert "is there, but not its codes" in capsys.readouterr().err
+    record.path.unlink()
+    assert main(short("run", tmp_path)) == 0 and records.verify(records.load(tmp_path)[0]) == []
+
+
+@pytest.mark.parametrize("other", [{"bits": 16}, {"seed": 1}, {"c": 4.0}, {"method": "dsh"}])
+def test_a_model_does_not_take_the_place_of_another(other, tmp_path, monkeypatch):
+    first = {"method": "mu_liu", "data": "digits", "bits": 8, "seed": 0} | QUICK
+    experiments.run(**first, save_model=tmp_path / "m")
+    before = (tmp_path / "m" / "model.json").read_bytes()
+    experiments.run(**first, save_model=tmp_path / "m")  # of the same run it may
+    no_training(monkeypatch)
+    second = first | other
+    if other == {"method": "dsh"}:
+        del second["pretrain_epochs"]
+    key = next(iter(other)) if "c" not in other else "settings"
+    with pytest.raises(InputError, match=f"holds a model whose {key} is .*; give a new folder"):
+        experiments.run(**second, save_model=tmp_path / "m")
+    assert (tmp_path / "m" / "model.json").read_bytes() == before
 
 
 def test_models_of_several_runs_stand_side_by_side(tmp_path, short):

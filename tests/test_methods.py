@@ -1,11 +1,19 @@
 """What holds for every method: settings, seeds, shapes, errors, saving."""
 
+from dataclasses import dataclass, fields
+from typing import get_type_hints
+
 import numpy as np
 import pytest
 import torch
 
-from hashlab import codes, data, methods
+from hashlab import codes, data, experiments, methods, records, training
 from hashlab.errors import InputError
+from hashlab.methods import About
+from hashlab.methods.base import TYPES, setting
+from hashlab.methods.deep import DeepConfig, DeepMethod
+from hashlab.methods.shallow import ShallowMethod
+from hashlab.shallow.base import LinearHasher
 
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
 
@@ -65,13 +73,88 @@ def test_an_image_has_one_code_whatever_its_company(digits):
     np.testing.assert_allclose(alone, together[:5], rtol=1e-4, atol=1e-5)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig(DeepConfig):
+    pull: float = setting(1, "written as a whole number")
+
+
+class Own(DeepMethod):
+    about = About("own", "", 2026, "pairwise", ("same_class",), "", "for tests")
+    Config = OwnConfig
+
+    def loss(self, z, labels):
+        return self.config.pull * (z.sum(1) - labels).square().mean()
+
+
+class Narrow(Own):
+    def head(self, backbone):
+        return torch.nn.Linear(backbone.features, 7)
+
+
+class Sides(LinearHasher):
+    """The signs of the first pixels that are not all alike."""
+
+    def __init__(self, bits=12, random_state=0):
+        self.bits, self.random_state = bits, random_state
+
+    def _fit(self, X, labels, rng):
+        self.mean_ = X.mean(0)
+        self.weights_ = np.eye(X.shape[1])[:, X.std(0) > 0][:, : self.bits]
+
+
+class OwnShallow(ShallowMethod):
+    about = About("own_shallow", "", 2026, "shallow", ("same_class",), "", "for tests")
+    estimator = Sides
+
+
+def test_a_method_from_elsewhere_is_known_by_its_name(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "REGISTERED", {})
+    for kind in (Own, OwnShallow):
+        assert methods.register(kind) is methods.register(kind) is kind
+    assert methods.names()[-2:] == ["own", "own_shallow"] and methods.about("own") is Own.about
+    for name, settings in (("own", {"epochs": 1, "pull": 0.5, "lr": 0.001}), ("own_shallow", {})):
+        how = {"root": tmp_path / "r", "save": True, "save_model": tmp_path / name}
+        record = experiments.run(name, "digits", 12, **how, **settings)
+        assert records.verify(record) == []
+        packed = methods.load(tmp_path / name).encode(digits.query.images)
+        assert np.array_equal(packed, record.codes()["query_codes"])
+    with pytest.raises(InputError, match="another method called 'own'"):
+        methods.register(Narrow)
+    monkeypatch.setattr(Narrow, "about", About("dpsh", "", 2026, "pairwise", ("same_class",), "", ""))
+    with pytest.raises(InputError, match="another method called 'dpsh'"):
+        methods.register(Narrow)
+    with pytest.raises(InputError, match=r"a class with `about`, .* expected, got <class .int.>"):
+        methods.register(int)
+
+
+def test_an_image_must_get_as_many_outputs_as_bits(digits, monkeypatch):
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("work was begun"))
+    with pytest.raises(InputError, match=r"a head with 12 outputs per image expected, for as many bits, got .*7"):
+        Narrow(12, epochs=1).fit(digits.train)
+
+
+def test_a_setting_has_the_type_that_is_written_there():
+    assert Own(12, pull=0.5).config.pull == 0.5 and type(Own(12, pull=2).config.pull) is float
+    config = Own(12, pull=np.float32(0.5), epochs=np.int64(3)).config
+    assert (config.pull, config.epochs) == (0.5, 3) and type(config.epochs) is int
+    with pytest.raises(InputError, match="setting frozen must be true or false, got 1"):
+        Own(12, frozen=1)
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_settings_are_of_four_types(name):
+    kind = methods.create(name, 64).Config
+    types = get_type_hints(kind)
+    assert all(types[field.name] in TYPES and type(field.default) is types[field.name] for field in fields(kind))
+
+
 @pytest.mark.parametrize(
     "overrides, words",
     [
-        ({"epoch": 3}, "unknown setting 'epoch'; expected one of: backbone"),
-        ({"epochs": 1.5}, "epochs must be int, got 1.5"),
-        ({"epochs": True}, "epochs must be int, got True"),
-        ({"lr": "fast"}, "lr must be float, got 'fast'"),
+        ({"epoch": 3}, "unknown setting 'epoch' of mu_liu; expected one of: backbone"),
+        ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
+        ({"epochs": True}, "epochs must be a whole number, got True"),
+        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
         ({"lr": float("nan")}, "lr must be a finite number"),
         ({"lr": -1}, "lr must be a finite number of at least 0, got -1"),
         ({"optimiser": "adam"}, "optimiser must be one of sgd, adamw, rmsprop, got 'adam'"),

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import plain_metrics as plain
@@ -299,6 +301,17 @@ def test_report_speaks_json_and_words():
     assert not {"ap", "ap_worst", "ap_best", "query_labels"} & set(said)
     assert f"mAP@20 {report.map:.4f}" in repr(report) and "5 queries x 150 items" in repr(report)
     assert f"radius 2  {report.precision_radius2:.4f}" in report.summary()
+
+
+def test_readme_scores_codes_of_ones_own(capsys):
+    """The README's example prints what the same codes give as bits."""
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "codes.pack(" in block]
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    bits, labels = names["signs"] == 1, names["labels"]
+    report = score(bits[:50], bits[50:], labels[:50], labels[50:])
+    assert capsys.readouterr().out == f"{report}\n"
 
 
 def test_nothing_given_is_changed():

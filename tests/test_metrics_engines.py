@@ -251,8 +251,19 @@ BAD = {
     "no bits": ({"bits": 0}, "bits must be a whole number of at least 1, got 0"),
     "signs": (
         {"database_codes": np.ones((9, 12))},
-        r"database codes of 12 bits must be \(N, 8\) uint8, got .* float64",
+        r"database codes of 12 bits must be \(N, 8\) uint8, got .* float64: codes.pack\(x > 0\) packs",
     ),
+    "bool": ({"query_codes": np.ones((4, 12), bool)}, r"query codes .* bool: codes.pack\(x > 0\) packs 0/1, -1/\+1"),
+    "0/1": ({"query_codes": np.ones((4, 12), np.uint8)}, r"got \(4, 12\) uint8: codes.pack\(x > 0\) packs"),
+    "0/1 tensors": (
+        {name: torch.ones((len(GOOD[name]), 12), dtype=torch.uint8) for name in ("query_codes", "database_codes")},
+        r"database codes .* got \(9, 12\) uint8: codes.pack\(x > 0\) packs",
+    ),
+    "0/1 as wide as a word": (
+        {"bits": 8, "database_codes": np.ones((9, 8), np.uint8)},
+        r"zero padding after bit 8, got set bits there: codes.pack\(x > 0\) packs",
+    ),
+    "not padded": ({"query_codes": np.ones((4, 2), np.uint8)}, r"\(4, 2\) uint8: codes.pad\(x, bits=12\) widens"),
     "a list": ({"query_codes": [[1]]}, "NumPy array or a tensor, got list"),
     "kinds differ": ({"query_codes": torch.from_numpy(GOOD["query_codes"])}, "of one kind, got cpu and numpy"),
     "empty database": (
@@ -270,9 +281,16 @@ BAD = {
         {"query_labels": np.zeros(4)},
         r"query labels must be \(N,\) integers for same_class, got \(4,\) float64",
     ),
+    "ragged labels": ({"query_labels": [[1], [1, 2], [], []]}, "query labels must have rows .* got ragged rows"),
     "bool labels": ({"query_labels": np.zeros(4, bool)}, "integers for same_class, got .* bool"),
-    "one-hot labels": ({"query_labels": np.eye(4, dtype=int)}, r"\(N,\) integers for same_class, got \(4, 4\) int64"),
-    "flat labels": ({"relevance": "shares_label"}, r"\(N, L\) of 0 and 1 for shares_label, got \(4,\) int64"),
+    "one-hot labels": (
+        {"query_labels": np.eye(4, dtype=int)},
+        r"same_class, got \(4, 4\) int64; \(N, L\) labels go with shares_label or levels",
+    ),
+    "flat labels": (
+        {"relevance": "shares_label"},
+        r"for shares_label, got \(4,\) int64; \(N,\) labels go with same_class",
+    ),
     "counts as labels": (
         {"relevance": "shares_label", "query_labels": np.full((4, 2), 2), "database_labels": np.ones((9, 2), int)},
         "of 0 and 1 for shares_label, got 2",
@@ -289,13 +307,17 @@ BAD = {
         {"relevance": "same"},
         "relevance must be one of same_class, shares_label, levels, got 'same'",
     ),
-    "k too large": ({"at": 10}, r"at must lie in 1..9, the size of the database, got 10"),
-    "k zero": ({"at": 0}, r"at must lie in 1..9"),
-    "k not whole": ({"at": 2.0}, r"at must lie in 1..9, .* got 2.0"),
-    "cut-off too large": ({"cutoffs": (1, 10)}, r"cutoffs must lie in 1..9, the size of the database, got 10"),
+    "k too large": ({"at": 10}, r"at must be a whole number in 1..9, the size of the database, got 10"),
+    "k zero": ({"at": 0}, r"at must be a whole number in 1..9"),
+    "k not whole": ({"at": 2.0}, r"at must be a whole number in 1..9, .* got 2.0"),
+    "cut-off too large": ({"cutoffs": (1, 10)}, r"each of cutoffs must be a whole number in 1..9, .* got 10"),
+    "one cut-off": ({"cutoffs": 5}, "cutoffs must be a sequence of ranks, got 5"),
+    "no cut-offs": ({"cutoffs": ()}, r"cutoffs must be a sequence of ranks, got \(\)"),
     "unknown convention": ({"convention": "best"}, "convention must be one of min_k_r, .* got 'best'"),
+    "many conventions": ({"convention": ["best"]}, r"convention must be one of min_k_r, .* got \['best'\]"),
     "no cut-off": ({"convention": "trapezoid_radius", "at": 5}, "'trapezoid_radius' has no cut-off, got at=5"),
     "tables do not add up": ({"tables": (6, 7)}, r"tables must add up to 12 bits, got \(6, 7\)"),
+    "tables as a number": ({"tables": 12}, "tables must be the bits of each hash table, got 12"),
     "table of nothing": ({"tables": (12, 0)}, "at least 1, got 0"),
     "tables in one word": ({"tables": (6, 6)}, r"codes of 6 \+ 6 bits must be \(N, 16\) uint8, got \(9, 8\)"),
     "unknown combination": (TWO | {"combine": "max"}, "combine must be one of sum, union, weighted, got 'max'"),
@@ -305,11 +327,22 @@ BAD = {
         TWO | {"combine": "weighted", "weights": (1, 2, 3)},
         r"2 \(one per table\) or 24 \(one per bit\)",
     ),
+    "ragged weights": (
+        TWO | {"combine": "weighted", "weights": [[1], [1, 2]]},
+        "weights must have rows .* got ragged rows",
+    ),
     "real weights": (TWO | {"combine": "weighted", "weights": (0.5, 0.5)}, "whole numbers, got .* float64"),
     "weight 16": (TWO | {"combine": "weighted", "weights": (1, 16)}, "lie in 0..15, not all 0, got 1 to 16"),
     "weights of nothing": (TWO | {"combine": "weighted", "weights": (0, 0)}, "not all 0"),
     "real queries": ({"query_codes": np.zeros((4, 12))}, "query codes of 12 bits must be .* got .* float64"),
-    "outputs too narrow": ({"query_codes": np.zeros((4, 11)), "convention": "asymmetric"}, r"\(Q, 12\), got \(4, 11\)"),
+    "outputs too narrow": (
+        {"query_codes": np.zeros((4, 11)), "convention": "asymmetric"},
+        r"\(Q, 12\) real .* got \(4, 11\)",
+    ),
+    "codes for outputs": (
+        {"convention": "asymmetric"},
+        r"query outputs must be \(Q, 12\) real .* got \(4, 8\) uint8; .*'hits_in_topk'",
+    ),
     "outputs NaN": ({"query_codes": np.full((4, 12), np.nan), "convention": "asymmetric"}, "got NaN"),
     "outputs for tables": (TWO | {"query_codes": np.zeros((4, 24)), "convention": "asymmetric"}, "in one table"),
 }
@@ -325,11 +358,14 @@ def test_bad_input_is_named_before_any_work(case, monkeypatch):
 
 
 BAD_DISTANCES = {
-    "flat": (np.zeros(9), {}, r"\(Q, N\) numbers, not none, got \(9,\)"),
-    "empty": (np.zeros((4, 0)), {}, r"not none, got \(4, 0\)"),
+    "flat": (np.zeros(9), {}, r"\(Q, N\) real numbers, Q and N at least 1, got \(9,\)"),
+    "empty": (np.zeros((4, 0)), {}, r"at least 1, got \(4, 0\)"),
     "bool": (np.zeros((4, 9), bool), {}, "numbers, .* bool"),
+    "ragged": ([[1.0], [1.0, 2.0]], {}, "distances must have rows of one length, got ragged rows"),
     "nan": (np.full((4, 9), np.nan), {}, "got NaN"),
-    "labels": (np.zeros((4, 8)), {}, "database labels must be as many as database codes, got 9 and 8"),
+    "labels": (np.zeros((4, 8)), {}, "database labels must be as many as columns of distances, got 9 and 8"),
+    "turned": (np.zeros((9, 4)), {}, "query labels must be as many as rows of distances, got 4 and 9"),
+    "asymmetric": (np.zeros((4, 9)), {"convention": "asymmetric"}, "by real query outputs, got .* 'hits_in_topk'"),
     "radius": (np.zeros((4, 9)), {"convention": "trapezoid_radius"}, "measures by radius and needs codes"),
 }
 
@@ -345,6 +381,12 @@ def test_a_curve_needs_radii():
     report = evaluate_distances(np.zeros((4, 9)), GOOD["query_labels"], GOOD["database_labels"])
     with pytest.raises(InputError, match="needs integer distances"):
         report.pr_curve()
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, -0.5, float("nan")])
+def test_an_interval_needs_a_level(level):
+    with pytest.raises(InputError, match=f"level must lie between 0 and 1, got {level}"):
+        evaluate(**GOOD).interval(level)
 
 
 def test_importing_loads_no_compiler():

@@ -58,6 +58,7 @@ def test_several_labels(k, n, width, seed):
         for name in ("precision_at", "ndcg", "acg"):
             assert getattr(report, name.removesuffix("_at") + "_at")[cut] == expected(name, many, cut)
     assert report.hp_at is None and report.mahp_at is None
+    assert f"weighted_map  {report.weighted_map:.4f}" in report.summary()
 
 
 @given(**small)

@@ -17,6 +17,8 @@ from hashlab.cli import main, settings
 from hashlab.errors import InputError
 
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
+MINE = {"method": "m", "dataset": "d", "protocol": "p", "bits": 12, "seed": 0}  # a record from elsewhere
+MINE |= {"relevance": "same_class", "map": 0.5, "metrics": {"map": 0.5}}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def kept(tmp_path_factory):
 
 def test_record_says_what_was_run(kept):
     record = records.load(kept, seed=0)[0]
-    assert {key: record[key] for key in records.REQUIRED[:-1]} == {
+    assert {key: record[key] for key in ("method", "dataset", "protocol", "bits", "seed")} == {
         "method": "mu_liu",
         "dataset": "digits",
         "protocol": "digits",
@@ -114,9 +116,67 @@ def test_verify_finds_a_changed_number_and_changed_codes(kept, tmp_path):
     changed["metrics"]["precision_radius2"] += 1e-6
     copy.path.write_text(json.dumps(changed))
     assert records.verify(records.read(copy.path))[0].startswith("precision_radius2: ")
+    copy.path.write_text(json.dumps(record | {"metrics": {"map": record.map}}))
+    missing = "metrics: map_worst, map_best, precision, recall missing"
+    assert records.verify(records.read(copy.path)) == [missing]
+    copy.path.write_text(json.dumps(record | {"seed": 7}))
+    (said,) = records.verify(records.read(copy.path))
+    assert said.startswith("the file of what it says was run is called mu_liu-12b-s7-")
     copy.path.with_suffix(".npz").write_bytes(b"other")
     with pytest.raises(InputError, match="not the codes of its record"):
         records.verify(copy)
+
+
+def test_verify_asks_for_the_convention_of_the_record(tmp_path):
+    """A record from elsewhere, with its own definition of mAP and a cut."""
+    rng = np.random.default_rng(0)
+    packed = [codes.pack(rng.random((count, 12)) < 0.5) for count in (9, 50)]
+    labels = [rng.integers(0, 3, count) for count in (9, 50)]
+    report = metrics.evaluate(*packed, *labels, bits=12, convention="hits_in_topk", at=7)
+    arrays = dict(zip(files.ARRAYS, (*packed, *labels), strict=True))
+    record = records.write(
+        records.Record(MINE | {"map": report.map, "metrics": report.to_dict()}), arrays, "p/m-12b-s0-x", tmp_path
+    )
+    assert records.verify(record) == [] and report.map != metrics.evaluate(*packed, *labels, bits=12).map
+    (row,) = records.table(records.load(tmp_path))
+    assert (row["map"], row["hardware"]) == (report.map, "unknown") and "unknown" in records.render([row])
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"metrics": None}, "metrics must be an object, got None"),
+        ({"bits": "12"}, "bits must be a whole number, got '12'"),
+        ({"bits": True}, "bits must be a whole number, got True"),
+        ({"map": "0.5"}, "map must be a number or null, got '0.5'"),
+        ({"protocol": 3}, "protocol must be text, got 3"),
+    ],
+)
+def test_a_record_has_what_tables_need(change, words, tmp_path):
+    empty = {name: np.zeros((1, 8) if name.endswith("codes") else 1, np.uint8) for name in files.ARRAYS}
+    with pytest.raises(InputError, match=words):
+        records.write(records.Record(MINE | change | {"bits": 12} | change), empty, "m-12b-s0-x", tmp_path)
+    assert list(tmp_path.rglob("*.*")) == []
+    (tmp_path / "m-12b-s0-x.json").write_text(json.dumps(MINE | {"codes": {}} | change))
+    with pytest.raises(InputError, match=words):
+        records.load(tmp_path)
+
+
+def test_other_files_below_the_root_are_no_records(tmp_path, capsys, short):
+    assert main(short("run", tmp_path, "--save-model", str(tmp_path / "model"))) == 0
+    (tmp_path / "notes.json").write_text("{}")
+    assert len(records.load(tmp_path)) == 1 and main(["table", "--root", str(tmp_path)]) == 0
+
+
+def test_verify_goes_on_after_a_record_that_cannot_be_read(tmp_path, capsys, short):
+    assert main(short("run", tmp_path, "--seeds", "0", "1", "2")) == 0
+    first, second, _ = records.load(tmp_path)
+    first.path.write_text("{")
+    second.path.with_suffix(".npz").unlink()
+    assert main(["verify", "--root", str(tmp_path)]) == 1
+    said = capsys.readouterr().out.splitlines()[-4:]
+    assert "is not a record" in said[0] and "codes cannot be read" in said[1] and "every metric agrees" in said[2]
+    assert said[3] == "1 of 3 records agree with their codes"
 
 
 def test_table_gives_mean_and_spread(kept):
@@ -133,6 +193,15 @@ def test_table_keeps_other_settings_apart(kept):
     one, other = records.load(kept)
     other = records.Record(other | {"config": other.config | {"lr": 9.0}})
     assert len(records.table([one, other])) == 2 and records.table([one])[0]["bits"] == 12
+
+
+def test_table_keeps_other_data_apart_and_says_which(kept):
+    one, _ = records.load(kept)
+    other = records.Record(one | {"data": {"fingerprint": "f" * 64, "split": "e" * 64}})
+    rows = records.table([one, other])
+    text = records.render(rows)
+    assert len(rows) == 2 and "ffffffff…" in text and "data" in text and "ffffffff…" not in records.render(rows[:1])
+    assert len(set(text.splitlines())) == 4
 
 
 def test_not_a_record(tmp_path):
@@ -204,10 +273,22 @@ def test_big_bit_order(some, tmp_path):
     "change, words",
     [
         (
-            {"bits": 8, "query_codes": np.ones((4, 8), np.uint8)},
-            "query_codes fits packed and bits and signs: add an array `format`",
+            {"bits": 8, "query_codes": np.ones((4, 8), np.uint8), "database_codes": np.ones((9, 8), np.uint8)},
+            "its codes fit packed and bits and signs: add an array `format`",
         ),
-        ({"bits": 8, "query_codes": np.ones((4, 8), np.int64)}, "query_codes fits bits and signs"),
+        (
+            {"bits": 8, "query_codes": np.ones((4, 8), np.uint8), "database_codes": np.ones((9, 8), np.int64)},
+            "its codes fit bits and signs: add an array `format`",
+        ),
+        (
+            {"query_codes": np.zeros((4, 12), np.int64), "database_codes": -np.ones((9, 12), np.int64)},
+            "query_codes and database_codes must be of one format, got bits and signs",
+        ),
+        ({"database_codes": np.ones((9, 2), np.uint8)}, "must be of one format, got bits and packed"),
+        ({"database_labels": np.arange(8)}, r"npz: database_labels must be as many as the codes, got 8 and 9"),
+        ({"query_labels": np.zeros(4)}, r"npz: query_labels must be whole numbers, .* got \(4,\) float64"),
+        ({"query_labels": np.zeros((4, 2, 2), int)}, r"npz: query_labels must be .* got \(4, 2, 2\) int64"),
+        ({"query_labels": np.array([0, 1, 2, -1])}, "npz: query_labels must not be negative, got -1"),
         ({"query_codes": np.zeros((0, 2), np.uint8)}, "query_codes empty: one image at least is expected"),
         ({"query_codes": np.zeros((0, 12)), "query_labels": np.zeros(0)}, "query_codes and query_labels empty: one"),
         ({"database_codes": np.zeros((0, 12), bool)}, "database_codes empty: one image at least is expected"),
@@ -234,6 +315,17 @@ def test_bad_code_files(change, words, some, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_one_side_may_fit_two_formats(tmp_path, some):
+    """All ones may be bits or signs: what the other side is decides."""
+    bits, rest = some
+    for form, low in (("bits", 0), ("signs", -1)):
+        bits["query_codes"] = np.where(bits["database_codes"][:4], 1, low)
+        file = save(tmp_path, **rest, query_codes=bits["query_codes"], database_codes=np.ones((9, 12)))
+        found = files.read_codes(file)
+        assert np.array_equal(found["query_codes"], codes.pack(bits["query_codes"] == 1)), form
+        assert np.array_equal(found["database_codes"], codes.pack(np.ones((9, 12), bool)))
+
+
 def test_tables_are_joined_in_files_and_parted_again(tmp_path):
     bits = np.random.default_rng(0).random((5, 100)) < 0.5
     packed = np.concatenate([codes.pack(bits[:, :30]), codes.pack(bits[:, 30:])], axis=1)  # 8 + 16 bytes
@@ -244,7 +336,9 @@ def test_tables_are_joined_in_files_and_parted_again(tmp_path):
     assert files.join_tables(packed, None) is packed and files.split_tables(packed, 100, (100,)) is packed
     with pytest.raises(InputError, match=r"tables must add up to 100 bits, got \(30, 60\)"):
         files.split_tables(joined, 100, (30, 60))
-    record = records.Record(method="m", dataset="d", protocol="p", bits=100, seed=0, map=0.0, tables=[30, 70])
+    with pytest.raises(InputError, match="tables must be the bits of each hash table, got 30"):
+        files.split_tables(joined, 100, 30)
+    record = records.Record(MINE | {"bits": 100, "tables": [30, 70]})
     labels = np.arange(5)
     arrays = dict(zip(files.ARRAYS, (packed, packed, labels, labels), strict=True))
     stored = records.write(record, arrays, "x", tmp_path).codes()
@@ -285,7 +379,7 @@ def test_evaluate_shows_every_convention_and_draws(some, tmp_path, capsys):
     assert main(["evaluate", str(file), "--convention", "mine"]) == 2
     assert "convention must be one of" in capsys.readouterr().err
     assert main(["evaluate", str(file), "--at", "10"]) == 2
-    assert "at must lie in 1..9" in capsys.readouterr().err
+    assert "at must be a whole number in 1..9" in capsys.readouterr().err
 
 
 def test_run_table_verify(tmp_path, capsys, short):
@@ -393,6 +487,8 @@ def test_compact_records_share_their_labels_and_say_the_same(tmp_path, short):
     assert len(list(tmp_path.rglob("labels-*.npz"))) == 1 and len(list(tmp_path.rglob("*.npz"))) == 3
     for record, was in zip(records.load(tmp_path), arrays, strict=True):
         assert records.verify(record) == []
+        with pytest.raises(InputError, match=re.escape(f"hashlab.records.read('{record.path}').codes()")):
+            files.read_codes(record.path.with_name(record["codes"]["file"]))
         assert all(np.array_equal(record.codes()[key], was[key]) for key in records.ARRAYS)
     next(tmp_path.rglob("labels-*.npz")).write_bytes(b"other labels")
     with pytest.raises(InputError, match="not the codes of its record"):

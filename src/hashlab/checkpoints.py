@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hashlab import files
+from hashlab import files, numerics
 from hashlab.errors import InputError
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -134,7 +134,8 @@ class Checkpoints:
 def environment() -> dict[str, Any]:
     """What bit-identical continuation depends on besides the settings."""
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "CUDA device": cuda}
+    cpu = {"processor": numerics.processor(), "threads": torch.get_num_threads()}
+    return {"torch": torch.__version__, **cpu, "CUDA device": cuda}
 
 
 @contextmanager

@@ -232,8 +232,8 @@ def _grid(commands: Any) -> None:
 
 def _how(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("dataset", help="see `hashlab data list`")
-    sub.add_argument("--bits", type=int, nargs="+", required=True, help="code lengths")
-    sub.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
+    sub.add_argument("--bits", type=int, nargs="+", action="extend", required=True, help="code lengths")
+    sub.add_argument("--seeds", type=int, nargs="+", action="extend", metavar="SEED", help="default: 0")
     sub.add_argument("--protocol", help="default: the data set's first")
     sub.add_argument(
         "--tuning",
@@ -241,7 +241,9 @@ def _how(sub: argparse.ArgumentParser) -> None:
         help="train on nine tenths of the train part, retrieve the other tenth",
     )
     sub.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
-    sub.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the method")
+    sub.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings of the method"
+    )
     sub.add_argument("--root", type=Path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
     sub.add_argument(
         "--resume",
@@ -268,7 +270,7 @@ def carry_out(parsed: argparse.Namespace, names: list[str], variants: list[dict[
         names,
         parsed.dataset,
         parsed.bits,
-        parsed.seeds,
+        parsed.seeds or [0],
         variants,
         protocol=parsed.protocol,
         tuning=parsed.tuning,
@@ -283,7 +285,7 @@ def carry_out(parsed: argparse.Namespace, names: list[str], variants: list[dict[
         try:
             record = one()
             print(f"{record.path}: mAP {record.map:.4f}, training {record.seconds['train']:.0f} s", flush=True)
-        except (FloatingPointError, MemoryError) as error:
+        except (InputError, FloatingPointError, MemoryError) as error:
             failed.append(error)
             print(f"hashlab: {error}", file=sys.stderr)
     return 2 if failed else 0
@@ -303,6 +305,8 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise InputError(f"a setting is written NAME=VALUE, got {pair!r}")
+        if name in found:
+            raise InputError(f"setting {name} is given twice")
         try:
             found[name] = json.loads(value.lower() if value in ("True", "False") else value)
         except ValueError:
@@ -315,11 +319,16 @@ def _evaluate(commands: Any) -> None:
         commands,
         "evaluate",
         evaluate,
-        "Score codes in a .npz file: query_codes, database_codes, …_labels, bits.",
+        "Score codes in a .npz file: query_codes, database_codes, query_labels, database_labels, bits.",
+    )
+    sub.epilog = (
+        "The file may also say format (packed, bits or signs; alike for both sides) and bitorder "
+        "(little, the default, or big, as np.packbits writes)."
     )
     sub.add_argument("file", type=Path)
     sub.add_argument("--at", type=int, help="cut the ranking after this many images")
-    sub.add_argument("--relevance", default="same_class", help="same_class (default), shares_label or levels")
+    kinds = "same_class (default): (N,) classes; shares_label: (N, L) of 0 and 1; levels: (N, L), fine first"
+    sub.add_argument("--relevance", default="same_class", help=kinds)
     sub.add_argument("--convention", help="a published definition of mAP, or `all` of them side by side")
     sub.add_argument("--tables", type=int, nargs="+", metavar="BITS", help="bits of each hash table in a code")
     sub.add_argument("--combine", help="how tables are combined: sum, union or weighted")
@@ -377,14 +386,19 @@ def _verify(commands: Any) -> None:
 def verify(parsed: argparse.Namespace) -> int:
     from hashlab import records
 
-    found = [records.read(file) for file in parsed.files] or records.load(parsed.root)
+    found = parsed.files or records.files_of(parsed.root)
     if not found:
         raise InputError(f"no records in {records.root(parsed.root)}")
+    if missing := [file for file in found if not file.is_file()]:
+        raise InputError(f"{missing[0]}: No such file or directory")
     wrong = 0
-    for record in found:
-        differences = records.verify(record)
+    for file in found:
+        try:
+            differences = records.verify(records.read(file))
+        except InputError as error:
+            differences = [str(error)]
         wrong += bool(differences)
-        print(f"{record.path.name}: {'; '.join(differences) or 'every metric agrees'}")
+        print(f"{file.name}: {'; '.join(differences) or 'every metric agrees'}")
     print(f"{len(found) - wrong} of {len(found)} records agree with their codes")
     return 1 if wrong else 0
 
@@ -406,7 +420,8 @@ def table(parsed: argparse.Namespace) -> None:
     rows = records.table([record for record in found if record.protocol.endswith("/tuning") == parsed.tuning])
     if not rows:
         raise InputError(f"no such records in {records.root(parsed.root)}")
-    print(json.dumps(rows, indent=1) if parsed.format == "json" else records.render(rows, parsed.format))
+    asked_json = parsed.format == "json"
+    print(json.dumps(records.plain(rows), indent=1) if asked_json else records.render(rows, parsed.format))
 
 
 def _methods(commands: Any) -> None:

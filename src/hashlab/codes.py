@@ -154,10 +154,22 @@ def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:
     check_bits(bits)
     width = row_bytes(bits)
     if not is_array(packed, 2, "uint8") or packed.shape[1] != width:
-        raise InputError(f"{name} of {bits} bits must be (N, {width}) uint8, got {describe(packed)}")
+        raise InputError(
+            f"{name} of {bits} bits must be (N, {width}) uint8, got {describe(packed)}{_hint(packed, bits)}"
+        )
     tail = packed[:, bits // 8 :]  # the byte in which the code ends, and all after it
     if tail.shape[1] and ((tail[:, 0] >> bits % 8).any() or tail[:, 1:].any()):
-        raise InputError(f"{name} must have zero padding after bit {bits}, got set bits there")
+        raise InputError(f"{name} must have zero padding after bit {bits}, got set bits there{_hint(packed, bits)}")
+
+
+def _hint(x: object, bits: int) -> str:
+    """How codes that look unpacked, or not padded, become packed ones."""
+    columns = tuple(getattr(x, "shape", ()))[1:]
+    if columns == (bits,):
+        return ": codes.pack(x > 0) packs 0/1, -1/+1 or bool codes"
+    if columns == (-(-bits // 8),) and is_array(x, 2, "uint8"):
+        return f": codes.pad(x, bits={bits}) widens rows of that many bytes"
+    return ""
 
 
 def _hamming_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -206,11 +218,18 @@ def is_array(x: object, dimensions: int, *types: str) -> bool:
     return isinstance(x, (np.ndarray, torch.Tensor)) and x.ndim == dimensions and _type(x).startswith(types)
 
 
-def as_numpy(x: object) -> np.ndarray:
-    """The values of an array, tensor or list as a NumPy array; tensors of real numbers become float64."""
+def as_numpy(x: object, name: str = "values") -> np.ndarray:
+    """The values of an array, tensor or list as a NumPy array; tensors of real numbers become float64.
+
+    Raises:
+        InputError: a list whose rows differ in length.
+    """
     if isinstance(x, torch.Tensor):
         return (x.detach().double() if x.is_floating_point() else x).cpu().numpy()
-    return np.asarray(x)
+    try:
+        return np.asarray(x)
+    except ValueError:
+        raise InputError(f"{name} must have rows of one length, got ragged rows") from None
 
 
 def describe(x: object) -> str:

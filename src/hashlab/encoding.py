@@ -60,4 +60,5 @@ def _name(path: Path, folder: Path) -> str:
 
 def _arrays(method: methods.Method, names: list[str], packed: np.ndarray) -> dict[str, np.ndarray]:
     tables = {} if method.tables is None else {"tables": np.array(method.tables)}
-    return {"names": np.array(names), "codes": codes.trim(packed, method.bits), "bits": np.int64(method.bits)} | tables
+    stored = codes.trim(files.join_tables(packed, method.tables), method.bits)
+    return {"names": np.array(names), "codes": stored, "bits": np.int64(method.bits)} | tables

@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 
 import hashlab
-from hashlab import _paths, backbones, files, methods, metrics, records, seeds, weights
+from hashlab import _paths, backbones, files, methods, metrics, numerics, records, seeds, training, weights
 from hashlab.data import Dataset
 from hashlab.data import load as load_data
 from hashlab.errors import InputError
@@ -73,7 +72,7 @@ def run(
     learner, dataset, settings = _prepare(method, data, bits, seed, protocol, tuning, overrides)
     stem, place = records.name(settings), backbones.device(device)
     kept = records.root(root) / f"{stem}.json"
-    done = _check_places(settings, save, root, save_model)
+    done = _check_places(settings, learner.overrides, save, root, save_model)
     if done is not None and save_model is None:
         return done
     folder = records.root(root) / CHECKPOINTS / stem.replace("/", "-") if save else None
@@ -90,13 +89,17 @@ def run(
 
 
 def _check_places(
-    settings: dict[str, Any], save: bool, root: str | Path | None, save_model: str | Path | None
+    settings: dict[str, Any],
+    overrides: dict[str, Any],
+    save: bool,
+    root: str | Path | None,
+    save_model: str | Path | None,
 ) -> Record | None:
     """The record that is kept of a run, if any; raises InputError where what comes of the run cannot be written."""
     kept = records.root(root) / f"{records.name(settings)}.json"
     done = _kept(kept, settings) if save and kept.is_file() else None
     if save_model is not None:
-        models.check(save_model)
+        models.check(save_model, settings | {"settings": overrides})
     if save and (done is None or save_model is not None):
         files.check_folder(records.root(root))  # checkpoints
         files.check_folder(kept.parent)
@@ -106,6 +109,9 @@ def _check_places(
 def _kept(file: Path, settings: dict[str, Any]) -> Record:
     """The record that is kept of a run; raises InputError where defaults have changed since it was made."""
     record = records.read(file)
+    codes = file.with_name(record["codes"]["file"])
+    if not codes.is_file():
+        raise InputError(f"{file} is there, but not its codes, {codes.name}; move it away, and it is run again")
     before, now = record["config"], settings["config"]
     for key in before.keys() & now.keys():
         if before[key] != now[key]:
@@ -145,16 +151,16 @@ def plan(
     dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
     shared: Shared = {}
     runs: dict[str, Callable[..., Record]] = {}
-    settings: dict[str, dict[str, Any]] = {}
+    settings: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for name, variant, seed, length in product(names, variants, seeds, bits):
         learner, tuned, found = _prepare(name, dataset, length, seed, None, tuning, variant)
         learner.check(tuned.train)
         words, stem = how | variant | {"tuning": tuning, "shared": shared}, records.name(found)
-        runs[stem], settings[stem] = partial(run, name, dataset, length, seed, **words), found
+        runs[stem], settings[stem] = partial(run, name, dataset, length, seed, **words), (found, learner.overrides)
     several = save_model is not None and len(runs) > 1
     places = {stem: Path(save_model) / Path(stem).name if several else save_model for stem in runs}
     for stem, place in places.items():
-        _check_places(settings[stem], how.get("save", False), how.get("root"), place)
+        _check_places(*settings[stem], how.get("save", False), how.get("root"), place)
     return [partial(one, save_model=places[stem]) for stem, one in runs.items()]
 
 
@@ -218,15 +224,15 @@ def _measure(
     folder: Path | None,
     shared: Shared | None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    begun, clock, shared = datetime.now(UTC), [now()], {} if shared is None else shared
+    begun, clock, shared = datetime.now(UTC), [training.now()], {} if shared is None else shared
     learner.fit(dataset.train, seed=seed, device=str(place), checkpoints=folder, shared=shared)
-    clock.append(now())
+    clock.append(training.now())
     arrays = {
         "query_codes": learner.encode(dataset.query, shared),
         "database_codes": learner.encode(dataset.database, shared),
     }
     arrays |= {"query_labels": dataset.query.targets, "database_labels": dataset.database.targets}
-    clock.append(now())
+    clock.append(training.now())
     tables = {key: getattr(learner, key) for key in ("tables", "combine", "table_weights")}
     report = metrics.evaluate(
         *(arrays[key] for key in records.ARRAYS),
@@ -234,7 +240,7 @@ def _measure(
         relevance=dataset.relevance,
         **records.comparison(tables),
     )
-    clock.append(now())
+    clock.append(training.now())
     history = getattr(learner, "history", [])
     return {
         "map": report.map,
@@ -243,8 +249,8 @@ def _measure(
         "backbone": getattr(learner, "backbone", "none"),
         "input": learner.input(),
         "sizes": {part: len(getattr(dataset, part)) for part in ("train", "query", "database")},
-        "seconds": _seconds([wall for wall, _ in clock], history),
-        "cpu_seconds": dict(zip(STAGES, np.diff([cpu for _, cpu in clock]).round(3).tolist(), strict=True)),
+        "seconds": _seconds([wall for wall, _ in clock], history, "seconds"),
+        "cpu_seconds": _seconds([cpu for _, cpu in clock], history, "cpu_seconds"),
         "history": history,
         "started": begun.isoformat(timespec="seconds"),
         "hardware": hardware(place, getattr(learner, "precision", "float32")),
@@ -253,18 +259,10 @@ def _measure(
     }, arrays
 
 
-def now() -> tuple[float, float]:
-    """Seconds on the clock, and seconds that this process has computed, all threads together.
-
-    On a machine that is shared only the second can be compared.
-    """
-    return time.perf_counter(), time.process_time()
-
-
-def _seconds(clock: list[float], history: list[dict]) -> dict[str, float]:
+def _seconds(clock: list[float], history: list[dict], key: str) -> dict[str, float]:
     """Seconds per stage. Epochs that another run, or this one before it was interrupted, has done count as training."""
     seconds = dict(zip(STAGES, np.diff(clock).round(3).tolist(), strict=True))
-    epochs = round(sum(line["seconds"] for line in history), 3)
+    epochs = round(sum(line.get(key, 0) for line in history), 3)
     return seconds | {"train": max(seconds["train"], epochs)}
 
 
@@ -277,16 +275,9 @@ def _remove(folder: Path) -> None:
 
 def hardware(device: torch.device, precision: str) -> dict[str, Any]:
     """What the run ran on: the device in words, cores, threads, and the number type of the arithmetic."""
-    words = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu()} ({os.cpu_count()} cores)"
+    cuda = device.type == "cuda"
+    words = torch.cuda.get_device_name(device) if cuda else f"{numerics.processor()} ({os.cpu_count()} cores)"
     return {"device": words, "kind": device.type, "threads": torch.get_num_threads(), "precision": precision}
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

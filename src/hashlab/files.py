@@ -18,6 +18,7 @@ import numpy as np
 
 from hashlab import codes
 from hashlab.errors import InputError
+from hashlab.metrics.distance import check_tables
 
 ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
 FORMATS = ("packed", "bits", "signs")
@@ -101,10 +102,9 @@ def join_tables(packed: np.ndarray, tables: Sequence[int] | None) -> np.ndarray:
 
 def split_tables(packed: np.ndarray, bits: int, tables: Sequence[int] | None) -> np.ndarray:
     """The inverse of `join_tables`; raises InputError where the tables do not add up to `bits`."""
-    if tables is None or len(tables) == 1:
+    tables = check_tables(bits, tables)
+    if len(tables) == 1:
         return packed
-    if sum(tables) != bits or min(tables) < 1:
-        raise InputError(f"tables must add up to {bits} bits, got {tuple(tables)}")
     parts = np.split(codes.unpack(packed, bits=bits), np.cumsum(tables)[:-1], axis=1)
     return np.concatenate([codes.pack(part) for part in parts], axis=1)
 
@@ -114,21 +114,28 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
 
     `tables` says how many of the bits belong to each hash table, in the order of the columns.
 
-    Raises InputError when an array is missing, of another width than `bits` says, or can be read in two ways.
+    Raises InputError when an array is missing, of another width or length than the others, or can be read in two ways.
     """
     file = Path(file)
     found = arrays(file.read_bytes(), file)
     missing = [name for name in (*ARRAYS, "bits") if name not in found]
     if missing:
-        raise InputError(f"{file}: {', '.join(missing)} missing; it holds: {', '.join(found) or 'nothing'}")
+        record = file.with_suffix("").with_suffix(".json")
+        hint = f"; its labels lie in another file: hashlab.records.read('{record}').codes() gives all"
+        compacted = missing == list(ARRAYS[2:]) and record.is_file()  # see `records.compact`
+        holds = ", ".join(found) or "nothing"
+        raise InputError(f"{file}: {', '.join(missing)} missing; it holds: {holds}{hint if compacted else ''}")
     if found["bits"].size != 1 or found["bits"].dtype.kind not in "iu":
         raise InputError(f"{file}: bits must be one integer, got {found['bits'].dtype} {found['bits'].shape}")
-    bits, form, order = int(found["bits"].reshape(-1)[0]), _word(found, "format"), _word(found, "bitorder")
+    bits, order = int(found["bits"].reshape(-1)[0]), _word(found, "bitorder")
     if bits < 1:
         raise InputError(f"{file}: bits must be 1 or more, got {bits}")
     empty = [name for name in ARRAYS if found[name].size == 0]
     if empty:
         raise InputError(f"{file}: {' and '.join(empty)} empty: one image at least is expected on either side")
+    for name, labels in zip(ARRAYS[:2], ARRAYS[2:], strict=True):
+        _check_rows(found[name], found[labels], f"{file}: {name}", f"{file}: {labels}")
+    form = _word(found, "format") or _guess(found, bits, file)
     packed = {name: as_packed(found[name], bits, form, order, f"{file}: {name}") for name in ARRAYS[:2]}
     packed = {name: split_tables(code, bits, tables) for name, code in packed.items()}
     return packed | {name: found[name] for name in ARRAYS[2:]} | {"bits": bits}
@@ -138,13 +145,22 @@ def _word(found: dict[str, np.ndarray], name: str) -> str | None:
     return str(found[name].reshape(-1)[0]) if name in found and found[name].size else None
 
 
-def as_packed(array: np.ndarray, bits: int, form: str | None, order: str | None, what: str) -> np.ndarray:
-    """Codes in any of `FORMATS` as packed uint8 (N, 8*ceil(bits/64)); raises InputError where that is not one thing."""
-    if array.ndim != 2:
-        raise InputError(f"{what} must have two axes (images, code), got shape {array.shape}")
+def _check_rows(code: np.ndarray, labels: np.ndarray, what: str, labels_what: str) -> None:
+    """Raise InputError unless there is a row of labels for every code; what they mean `metrics.evaluate` checks."""
+    if code.ndim != 2:
+        raise InputError(f"{what} must have two axes (images, code), got shape {code.shape}")
+    if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
+        raise InputError(f"{labels_what} must be whole numbers, (N,) or (N, L), got {labels.shape} {labels.dtype}")
+    if len(labels) != len(code):
+        raise InputError(f"{labels_what} must be as many as the codes, got {len(labels)} and {len(code)}")
+    if labels.min() < 0:
+        raise InputError(f"{labels_what} must not be negative, got {labels.min()}")
+
+
+def as_packed(array: np.ndarray, bits: int, form: str, order: str | None, what: str) -> np.ndarray:
+    """Codes in one of `FORMATS` as packed uint8 (N, 8*ceil(bits/64)); raises InputError where they are not in it."""
     if order not in (None, "little", "big"):
         raise InputError(f"{what}: bitorder must be little or big, got {order!r}")
-    form = form or _guess(array, bits, what)
     if form == "packed":
         return _repack(array, bits, order, what)
     if form not in FORMATS:
@@ -160,22 +176,32 @@ def _found(array: np.ndarray) -> str:
     return f"{array.dtype} of width {array.shape[1]}{values}"
 
 
-def _guess(array: np.ndarray, bits: int, what: str) -> str:
-    """The only format that fits; two that fit and differ are an error."""
+def _guess(found: dict[str, np.ndarray], bits: int, file: Path) -> str:
+    """The only format that fits both codes; two that fit and differ are an error."""
+    fits = [_fits(found[name], bits, f"{file}: {name}") for name in ARRAYS[:2]]
+    both = [form for form in FORMATS if form in fits[0] and form in fits[1]]
+    if not both:
+        read = " and ".join(" or ".join(forms) for forms in fits)
+        raise InputError(f"{file}: query_codes and database_codes must be of one format, got {read}")
+    if bits > 1 and len(both) > 1:
+        raise InputError(f"{file}: its codes fit {' and '.join(both)}: add an array `format` that says which")
+    return both[0]
+
+
+def _fits(array: np.ndarray, bits: int, what: str) -> list[str]:
+    """The formats that codes may be in."""
     zero_one = array.shape[1] == bits and bool(((array == 0) | (array == 1)).all())
     signs = array.shape[1] == bits and bool(((array == -1) | (array == 1)).all())
     packed = array.dtype == np.uint8 and array.shape[1] in (-(-bits // 8), 8 * -(-bits // 64))
     fits = [form for form, fit in (("packed", packed), ("bits", zero_one), ("signs", signs)) if fit]
     if array.dtype == np.bool_ and zero_one:
-        return "bits"
-    if bits > 1 and len(fits) > 1:
-        raise InputError(f"{what} fits {' and '.join(fits)}: add an array `format` that says which")
+        return ["bits"]
     if not fits:
         raise InputError(
             f"{what}: {bits}-bit codes expected, as packed uint8 of width {-(-bits // 8)} or {8 * -(-bits // 64)},"
             f" or as 0/1 or -1/+1 of width {bits}; got {_found(array)}"
         )
-    return fits[0]
+    return fits
 
 
 def _repack(array: np.ndarray, bits: int, order: str | None, what: str) -> np.ndarray:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,15 @@ from torch import Tensor, nn
 
 PRECISIONS = ("float32", "bfloat16")
 COMPILERS = ("none", "inductor", "graphs")
+
+
+def processor() -> str:
+    """The CPU in words: another one may add in another order, and so differ in the last bits."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 @contextmanager

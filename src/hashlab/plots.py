@@ -22,7 +22,10 @@ from hashlab import codes
 from hashlab.errors import InputError
 from hashlab.metrics import Report
 
-RIGHT, WRONG = sns.color_palette("colorblind")[2], sns.color_palette("colorblind")[3]
+COLOURS = sns.color_palette("colorblind")
+RIGHT, WRONG = COLOURS[2], COLOURS[3]
+# Late come those near to orange, last the ones that are faint on white: pink and yellow.
+ORDER = (0, 1, 2, 4, 9, 7, 5, 3, 6, 8)
 HALO = [withStroke(linewidth=3, foreground="white")]
 # Where a label may stand, in points from where it belongs: there, or on rings around it.
 MOVES = [(0.0, 0.0), *((r * np.cos(a), r * np.sin(a)) for r in range(12, 90, 6) for a in np.arange(16) * np.pi / 8)]
@@ -30,7 +33,7 @@ MOVES = [(0.0, 0.0), *((r * np.cos(a), r * np.sin(a)) for r in range(12, 90, 6) 
 
 def palette(count: int) -> list[tuple[float, float, float]]:
     """`count` colours that can be told apart, by the colour-blind too for up to ten."""
-    return sns.color_palette("colorblind", count) if count <= 10 else sns.husl_palette(count, l=0.55)
+    return [COLOURS[i] for i in ORDER[:count]] if count <= 10 else sns.husl_palette(count, l=0.55)
 
 
 def _axes(ax: Axes | None, width: float = 6.0, height: float = 4.0) -> Axes:

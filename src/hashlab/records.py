@@ -21,10 +21,21 @@ from hashlab import _paths, codes, files, metrics
 from hashlab.errors import InputError
 from hashlab.files import ARRAYS
 
-REQUIRED = ("method", "dataset", "protocol", "bits", "seed", "map")
+REQUIRED = {  # of every record, with its type
+    "method": str,
+    "dataset": str,
+    "protocol": str,
+    "bits": int,
+    "seed": int,
+    "relevance": str,
+    "map": float | int | None,
+    "metrics": dict,
+    "codes": dict,
+}
+METRICS = ("map", "map_worst", "map_best", "precision", "recall")  # among the metrics of every record
 IDENTITY = ("method", "dataset", "protocol", "bits", "seed", "variant", "data")  # what a run's name stands for
 # Results that differ in one of these are different lines of every table.
-CONDITIONS = ("dataset", "protocol", "metric", "backbone", "weights", "bits", "method", "variant")
+CONDITIONS = ("dataset", "protocol", "metric", "backbone", "weights", "bits", "method", "variant", "data")
 
 
 class Record(dict):
@@ -71,6 +82,7 @@ def name(settings: dict[str, Any]) -> str:
 def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None) -> Record:
     """Store a record and its codes under `stem`, codes first, each in one rename; returns the record as stored."""
     file = root(path) / f"{stem}.json"
+    _checked(plain(record | {"codes": {}}), file)
     bits, tables = record["bits"], record.get("tables")
     stored = {
         key: codes.trim(files.join_tables(a, tables), bits) if key.endswith("codes") else _small(a)
@@ -107,12 +119,24 @@ def read(file: str | Path) -> Record:
         raise InputError(f"{file}: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"{file} is not a record: {error}") from None
+    record = _checked(fields, file)
+    record.path = file
+    return record
+
+
+def _checked(fields: Any, file: Path) -> Record:
+    """The fields as a record; raises InputError where something that every record has is missing, or no such thing."""
     missing = [key for key in REQUIRED if not isinstance(fields, dict) or key not in fields]
     if missing:
         raise InputError(f"{file} is not a record: {', '.join(missing)} missing")
-    record = Record(fields)
-    record.path = file
-    return record
+    for key, kind in REQUIRED.items():
+        if not isinstance(fields[key], kind) or isinstance(fields[key], bool):
+            raise InputError(f"{file} is not a record: {key} must be {_word(kind)}, got {fields[key]!r}")
+    return Record(fields)
+
+
+def _word(kind: Any) -> str:
+    return {str: "text", int: "a whole number", dict: "an object"}.get(kind, "a number or null")
 
 
 def read_arrays(file: Path, sha256: str) -> dict[str, np.ndarray]:
@@ -176,10 +200,15 @@ def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
     A record's place says its protocol, method, bits and seed (see `name`), so with these conditions only files that
     may do are opened; without them, all are.
     """
-    part = {key: conditions.get(key, "*") for key in ("method", "bits", "seed")}
-    pattern = "*.json" if set(part.values()) == {"*"} else "{method}-{bits}b-s{seed}-*.json".format(**part)
-    found = [read(file) for file in sorted((root(path) / conditions.get("protocol", "")).rglob(pattern))]
+    found = map(read, files_of(path, **conditions))
     return [record for record in found if all(record.get(key) == value for key, value in conditions.items())]
+
+
+def files_of(path: str | Path | None = None, **conditions: Any) -> list[Path]:
+    """Files under the root that are called as records are and may meet the conditions of `load`, sorted; see `name`."""
+    part = {key: conditions.get(key, "*") for key in ("method", "bits", "seed")}
+    pattern = "{method}-{bits}b-s{seed}-*.json".format(**part)
+    return sorted((root(path) / conditions.get("protocol", "")).rglob(pattern))
 
 
 def comparison(record: dict[str, Any]) -> dict[str, Any]:
@@ -191,18 +220,26 @@ def comparison(record: dict[str, Any]) -> dict[str, Any]:
 def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
     """Recompute every metric of a record from its stored codes; returns what differs, one sentence each.
 
-    An empty list means that all agree. Raises InputError when the codes are missing or altered.
+    An empty list means that all agree, and that what the record says was run belongs to the name of its file. Raises
+    InputError when the codes are missing or altered.
     """
+    said = record["metrics"]
+    if missing := [key for key in METRICS if key not in said]:
+        return [f"metrics: {', '.join(missing)} missing"]
+    if record.map != said["map"]:
+        return [f"map: {record.map} recorded at the top, {said['map']} among the metrics"]
+    if set(IDENTITY) <= record.keys() and (own := Path(name(record)).name) != record.path.stem:
+        return [f"the file of what it says was run is called {own}"]
     stored = record.codes()
     report = metrics.evaluate(
         *(stored[key] for key in ARRAYS),
         bits=record.bits,
         relevance=record.relevance,
+        convention=said.get("convention"),
+        at=said.get("at"),
         **comparison(record),
     )
-    fresh, said = plain(report.to_dict()), record["metrics"]
-    if record.map != said["map"]:
-        return [f"map: {record.map} recorded at the top, {said['map']} among the metrics"]
+    fresh = plain(report.to_dict())
     differing = [key for key in said if not _same(said[key], fresh.get(key), tolerance)]
     return [f"{key}: {said[key]} recorded, {fresh.get(key)} recomputed" for key in differing]
 
@@ -224,22 +261,25 @@ def table(found: Iterable[Record]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple, list[Record]] = {}
     for record in found:
-        said = tuple(record.get(key) if key == "bits" else str(record.get(key)) for key in CONDITIONS)
+        said = tuple(record.bits if key == "bits" else str(record.get(key)) for key in CONDITIONS)
         # all settings, not only those that were named: "defaults" of two versions need not be the same
         groups.setdefault((*said, json.dumps(record.get("config"), sort_keys=True)), []).append(record)
     return [dict(zip(CONDITIONS, key[:-1], strict=True)) | _spread(group) for key, group in sorted(groups.items())]
 
 
 def _spread(group: list[Record]) -> dict[str, Any]:
-    maps = [record.map for record in group]
+    def mean(values: Iterable[float | None]) -> float:
+        return float(np.mean(np.array(list(values), float)))  # NaN where one is not known
+
+    maps = np.array([record.map for record in group], float)
     return {
         "seeds": len({record.seed for record in group}),
-        "map": float(np.mean(maps)),
+        "map": mean(maps),
         "map_std": float(np.std(maps, ddof=1)) if len(maps) > 1 else None,
-        "map_worst": float(np.mean([record["metrics"]["map_worst"] for record in group])),
-        "map_best": float(np.mean([record["metrics"]["map_best"] for record in group])),
-        "train_seconds": float(np.mean([record["seconds"]["train"] for record in group])),
-        "hardware": ", ".join(sorted({record["hardware"]["device"] for record in group})),
+        "map_worst": mean(record["metrics"].get("map_worst") for record in group),
+        "map_best": mean(record["metrics"].get("map_best") for record in group),
+        "train_seconds": mean(record.get("seconds", {}).get("train") for record in group),
+        "hardware": ", ".join(sorted({record.get("hardware", {}).get("device", "unknown") for record in group})),
     }
 
 
@@ -260,7 +300,10 @@ COLUMNS = {
 
 def render(rows: list[dict[str, Any]], form: str = "text") -> str:
     """The lines of `table` as text or markdown, mAP as mean ± standard deviation over seeds."""
-    cells = [list(COLUMNS.values())] + [[_cell(row, key) for key in COLUMNS] for row in rows]
+    shown = COLUMNS
+    if len({row["data"] for row in rows}) > len({(row["dataset"], row["protocol"]) for row in rows}):
+        shown = COLUMNS | {"data": "data"}  # one name and protocol stand for several sets of images
+    cells = [list(shown.values())] + [[_cell(row, key) for key in shown] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     edge, gap = ("| ", " | ") if form == "markdown" else ("", "  ")
     lines = [edge + gap.join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + edge[::-1] for line in cells]
@@ -275,6 +318,8 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return f"{row['map_worst']:.4f} to {row['map_best']:.4f}"
     if key == "variant":  # the column beside it says which weights
         return re.sub(r"weights=\S+( sha256:\w+)?", "", row[key]).strip() or "defaults"
+    if key == "data":
+        return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{8,}", r"\1…", row[key])
     if key == "weights":
         return re.sub(r"(sha256:\w{8})\w+", r"\1…", row[key])
     return f"{row[key]:.0f}" if key == "train_seconds" else str(row[key])

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +37,14 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # factor on the rate, of the
     "constant": lambda done: 1.0,
 }
 LOOK_EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: a look makes a GPU wait
+
+
+def now() -> np.ndarray:
+    """Seconds on the clock, and seconds that this process has computed, all threads together: (2,).
+
+    On a machine that is shared only the second can be compared.
+    """
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     shared: dict[Any, Any] | None = None,
 ) -> list[dict]:
-    """Run the phases one after the other; returns a line per epoch: phase, epoch, mean loss, seconds.
+    """Run the phases one after the other; returns a line per epoch: phase, epoch, mean loss, both kinds of seconds.
 
     Args:
         precision: of the networks: float32, or bfloat16 (weights and losses stay float32).
@@ -180,22 +189,23 @@ class Loop:
         if self.step == 0 and phase.before_epoch is not None:
             phase.before_epoch(self.epoch + 1, self.batches)
         phase.module.train()
-        begun = time.perf_counter() - self.spent
+        begun = now() - self.spent
         generator = torch.Generator().manual_seed(seeds.derived(self.seed, phase.name, self.epoch))
         work = f"{phase.name} on batches of {self.size} on {self.device}"
         with memory_explained(work, "batch_size, or the side of the images (size, crop)"):
             for batch in self.batches.epoch(self.size, generator, phase.per_class, self.step):
                 self.one_step(phase, batch)
-                self.spent = time.perf_counter() - begun
+                self.spent = now() - begun
                 self.pause()
         self.look(phase)
         line = {"phase": phase.name, "epoch": self.epoch + 1, "loss": torch.stack(self.losses).mean().item()}
-        self.history.append(line | {"seconds": round(time.perf_counter() - begun, 3)})
+        took = zip(("seconds", "cpu_seconds"), (now() - begun).round(3).tolist(), strict=True)
+        self.history.append(line | dict(took))
         self.epoch += 1
         self.open_epoch()
 
     def open_epoch(self) -> None:
-        self.step, self.spent = 0, 0.0  # steps done; seconds
+        self.step, self.spent = 0, np.zeros(2)  # steps done; seconds, see `now`
         self.losses: list[Tensor] = []
         self.looked = 0  # losses known to be finite
 
@@ -250,7 +260,7 @@ class Loop:
             return None
         if self.losses:
             self.look(self.phases[self.phase])  # never save what is lost
-        facts = {"position": [self.phase, self.epoch, self.step], "history": self.history, "spent": self.spent}
+        facts = {"position": [self.phase, self.epoch, self.step], "history": self.history, "spent": self.spent.tolist()}
         return self.checkpoints.save(self.tensors(), facts)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -269,7 +279,7 @@ class Loop:
             return
         tensors, facts = found
         self.phase, self.epoch, self.step = facts["position"]
-        self.history, self.spent = facts["history"], facts["spent"]
+        self.history, self.spent = facts["history"], np.array(facts["spent"])
         fill(tensors_of(self.phases), under(tensors, "weights/"), f"checkpoint in {self.checkpoints.folder}")
         self.losses = list(tensors["losses"].to(self.device).unbind()) if "losses" in tensors else []
         self.looked = len(self.losses)

@@ -25,7 +25,7 @@ from hashlab.errors import InputError
 __all__ = ["SETS", "Dataset", "Part", "SetInfo", "info", "load", "names"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Part:
     """Some images of a set.
 
@@ -36,10 +36,13 @@ class Part:
     index: np.ndarray
     labels: np.ndarray
     levels: np.ndarray | None
-    pool: cache.Pool = dataclasses.field(repr=False)
+    pool: cache.Pool
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __repr__(self) -> str:
+        return f"<Part: {len(self)} images of {self.shape}>"
 
     @property
     def targets(self) -> np.ndarray:
@@ -73,7 +76,7 @@ class Part:
             yield self.take(np.arange(start, min(start + size, len(self))))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A set under a protocol: four parts, and what is needed to say which images they were.
 
@@ -88,6 +91,10 @@ class Dataset:
     query: Part
     database: Part
     checksum: str
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{part} {len(getattr(self, part))}" for part in ("train", "query", "database"))
+        return f"<Dataset {self.protocol}: {sizes}>"
 
     @property
     def name(self) -> str:

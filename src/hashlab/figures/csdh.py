@@ -15,7 +15,6 @@ from hashlab.errors import InputError
 from hashlab.plots import palette
 
 KINDS = ("similar", "dissimilar")
-COLOURS = [colour for i, colour in enumerate(palette(8)) if i != 3]  # without the second orange
 BLOCK = 200  # queries whose distances are counted at once
 
 
@@ -145,7 +144,7 @@ def lines_of_kinds(
     size = (3.4 * len(panels), 3.5)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
-        for (name, y), colour, mark in zip(curves.items(), COLOURS, "os^Dv<>", strict=False):
+        for (name, y), colour, mark in zip(curves.items(), palette(len(curves)), "os^Dv<>", strict=False):
             ax.plot(x, y, mark + "-", ms=4.5, color=colour, label=name)
         ax.set_title(title, fontsize=11)
         ax.set_xlabel(xlabel)
@@ -173,7 +172,7 @@ def named_lines(
     if places.keys() != lines.keys():
         raise InputError(f"a place for each of {', '.join(lines)} expected, got {', '.join(places)}")
     ax = ax if ax is not None else plt.subplots(figsize=(5.5, 3.6), layout="constrained")[1]
-    for (name, y), colour in zip(lines.items(), COLOURS, strict=False):
+    for (name, y), colour in zip(lines.items(), palette(len(lines)), strict=True):
         ax.plot(x, y, color=colour)
         across, up, end = places[name]
         ax.text(across, up, name, ha=end, va="center", color=colour)

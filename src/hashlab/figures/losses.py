@@ -151,7 +151,7 @@ def ridges(rows: Mapping[str, Mapping[str, tuple]], x: Sequence[float], xlabel: 
     figure, axes = plt.subplots(len(rows), 2, figsize=size, sharex=True, squeeze=False, layout="constrained")
     kinds = list(next(iter(rows.values())))
     for line, (name, curves) in zip(axes, rows.items(), strict=True):
-        for kind, style, colour in zip(kinds, ("-", "--"), palette(4)[::3], strict=True):
+        for kind, style, colour in zip(kinds, ("-", "--"), palette(2), strict=True):
             loss, pull = curves[kind]
             line[0].plot(x, unit(np.asarray(loss)), style, color=colour, lw=2)
             line[1].plot(x, np.abs(pull) / np.abs(pull).max(), style, color=colour, lw=2)
@@ -166,7 +166,7 @@ def ridges(rows: Mapping[str, Mapping[str, tuple]], x: Sequence[float], xlabel: 
     axes[0, 1].set_title("pull", fontsize=13)
     for ax in axes[-1]:
         ax.set_xlabel(xlabel)
-    for kind, style, colour in zip(kinds, ("-", "--"), palette(4)[::3], strict=True):
+    for kind, style, colour in zip(kinds, ("-", "--"), palette(2), strict=True):
         axes[0, 0].plot([], [], style, color=colour, lw=2, label=kind)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=12)
     return figure
@@ -187,7 +187,7 @@ def landscape(loss: Loss, ax: Axes, title: str, reach: float = 2.0) -> Axes:
     moves = np.divide(moves, norms, out=np.zeros_like(moves), where=norms > 1e-12)
     look = {"color": palette(1)[0], "angles": "xy", "pivot": "mid", "width": 0.007, "scale": 13}
     ax.quiver(*np.transpose(grid), *moves.T, **look)
-    ax.plot(0, 0, "o", ms=7, color=palette(4)[3])
+    ax.plot(0, 0, "o", ms=7, color=palette(2)[1])
     ax.set(aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1), xlabel="output of image $i$")
     ax.set_title(title, fontsize=11)
     ax.set_ylabel("output of image $j$")

@@ -9,13 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from hashlab.errors import InputError
 from hashlab.plots import HALO, RIGHT, WRONG, palette
 
-BORDERS = [palette(5)[i] for i in (3, 2, 4)]  # of rules in a plane: far from each other, and from the discs
+BORDERS = [WRONG, *palette(4)[2:]]  # of rules in a plane: far from each other, and from the discs
 
 
 def wiring(levels: Sequence[str], bits: Sequence[int], ax: Axes | None = None) -> Axes:
@@ -123,15 +122,6 @@ def plane(
     labels = [f"distance in the table on {name} (bits)" for name in names]
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.7, counts.shape[1] - 0.3), ylim=(-0.7, counts.shape[2] - 0.3))
     sns.despine(ax=ax)
-    return ax
-
-
-def far_colours(ax: Axes) -> Axes:
-    """Give curves and names of the palette's fourth colour, a second orange beside the second, its fifth: pink."""
-    orange, pink = palette(5)[3:]
-    for artist in (*ax.lines, *ax.texts):
-        if to_rgb(artist.get_color()) == to_rgb(orange):
-            artist.set_color(pink)
     return ax
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from hashlab.errors import InputError
 from hashlab.methods.base import About, Method
 
-__all__ = ["About", "Method", "about", "create", "load", "names"]
+__all__ = ["About", "Method", "about", "create", "load", "names", "register"]
 
 CLASSES = {  # module -> class; a module is imported when its method is used
     "mu_liu": "MuLiu",
@@ -54,14 +54,34 @@ SHALLOW = {  # classes in methods/shallow.py, one for each estimator of hashlab.
 }
 
 
+REGISTERED: dict[str, type[Method]] = {}  # name -> class, of methods from elsewhere
+
+
+def register(kind: type[Method]) -> type[Method]:
+    """Make a method of your own known by its `about.name`, to `create`, `load` and runs; also as a decorator.
+
+    Raises InputError where the class does not say what it is, or another one has the name.
+    """
+    about = getattr(kind, "about", None)
+    if not isinstance(about, About):
+        raise InputError(f"a class with `about`, an hashlab.methods.About, expected, got {kind!r}")
+    other = REGISTERED.get(about.name)
+    if about.name in CLASSES | SHALLOW or (other and other.__qualname__ != kind.__qualname__):
+        raise InputError(f"there is another method called {about.name!r}; give yours another name")
+    REGISTERED[about.name] = kind
+    return kind
+
+
 def names() -> list[str]:
     """The names that `create` takes."""
-    return [*CLASSES, *SHALLOW]
+    return [*CLASSES, *SHALLOW, *REGISTERED]
 
 
 def _class(name: str) -> type[Method]:
     if name not in names():
         raise InputError(f"unknown method {name!r}; expected one of: {', '.join(names())}")
+    if name in REGISTERED:
+        return REGISTERED[name]
     module = "shallow" if name in SHALLOW else name
     return getattr(import_module(f"hashlab.methods.{module}"), (CLASSES | SHALLOW)[name])
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_type_hints
 
 import numpy as np
 from torch import Tensor
@@ -45,21 +45,31 @@ def setting(default: Any, meaning: str) -> Any:
     return dataclasses.field(default=default, metadata={"meaning": meaning})
 
 
-def configure(kind: type, overrides: dict[str, Any]) -> Any:
-    """An instance of the settings class `kind`; raises InputError for an unknown setting or one of the wrong type."""
-    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-    unknown = [name for name in overrides if name not in defaults]
+TYPES = {  # of settings, and how they are called
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
+
+
+def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
+    """An instance of a method's settings class; raises InputError for an unknown setting or one of the wrong type."""
+    types = get_type_hints(kind)
+    expected = {field.name: types[field.name] for field in dataclasses.fields(kind)}
+    unknown = [name for name in overrides if name not in expected]
     if unknown:
-        raise InputError(f"unknown setting {unknown[0]!r}; expected one of: {', '.join(defaults)}")
+        raise InputError(f"unknown setting {unknown[0]!r} of {method}; expected one of: {', '.join(expected)}")
     choices = getattr(kind, "CHOICES", {})
-    return kind(**{name: _fitting(name, v, type(defaults[name]), choices.get(name)) for name, v in overrides.items()})
+    return kind(**{name: _fitting(name, v, expected[name], choices.get(name)) for name, v in overrides.items()})
 
 
 def _fitting(name: str, value: Any, expected: type, choices: Sequence[str] | None) -> Any:
     """The value as one of the expected type; raises InputError where it is none."""
+    value = value.item() if isinstance(value, np.generic) else value
     fits = isinstance(value, expected) or (expected is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and expected is not bool):
-        raise InputError(f"setting {name} must be {expected.__name__}, got {value!r}")
+        raise InputError(f"setting {name} must be {TYPES[expected]}, got {value!r}")
     if isinstance(value, int | float) and (value < 0 or not np.isfinite(value)):
         raise InputError(f"setting {name} must be a finite number of at least 0, got {value}")
     if choices is not None and value not in choices:
@@ -84,7 +94,7 @@ class Method:
         self.tables: tuple[int, ...] | None = None
         self.combine: str | None = None
         self.table_weights: tuple[int, ...] | None = None
-        self.config = configure(self.Config, overrides)
+        self.config = configure(self.Config, overrides, self.about.name)
 
     def check(self, train: Part) -> None:
         """Raise InputError where settings and training data do not suit each other; nothing is begun."""

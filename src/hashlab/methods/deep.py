@@ -223,6 +223,7 @@ class DeepMethod(Method):
         shared[id(train)] = train  # as long as it lives, no other object has its id
         with seeds.kept(self.device), numerics.deterministic(c.deterministic):
             self.network = self._build(seed)
+            self._check_width()
             batches = self._batches(images, labels, shared)
             torch.manual_seed(seeds.derived(seed, "phases"))
             stages = self.phases(self.network, labels)
@@ -255,6 +256,14 @@ class DeepMethod(Method):
         self._body = self.backbone, weights.describe(start), seed if start == weights.SCRATCH else None
         network = Network(backbone, self.head(backbone), self.levels, self.pooled)
         return network.to(self.device, memory_format=torch.channels_last)
+
+    def _check_width(self) -> None:
+        """Raise InputError unless the network gives an output per bit."""
+        height, width, channels = self.view.shape
+        with torch.no_grad():
+            z = self.network.eval()(torch.zeros(1, channels, height, width, device=self.device))
+        if tuple(z.shape) != (1, self.bits):
+            raise InputError(f"a head with {self.bits} outputs per image expected, for as many bits, got {z.shape[1:]}")
 
     def _identity(self, seed: int, labels: np.ndarray) -> dict[str, Any]:
         """What a checkpoint must agree in to be one of this run."""

@@ -5,8 +5,8 @@ SEEN (the authors' code, https://github.com/kamwoh/DPN): the hinge, margin 1, co
 the sum of their hinges, no other loss beside it by default, options to choose codes far apart (ours: as CSQ does) and
 to move them as training goes on (left out). Ours: a mean over bits, not a sum.
 
-Why DPN and not DFH: its one loss stands between CSQ's logarithm and OrthoHash's cosine on the same kind of targets, so
-that the three differ in nothing else; and its authors' code can be read.
+Why DPN and not DFH: its one loss stands between CSQ's logarithm and OrthoHash's cosine on the same kind of targets; and
+its authors' code can be read.
 """
 
 from __future__ import annotations

@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import hashlab
-from hashlab import checkpoints, files, methods
+from hashlab import checkpoints, codes, files, methods
 from hashlab.errors import InputError
 from hashlab.methods.base import Method
 
 FILES = ("model.safetensors", "README.md", "model.json")  # in the order they are written
+IDENTITY = ("method", "bits", "settings", "dataset", "protocol", "seed")  # models that differ in one are two models
 
 
 def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None) -> Path:
     """Write a fitted method; `facts` about its data and results go into the card. Returns the folder.
 
-    Raises InputError for a method that is not fitted and for a folder that holds something else.
+    Raises InputError for a method that is not fitted and for a folder that holds something else, or another model.
     """
-    folder = check(folder)
-    tensors, state = method.state()
-    data = checkpoints.pack(tensors, state)
     summary = {
         "method": method.about.name,
         "bits": method.bits,
@@ -30,8 +28,11 @@ def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None
         "settings": method.overrides,
         "facts": facts or {},
         "hashlab": hashlab.__version__,
-        "sha256": hashlib.sha256(data).hexdigest(),
     }
+    folder = check(folder, summary["facts"] | summary)
+    tensors, state = method.state()
+    data = checkpoints.pack(tensors, state)
+    summary["sha256"] = hashlib.sha256(data).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     written = (data, card(method, summary).encode(), (json.dumps(summary, indent=1) + "\n").encode())
     for name, content in zip(FILES, written, strict=True):
@@ -39,14 +40,33 @@ def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None
     return folder
 
 
-def check(folder: str | Path) -> Path:
-    """Raise InputError unless a model may be written there: a new folder, an empty one, or one that holds a model."""
+def check(folder: str | Path, identity: dict[str, Any]) -> Path:
+    """Raise InputError unless a model may be written there: into a new folder, an empty one, or in place of the same.
+
+    The same are models that differ in nothing of `IDENTITY`, as far as both say it.
+    """
     folder = Path(folder)
     files.check_folder(folder)
     others = [path.name for path in folder.iterdir() if path.name not in FILES] if folder.is_dir() else []
     if others:
         raise InputError(f"{folder} holds other things than a model ({others[0]}, …); give a new folder")
+    there = _described(folder) if (folder / FILES[2]).is_file() else {}
+    for key in IDENTITY:
+        if key in there and key in identity and there[key] != identity[key]:
+            raise InputError(
+                f"{folder} holds a model whose {key} is {there[key]}, not {identity[key]}; give a new folder"
+            )
     return folder
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What `model.json` says, facts and all; raises InputError where it does not describe a model."""
+    try:
+        summary = json.loads((folder / FILES[2]).read_text())
+        said = {key: summary[key] for key in ("method", "bits", "sha256")}
+        return dict(summary["facts"]) | said | {"settings": dict(summary["settings"])}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / FILES[2]} does not describe a model") from None
 
 
 def load(folder: str | Path, device: str | None = None) -> Method:
@@ -56,14 +76,10 @@ def load(folder: str | Path, device: str | None = None) -> Method:
     if missing:
         raise InputError(f"{folder} is not a model: {' and '.join(missing)} missing")
     data = (folder / FILES[0]).read_bytes()
-    try:
-        summary = json.loads((folder / FILES[2]).read_text())
-        name, bits, settings, sha256 = (summary[key] for key in ("method", "bits", "settings", "sha256"))
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{folder / FILES[2]} does not describe a model") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
+    there = _described(folder)
+    if hashlib.sha256(data).hexdigest() != there["sha256"]:
         raise InputError(f"{folder / FILES[0]} is damaged, or of another model than model.json says")
-    method = methods.create(name, bits, **settings)
+    method = methods.create(there["method"], there["bits"], **there["settings"])
     method.set_state(*checkpoints.unpack(data, str(folder / FILES[0])), device)
     return method
 
@@ -73,6 +89,7 @@ def card(method: Method, summary: dict[str, Any]) -> str:
     about = method.about
     facts = {"bits": method.bits, **summary["facts"], "settings": summary["settings"] or "defaults"}
     lines = [f"- {key}: {value}" for key, value in facts.items()]
+    width = sum(codes.row_bytes(bits) for bits in method.tables or (method.bits,))
     return f"""# {about.name}, {method.bits} bits
 
 {about.title} ({about.paper}): {about.status}.
@@ -86,7 +103,7 @@ Encode a folder of images with `hashlab encode MODEL FOLDER -o codes.npz`, where
 import hashlab.methods
 
 model = hashlab.methods.load("MODEL")
-codes = model.encode(images)  # uint8 (N, H, W[, C]) -> packed uint8 (N, {8 * -(-method.bits // 64)})
+codes = model.encode(images)  # uint8 (N, H, W[, C]) -> packed uint8 (N, {width})
 ```
 
 Written by hashlab {summary["hashlab"]}. `model.json` names the SHA-256 of `model.safetensors`.

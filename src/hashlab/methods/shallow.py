@@ -54,12 +54,15 @@ class Body(DeepMethod):
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
         return []
 
+    def _check_width(self) -> None:
+        """As many outputs as there are features."""
+
 
 class ShallowMethod(Method):
     """An array estimator on features of images. A subclass names the estimator and its settings."""
 
     Config: ClassVar[type] = ShallowConfig
-    estimator: ClassVar[str]  # in hashlab.shallow
+    estimator: ClassVar[str | type]  # a class, by its name where it is one of hashlab.shallow
     hasher: Any = None  # the fitted estimator
     body: Body | None = None  # None for pixels
 
@@ -104,7 +107,8 @@ class ShallowMethod(Method):
         own = {key: value for key, value in dataclasses.asdict(self.config).items() if key not in shared}
         if own.get("gamma") == 0:
             own["gamma"] = None
-        return getattr(hashlab.shallow, self.estimator)(bits=self.bits, random_state=seed, **own)
+        kind = getattr(hashlab.shallow, self.estimator) if isinstance(self.estimator, str) else self.estimator
+        return kind(bits=self.bits, random_state=seed, **own)
 
     def _body(self) -> Body:
         c = self.config

@@ -82,12 +82,7 @@ def check(bits: int, tables: Any, combine: str | None, weights: Any) -> Distance
         InputError: tables that do not add up to `bits`, an unknown combination, or weights that are missing,
             not whole numbers 0..15, or not one per table or bit.
     """
-    codes.check_bits(bits)
-    tables = (bits,) if tables is None else tuple(tables)
-    for table in tables:
-        codes.check_bits(table)
-    if sum(tables) != bits:
-        raise InputError(f"tables must add up to {bits} bits, got {tables}")
+    tables = check_tables(bits, tables)
     combine = combine or "sum"
     if combine not in COMBINE:
         raise InputError(f"combine must be one of {', '.join(COMBINE)}, got {combine!r}")
@@ -96,8 +91,21 @@ def check(bits: int, tables: Any, combine: str | None, weights: Any) -> Distance
     return Distance(tables, combine, np.ones(bits, np.int64) if weights is None else _weights(weights, tables))
 
 
+def check_tables(bits: int, tables: Any) -> tuple[int, ...]:
+    """The bits of each hash table, one of all bits for None; raises InputError where they do not add up to `bits`."""
+    codes.check_bits(bits)
+    if tables is not None and not np.iterable(tables):
+        raise InputError(f"tables must be the bits of each hash table, got {tables!r}")
+    tables = (bits,) if tables is None else tuple(tables)
+    for table in tables:
+        codes.check_bits(table)
+    if sum(tables) != bits:
+        raise InputError(f"tables must add up to {bits} bits, got {tables}")
+    return tables
+
+
 def _weights(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
-    weights = np.asarray(weights)
+    weights = codes.as_numpy(weights, "weights")
     if weights.dtype.kind not in "iu" or weights.shape not in ((len(tables),), (sum(tables),)):
         raise InputError(
             f"weights must be {len(tables)} (one per table) or {sum(tables)} (one per bit) whole numbers, "
@@ -110,13 +118,20 @@ def _weights(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
 
 def check_codes(packed: Any, distance: Distance, name: str) -> None:
     """Raise InputError unless `packed` holds codes of the distance's tables, each padded to whole words."""
-    width = sum(codes.row_bytes(bits) for bits in distance.tables)
-    shape = " + ".join(map(str, distance.tables))
+    if len(distance.tables) == 1:
+        codes.check_packed(packed, *distance.tables, name)
+    else:
+        _check_parts(packed, distance.tables, name)
+    if len(packed) == 0:
+        raise InputError(f"{name} must not be empty, got none")
+
+
+def _check_parts(packed: Any, tables: tuple[int, ...], name: str) -> None:
+    width = sum(codes.row_bytes(bits) for bits in tables)
+    shape = " + ".join(map(str, tables))
     if not codes.is_array(packed, 2, "uint8") or packed.shape[1] != width:
         raise InputError(f"{name} of {shape} bits must be (N, {width}) uint8, got {codes.describe(packed)}")
     start = 0
-    for bits in distance.tables:
+    for bits in tables:
         codes.check_packed(packed[:, start : start + codes.row_bytes(bits)], bits, name)
         start += codes.row_bytes(bits)
-    if len(packed) == 0:
-        raise InputError(f"{name} must not be empty, got none")

@@ -38,8 +38,8 @@ def evaluate(
     NumPy codes are compared on all cores that torch is set to use, tensors on their device; the counts are the same.
 
     Args:
-        query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W), see `codes.pack`. With
-            convention="asymmetric", queries may be real outputs (Q, K) instead.
+        query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W), see `codes.pack`; of queries for
+            convention="asymmetric" the real outputs, (Q, K), instead.
         query_labels, database_labels: what `relevance` needs, one row per code.
         bits: K, the number of bits stored, of all tables together.
         relevance: "same_class": (N,) classes, relevant if equal. "shares_label": (N, L) of 0 and 1, relevant with a
@@ -62,7 +62,7 @@ def evaluate(
     measure = distance.check(bits, tables, combine, weights)
     query_codes, database_codes = _of_one_kind(query_codes, database_codes)
     distance.check_codes(database_codes, measure, "database codes")
-    real = rule.name == "asymmetric" and codes.is_array(query_codes, 2, "float", "bfloat")
+    real = rule.name == "asymmetric"
     if real:
         _check_outputs(query_codes, measure)
     else:
@@ -111,14 +111,19 @@ def evaluate_distances(
         InputError: as `evaluate`; also distances that are not (Q, N) numbers, or NaN.
     """
     rule = _convention(convention, at)
+    if rule.name == "asymmetric":
+        raise InputError(
+            "convention 'asymmetric' ranks by real query outputs, got distances; 'hits_in_topk' scores those"
+        )
     if rule.pooled is not None:
         raise InputError(f"convention {rule.name!r} measures by radius and needs codes, got distances")
-    distances = codes.as_numpy(distances)
+    distances = codes.as_numpy(distances, "distances")
     if distances.ndim != 2 or distances.dtype.kind not in "iuf" or 0 in distances.shape:
-        raise InputError(f"distances must be (Q, N) numbers, not none, got {codes.describe(distances)}")
+        raise InputError(f"distances must be (Q, N) real numbers, Q and N at least 1, got {codes.describe(distances)}")
     if np.isnan(distances).any():
         raise InputError("distances must be numbers, got NaN: an item cannot be ranked")
-    relevant = labels.check(relevance, query_labels, database_labels, *distances.shape)
+    sides = "rows of distances", "columns of distances"
+    relevant = labels.check(relevance, query_labels, database_labels, *distances.shape, sides)
     at, cutoffs = _check_cutoffs(at, cutoffs, distances.shape[1])
     ranked = rankings.from_distances(lambda rows: distances[rows], relevant)
     settings = {"bits": None, "convention": convention, "tables": None, "combine": None}
@@ -126,7 +131,7 @@ def evaluate_distances(
 
 
 def _convention(name: str | None, at: int | None) -> Convention:
-    if name is not None and name not in CONVENTIONS:
+    if name not in (None, *CONVENTIONS):
         raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}, got {name!r}")
     rule = CONVENTIONS[name or "min_k_r"]
     if at is not None and not rule.cut:
@@ -135,10 +140,14 @@ def _convention(name: str | None, at: int | None) -> Convention:
 
 
 def _check_cutoffs(at: int | None, cutoffs: Sequence[int] | None, items: int) -> tuple[int | None, list[int]]:
-    chosen = [k for k in CUTOFFS if k <= items] if cutoffs is None else list(cutoffs)
-    for name, k in [("at", at)] * (at is not None) + [("cutoffs", k) for k in chosen or [None]]:
+    if cutoffs is None:
+        cutoffs = [k for k in CUTOFFS if k <= items]
+    chosen = list(cutoffs) if np.iterable(cutoffs) else []
+    if not chosen:
+        raise InputError(f"cutoffs must be a sequence of ranks, got {cutoffs!r}")
+    for name, k in [("at", at)] * (at is not None) + [("each of cutoffs", k) for k in chosen]:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= items:
-            raise InputError(f"{name} must lie in 1..{items}, the size of the database, got {k!r}")
+            raise InputError(f"{name} must be a whole number in 1..{items}, the size of the database, got {k!r}")
     at = None if at is None else int(at)
     return at, sorted({int(k) for k in chosen} | ({at} - {None}))
 
@@ -154,8 +163,12 @@ def _of_one_kind(query: Array, database: Array) -> tuple[Array, Array]:
 
 
 def _check_outputs(outputs: Array, measure: Distance) -> None:
-    if outputs.shape[1] != len(measure.weights) or len(outputs) == 0:
-        raise InputError(f"query outputs must be (Q, {len(measure.weights)}), got {codes.describe(outputs)}")
+    bits = len(measure.weights)
+    if not codes.is_array(outputs, 2, "float", "bfloat") or outputs.shape[1] != bits or len(outputs) == 0:
+        raise InputError(
+            f"query outputs must be (Q, {bits}) real numbers for convention 'asymmetric', "
+            f"got {codes.describe(outputs)}; 'hits_in_topk' scores packed codes"
+        )
     if (outputs != outputs).any():
         raise InputError("query outputs must be numbers, got NaN")
     if len(measure.tables) > 1 or measure.combine != "sum":

@@ -11,7 +11,7 @@ import numpy as np
 from hashlab import codes
 from hashlab.errors import InputError
 
-RELEVANCE = ("same_class", "shares_label", "levels")
+RELEVANCE = {"same_class": "(N,) integers", "shares_label": "(N, L) of 0 and 1", "levels": "(N, L) integers"}
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,23 @@ class Relevance:
         return sum(weight[i] * (query[:, i, None] == self.database[:, i]) for i in levels)
 
 
-def check(relevance: str, query_labels: Any, database_labels: Any, queries: int, items: int) -> Relevance:
-    """Check labels and bring them into (rows, L) form.
+def check(
+    relevance: str,
+    query_labels: Any,
+    database_labels: Any,
+    queries: int,
+    items: int,
+    sides: tuple[str, str] = ("query codes", "database codes"),
+) -> Relevance:
+    """Check labels and bring them into (rows, L) form; `sides` says what there are so many of, for messages.
 
     Raises:
         InputError: unknown rule, wrong shape, type or number of labels, negative classes.
     """
-    if relevance not in RELEVANCE:
+    if relevance not in tuple(RELEVANCE):
         raise InputError(f"relevance must be one of {', '.join(RELEVANCE)}, got {relevance!r}")
-    query = _labels(relevance, "query", query_labels, queries)
-    database = _labels(relevance, "database", database_labels, items)
+    query = _labels(relevance, "query labels", query_labels, queries, sides[0])
+    database = _labels(relevance, "database labels", database_labels, items, sides[1])
     if query.shape[1] != database.shape[1]:
         raise InputError(
             f"query and database labels must have equally many columns, got {query.shape[1]} and {database.shape[1]}"
@@ -86,19 +93,21 @@ def check(relevance: str, query_labels: Any, database_labels: Any, queries: int,
     return Relevance(relevance, query, database)
 
 
-def _labels(relevance: str, side: str, labels: Any, count: int) -> np.ndarray:
-    labels = codes.as_numpy(labels)
-    form = {"same_class": "(N,) integers", "shares_label": "(N, L) of 0 and 1", "levels": "(N, L) integers"}[relevance]
+def _labels(relevance: str, name: str, labels: Any, count: int, side: str) -> np.ndarray:
+    labels = codes.as_numpy(labels, name)
+    form = f"{name} must be {RELEVANCE[relevance]} for {relevance}"
     kinds = "iub" if relevance == "shares_label" else "iu"
     dimensions = 1 if relevance == "same_class" else 2
     if labels.ndim != dimensions or labels.dtype.kind not in kinds or 0 in labels.shape[1:]:
-        raise InputError(f"{side} labels must be {form} for {relevance}, got {labels.shape} {labels.dtype}")
+        other = "(N, L) labels go with shares_label or levels" if dimensions == 1 else "(N,) labels go with same_class"
+        hint = f"; {other}" if labels.ndim == 3 - dimensions else ""
+        raise InputError(f"{form}, got {labels.shape} {labels.dtype}{hint}")
     if len(labels) != count:
-        raise InputError(f"{side} labels must be as many as {side} codes, got {len(labels)} and {count}")
+        raise InputError(f"{name} must be as many as {side}, got {len(labels)} and {count}")
     if labels.min() < 0:
-        raise InputError(f"{side} labels must not be negative, got {labels.min()}")
+        raise InputError(f"{name} must not be negative, got {labels.min()}")
     if relevance == "shares_label" and labels.max() > 1:
-        raise InputError(f"{side} labels must be {form} for {relevance}, got {labels.max()}")
+        raise InputError(f"{form}, got {labels.max()}")
     return labels.reshape(count, -1).astype(bool if relevance == "shares_label" else np.int64)
 
 

@@ -95,8 +95,10 @@ class Report:
             lines.append(f"95 % interval over queries  {low:.4f} to {high:.4f}")
         if self.convention:
             lines.append(f"convention  {self.convention}: {published.CONVENTIONS[self.convention].definition}")
-        if self.precision_radius2 is not None:
-            lines.append(f"precision within radius 2  {self.precision_radius2:.4f}")
+        radius = "precision within radius 2", self.precision_radius2
+        for words, value in (radius, ("weighted_map", self.weighted_map)):
+            if value is not None:
+                lines.append(f"{words}  {value:.4f}")
         for name in ("precision_at", "recall_at", "ndcg_at", "acg_at", "hp_at", "mahp_at"):
             if getattr(self, name):
                 lines.append(f"{name:12}  " + "  ".join(f"{k}: {v:.4f}" for k, v in getattr(self, name).items()))
@@ -136,6 +138,8 @@ class Report:
 
         It says nothing about another training run; NaN with fewer than two queries that count.
         """
+        if not 0 < level < 1:
+            raise InputError(f"level must lie between 0 and 1, got {level!r}")
         ap = self.ap[~np.isnan(self.ap)]
         if len(ap) < 2:
             return float("nan"), float("nan")
