@@ -1,6 +1,8 @@
 """What holds for every method: settings, seeds, shapes, errors, saving."""
 
+import re
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import get_type_hints
 
 import numpy as np
@@ -315,3 +317,11 @@ def test_precision_follows_the_gpu(capability, expected, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert auto_precision(torch.device("cuda")) == expected and auto_precision(torch.device("cpu")) == "float32"
+
+
+def test_readme_trains_on_images_of_ones_own():
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "SimpleNamespace" in code)
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["packed"].shape == (300, 8) and names["packed"].dtype == np.uint8
