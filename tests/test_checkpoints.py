@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,28 @@ def test_another_environment_is_told(digits, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "environment", lambda: now | {"threads": 99})
     with pytest.warns(UserWarning, match=rf"resumed with threads 99, begun with {now['threads']}: results may differ"):
         assert weights(method().fit(digits.train, checkpoints=tmp_path)) == whole
+
+
+def test_time_is_kept_across_a_stop_and_from_older_checkpoints(digits, tmp_path, monkeypatch):
+    """Seconds are added to what the open epoch has taken; an older version counted the clock only, and said less."""
+    stop_after(monkeypatch, 6, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(checkpoints.Interrupted):
+        method().fit(digits.train, checkpoints=tmp_path, every=0)
+    newest = sorted(tmp_path.iterdir())[-1]
+    tensors, facts = unpack(newest.read_bytes(), "")
+    for old in (False, True):
+        altered = facts | {"spent": 100.0 if old else [100.0, 200.0]}
+        if old:
+            altered["environment"] = {key: v for key, v in facts["environment"].items() if key != "processor"}
+        newest.write_bytes(pack(tensors, altered))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            history = method().fit(digits.train, checkpoints=tmp_path).history
+        (line,) = (line for line in history if line["seconds"] > 99)
+        assert line["cpu_seconds"] > (99 if old else 199)
+        for file in tmp_path.iterdir():
+            if file != newest:
+                file.unlink()
 
 
 def broken_evaluation(tmp_path, monkeypatch):

@@ -157,24 +157,29 @@ def test_a_record_without_its_codes_is_not_taken_for_done(tmp_path, capsys, shor
     (record,) = records.load(tmp_path)
     record.path.with_suffix(".npz").unlink()
     assert main(short("run", tmp_path)) == 2
-    assert "is there, but not its codes" in capsys.readouterr().err
+    assert f"is there, but not its {record.path.stem}.npz" in capsys.readouterr().err
     record.path.unlink()
     assert main(short("run", tmp_path)) == 0 and records.verify(records.load(tmp_path)[0]) == []
+    records.compact(records.load(tmp_path)[0])
+    assert main(short("run", tmp_path)) == 0
+    next(tmp_path.rglob("labels-*.npz")).unlink()
+    assert main(short("run", tmp_path)) == 2 and "not its labels-" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("other", [{"bits": 16}, {"seed": 1}, {"c": 4.0}, {"method": "dsh"}])
+@pytest.mark.parametrize("other", [{"bits": 16}, {"seed": 1}, {"c": 2.0}, {"method": "dsh"}])
 def test_a_model_does_not_take_the_place_of_another(other, tmp_path, monkeypatch):
     first = {"method": "mu_liu", "data": "digits", "bits": 8, "seed": 0} | QUICK
     experiments.run(**first, save_model=tmp_path / "m")
+    experiments.run(**first, lr=0.1, save_model=tmp_path / "m")  # of the same run it may, also with a default named
     before = (tmp_path / "m" / "model.json").read_bytes()
-    experiments.run(**first, save_model=tmp_path / "m")  # of the same run it may
     no_training(monkeypatch)
     second = first | other
     if other == {"method": "dsh"}:
         del second["pretrain_epochs"]
-    key = next(iter(other)) if "c" not in other else "settings"
-    with pytest.raises(InputError, match=f"holds a model whose {key} is .*; give a new folder"):
+    with pytest.raises(InputError, match=r"holds another model, digits/mu_liu-8b-s0-.*, not digits/.*; give a new"):
         experiments.run(**second, save_model=tmp_path / "m")
+    with pytest.raises(InputError, match="holds another model"):  # of which nobody knows the run
+        methods.load(tmp_path / "m").save(tmp_path / "m")
     assert (tmp_path / "m" / "model.json").read_bytes() == before
 
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Literal, get_type_hints
 
 import numpy as np
 import pytest
@@ -125,13 +125,17 @@ def test_a_method_from_elsewhere_is_known_by_its_name(digits, tmp_path, monkeypa
     monkeypatch.setattr(Narrow, "about", About("dpsh", "", 2026, "pairwise", ("same_class",), "", ""))
     with pytest.raises(InputError, match="another method called 'dpsh'"):
         methods.register(Narrow)
-    with pytest.raises(InputError, match=r"a class with `about`, .* expected, got <class .int.>"):
-        methods.register(int)
+    for wrong in (int, Own(12)):
+        with pytest.raises(InputError, match=r"a Method class with `about`, .* expected, got "):
+            methods.register(wrong)
+    other = type("Own", (Own,), {"__module__": "elsewhere"})
+    with pytest.raises(InputError, match="another method called 'own'"):
+        methods.register(other)
 
 
 def test_an_image_must_get_as_many_outputs_as_bits(digits, monkeypatch):
     monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("work was begun"))
-    with pytest.raises(InputError, match=r"a head with 12 outputs per image expected, for as many bits, got .*7"):
+    with pytest.raises(InputError, match=r"gives \(2, 12\) outputs for 2 images expected, got \(2, 7\)"):
         Narrow(12, epochs=1).fit(digits.train)
 
 
@@ -141,6 +145,28 @@ def test_a_setting_has_the_type_that_is_written_there():
     assert (config.pull, config.epochs) == (0.5, 3) and type(config.epochs) is int
     with pytest.raises(InputError, match="setting frozen must be true or false, got 1"):
         Own(12, frozen=1)
+
+
+def test_settings_of_ones_own_may_have_other_types():
+    Number = float
+
+    @dataclass(frozen=True, kw_only=True)
+    class Odd(DeepConfig):
+        kind: Literal["a", "b"] = setting("a", "")
+        some: float | None = setting(0.5, "")
+        local: "Number" = setting(0.5, "")  # noqa: RUF009
+
+    kind = type("Odd", (Own,), {"Config": Odd})
+    config = kind(12, kind="b", some=1, local=2).config
+    assert (config.kind, config.some, config.local) == ("b", 1.0, 2.0)
+    with pytest.raises(InputError, match="setting some must be a number, got 'x'"):
+        kind(12, some="x")
+
+
+def test_numpy_settings_are_saved(digits, tmp_path):
+    method = methods.create("mu_liu", 12, epochs=np.int64(0), pretrain_epochs=0, lr=np.float32(0.5)).fit(digits.train)
+    assert method.overrides == {"epochs": 0, "pretrain_epochs": 0, "lr": 0.5}
+    assert methods.load(method.save(tmp_path / "m")).config == method.config
 
 
 @pytest.mark.parametrize("name", methods.names())

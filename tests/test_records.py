@@ -132,7 +132,7 @@ def test_verify_asks_for_the_convention_of_the_record(tmp_path):
     rng = np.random.default_rng(0)
     packed = [codes.pack(rng.random((count, 12)) < 0.5) for count in (9, 50)]
     labels = [rng.integers(0, 3, count) for count in (9, 50)]
-    report = metrics.evaluate(*packed, *labels, bits=12, convention="hits_in_topk", at=7)
+    report = metrics.evaluate(*packed, *labels, bits=12, convention="hits_in_topk", at=7, cutoffs=(3, 5))
     arrays = dict(zip(files.ARRAYS, (*packed, *labels), strict=True))
     record = records.write(
         records.Record(MINE | {"map": report.map, "metrics": report.to_dict()}), arrays, "p/m-12b-s0-x", tmp_path
@@ -150,14 +150,19 @@ def test_verify_asks_for_the_convention_of_the_record(tmp_path):
         ({"bits": True}, "bits must be a whole number, got True"),
         ({"map": "0.5"}, "map must be a number or null, got '0.5'"),
         ({"protocol": 3}, "protocol must be text, got 3"),
+        ({"codes": {"file": "x.npz"}}, "codes must name a file and its sha256"),
+        ({"codes": {"file": "x.npz", "sha256": "", "labels": {}}}, "codes must name a file and its sha256"),
     ],
 )
 def test_a_record_has_what_tables_need(change, words, tmp_path):
     empty = {name: np.zeros((1, 8) if name.endswith("codes") else 1, np.uint8) for name in files.ARRAYS}
-    with pytest.raises(InputError, match=words):
-        records.write(records.Record(MINE | change | {"bits": 12} | change), empty, "m-12b-s0-x", tmp_path)
+    if "codes" not in change:  # which `write` says itself
+        with pytest.raises(InputError, match=words):
+            records.write(records.Record(MINE | change), empty, "m-12b-s0-x", tmp_path)
+    with pytest.raises(InputError, match="a record is called METHOD-BITSb-sSEED-HASH, got best"):
+        records.write(records.Record(MINE), empty, "best", tmp_path)
     assert list(tmp_path.rglob("*.*")) == []
-    (tmp_path / "m-12b-s0-x.json").write_text(json.dumps(MINE | {"codes": {}} | change))
+    (tmp_path / "m-12b-s0-x.json").write_text(json.dumps(MINE | {"codes": {"file": "", "sha256": ""}} | change))
     with pytest.raises(InputError, match=words):
         records.load(tmp_path)
 
@@ -202,6 +207,8 @@ def test_table_keeps_other_data_apart_and_says_which(kept):
     text = records.render(rows)
     assert len(rows) == 2 and "ffffffff…" in text and "data" in text and "ffffffff…" not in records.render(rows[:1])
     assert len(set(text.splitlines())) == 4
+    elsewhere = [records.Record(one | {"protocol": name, "data": None}) for name in ("b", "c")]
+    assert "ffffffff…" in records.render(records.table([one, other, *elsewhere]))
 
 
 def test_not_a_record(tmp_path):
@@ -341,7 +348,7 @@ def test_tables_are_joined_in_files_and_parted_again(tmp_path):
     record = records.Record(MINE | {"bits": 100, "tables": [30, 70]})
     labels = np.arange(5)
     arrays = dict(zip(files.ARRAYS, (packed, packed, labels, labels), strict=True))
-    stored = records.write(record, arrays, "x", tmp_path).codes()
+    stored = records.write(record, arrays, "m-100b-s0-x", tmp_path).codes()
     assert all(np.array_equal(stored[name], arrays[name]) for name in files.ARRAYS)
 
 

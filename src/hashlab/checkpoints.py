@@ -121,8 +121,8 @@ class Checkpoints:
                 found = facts["identity"].get(key)
                 raise InputError(f"checkpoint {file} is of another run: its {key} is {found}, this run's is {value}")
         for key, value in environment().items():
-            if facts["environment"].get(key) != value:
-                found = facts["environment"].get(key)
+            found = facts["environment"].get(key, value)  # an older version said less
+            if found != value:
                 text = f"resumed with {key} {value}, begun with {found}: results may differ in their last bits"
                 warnings.warn(text, stacklevel=3)
 

@@ -389,8 +389,8 @@ def verify(parsed: argparse.Namespace) -> int:
     found = parsed.files or records.files_of(parsed.root)
     if not found:
         raise InputError(f"no records in {records.root(parsed.root)}")
-    if missing := [file for file in found if not file.is_file()]:
-        raise InputError(f"{missing[0]}: No such file or directory")
+    for file in parsed.files:
+        records.read(file)  # what was named must be a record
     wrong = 0
     for file in found:
         try:

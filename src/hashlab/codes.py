@@ -165,8 +165,10 @@ def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:
 def _hint(x: object, bits: int) -> str:
     """How codes that look unpacked, or not padded, become packed ones."""
     columns = tuple(getattr(x, "shape", ()))[1:]
-    if columns == (bits,):
+    if columns == (bits,) and bool(((x == 0) | (x == 1) | (x == -1)).all()):
         return ": codes.pack(x > 0) packs 0/1, -1/+1 or bool codes"
+    if columns == (bits,) and not is_array(x, 2, "uint8"):
+        return ": codes.pack(codes.binarize(x)) makes codes of real outputs"
     if columns == (-(-bits // 8),) and is_array(x, 2, "uint8"):
         return f": codes.pad(x, bits={bits}) widens rows of that many bytes"
     return ""

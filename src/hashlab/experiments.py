@@ -72,7 +72,7 @@ def run(
     learner, dataset, settings = _prepare(method, data, bits, seed, protocol, tuning, overrides)
     stem, place = records.name(settings), backbones.device(device)
     kept = records.root(root) / f"{stem}.json"
-    done = _check_places(settings, learner.overrides, save, root, save_model)
+    done = _check_places(settings, save, root, save_model)
     if done is not None and save_model is None:
         return done
     folder = records.root(root) / CHECKPOINTS / stem.replace("/", "-") if save else None
@@ -81,7 +81,8 @@ def run(
     record, arrays = _measure(learner, dataset, seed, place, folder, shared)
     record = Record(settings | record)
     if save_model is not None:
-        learner.save(save_model, {key: record[key] for key in ("dataset", "protocol", "seed", "weights", "map")})
+        facts = {key: record[key] for key in ("dataset", "protocol", "seed", "weights", "map")}
+        learner.save(save_model, {"run": stem} | facts)
     if save:
         record = _kept(kept, settings) if kept.is_file() else records.write(record, arrays, stem, root)
         _remove(folder)
@@ -89,17 +90,13 @@ def run(
 
 
 def _check_places(
-    settings: dict[str, Any],
-    overrides: dict[str, Any],
-    save: bool,
-    root: str | Path | None,
-    save_model: str | Path | None,
+    settings: dict[str, Any], save: bool, root: str | Path | None, save_model: str | Path | None
 ) -> Record | None:
     """The record that is kept of a run, if any; raises InputError where what comes of the run cannot be written."""
     kept = records.root(root) / f"{records.name(settings)}.json"
     done = _kept(kept, settings) if save and kept.is_file() else None
     if save_model is not None:
-        models.check(save_model, settings | {"settings": overrides})
+        models.check(save_model, records.name(settings))
     if save and (done is None or save_model is not None):
         files.check_folder(records.root(root))  # checkpoints
         files.check_folder(kept.parent)
@@ -109,10 +106,10 @@ def _check_places(
 def _kept(file: Path, settings: dict[str, Any]) -> Record:
     """The record that is kept of a run; raises InputError where defaults have changed since it was made."""
     record = records.read(file)
-    codes = file.with_name(record["codes"]["file"])
-    if not codes.is_file():
-        raise InputError(f"{file} is there, but not its codes, {codes.name}; move it away, and it is run again")
-    before, now = record["config"], settings["config"]
+    for stored in (record["codes"], record["codes"].get("labels", record["codes"])):
+        if not file.with_name(stored["file"]).is_file():
+            raise InputError(f"{file} is there, but not its {stored['file']}; move it away, and it is run again")
+    before, now = record.get("config", {}), settings["config"]
     for key in before.keys() & now.keys():
         if before[key] != now[key]:
             raise InputError(
@@ -146,21 +143,23 @@ def plan(
         save_model: a folder; each run's model goes into a folder of its own in it where there are several.
         how: of `run`.
 
-    Raises InputError, before any work starts, where one of the runs is not possible.
+    Raises InputError, before any work starts, where one of the runs is not possible as far as settings, labels, shapes
+    and places can tell; what only the features themselves show is raised by its run.
     """
+    backbones.device(how.get("device"))
     dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
     shared: Shared = {}
     runs: dict[str, Callable[..., Record]] = {}
-    settings: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+    settings: dict[str, dict[str, Any]] = {}
     for name, variant, seed, length in product(names, variants, seeds, bits):
         learner, tuned, found = _prepare(name, dataset, length, seed, None, tuning, variant)
         learner.check(tuned.train)
         words, stem = how | variant | {"tuning": tuning, "shared": shared}, records.name(found)
-        runs[stem], settings[stem] = partial(run, name, dataset, length, seed, **words), (found, learner.overrides)
+        runs[stem], settings[stem] = partial(run, name, dataset, length, seed, **words), found
     several = save_model is not None and len(runs) > 1
     places = {stem: Path(save_model) / Path(stem).name if several else save_model for stem in runs}
     for stem, place in places.items():
-        _check_places(*settings[stem], how.get("save", False), how.get("root"), place)
+        _check_places(settings[stem], how.get("save", False), how.get("root"), place)
     return [partial(one, save_model=places[stem]) for stem, one in runs.items()]
 
 
@@ -262,7 +261,7 @@ def _measure(
 def _seconds(clock: list[float], history: list[dict], key: str) -> dict[str, float]:
     """Seconds per stage. Epochs that another run, or this one before it was interrupted, has done count as training."""
     seconds = dict(zip(STAGES, np.diff(clock).round(3).tolist(), strict=True))
-    epochs = round(sum(line.get(key, 0) for line in history), 3)
+    epochs = round(sum(line.get(key, line["seconds"]) for line in history), 3)
     return seconds | {"train": max(seconds["train"], epochs)}
 
 

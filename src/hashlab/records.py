@@ -33,6 +33,7 @@ REQUIRED = {  # of every record, with its type
     "codes": dict,
 }
 METRICS = ("map", "map_worst", "map_best", "precision", "recall")  # among the metrics of every record
+NAMED = "{method}-{bits}b-s{seed}-*.json"  # files of records, see `name`; other files are none
 IDENTITY = ("method", "dataset", "protocol", "bits", "seed", "variant", "data")  # what a run's name stands for
 # Results that differ in one of these are different lines of every table.
 CONDITIONS = ("dataset", "protocol", "metric", "backbone", "weights", "bits", "method", "variant", "data")
@@ -82,7 +83,9 @@ def name(settings: dict[str, Any]) -> str:
 def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None) -> Record:
     """Store a record and its codes under `stem`, codes first, each in one rename; returns the record as stored."""
     file = root(path) / f"{stem}.json"
-    _checked(plain(record | {"codes": {}}), file)
+    _checked(plain(record | {"codes": {"file": "", "sha256": ""}}), file)
+    if not file.match(NAMED.format(method="*", bits="*", seed="*")):
+        raise InputError(f"a record is called METHOD-BITSb-sSEED-HASH, got {file.stem}: `load` would not find it")
     bits, tables = record["bits"], record.get("tables")
     stored = {
         key: codes.trim(files.join_tables(a, tables), bits) if key.endswith("codes") else _small(a)
@@ -132,6 +135,9 @@ def _checked(fields: Any, file: Path) -> Record:
     for key, kind in REQUIRED.items():
         if not isinstance(fields[key], kind) or isinstance(fields[key], bool):
             raise InputError(f"{file} is not a record: {key} must be {_word(kind)}, got {fields[key]!r}")
+    codes = fields["codes"]
+    if any({"file", "sha256"} - dict(named).keys() for named in (codes, codes.get("labels", codes))):
+        raise InputError(f"{file} is not a record: codes must name a file and its sha256, got {codes}")
     return Record(fields)
 
 
@@ -195,7 +201,7 @@ def by_class(labels: np.ndarray) -> np.ndarray:
 
 
 def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
-    """All records under the root that meet the conditions (`method="mu_liu", bits=12`), sorted by name.
+    """All records under the root that meet the conditions (`method="mu_liu", bits=12`), sorted by file; see `NAMED`.
 
     A record's place says its protocol, method, bits and seed (see `name`), so with these conditions only files that
     may do are opened; without them, all are.
@@ -207,8 +213,7 @@ def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
 def files_of(path: str | Path | None = None, **conditions: Any) -> list[Path]:
     """Files under the root that are called as records are and may meet the conditions of `load`, sorted; see `name`."""
     part = {key: conditions.get(key, "*") for key in ("method", "bits", "seed")}
-    pattern = "{method}-{bits}b-s{seed}-*.json".format(**part)
-    return sorted((root(path) / conditions.get("protocol", "")).rglob(pattern))
+    return sorted((root(path) / conditions.get("protocol", "")).rglob(NAMED.format(**part)))
 
 
 def comparison(record: dict[str, Any]) -> dict[str, Any]:
@@ -231,12 +236,14 @@ def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
     if set(IDENTITY) <= record.keys() and (own := Path(name(record)).name) != record.path.stem:
         return [f"the file of what it says was run is called {own}"]
     stored = record.codes()
+    cutoffs = {"cutoffs": [int(k) for k in said["precision_at"]]} if "precision_at" in said else {}
     report = metrics.evaluate(
         *(stored[key] for key in ARRAYS),
         bits=record.bits,
         relevance=record.relevance,
         convention=said.get("convention"),
         at=said.get("at"),
+        **cutoffs,
         **comparison(record),
     )
     fresh = plain(report.to_dict())
@@ -278,8 +285,8 @@ def _spread(group: list[Record]) -> dict[str, Any]:
         "map_std": float(np.std(maps, ddof=1)) if len(maps) > 1 else None,
         "map_worst": mean(record["metrics"].get("map_worst") for record in group),
         "map_best": mean(record["metrics"].get("map_best") for record in group),
-        "train_seconds": mean(record.get("seconds", {}).get("train") for record in group),
-        "hardware": ", ".join(sorted({record.get("hardware", {}).get("device", "unknown") for record in group})),
+        "train_seconds": mean((record.get("seconds") or {}).get("train") for record in group),
+        "hardware": ", ".join(sorted({(record.get("hardware") or {}).get("device", "unknown") for record in group})),
     }
 
 
@@ -301,7 +308,8 @@ COLUMNS = {
 def render(rows: list[dict[str, Any]], form: str = "text") -> str:
     """The lines of `table` as text or markdown, mAP as mean ± standard deviation over seeds."""
     shown = COLUMNS
-    if len({row["data"] for row in rows}) > len({(row["dataset"], row["protocol"]) for row in rows}):
+    places = [(row["dataset"], row["protocol"], row["data"]) for row in rows]
+    if len(set(places)) > len({place[:2] for place in places}):
         shown = COLUMNS | {"data": "data"}  # one name and protocol stand for several sets of images
     cells = [list(shown.values())] + [[_cell(row, key) for key in shown] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

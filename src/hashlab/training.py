@@ -279,7 +279,7 @@ class Loop:
             return
         tensors, facts = found
         self.phase, self.epoch, self.step = facts["position"]
-        self.history, self.spent = facts["history"], np.array(facts["spent"])
+        self.history, self.spent = facts["history"], facts["spent"] * np.ones(2)  # an older version has one number
         fill(tensors_of(self.phases), under(tensors, "weights/"), f"checkpoint in {self.checkpoints.folder}")
         self.losses = list(tensors["losses"].to(self.device).unbind()) if "losses" in tensors else []
         self.looked = len(self.losses)

@@ -36,7 +36,7 @@ class Part:
     index: np.ndarray
     labels: np.ndarray
     levels: np.ndarray | None
-    pool: cache.Pool
+    pool: cache.Pool = dataclasses.field(repr=False)
 
     def __len__(self) -> int:
         return len(self.index)

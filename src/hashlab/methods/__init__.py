@@ -58,15 +58,16 @@ REGISTERED: dict[str, type[Method]] = {}  # name -> class, of methods from elsew
 
 
 def register(kind: type[Method]) -> type[Method]:
-    """Make a method of your own known by its `about.name`, to `create`, `load` and runs; also as a decorator.
+    """Make a method of your own known by its `about.name`, in this process, to `create`, `load` and runs; a decorator.
 
     Raises InputError where the class does not say what it is, or another one has the name.
     """
     about = getattr(kind, "about", None)
-    if not isinstance(about, About):
-        raise InputError(f"a class with `about`, an hashlab.methods.About, expected, got {kind!r}")
-    other = REGISTERED.get(about.name)
-    if about.name in CLASSES | SHALLOW or (other and other.__qualname__ != kind.__qualname__):
+    if not (isinstance(kind, type) and issubclass(kind, Method) and isinstance(about, About)):
+        raise InputError(f"a Method class with `about`, an hashlab.methods.About, expected, got {kind!r}")
+    other = REGISTERED.get(about.name, kind)
+    again = (other.__module__, other.__qualname__) == (kind.__module__, kind.__qualname__)  # a cell that is run again
+    if about.name in CLASSES | SHALLOW or not again:
         raise InputError(f"there is another method called {about.name!r}; give yours another name")
     REGISTERED[about.name] = kind
     return kind

@@ -55,8 +55,7 @@ TYPES = {  # of settings, and how they are called
 
 def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
     """An instance of a method's settings class; raises InputError for an unknown setting or one of the wrong type."""
-    types = get_type_hints(kind)
-    expected = {field.name: types[field.name] for field in dataclasses.fields(kind)}
+    expected = {field.name: _type(kind, field) for field in dataclasses.fields(kind)}
     unknown = [name for name in overrides if name not in expected]
     if unknown:
         raise InputError(f"unknown setting {unknown[0]!r} of {method}; expected one of: {', '.join(expected)}")
@@ -64,12 +63,21 @@ def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
     return kind(**{name: _fitting(name, v, expected[name], choices.get(name)) for name, v in overrides.items()})
 
 
+def _type(kind: type, field: dataclasses.Field) -> type:
+    """The type that is written at a setting, where it is one of `TYPES`; else that of the default."""
+    try:
+        written = get_type_hints(kind)[field.name]
+    except (NameError, TypeError):  # a name that is known only where the class was written
+        written = None
+    return written if written in TYPES else type(field.default)
+
+
 def _fitting(name: str, value: Any, expected: type, choices: Sequence[str] | None) -> Any:
     """The value as one of the expected type; raises InputError where it is none."""
     value = value.item() if isinstance(value, np.generic) else value
     fits = isinstance(value, expected) or (expected is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and expected is not bool):
-        raise InputError(f"setting {name} must be {TYPES[expected]}, got {value!r}")
+        raise InputError(f"setting {name} must be {TYPES.get(expected, expected.__name__)}, got {value!r}")
     if isinstance(value, int | float) and (value < 0 or not np.isfinite(value)):
         raise InputError(f"setting {name} must be a finite number of at least 0, got {value}")
     if choices is not None and value not in choices:
@@ -90,11 +98,12 @@ class Method:
     def __init__(self, bits: int, **overrides: Any):
         if not isinstance(bits, int | np.integer) or isinstance(bits, bool) or bits < 1:
             raise InputError(f"bits must be an integer of at least 1, got {bits!r}")
-        self.bits, self.overrides = int(bits), dict(overrides)
+        self.bits = int(bits)
         self.tables: tuple[int, ...] | None = None
         self.combine: str | None = None
         self.table_weights: tuple[int, ...] | None = None
         self.config = configure(self.Config, overrides, self.about.name)
+        self.overrides = {name: getattr(self.config, name) for name in overrides}
 
     def check(self, train: Part) -> None:
         """Raise InputError where settings and training data do not suit each other; nothing is begun."""

@@ -261,9 +261,10 @@ class DeepMethod(Method):
         """Raise InputError unless the network gives an output per bit."""
         height, width, channels = self.view.shape
         with torch.no_grad():
-            z = self.network.eval()(torch.zeros(1, channels, height, width, device=self.device))
-        if tuple(z.shape) != (1, self.bits):
-            raise InputError(f"a head with {self.bits} outputs per image expected, for as many bits, got {z.shape[1:]}")
+            z = self.network.eval()(torch.zeros(2, channels, height, width, device=self.device))
+        if (found := tuple(getattr(z, "shape", ()))) != (2, self.bits):
+            what = found or type(z).__name__
+            raise InputError(f"a head that gives (2, {self.bits}) outputs for 2 images expected, got {what}")
 
     def _identity(self, seed: int, labels: np.ndarray) -> dict[str, Any]:
         """What a checkpoint must agree in to be one of this run."""

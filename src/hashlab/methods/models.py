@@ -13,7 +13,6 @@ from hashlab.errors import InputError
 from hashlab.methods.base import Method
 
 FILES = ("model.safetensors", "README.md", "model.json")  # in the order they are written
-IDENTITY = ("method", "bits", "settings", "dataset", "protocol", "seed")  # models that differ in one are two models
 
 
 def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None) -> Path:
@@ -29,7 +28,7 @@ def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None
         "facts": facts or {},
         "hashlab": hashlab.__version__,
     }
-    folder = check(folder, summary["facts"] | summary)
+    folder = check(folder, _run(summary))
     tensors, state = method.state()
     data = checkpoints.pack(tensors, state)
     summary["sha256"] = hashlib.sha256(data).hexdigest()
@@ -40,31 +39,35 @@ def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None
     return folder
 
 
-def check(folder: str | Path, identity: dict[str, Any]) -> Path:
+def check(folder: str | Path, run: Any) -> Path:
     """Raise InputError unless a model may be written there: into a new folder, an empty one, or in place of the same.
 
-    The same are models that differ in nothing of `IDENTITY`, as far as both say it.
+    The same are models of one run, which is the name of its record; a model that was saved without any has its method,
+    bits and settings instead.
     """
     folder = Path(folder)
     files.check_folder(folder)
     others = [path.name for path in folder.iterdir() if path.name not in FILES] if folder.is_dir() else []
     if others:
         raise InputError(f"{folder} holds other things than a model ({others[0]}, …); give a new folder")
-    there = _described(folder) if (folder / FILES[2]).is_file() else {}
-    for key in IDENTITY:
-        if key in there and key in identity and there[key] != identity[key]:
-            raise InputError(
-                f"{folder} holds a model whose {key} is {there[key]}, not {identity[key]}; give a new folder"
-            )
+    if (folder / FILES[2]).is_file() and (there := _run(_described(folder))) != run:
+        raise InputError(f"{folder} holds another model, {there}, not {run}; give a new folder")
     return folder
 
 
+def _run(summary: dict[str, Any]) -> Any:
+    """What a model is known by."""
+    return summary["facts"].get("run") or {key: summary[key] for key in ("method", "bits", "settings")}
+
+
 def _described(folder: Path) -> dict[str, Any]:
-    """What `model.json` says, facts and all; raises InputError where it does not describe a model."""
+    """What `model.json` says; raises InputError where it does not describe a model."""
     try:
         summary = json.loads((folder / FILES[2]).read_text())
-        said = {key: summary[key] for key in ("method", "bits", "sha256")}
-        return dict(summary["facts"]) | said | {"settings": dict(summary["settings"])}
+        kinds = {"method": str, "bits": int, "settings": dict, "facts": dict, "sha256": str}
+        if not all(isinstance(summary[key], kind) for key, kind in kinds.items()):
+            raise TypeError
+        return summary
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{folder / FILES[2]} does not describe a model") from None
 
