@@ -741,10 +741,9 @@ table(
 )
 
 # %% [markdown]
-# - *The tree raises mAHP@2500*, by many times what seeds differ.
-# - *It costs a little mAP.* The layer can only choose among directions that the features already have, and those that
-#   hold a family together are not those that tell its members apart.
-# - nDCG@100, in either form, cannot tell the two apart: a hundred ranks are not enough to get beyond the class.
+# - *The tree raises mAHP@2500*, by several times what seeds differ.
+# - Fine mAP cannot tell the two apart, and neither can nDCG@100 in either form: a hundred ranks are not enough to get
+#   beyond the class.
 #
 # All values are far below those of the fine-tuned network: a single linear layer can only cut what is there.
 #
@@ -822,9 +821,9 @@ print(*(command(group) for group in [*runs.values(), *still.values()]), sep="\n"
 # frozen features, with all else equal. With the network fine-tuned and 32 bits it is above DCWH, on average by more
 # than 0.05, at an mAP that cannot be told apart; above its own flat form it is not by more than seeds differ.
 #
-# **What did not reproduce.** That the tree also improves retrieval of the class itself, as the abstract says. On the digits mAP is
-# the same with and without it. On CIFAR-100 it is a little *lower* with the tree when features are frozen, and not
-# higher when they are not. At 48 bits our fine-tuned runs are too unequal to tell anything.
+# **What did not reproduce.** That the tree also improves retrieval of the class itself, as the abstract says. On the
+# digits mAP is the same with and without it, and on CIFAR-100 it is not higher with the tree, whether features are frozen
+# or not. At 48 bits our fine-tuned runs are too unequal to tell anything.
 #
 # **What stays open.** Fine-tuning at a rate below the two that were tried, and for long, so that no run fails; and DCWH with wider
 # clouds, which suit it better on CIFAR-10 ({doc}`10_side_by_side`). The paper's tables, and with them the size of its gains. NABirds, photographs of birds with four levels of labels, waits for
@@ -975,7 +974,7 @@ for arm in ("SHPDH, flat", "SHPDH, tree"):
     losses = [record.history[-1]["loss"] for record in runs[arm, 48]]
     assert np.argmax(losses) == np.argmin([record.map for record in runs[arm, 48]])  # would not have been kept
 gap_map, gap_mahp, *of_ndcg = still_gap
-assert gap_mahp[0] > 3 * gap_mahp[1] > 0 and -0.03 < gap_map[0] < 0 and all(abs(gap[0]) < 0.01 for gap in of_ndcg)
+assert gap_mahp[0] > 3 * gap_mahp[1] > 0 and all(abs(mean) < errors for mean, errors in (gap_map, *of_ndcg))
 assert max(found[:, 0].max() for found in still_found.values()) < 0.7 * np.median(cifar["SHPDH, flat", 32][:, 0])
 inside_flat, inside_tree = (apart[arm][0] / apart[arm][1] for arm in ("SHPDH, flat", "SHPDH, tree"))
 assert inside_tree < inside_flat - 0.03 and inside_flat < 0.95

@@ -786,10 +786,11 @@ mine = records.load(method="mlsh", dataset="cifar10")
 
 
 def runs(way, bits, rho, protocol="cifar10-59k"):
-    """The recorded runs of one way, one for each of the three seeds."""
+    """The recorded runs of one way, one for each of the three seeds; six where three left the question open."""
     wanted = {"combine": "sum", "integration": "tables"} | ARMS[way] | {"ridge": rho}
     found = [r for r in mine if (r.protocol, r.bits) == (protocol, bits) and wanted.items() <= r["config"].items()]
-    assert [r.seed for r in found] == list(SEEDS), (way, bits, rho, protocol)
+    seeds = range(6) if bits == 48 and way != JOINED else SEEDS
+    assert [r.seed for r in found] == list(seeds), (way, bits, rho, protocol)
     return found
 
 
@@ -851,8 +852,17 @@ chapter.table(
 )
 
 # %%
+
+
+
+def paired(group, other):
+    """Mean difference over the seeds that both have."""
+    both = min(len(group), len(other))
+    return chapter.difference(group[:both], other[:both])
+
+
 above = {
-    (way, other, bits): chapter.difference(maps[way, bits], maps[other, bits])
+    (way, other, bits): paired(maps[way, bits], maps[other, bits])
     for way, other in product(("sum", "union", BOTH), (LAST, "half", JOINED))
     for bits in REAL
     if (other, bits) in maps
@@ -874,27 +884,30 @@ chapter.table(
     ],
 )
 
-# %% mystnb={"image": {"alt": "mAP against bits in all, 24 to 96, for the single table on conv5, the two tables with the weighted sum and with the union, and the table on all features. From 24 to 48 bits the two tables with the weighted sum rise steeply, from below the single table to above it; from 48 to 96 bits both rise alike. The union stays below the single table. The table on all features lies above all of them; its line ends at 48 bits."}}
-lines = {"all features": (REAL[:2], [maps[JOINED, bits] for bits in REAL[:2]])}
-lines |= {"two tables, weighted": (REAL, [maps[BOTH, bits] for bits in REAL])}
-lines |= {"one table on conv5": (REAL, [maps[LAST, bits] for bits in REAL])}
-lines |= {"two tables, union": (REAL, [maps["union", bits] for bits in REAL])}
+# %% mystnb={"image": {"alt": "mAP against bits in all, 24 to 96, for the single table on conv5, the two tables with the weighted sum and with the union, and the table on all features. The two tables with the weighted sum rise more steeply than the single table: below it at 24 bits, level at 48, above it at 96. The union stays below the single table. The table on all features lies above all of them; its line ends at 48 bits."}}
+drawn = {
+    "all features": (JOINED, REAL[:2]),
+    "two tables, weighted": (BOTH, REAL),
+    "one table on conv5": (LAST, REAL),
+    "two tables, union": ("union", REAL),
+}
+lines = {name: (many, [maps[way, bits][:3] for bits in many]) for name, (way, many) in drawn.items()}
 ax = plots.curves(lines, "bits in all", "mAP on CIFAR-10")
 limits = ax.set(xticks=REAL, xlim=(20, 150))
 
 # %% [markdown]
-# **The claim holds, given enough bits and the weighted sum.** With 48 and with 96 bits in all, two tables on two levels
-# rank better than a single table with as many bits, by more than two standard errors. The course is that of `digits`,
-# carried further: between 24 and 48 bits two tables gain more, and here they overtake. From 48 to 96 bits both gain
-# alike.
+# **The claim holds, given enough bits.** With 96 bits in all, two tables on two levels rank better than a single table
+# with as many bits, by more than two standard errors: clearly with the weighted sum, a little with the plain one. The
+# course is that of `digits`, carried further: whenever the bits are doubled, two tables gain more than one.
 #
-# **It does not hold with 24 bits**, where two tables of 12 lose to one of 24 under every rule; and it holds for no other
-# rule. A plain sum trusts `conv4` as much as `conv5`, and that is too much: it draws level and no more. The union stays
-# below the single table throughout: when an item is near in *either* table, it is often the weaker one that errs.
+# **It does not hold with fewer.** With 48 bits the weighted sum is level with the single table. (Three seeds had left that
+# open, so three more were run for these two ways, when the queries had been asked before.) With 24 bits two tables of 12
+# lose to one of 24 under every rule. The plain sum trusts `conv4` as much as `conv5`, and loses at 48 bits, too. The union
+# stays below the single table throughout: when an item is near in *either* table, it is often the weaker one that errs.
 #
-# **Against a table of half the bits** two tables with the weighted sum are ahead at all three lengths. With the plain
-# sum they are at 48 and at 96 bits; with 24 bits three seeds cannot tell. With the union they are level, or better by a
-# few thousandths. And this is the comparison which flatters, as one of the two has twice the memory.
+# **Against a table of half the bits** two tables with the weighted sum, or with the plain one, are ahead at all three
+# lengths. With the union they are level. And this is the comparison which flatters, as one of the two has twice the
+# memory.
 #
 # **Concatenated features are better than any integration of tables** at both lengths that were run, 24 and 48 bits. The
 # abstract prefers tables to concatenation. With COSDISH's linear map on these features we find the reverse.
@@ -948,7 +961,7 @@ facts = {
     "protocol": f"{first.protocol}: {first.sizes['query']:,} queries, {first.sizes['database']:,} searched",
     "trained on": f"{first.sizes['train']:,} images",
     "codes of the database": "projected, also those of the training images",
-    "seeds": ", ".join(map(str, SEEDS)),
+    "seeds": ", ".join(str(r.seed) for r in real[BOTH, 48]),
     "network": f"{first.backbone}, frozen, {first.config['size']} px",
     "weights": f"{first.weights[:50]}…",
     "levels, bits each": f"conv4 and conv5, {first.tables[0]}",
@@ -977,11 +990,11 @@ for way in (BOTH, LAST, JOINED):
 # - The worse the features hit the codes, the more mAP it is worth to store learned codes instead: with weak features
 #   more than most methods differ by, with good ones little. Always ask which ones were ranked.
 # - Bits on a lower level pay when the last level has enough of its own. On CIFAR-10 with a frozen network, two levels
-#   with a weighted sum are above a single table at 48 and 96 bits in all, and below it at 24.
+#   with a weighted sum are above a single table at 96 bits in all, level with it at 48, and below it at 24.
 # - Settings must be chosen on a database like the real one, and for each method by itself.
 #
-# **What did not reproduce.** Under the union and the plain sum, several tables are never clearly above a single one of
-# equal total bits. Concatenated features, which the paper does without, are better than tables at every length on
+# **What did not reproduce.** Under the union several tables are never above a single one of equal total bits, under the
+# plain sum only on CIFAR-10 with 96 bits, and by little. Concatenated features, which the paper does without, are better than tables at every length on
 # `digits`, and at both lengths that were run on CIFAR-10. And that recall and precision improve *together* we see only
 # for rankings by the weighted sum with bits enough; at one and the same radius, recall is bought with precision. The
 # paper may have another network, fine-tuned or not, other levels, codes learned for the whole database, or another
@@ -1144,20 +1157,25 @@ for found in swept.values():
     assert means[SINGLE, 12] > means[TWO, 12] and abs(means[SINGLE, 96] - means[TWO, 96]) < 0.03
     assert all(means[FUSED, bits] > max(means[TWO, bits], means[SINGLE, bits]) - 0.005 for bits in LENGTHS)
 
-# CIFAR-10: chosen on validation images; above a single table at 48 and 96 bits in all, and not at 24
+# CIFAR-10: chosen on validation images; above a single table at 96 bits in all, level at 48, below at 24
 assert set(RHO.values()) == {1000.0} and np.mean(usual[1.0]) > np.mean(tuned[LAST, 1.0]) + 0.15
+
+
+def verdict(way, other, bits):
+    mean, errors = above[way, other, bits]
+    return "above" if mean > errors else "below" if mean < -errors else "level"
+
+
+assert [verdict(BOTH, LAST, bits) for bits in REAL] == ["below", "level", "above"]
+assert [verdict("sum", LAST, bits) for bits in REAL] == ["below", "below", "above"]
+assert above["sum", LAST, 96][0] < above[BOTH, LAST, 96][0] / 2
 for bits in REAL:
-    assert (above[BOTH, LAST, bits][0] > above[BOTH, LAST, bits][1]) == (bits > 24)
-    assert above[BOTH, "half", bits][0] > above[BOTH, "half", bits][1]
-    assert (above["sum", "half", bits][0] > above["sum", "half", bits][1]) == (bits > 24)
-    assert 0 < above["union", "half", bits][0] < 0.01
-    assert above["union", LAST, bits][0] < -above["union", LAST, bits][1]
-    assert not above["sum", LAST, bits][0] > above["sum", LAST, bits][1]
-assert above[BOTH, LAST, 24][0] < -above[BOTH, LAST, 24][1]
-assert all(above[BOTH, JOINED, bits][0] < -above[BOTH, JOINED, bits][1] for bits in REAL[:2])
+    assert verdict(BOTH, "half", bits) == verdict("sum", "half", bits) == "above"
+    assert verdict("union", "half", bits) == "level" and verdict("union", LAST, bits) == "below"
+assert all(verdict(BOTH, JOINED, bits) == "below" for bits in REAL[:2])
 assert gains[1.0][0] > 0 > gains[1000.0][0] + gains[1000.0][1]
 more = {way: np.diff([np.mean(maps[way, bits]) for bits in REAL]) for way in (BOTH, LAST)}  # per doubling of the bits
-assert more[BOTH][0] > 2 * more[LAST][0] and abs(more[BOTH][1] - more[LAST][1]) < 0.001
+assert (more[BOTH] > 1.5 * more[LAST]).all()
 
 
 def precision_at(record, recall):

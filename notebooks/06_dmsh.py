@@ -338,7 +338,7 @@ print(f"{prior:.3f}")
 # same head, loss and training. A fusion counts as *above* a scale if the mean difference over runs with equal seeds is
 # larger than two standard errors of it. All runs below were made once and recorded; `hashlab verify` computes every
 # metric again from the stored codes. Settings were chosen on a validation part of the training images, and no query
-# was used for it. Three seeds each.
+# was used for it. Eight seeds each on the scenes, three on CIFAR-10.
 #
 # ### Scenes, from scratch
 #
@@ -374,7 +374,7 @@ WAYS = {
     "pyramid": {"scales": FUSED, "fusion": "pyramid"},
 }
 on_record = {
-    name: maps_of(range(3), {"lr": 0.01, "width": 64, "fusion": "concat"} | way, dataset="digit_scenes", bits=K)
+    name: maps_of(range(8), {"lr": 0.01, "width": 64, "fusion": "concat"} | way, dataset="digit_scenes", bits=K)
     for name, way in WAYS.items()
 }
 scene_maps = {name: maps for name, (maps, _) in on_record.items()}
@@ -386,19 +386,18 @@ chapter.table(
     ],
 )
 
-# %% mystnb={"image": {"alt": "mAP on digit_scenes in seven columns, a dot per seed. conv1 is lowest, conv3 higher, conv2 higher still, and widening neither of them lifts it clearly. The three dots of fused lie far apart, one below conv3 and one above conv2. The pyramid, at the right, lies as high as conv2."}}
+# %% mystnb={"image": {"alt": "mAP on digit_scenes in seven columns, a dot per seed. conv1 is lowest, conv3 higher, conv2 higher still, and widening lifts neither of them. The dots of fused lie about as high as those of conv2, and as far apart. The pyramid, at the right, reaches a little higher."}}
 ax = figures.by_scale(scene_maps, "mAP", "fused", plt.subplots(figsize=(8, 3.6), layout="constrained")[1])
 
 # %% [markdown]
-# At this learning rate the claim does not hold. The fusion is above `conv1`, but neither above `conv3` nor above `conv2`, whose places see about
-# as much as a digit is large. The fusion holds that scale too, and could do as well by ignoring the others; that it does
-# not always do so is a matter of training, for its three runs lie far apart. The wide controls gain nothing either, so
-# width is not what is missing. The rate, 0.01, was the better or nearly the better one of two for every choice of scales
-# in one run each on the validation part. Here is the other, 0.003:
+# At this learning rate the claim holds in part. The fusion is above `conv1` and above `conv3`, but not above `conv2`,
+# whose places see about as much as a digit is large: that one does as well alone. The wide controls gain nothing, so width
+# is not what the single scales miss. The rate, 0.01, was the better or nearly the better one of two for every choice of
+# scales in one run each on the validation part. Here is the other, 0.003:
 
 # %%
 slower = {
-    name: maps_of(range(3), {"lr": 0.003, "width": 64} | WAYS[name], dataset="digit_scenes", bits=K)[0]
+    name: maps_of(range(8), {"lr": 0.003, "width": 64} | WAYS[name], dataset="digit_scenes", bits=K)[0]
     for name in ("conv1", "conv2", "conv3", "fused")
 }
 chapter.table(
@@ -410,12 +409,12 @@ chapter.table(
 )
 
 # %% [markdown]
-# Now the fusion is above every single scale, and its runs lie close together. But `conv2` is worse at this rate than at
-# the other, and if each choice of scales is given the rate that was better for it, the fusion at 0.003 against `conv2` at
-# 0.01, the fusion is not above. So the answer hangs on the rate: *with equal settings* the paper's claim holds at one
-# rate and fails at the other; *at the best setting of each* it fails here. An ablation that fixes one setting for all,
-# as is usual, would have found either. (The runs at 0.003 were made after the queries had been asked at 0.01. So this table
-# is a second look at a question that had been answered, not a fresh test of it.)
+# Now the fusion is above every single scale. But `conv2` is worse at this rate than at the other, and if each choice of
+# scales is given the rate that was better for it, the fusion is not above `conv2`. So the answer hangs on the rate: *with
+# equal settings* the paper's claim holds at one rate and fails at the other; *at the best setting of each* it fails here.
+# An ablation that fixes one setting for all, as is usual, would have found either. (The runs at 0.003 were made after the
+# queries had been asked at 0.01, and five of the eight seeds after that, because three had left the comparison with
+# `conv3` open. So these tables are a second look at a question that had been answered, not a fresh test of it.)
 #
 # ### CIFAR-10, frozen features
 #
@@ -602,7 +601,7 @@ chapter.source(dmsh.Pyramid)
 
 # %% [markdown]
 # Its runs on the scenes stand in the table above. Its mean is higher than that of the plain fusion, but the difference
-# is not larger than two standard errors, so three seeds do not tell the two apart.
+# is not larger than two standard errors, so eight seeds do not tell the two apart.
 #
 # ## What we learned
 #
@@ -734,15 +733,14 @@ def above(group, other):
 
 # Scenes from scratch: above every single scale at one rate, not at the other nor at the best of each
 assert above(scene_maps["fused"], scene_maps["conv1"])
-assert not above(scene_maps["fused"], scene_maps["conv2"]) and not above(scene_maps["fused"], scene_maps["conv3"])
+assert not above(scene_maps["fused"], scene_maps["conv2"]) and above(scene_maps["fused"], scene_maps["conv3"])
 assert np.mean(scene_maps["conv2"]) > np.mean(scene_maps["conv3"]) > np.mean(scene_maps["conv1"])
-assert not any(above(scene_maps[f"{name}, wide"], scene_maps[name]) for name in ("conv2", "conv3"))
+assert all(np.mean(scene_maps[f"{name}, wide"]) < np.mean(scene_maps[name]) for name in ("conv2", "conv3"))
 assert np.mean(scene_maps["pyramid"]) > np.mean(scene_maps["fused"])
 assert not above(scene_maps["pyramid"], scene_maps["fused"])
-assert np.ptp(scene_maps["fused"]) > 0.1
 assert all(above(slower["fused"], slower[name]) for name in ("conv1", "conv2", "conv3"))
-assert np.ptp(slower["fused"]) < 0.02 and above(scene_maps["conv2"], slower["conv2"])
-assert not above(slower["fused"], scene_maps["conv2"])
+assert above(scene_maps["conv2"], slower["conv2"])
+assert not any(above(fused, scene_maps["conv2"]) for fused in (slower["fused"], scene_maps["fused"]))
 
 # CIFAR-10, frozen: above every single scale, which come in the order of depth, as in the reported ablation
 for bits in (12, 48):

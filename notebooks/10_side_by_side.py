@@ -204,7 +204,8 @@ ax = side_by_side.ranking(maps[short], kinds, f"mAP at {short} bits (a mark per 
 # %% [markdown]
 # And in figures: means over three seeds ± their standard deviation. The split and the queries are the same for all
 # seeds, so the spread is that of training alone. Seconds are those of a processor core: the sum over all threads,
-# without the features, which are the same for all.
+# without the features, which are the same for all. Other work on the machine makes a core slower, too, so only large
+# differences between them mean something.
 
 # %% tags=["hide-input"]
 
@@ -267,7 +268,8 @@ table(
 #
 # A method far below its known level is a mistake until shown otherwise. The formulas of OrthoHash, DSH and DCWH were read
 # against their authors' code once more, and are tested against plain loops. No rate beyond the grid is better for DSH
-# and DCWH; for OrthoHash a smaller one is, but adds far less than it lacks. That leaves their constants. Call a bit of an
+# and DCWH; for OrthoHash a smaller one is, but adds less than half of what it lacks to the middle of the deep methods.
+# That leaves their constants. Call a bit of an
 # image *sure* if it is what most images of its class in the database have. (In the validation part these are the images
 # that were trained on.) Where all bits are sure and classes have different codes, retrieval is perfect; so look at how
 # sure bits are, and how far apart the codes of classes.
@@ -576,7 +578,7 @@ assert all(rates[s][0.003] == larger[s] for s in measures)
 assert larger[trained_on] > 0.8 * len(deep) and larger[held_out] < 0.4 * len(deep)
 assert foretold[held_out] > foretold[trained_on] + 0.1
 assert set(helped[0.0003]) == {"greedyhash", "orthohash", CONTROL} and not helped[0.01]
-assert helped[0.0003]["orthohash"] < 0.3 * (np.median([max(grade[n]) for n in deep]) - max(grade["orthohash"]))
+assert helped[0.0003]["orthohash"] < 0.5 * (np.median([max(grade[n]) for n in deep]) - max(grade["orthohash"]))
 
 # Where a loss is content. With a loss of zero the bits would not depend on the class, and a half of them would be sure
 surely = {name: {value: (share, graded) for value, share, graded in way} for name, way in ways.items()}

@@ -45,7 +45,7 @@ def test_paths_join_values_in_their_order():
     assert list(margin.get_xdata()) == [0.7, 0.9, 0.95] and list(margin.get_ydata()) == [0.6, 0.8, 0.7]
     assert margin.get_color() != other.get_color() and margin.get_marker() != other.get_marker()
     assert [text.get_text() for text in ax.texts] == ["4", "0.5", "0.25", "1"]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["margin of DSH", "s"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["other methods", "margin of DSH", "s"]
 
 
 def test_what_does_not_fit_together():

@@ -14,7 +14,7 @@ from hashlab.errors import InputError
 from hashlab.plots import HALO, palette
 
 MARKERS = "oDs^vPX*"
-BESIDE = ((7, -8), (7, 4), (0, 8))  # where the words for a mark stand, in points, for each line in turn
+BESIDE = ((8, -11), (-5, 8), (-5, 8))  # where the words for a mark stand, in points, for each line in turn
 
 
 def ranking(
@@ -89,13 +89,13 @@ def paths(
         ways: what varies, in words -> (value, x, y) in the order in which they are joined.
     """
     ax = ax if ax is not None else plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
-    ax.plot(*zip(*others, strict=True), "o", color="0.75", ms=5, mew=0)
+    ax.plot(*zip(*others, strict=True), "o", color="0.75", ms=5, mew=0, label="other methods")
     looks = zip(palette(len(ways)), MARKERS, cycle(BESIDE), strict=False)
     for (name, way), (colour, marker, beside) in zip(ways.items(), looks, strict=False):
         values, x, y = zip(*way, strict=True)
         ax.plot(x, y, f"{marker}-", color=colour, lw=1.5, ms=6, mew=0, label=name)
         for value, *place in zip(values, x, y, strict=True):
-            words = {"ha": "left" if beside[0] else "center", "color": colour, "fontsize": 9, "path_effects": HALO}
+            words = {"ha": "left" if beside[0] > 0 else "right", "color": colour, "fontsize": 9, "path_effects": HALO}
             ax.annotate(f"{value:g}", place, beside, textcoords="offset points", **words)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(frameon=False, loc="lower right")
