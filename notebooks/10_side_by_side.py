@@ -85,7 +85,8 @@ runs = [record for one in compared.values() for group in one.records.values() fo
 
 print(f"{len(compared)} methods, {len(runs)} runs, {sum(len(one.tried) for one in compared.values())} tried before")
 for field in ("protocol", "metric", "backbone", "weights"):
-    print(f"{field}: {', '.join(f'{value} ({count})' for value, count in Counter(r[field] for r in runs).items())}")
+    counts = Counter(r[field] for r in runs)
+    print(f"{field}:", ", ".join(f"{value[:70]} ({count})" for value, count in counts.items()))
 print("one split, one set of images:", len({str(record.data) for record in runs}) == 1)
 
 # %% [markdown]
@@ -324,7 +325,7 @@ for name, (setting, values) in VARIED.items():
         )
 table(["", "asks for", "sure bits, new images", "bits between classes, of 24", "mAP among held-out images"], *rows)
 
-# %% mystnb={"image": {"alt": "mAP among held-out images against the share of sure bits. Three lines rise steeply from the lower left: OrthoHash from scale 16 to scale 2, DCWH from s = 4 to s = 0.25, DSH from margin 4 to margin 1. They begin below and to the left of a cloud of grey dots, the other methods, which lies at 0.79 to 0.88 and above 0.6, and end beneath it. The last steps, to s = 0.0625 and to margin 0.5, go right but no longer up."}}
+# %% mystnb={"image": {"alt": "mAP among held-out images against the share of sure bits. Three lines rise steeply from the lower left: OrthoHash from scale 16 to scale 2, DCWH from s = 4 to s = 0.25, DSH from margin 4 to margin 1. They begin below and to the left of a cloud of grey dots, the other methods, which lies at 0.79 to 0.88 and above 0.6, and end at its lower edge. The last steps, to s = 0.0625 and to margin 0.5, go right and hardly up or down."}}
 grey = [(class_bits(tuned[n])[1], max(grade[n])) for n in deep if n not in (*VARIED, "classifier_onehot")]
 ax = side_by_side.paths(grey, ways, "share of bits of new images that are sure", "mAP among held-out images")
 
@@ -344,7 +345,7 @@ ax = side_by_side.paths(grey, ways, "share of bits of new images that are sure",
 #
 # **A margin out of reach.** DSH wants *every* two unlike images as far apart as codes are on average. Only images that
 # sit exactly in their corners can have that; for all others the loss goes on pushing, and to push outputs further out
-# says nothing about their signs. Half the margin can be had. A smaller one still brings nothing more: bits are surer, but
+# says nothing about their signs. Half the margin can be had. A smaller one still brings hardly more: bits are surer, but
 # few of them differ between classes, and the others are alike for all.
 #
 # **Codes that lie close.** OrthoHash and DPN draw the code of a class by tossing coins, CSQ takes codes that are far
