@@ -994,8 +994,8 @@ for way in (BOTH, LAST, JOINED):
 # - Settings must be chosen on a database like the real one, and for each method by itself.
 #
 # **What did not reproduce.** Under the union several tables are never above a single one of equal total bits, under the
-# plain sum only on CIFAR-10 with 96 bits, and by little. Concatenated features, which the paper does without, are better than tables at every length on
-# `digits`, and at both lengths that were run on CIFAR-10. And that recall and precision improve *together* we see only
+# plain sum only on CIFAR-10 with 96 bits, and by little. Concatenated features, which the paper does without, are better
+# than tables at every length on `digits`, and at both lengths that were run on CIFAR-10. And that recall and precision improve *together* we see only
 # for rankings by the weighted sum with bits enough; at one and the same radius, recall is bought with precision. The
 # paper may have another network, fine-tuned or not, other levels, codes learned for the whole database, or another
 # rule; none of this has been seen.

@@ -108,7 +108,8 @@ minutes = sum(sum(record.cpu_seconds.values()) for record in everything) / 60
 print(f"{minutes:.0f} minutes of one processor core")
 
 # %% [markdown]
-# after the features of all 60,000 images had been computed, which happens once.
+# after the features of all 60,000 images had been computed, which happens once. All runs were made again at the end, from
+# one commit and on one kind of processor, whatever they had given before; only these are shown.
 #
 # ## The budget
 #

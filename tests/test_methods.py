@@ -11,7 +11,7 @@ import torch
 
 from hashlab import codes, data, experiments, methods, records, training
 from hashlab.errors import InputError
-from hashlab.methods import About
+from hashlab.methods import About, dsh
 from hashlab.methods.base import TYPES, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 from hashlab.methods.shallow import ShallowMethod
@@ -131,6 +131,19 @@ def test_a_method_from_elsewhere_is_known_by_its_name(digits, tmp_path, monkeypa
     other = type("Own", (Own,), {"__module__": "elsewhere"})
     with pytest.raises(InputError, match="another method called 'own'"):
         methods.register(other)
+
+
+def test_the_skeleton_for_contributors_is_a_method(digits, monkeypatch):
+    monkeypatch.setattr(methods, "REGISTERED", {})
+    text = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    lines = Path(dsh.__file__).read_text().splitlines()
+    head = "\n".join(line for line in lines if line.startswith(("from", "import")))
+    names = {"mine_loss": lambda z, labels, margin: margin * z.square().mean()}
+    exec(compile(f"{head}\n{code}", "CONTRIBUTING.md", "exec"), names)
+    methods.register(names["Mine"])
+    record = experiments.run("mine", digits, 12, epochs=1, margin=0.5)
+    assert record.config["margin"] == 0.5 and record.method == "mine"
 
 
 def test_an_image_must_get_as_many_outputs_as_bits(digits, monkeypatch):

@@ -350,7 +350,10 @@ def evaluate(parsed: argparse.Namespace) -> None:
         names = [name for name in names if metrics.CONVENTIONS[name].cut]
     if parsed.convention == "asymmetric":
         raise InputError("convention asymmetric ranks by real outputs of the queries, and a file holds their bits")
-    reports = {name: metrics.evaluate(**call, convention=name) for name in names}
+    try:
+        reports = {name: metrics.evaluate(**call, convention=name) for name in names}
+    except InputError as error:
+        raise InputError(f"{parsed.file}: {error}") from None
     if parsed.pr:
         draw_curve(reports[names[0]], parsed.file.stem, parsed.pr)
     if parsed.json:

@@ -8,6 +8,7 @@ on the same device.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -147,6 +148,19 @@ def check_bits(bits: int) -> None:
     """Raise InputError unless `bits` is a whole number of at least 1."""
     if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or bits < 1:
         raise InputError(f"bits must be a whole number of at least 1, got {bits!r}")
+
+
+def check_tables(bits: int, tables: Sequence[int] | None) -> tuple[int, ...]:
+    """The bits of each hash table, one of all bits for None; raises InputError where they do not add up to `bits`."""
+    check_bits(bits)
+    if tables is not None and not np.iterable(tables):
+        raise InputError(f"tables must be the bits of each hash table, got {tables!r}")
+    tables = (bits,) if tables is None else tuple(tables)
+    for table in tables:
+        check_bits(table)
+    if sum(tables) != bits:
+        raise InputError(f"tables must add up to {bits} bits, got {tables}")
+    return tables
 
 
 def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:

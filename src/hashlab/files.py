@@ -18,7 +18,6 @@ import numpy as np
 
 from hashlab import codes
 from hashlab.errors import InputError
-from hashlab.metrics.distance import check_tables
 
 ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
 FORMATS = ("packed", "bits", "signs")
@@ -102,7 +101,7 @@ def join_tables(packed: np.ndarray, tables: Sequence[int] | None) -> np.ndarray:
 
 def split_tables(packed: np.ndarray, bits: int, tables: Sequence[int] | None) -> np.ndarray:
     """The inverse of `join_tables`; raises InputError where the tables do not add up to `bits`."""
-    tables = check_tables(bits, tables)
+    tables = codes.check_tables(bits, tables)
     if len(tables) == 1:
         return packed
     parts = np.split(codes.unpack(packed, bits=bits), np.cumsum(tables)[:-1], axis=1)
@@ -114,7 +113,8 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
 
     `tables` says how many of the bits belong to each hash table, in the order of the columns.
 
-    Raises InputError when an array is missing, of another width or length than the others, or can be read in two ways.
+    Raises InputError when an array is missing, of another width than `bits` says, or can be read in two ways.
+    Labels are for `metrics.evaluate` to check.
     """
     file = Path(file)
     found = arrays(file.read_bytes(), file)
@@ -133,8 +133,9 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
     empty = [name for name in ARRAYS if found[name].size == 0]
     if empty:
         raise InputError(f"{file}: {' and '.join(empty)} empty: one image at least is expected on either side")
-    for name, labels in zip(ARRAYS[:2], ARRAYS[2:], strict=True):
-        _check_rows(found[name], found[labels], f"{file}: {name}", f"{file}: {labels}")
+    for name in ARRAYS[:2]:
+        if found[name].ndim != 2:
+            raise InputError(f"{file}: {name} must have two axes (images, code), got shape {found[name].shape}")
     form = _word(found, "format") or _guess(found, bits, file)
     packed = {name: as_packed(found[name], bits, form, order, f"{file}: {name}") for name in ARRAYS[:2]}
     packed = {name: split_tables(code, bits, tables) for name, code in packed.items()}
@@ -143,18 +144,6 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
 
 def _word(found: dict[str, np.ndarray], name: str) -> str | None:
     return str(found[name].reshape(-1)[0]) if name in found and found[name].size else None
-
-
-def _check_rows(code: np.ndarray, labels: np.ndarray, what: str, labels_what: str) -> None:
-    """Raise InputError unless there is a row of labels for every code; what they mean `metrics.evaluate` checks."""
-    if code.ndim != 2:
-        raise InputError(f"{what} must have two axes (images, code), got shape {code.shape}")
-    if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
-        raise InputError(f"{labels_what} must be whole numbers, (N,) or (N, L), got {labels.shape} {labels.dtype}")
-    if len(labels) != len(code):
-        raise InputError(f"{labels_what} must be as many as the codes, got {len(labels)} and {len(code)}")
-    if labels.min() < 0:
-        raise InputError(f"{labels_what} must not be negative, got {labels.min()}")
 
 
 def as_packed(array: np.ndarray, bits: int, form: str, order: str | None, what: str) -> np.ndarray:

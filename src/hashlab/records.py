@@ -135,9 +135,10 @@ def _checked(fields: Any, file: Path) -> Record:
     for key, kind in REQUIRED.items():
         if not isinstance(fields[key], kind) or isinstance(fields[key], bool):
             raise InputError(f"{file} is not a record: {key} must be {_word(kind)}, got {fields[key]!r}")
-    codes = fields["codes"]
-    if any({"file", "sha256"} - dict(named).keys() for named in (codes, codes.get("labels", codes))):
-        raise InputError(f"{file} is not a record: codes must name a file and its sha256, got {codes}")
+    stored = fields["codes"]
+    for named in (stored, stored.get("labels", stored)):
+        if not isinstance(named, dict) or not all(isinstance(named.get(key), str) for key in ("file", "sha256")):
+            raise InputError(f"{file} is not a record: codes must name a file and its sha256, got {stored}")
     return Record(fields)
 
 

@@ -55,7 +55,7 @@ TYPES = {  # of settings, and how they are called
 
 def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
     """An instance of a method's settings class; raises InputError for an unknown setting or one of the wrong type."""
-    expected = {field.name: _type(kind, field) for field in dataclasses.fields(kind)}
+    expected = _types(kind)
     unknown = [name for name in overrides if name not in expected]
     if unknown:
         raise InputError(f"unknown setting {unknown[0]!r} of {method}; expected one of: {', '.join(expected)}")
@@ -63,13 +63,14 @@ def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
     return kind(**{name: _fitting(name, v, expected[name], choices.get(name)) for name, v in overrides.items()})
 
 
-def _type(kind: type, field: dataclasses.Field) -> type:
-    """The type that is written at a setting, where it is one of `TYPES`; else that of the default."""
+def _types(kind: type) -> dict[str, type]:
+    """The type that is written at each setting, where it is one of `TYPES`; else that of its default."""
     try:
-        written = get_type_hints(kind)[field.name]
+        written = get_type_hints(kind)
     except (NameError, TypeError):  # a name that is known only where the class was written
-        written = None
-    return written if written in TYPES else type(field.default)
+        written = {}
+    of_default = {field.name: type(field.default) for field in dataclasses.fields(kind)}
+    return {name: written[name] if written.get(name) in TYPES else usual for name, usual in of_default.items()}
 
 
 def _fitting(name: str, value: Any, expected: type, choices: Sequence[str] | None) -> Any:

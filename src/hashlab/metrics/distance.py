@@ -82,26 +82,13 @@ def check(bits: int, tables: Any, combine: str | None, weights: Any) -> Distance
         InputError: tables that do not add up to `bits`, an unknown combination, or weights that are missing,
             not whole numbers 0..15, or not one per table or bit.
     """
-    tables = check_tables(bits, tables)
+    tables = codes.check_tables(bits, tables)
     combine = combine or "sum"
     if combine not in COMBINE:
         raise InputError(f"combine must be one of {', '.join(COMBINE)}, got {combine!r}")
     if (weights is not None) != (combine == "weighted"):
         raise InputError("weights are given if and only if combine='weighted'")
     return Distance(tables, combine, np.ones(bits, np.int64) if weights is None else _weights(weights, tables))
-
-
-def check_tables(bits: int, tables: Any) -> tuple[int, ...]:
-    """The bits of each hash table, one of all bits for None; raises InputError where they do not add up to `bits`."""
-    codes.check_bits(bits)
-    if tables is not None and not np.iterable(tables):
-        raise InputError(f"tables must be the bits of each hash table, got {tables!r}")
-    tables = (bits,) if tables is None else tuple(tables)
-    for table in tables:
-        codes.check_bits(table)
-    if sum(tables) != bits:
-        raise InputError(f"tables must add up to {bits} bits, got {tables}")
-    return tables
 
 
 def _weights(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
