@@ -164,3 +164,28 @@ def trapezoid(distances, gains):
     first = [i for i, x in enumerate(xs) if x not in xs[:i]]  # MATLAB's unique keeps the first
     xs, ys = [xs[i] for i in first], [ys[i] for i in first]
     return sum((xs[i + 1] - xs[i]) * (ys[i + 1] + ys[i]) / 2 for i in range(len(xs) - 1))
+
+
+# expectations under a random order of ties, position by position: for rankings too long for every order
+
+
+def groups(distances, gains):
+    """The gains of each tie group, nearest first."""
+    return [[g for d, g in zip(distances, gains, strict=True) if d == value] for value in sorted(set(distances))]
+
+
+def expected_ap(distances, relevant, k):
+    """He et al., CVPR 2018: the i-th place of a group of n holds one of its r relevant items with probability r / n."""
+    total, before, hits_before = 0.0, 0, 0
+    for group in groups(distances, relevant):
+        n, r = len(group), sum(group)
+        for i in range(1, min(n, k - before) + 1):
+            others = (i - 1) * (r - 1) / (n - 1) if n > 1 else 0.0
+            total += r / n * (hits_before + 1 + others) / (before + i)
+        before, hits_before = before + n, hits_before + r
+    return total / max(1, min(k, hits_before))
+
+
+def expected_gains(distances, gains):
+    """The mean gain at each rank."""
+    return [sum(group) / len(group) for group in groups(distances, gains) for _ in group]

@@ -26,21 +26,28 @@ def compiled(function: Callable) -> Callable:
         return njit(nogil=True)(function)
 
 
-def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An order of the database, int64 (N,), in which equal labels stand together, and where blocks start and end.
+def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An order of the database, int64 (N,), where its blocks start and end, and which have one label throughout.
 
-    Where a block has one label throughout, that label is compared once for all its items. Labels are uint64 (L, N);
-    those beyond 16 bits, which do not sort in linear time and are many, stay as they are.
+    Items of the same labels are put together where they are many; a block of one label compares it once for all its
+    items. Labels are uint64 (L, N), classes or masks.
+
+    Returns: order, int64 (N,); starts, int64 (B + 1,); uniform, bool (B,).
     """
-    order = np.arange(labels.shape[1])
-    grid = np.append(order[::BLOCK], len(order))
-    if labels.max() >= 1 << 16:
-        return order, grid
-    for column in labels[::-1].astype(np.uint16):
-        order = order[np.argsort(column[order], kind="stable")]
-    ordered = labels[:, order]
-    changes = np.flatnonzero((ordered[:, 1:] != ordered[:, :-1]).any(0)) + 1
-    return order, np.union1d(grid, changes) if len(changes) * RUN < len(order) else grid
+    kind = distinct(np.ascontiguousarray(labels.T), np.empty((0, labels.shape[1]), np.uint64))[1]
+    order, grid = np.arange(len(kind)), np.arange(0, len(kind), BLOCK)
+    starts = np.append(grid, len(kind))
+    if (int(kind.max()) + 1) * RUN < len(kind):
+        order = _by_kind(kind)
+        starts = np.union1d(starts, 1 + np.flatnonzero(np.diff(kind[order])))
+    changes = np.append(0, np.cumsum(np.diff(kind[order]) != 0))  # before each item, (N,)
+    return order, starts, changes[starts[:-1]] == changes[starts[1:] - 1]
+
+
+def _by_kind(kind: np.ndarray) -> np.ndarray:
+    """The order (N,) that puts equal numbers together: up to 16 bits sort in linear time."""
+    small = kind.astype(np.uint16) if kind.max() < 1 << 16 else kind
+    return np.argsort(small, kind="stable")
 
 
 @compiled
@@ -97,13 +104,14 @@ def popcount(typing_context, word):  # numba has no np.bitwise_count; the machin
 
 
 @compiled
-def count(query, query_labels, database, labels, times, starts, shift, spans, base, shared, counts):
+def count(query, query_labels, database, labels, times, starts, uniform, shift, spans, base, shared, counts):
     """Fill counts (Q, G, B): items of gain group g in bin b for each query.
 
     query (Q, W) and database (W, N) are uint64 words, word w of them weighing 2**shift[w]. With one span the bin is
     the weighted distance; with T spans of words it is base[smallest distance of a span] + sum of all. Labels are
     uint64, (Q, L) and (L, N): masks when `shared` (group = bits in common), else classes (group = levels in common,
-    plus L - 1 where the first is). Item i counts times[i], uint32; with no `times`, once. Blocks lie between `starts`.
+    plus L - 1 where the first is). Item i counts times[i], uint32; with no `times`, once. Blocks lie between `starts`;
+    those that are `uniform` have one label throughout.
     """
     groups, bins = counts.shape[1:]
     place = 0  # a key is group << place | bin
@@ -117,14 +125,13 @@ def count(query, query_labels, database, labels, times, starts, shift, spans, ba
         for block in range(len(starts) - 1):
             start, size = starts[block], starts[block + 1] - starts[block]
             key = scratch[0, :size]
-            uniform = _uniform(labels, start, start + size - 1)
             for i in range(first, last):
                 if len(spans) == 2:
                     _distance(key, query[i], database, shift, 0, len(shift), start)
                 else:
                     _union(key, scratch[1, :size], scratch[2, :size], query[i], database, shift, spans, base, start)
                 group = np.uint64(0)
-                if uniform:
+                if uniform[block]:
                     group = _group(query_labels[i], labels, shared, start)
                 else:
                     _add_group(key, query_labels[i], labels, shared, np.uint64(place), start)
@@ -159,15 +166,6 @@ def _union(key, part, smallest, query, database, shift, spans, base, start):
             smallest[j] = min(smallest[j], part[j])
     for j in range(len(key)):
         key[j] += base[smallest[j]]
-
-
-@compiled
-def _uniform(labels, first, last):
-    """Whether a block has one label throughout; labels are sorted, so its ends tell."""
-    for column in labels:  # noqa: SIM110 (no generators in compiled code)
-        if column[first] != column[last]:
-            return False
-    return True
 
 
 @compiled

@@ -72,7 +72,7 @@ def precision_sums(ranking: Histogram, at: int | np.ndarray | None = None, order
     """Sum of precisions over the relevant ranks up to `at` (a number, or one per query), float64 (Q,)."""
     n, r = ranking.items, ranking.hits  # (Q, B)
     before, hits = ranking.items_to - n, ranking.hits_to - r
-    return tie_sum(ranking.seen(at), n, r, r, before, hits, harmonic(ranking.size), order).sum(1)
+    return total(tie_sum(ranking.seen(at), n, r, r, before, hits, harmonic(ranking.size), order))
 
 
 def average_precision(ranking: Histogram, at: int | None = None, order: str = "expected") -> np.ndarray:
@@ -89,7 +89,12 @@ def weighted_average_precision(ranking: Histogram, at: int | None = None) -> np.
     n, s = ranking.items, ranking.gains
     before, gained = ranking.items_to - n, s.cumsum(1) - s
     sums = tie_sum(ranking.seen(at), n, ranking.hits, s, before, gained, harmonic(ranking.size))
-    return sums.sum(1) / possible(ranking, at)
+    return total(sums) / possible(ranking, at)
+
+
+def total(values: np.ndarray) -> np.ndarray:
+    """Sums over tie groups, (Q, B) to (Q,), one after the other: empty groups in between change no bit of them."""
+    return values.cumsum(1)[:, -1]
 
 
 def possible(ranking: Histogram, at: int | None) -> np.ndarray:

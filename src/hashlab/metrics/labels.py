@@ -21,14 +21,18 @@ class Relevance:
     Pairs fall into G groups. One class or L levels: group = levels in common, plus L - 1 where the fine one (level 0)
     is, so that the group tells gain and relevance alike. Several labels: group = gain = labels in common.
 
+    What classes are called decides nothing: on each level they are numbered 0..C-1, in the order of their names.
+
     Attributes:
         name: "same_class", "shares_label" or "levels".
-        query, database: (Q, L) and (N, L): int64 class numbers per level, or bool per label.
+        query, database: (Q, L) and (N, L): int64 ranks 0..C-1 of the classes per level, or bool per label.
+        classes: of each level, the class that a rank stands for, int64 (C,) ascending; none for several labels.
     """
 
     name: str
     query: np.ndarray
     database: np.ndarray
+    classes: tuple[np.ndarray, ...] = ()
 
     @property
     def shared(self) -> bool:
@@ -52,6 +56,13 @@ class Relevance:
     def relevant(self) -> np.ndarray:
         """Whether the items of a group are relevant, bool (G,)."""
         return np.arange(self.groups) >= (1 if self.shared else self.query.shape[1])
+
+    @property
+    def query_labels(self) -> np.ndarray:
+        """The labels of the queries as they were given, int64 (Q, L)."""
+        if self.shared:
+            return self.query.astype(np.int64)
+        return np.stack([names[ranks] for names, ranks in zip(self.classes, self.query.T, strict=True)], 1)
 
     @cached_property
     def words(self) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +101,18 @@ def check(
         raise InputError(
             f"query and database labels must have equally many columns, got {query.shape[1]} and {database.shape[1]}"
         )
-    return Relevance(relevance, query, database)
+    if relevance == "shares_label":
+        return Relevance(relevance, query.astype(bool), database.astype(bool))
+    return _ranked(relevance, query, database)
+
+
+def _ranked(name: str, query: np.ndarray, database: np.ndarray) -> Relevance:
+    """Classes of any size, int64 (Q, L) and (N, L), as ranks 0..C-1 among those that occur on a level."""
+    ranks, classes = np.empty((len(query) + len(database), query.shape[1]), np.int64), []
+    for level, column in enumerate(np.concatenate([query, database]).T):
+        names, ranks[:, level] = np.unique(column, return_inverse=True)
+        classes.append(names)
+    return Relevance(name, ranks[: len(query)], ranks[len(query) :], tuple(classes))
 
 
 def _labels(relevance: str, name: str, labels: Any, count: int, side: str) -> np.ndarray:
@@ -108,7 +130,9 @@ def _labels(relevance: str, name: str, labels: Any, count: int, side: str) -> np
         raise InputError(f"{name} must not be negative, got {labels.min()}")
     if relevance == "shares_label" and labels.max() > 1:
         raise InputError(f"{form}, got {labels.max()}")
-    return labels.reshape(count, -1).astype(bool if relevance == "shares_label" else np.int64)
+    if labels.max() > np.iinfo(np.int64).max:
+        raise InputError(f"{name} must be below 2**63, got {labels.max()}")
+    return labels.reshape(count, -1).astype(np.int64)
 
 
 def _masks(labels: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ is random if a tie group straddles rank k: it is hypergeometric, and the expecta
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -23,17 +23,19 @@ class Scores:
     Attributes:
         expected, worst, best: over the orders of ties in which the query counts; NaN where it never does.
         kept: the probability that the query enters the mean at all.
+        sure: bool (Q,), whether it does in every order; a probability of less than 1 may round to 1.
     """
 
     expected: np.ndarray
     worst: np.ndarray
     best: np.ndarray
     kept: np.ndarray
+    sure: np.ndarray
 
     @staticmethod
     def join(parts: Sequence[Scores]) -> Scores:
         """The scores of several blocks of queries as one."""
-        return Scores(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("expected", "worst", "best", "kept")))
+        return Scores(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Scores)))
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class Convention:
 
 def _scores(ranking: Histogram, at: int | None, over: np.ndarray, drop: np.ndarray | None = None) -> Scores:
     """Precision sums of the three orders over one denominator per query (Q,), leaving out the queries in `drop`."""
-    kept = np.ones(len(over)) if drop is None else 1.0 - drop
-    over = np.where(kept > 0, over, np.nan)
-    return Scores(*(precision_sums(ranking, at, order) / over for order in ORDERS), kept)
+    sure = np.ones(len(over), bool) if drop is None else ~drop
+    over = np.where(sure, over, np.nan)
+    return Scores(*(precision_sums(ranking, at, order) / over for order in ORDERS), sure.astype(float), sure)
 
 
 def _min_k_r(ranking: Histogram, at: int | None) -> Scores:
@@ -83,43 +85,48 @@ def _map_at_r(ranking: Histogram, at: int | None) -> Scores:
 
 
 def _hits_in_topk(ranking: Histogram, at: int | None) -> Scores:
-    kept = _hits_in_topk_drop(ranking, at)
-    missed = kept.kept < 1
-    expected, worst, best = (np.nan_to_num(x) for x in (kept.expected, kept.worst, kept.best))
-    return Scores(expected * kept.kept, np.where(missed, 0.0, worst), best, np.ones(len(missed)))
+    dropped = _hits_in_topk_drop(ranking, at)
+    expected, worst, best = (np.nan_to_num(x) for x in (dropped.expected, dropped.worst, dropped.best))
+    always = np.ones(len(expected), bool)
+    return Scores(expected * dropped.kept, np.where(dropped.sure, worst, 0.0), best, always.astype(float), always)
 
 
 def _hits_in_topk_drop(ranking: Histogram, at: int | None) -> Scores:
     at = ranking.size if at is None else at
-    whole = np.where(ranking.items_to <= at, ranking.items_to, 0).max(1)  # ranks in groups that end within k, (Q,)
-    hits = np.where(ranking.items_to <= at, ranking.hits_to, 0).max(1)
-    with np.errstate(invalid="ignore"):  # no hit: 0 / 0, dropped
-        result = _scores(ranking, whole, np.where(hits > 0, hits, np.nan))
-    scores = np.stack([result.expected, result.worst, result.best, hits > 0])  # (4, Q)
+    inside = ranking.items_to <= at  # groups that end within k, (Q, B)
+    whole = np.where(inside, ranking.items_to, 0).max(1)  # their ranks, (Q,)
+    hits = np.where(inside, ranking.hits_to, 0).max(1)
+    scores = _scores(ranking, whole, np.maximum(hits, 1), drop=hits == 0)
     for q in np.flatnonzero(whole < at):
-        scores[:, q] = _straddling(ranking, q, at, int(whole[q]), int(hits[q]), np.nan_to_num(scores[:3, q] * hits[q]))
-    return Scores(*scores)
+        sums = [np.nan_to_num(x[q] * hits[q]) for x in (scores.expected, scores.worst, scores.best)]
+        straddling = _straddling(ranking, q, at, int(whole[q]), int(hits[q]), sums)
+        for field, value in zip(fields(Scores), straddling, strict=True):
+            getattr(scores, field.name)[q] = value
+    return scores
 
 
-def _straddling(ranking: Histogram, q: int, at: int, before: int, hits: int, sums: np.ndarray) -> np.ndarray:
-    """Expected, worst and best AP over hits within k, and the probability of a hit, of one query.
+def _straddling(
+    ranking: Histogram, q: int, at: int, before: int, hits: int, sums: list[float]
+) -> tuple[float, float, float, float, bool]:
+    """Expected, worst and best AP over hits within k, probability and certainty of a hit, of one query.
 
     `before` ranks with `hits` relevant ones and precision sums (3,) lie in whole groups; the next group straddles k.
     """
     group = int((ranking.items_to[q] <= at).sum())
     n, r, m = int(ranking.items[q, group]), int(ranking.hits[q, group]), at - before
-    found, chance = hypergeometric(n, r, m)  # hits among the m positions within k
-    some = found + hits > 0
+    inside, chance = hypergeometric(n, r, m)  # hits among the m positions within k
+    some = inside + hits > 0
     if not some.any():
-        return np.array([np.nan, np.nan, np.nan, 0.0])
-    found, chance = found[some], chance[some]
+        return np.nan, np.nan, np.nan, 0.0, False
+    inside, chance = inside[some], chance[some]
     h = harmonic(ranking.size)
     ap = [
-        (s + tie_sum(m, m, found, found, before, hits, h, order)) / (hits + found)
+        (s + tie_sum(m, m, inside, inside, before, hits, h, order)) / (hits + inside)
         for s, order in zip(sums, ORDERS, strict=True)
     ]
-    kept = 1.0 if some.all() else min(chance.sum(), 1.0)  # rounding must not make more than certain of it
-    return np.array([chance @ ap[0] / chance.sum(), ap[1].min(), ap[2].max(), kept])
+    sure = bool(some.all())
+    kept = 1.0 if sure else min(chance.sum(), 1.0)  # rounding must not make more than certain of it
+    return chance @ ap[0] / chance.sum(), ap[1].min(), ap[2].max(), kept, sure
 
 
 def hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:
@@ -134,8 +141,9 @@ def hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _step_integral(ranking: Histogram, at: None) -> Scores:
     precision = ranking.hits_to / np.maximum(ranking.items_to, 1)
-    ap = (ranking.hits * precision).sum(1) / formulas.possible(ranking, None)
-    return Scores(ap, ap, ap, np.ones(len(ap)))
+    ap = formulas.total(ranking.hits * precision) / formulas.possible(ranking, None)
+    always = np.ones(len(ap), bool)
+    return Scores(ap, ap, ap, always.astype(float), always)
 
 
 def _hpdh(ranking: Histogram, at: None) -> Scores:
@@ -149,7 +157,8 @@ def _hpdh_ndcg(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
 
 def _no_ap(ranking: Histogram, at: None) -> Scores:
     nothing = np.full(len(ranking.items), np.nan)  # one area for all queries, none per query
-    return Scores(nothing, nothing, nothing, np.ones(len(nothing)))
+    always = np.ones(len(nothing), bool)
+    return Scores(nothing, nothing, nothing, always.astype(float), always)
 
 
 def trapezoid_area(retrieved: np.ndarray, found: np.ndarray) -> float:
@@ -169,7 +178,7 @@ def trapezoid_area(retrieved: np.ndarray, found: np.ndarray) -> float:
 
 def mean(scores: Scores) -> tuple[float, float, float]:
     """Expected, worst and best mean AP over the queries that count."""
-    sure, maybe = scores.kept == 1, (scores.kept > 0) & (scores.kept < 1)
+    sure, maybe = scores.sure, ~scores.sure & (scores.kept > 0)
     if not maybe.any():
         return tuple(float(x[sure].mean()) if sure.any() else 0.0 for x in (scores.expected, scores.worst, scores.best))
     return (

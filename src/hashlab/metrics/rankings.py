@@ -109,7 +109,7 @@ def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relev
 
     query, shift = distance.words(query)  # (Q, W), (W,)
     query_labels, labels = relevance.words  # (Q, L), (L, N)
-    database, labels, times, starts = _items(distance.words(database)[0], labels)
+    database, labels, times, starts, uniform = _items(distance.words(database)[0], labels)
     base = distance.base.astype(np.uint64)
 
     def count(rows: slice) -> np.ndarray:
@@ -119,7 +119,8 @@ def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relev
 
         def part(start: int, stop: int) -> None:
             ranked = shift, distance.spans, base, relevance.shared, counts[start:stop]
-            _numba.count(asked[start:stop], asked_labels[start:stop], database, labels, times, starts, *ranked)
+            items = database, labels, times, starts, uniform
+            _numba.count(asked[start:stop], asked_labels[start:stop], *items, *ranked)
 
         ends = np.linspace(0, len(counts), torch.get_num_threads() + 1).astype(int)
         with ThreadPoolExecutor(len(ends) - 1) as pool:
@@ -129,14 +130,14 @@ def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relev
     return count
 
 
-def _items(database: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _items(database: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
     """The database (N, W) with labels (L, N), both uint64, as the compiled engine wants it.
 
     Codes of trained networks repeat: where many do, each kind of item is compared once and counted as often as it
     stands there.
 
     Returns: words (W, M) and labels (L, M) in an order that suits the engine; how often each counts, uint32 (M,), none
-    where each counts once; where blocks start and end.
+    where each counts once; where blocks start and end, int64 (B + 1,); which have one label throughout, bool (B,).
     """
     from hashlab.metrics import _numba
 
@@ -145,9 +146,9 @@ def _items(database: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     if len(first) < REPEATED * len(kind):
         database, labels = database[first], labels[:, first]
         times = np.bincount(kind).astype(np.uint32)
-    order, starts = _numba.runs(labels)
+    order, starts, uniform = _numba.runs(labels)
     rows = np.ascontiguousarray(database[order].T), np.ascontiguousarray(labels[:, order])
-    return *rows, times[order] if len(times) else times, starts
+    return *rows, times[order] if len(times) else times, starts, uniform
 
 
 def _blocks(queries: int, cells: int) -> list[slice]:

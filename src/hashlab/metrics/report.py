@@ -207,7 +207,7 @@ def build(
         ap=joined.expected,
         ap_worst=joined.worst,
         ap_best=joined.best,
-        query_labels=relevance.query,
+        query_labels=relevance.query_labels,
     )
 
 
