@@ -1,3 +1,21 @@
-"""Deep image hashing: five papers, one protocol, reproducible results."""
+"""Deep image hashing: five papers, one protocol, reproducible results.
+
+`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.records` and `.shallow` are imported when they are
+first used.
+"""
+
+from importlib import import_module
+from types import ModuleType
 
 __version__ = "0.1.0"
+__all__ = ["codes", "data", "experiments", "methods", "metrics", "records", "shallow"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return import_module(f"hashlab.{name}")
+    raise AttributeError(f"module 'hashlab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

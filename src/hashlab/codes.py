@@ -8,15 +8,18 @@ on the same device.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
 from hashlab.errors import InputError
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 WORD = 64  # bits per machine word: packed rows are whole words
 _BLOCK = 1 << 21  # pairs handled at once by `hamming` (16 MB of XORed words)
@@ -209,7 +212,7 @@ def _packbits(bits: Array) -> Array:
     if isinstance(bits, np.ndarray):
         return np.packbits(bits, axis=1, bitorder="little")
     groups = _pad_right(bits, -(-bits.shape[1] // 8) * 8).unflatten(1, (-1, 8))
-    return (groups * _places(bits)).sum(-1).to(torch.uint8)
+    return (groups * _places(bits)).sum(-1).byte()
 
 
 def unpackbits(packed: Array) -> Array:
@@ -220,18 +223,28 @@ def unpackbits(packed: Array) -> Array:
 
 
 def _places(like: torch.Tensor) -> torch.Tensor:
+    import torch
+
     return torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=like.device)
 
 
 def _pad_right(rows: Array, width: int) -> Array:
     if isinstance(rows, np.ndarray):
         return np.pad(rows, ((0, 0), (0, width - rows.shape[1])))
+    import torch
+
     return torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
 
 
 def is_array(x: object, dimensions: int, *types: str) -> bool:
     """Whether x is an array or tensor with so many axes, whose type begins with one of `types`."""
-    return isinstance(x, (np.ndarray, torch.Tensor)) and x.ndim == dimensions and _type(x).startswith(types)
+    return (isinstance(x, np.ndarray) or is_tensor(x)) and x.ndim == dimensions and _type(x).startswith(types)
+
+
+def is_tensor(x: object) -> bool:
+    """Whether x is a tensor; where torch has not been imported, nothing is one."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
 
 
 def as_numpy(x: object, name: str = "values") -> np.ndarray:
@@ -240,7 +253,7 @@ def as_numpy(x: object, name: str = "values") -> np.ndarray:
     Raises:
         InputError: a list whose rows differ in length.
     """
-    if isinstance(x, torch.Tensor):
+    if is_tensor(x):
         return (x.detach().double() if x.is_floating_point() else x).cpu().numpy()
     try:
         return np.asarray(x)
@@ -250,7 +263,7 @@ def as_numpy(x: object, name: str = "values") -> np.ndarray:
 
 def describe(x: object) -> str:
     """Shape and type of an array, or just the type of anything else, for messages."""
-    return f"{tuple(x.shape)} {_type(x)}" if isinstance(x, (np.ndarray, torch.Tensor)) else type(x).__name__
+    return f"{tuple(x.shape)} {_type(x)}" if isinstance(x, np.ndarray) or is_tensor(x) else type(x).__name__
 
 
 def _type(x: Array) -> str:
