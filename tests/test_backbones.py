@@ -1,6 +1,13 @@
 """Backbones: what they say of their levels holds, and their weights come from where they should."""
 
+import dataclasses
+import email.message
+import hashlib
+import io
 import os
+import pickle
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,7 +15,7 @@ import safetensors.torch
 import torch
 import torchvision
 
-from hashlab import backbones, weights
+from hashlab import backbones, data, experiments, weights
 from hashlab.errors import InputError
 
 SIZES = {"tiny": [8, 12], "lenet": [28, 32], "quick": [32, 40], "resnet9": [32, 40]}
@@ -101,11 +108,11 @@ def test_weights_from_a_file(tmp_path):
     torch.manual_seed(9)
     again = backbones.create("quick", (32, 32, 3), str(file))
     assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in again.state_dict().items())
-    name = weights.describe(str(file))
+    name = weights.describe(str(file), "quick")
     assert name.startswith("quick.safetensors sha256:") and len(name.split(":")[1]) == 64
     (tmp_path / "elsewhere").mkdir()
     moved = file.rename(tmp_path / "elsewhere" / file.name)
-    assert weights.describe(str(moved)) == name  # where a file lies does not matter
+    assert weights.describe(str(moved), "quick") == name  # where a file lies does not matter
 
 
 def test_weights_of_a_torchvision_net_with_and_without_its_last_layer(tmp_path):
@@ -144,17 +151,118 @@ def test_weights_that_do_not_fit(tmp_path):
         backbones.check("quick", (32, 32, 3), "torchvision-imagenet")
 
 
-def test_imagenet_weights_come_from_torchvision(monkeypatch):
-    """No network here: the download is replaced, as is its failure."""
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """torchvision's place for weights, empty, and no network; gives where the file of resnet18 belongs."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no route")))
+    return tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+
+
+@pytest.fixture
+def pinned(hub, monkeypatch):
+    """A file that stands in for torchvision's of resnet18, as if it were the one that is pinned; and its weights."""
     torch.manual_seed(2)
-    whole = torchvision.models.resnet18()
-    kind = type(torchvision.models.ResNet18_Weights.IMAGENET1K_V1)
-    monkeypatch.setattr(kind, "get_state_dict", lambda self, **_: whole.state_dict())
-    net = backbones.create("resnet18", (64, 64, 3), "torchvision-imagenet")
-    assert torch.equal(net.stages["conv1"][0].weight, whole.conv1.weight)
-    monkeypatch.setattr(kind, "get_state_dict", lambda self, **_: (_ for _ in ()).throw(OSError("no route")))
+    values = torchvision.models.resnet18().state_dict()
+    hub.parent.mkdir(parents=True)
+    torch.save({key: value for key, value in values.items() if not key.endswith("num_batches_tracked")}, hub)
+    monkeypatch.setitem(weights.PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
+    return values
+
+
+def imagenet(name="resnet18"):
+    return backbones.create(name, (64, 64, 3), "torchvision-imagenet")
+
+
+def test_each_pinned_file_is_the_one_that_torchvision_names():
+    assert list(weights.PINNED) == LARGE
+    for name, digest in weights.PINNED.items():
+        url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
+        assert re.fullmatch("[0-9a-f]{64}", digest) and Path(url).stem.endswith(f"-{digest[:8]}")
+        assert weights.describe("torchvision-imagenet", name) == f"torchvision-imagenet sha256:{digest}"
+
+
+def test_imagenet_weights_that_are_the_pinned_ones(pinned):
+    """Older files lack the counts of batches."""
+    net = imagenet()
+    assert torch.equal(net.stages["conv1"][0].weight, pinned["conv1.weight"])
+    assert torch.equal(net.stages["conv5"][1].bn2.running_var, pinned["layer4.1.bn2.running_var"])
+
+
+def test_imagenet_weights_are_downloaded_and_checked(hub, pinned, monkeypatch):
+    content = hub.read_bytes()
+
+    class Answer(io.BytesIO):
+        def info(self):
+            return email.message.Message()
+
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *a, **k: Answer(content))
+    hub.unlink()
+    assert torch.equal(imagenet().stages["conv1"][0].weight, pinned["conv1.weight"]) and hub.read_bytes() == content
+    hub.unlink()
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *a, **k: Answer(content[:-1]))
+    with pytest.raises(InputError, match=r"weights of resnet18 could not be downloaded \(invalid hash value"):
+        imagenet()
+    assert list(hub.parent.iterdir()) == []
+
+
+def test_without_a_network_there_are_no_imagenet_weights(hub):
     with pytest.raises(InputError, match=r"weights of resnet18 could not be downloaded \(no route\)"):
-        backbones.create("resnet18", (64, 64, 3), "torchvision-imagenet")
+        imagenet()
+    backbones.check("resnet18", (64, 64, 3), "torchvision-imagenet")  # asks nobody
+
+
+class Planted:
+    """Whoever unpickles it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda x, file: file.write_bytes(pickle.dumps(x, 2))])
+def test_a_planted_pickle_of_weights_does_not_run(save, hub, tmp_path, monkeypatch):
+    trap = tmp_path / "trap"
+    hub.parent.mkdir(parents=True)
+    save({"conv1.weight": Planted(trap)}, hub)
+    with suppress(RuntimeError):  # it would run
+        torch.load(hub, weights_only=False)
+    trap.rmdir()
+    refused = rf"{hub} is not torchvision's file of weights of resnet18: sha256 f37072fd47e8… expected, got \w{{12}}…;"
+    for attempt in (
+        imagenet,
+        lambda: backbones.check("resnet18", (64, 64, 3), "torchvision-imagenet"),
+        lambda: weights.load("torchvision-imagenet", torchvision.models.resnet18(), "fc.", "resnet18"),
+    ):
+        with pytest.raises(InputError, match=refused):
+            attempt()
+    assert not trap.exists()
+    monkeypatch.setitem(weights.PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
+    with pytest.raises(pickle.UnpicklingError):  # and were it pinned
+        imagenet()
+    assert not trap.exists()
+
+
+def test_other_weights_at_torchvisions_place_are_refused(hub, monkeypatch):
+    hub.parent.mkdir(parents=True)
+    torch.save(torchvision.models.resnet18().state_dict(), hub)  # random ones
+    with pytest.raises(InputError, match="is not torchvision's file of weights of resnet18"):
+        experiments.run("itq", "digits", 8, features="resnet18", weights="torchvision-imagenet", size=32)
+    torch.save({"bn1.weight": torch.zeros(64)}, hub)
+    monkeypatch.setitem(weights.PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
+    with pytest.raises(InputError, match=r"holds other weights than those of resnet18: bn1\.bias is nothing, \(64,\)"):
+        imagenet()
+
+
+def test_a_record_names_the_file_of_imagenet_weights(pinned):
+    name = f"torchvision-imagenet sha256:{weights.PINNED['resnet18']}"
+    whole = data.load("digits")
+    few = {part: whole.train.pool.part(getattr(whole, part).index[:20]) for part in ("train", "query", "database")}
+    small = dataclasses.replace(whole, **few)
+    record = experiments.run("itq", small, 8, features="resnet18", weights="torchvision-imagenet", size=32)
+    assert record["weights"] == record["config"]["weights"] == name and f"weights={name}" in record["variant"]
 
 
 @torch.inference_mode()

@@ -214,7 +214,7 @@ def test_a_record_names_its_weights_by_content(tmp_path):
     file = tmp_path / "start.safetensors"
     safetensors.torch.save_file(backbones.create("tiny", (8, 8)).state_dict(), file)
     record = experiments.run("mu_liu", "digits", 8, weights=str(file), epochs=0, pretrain_epochs=0)
-    name = weights.describe(str(file))
+    name = weights.describe(str(file), "tiny")
     assert record.weights == record.config["weights"] == name and record.variant.endswith(f"weights={name}")
     assert str(tmp_path) not in str(dict(record))
     assert record.input["flip"] is False and record.hardware["precision"] == "float32"

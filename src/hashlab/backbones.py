@@ -270,11 +270,7 @@ def check(name: str, shape: tuple[int, ...], weights: str = "scratch") -> None:
     if min(shape[:2]) < smallest:
         size = f"{shape[0]}x{shape[1]}"
         raise InputError(f"backbone {name} takes images of at least {smallest} px, got {size} (setting size enlarges)")
-    if weights == weights_.IMAGENET and not from_torchvision(name):
-        raise InputError(
-            f"backbone {name} has no weights {weights}; expected: {weights_.SCRATCH} or a safetensors file"
-        )
-    if weights not in (weights_.SCRATCH, weights_.IMAGENET):
+    if weights != weights_.SCRATCH:
         with torch.device("meta"):
             weights_.check(weights, _network(name, shape), BACKBONES[name].dropped, name)
 
@@ -283,12 +279,13 @@ def create(name: str, shape: tuple[int, ...], weights: str = "scratch", frozen: 
     """A backbone for images of `shape` (H, W) or (H, W, C); what is not loaded is drawn from torch's generator.
 
     Args:
-        weights: `scratch`, `torchvision-imagenet` (downloaded when first used), or a path to a safetensors file
-            with the state dict of the torchvision network, or of our own.
+        weights: `scratch`, `torchvision-imagenet` (downloaded when first used, and never read where its SHA-256 is
+            another than the one in `weights.PINNED`), or a path to a safetensors file with the state dict of the
+            torchvision network, or of our own.
         frozen: whether it stays as it is, batch statistics included.
 
     Raises:
-        InputError: unknown name, images that are too small, weights of another architecture.
+        InputError: unknown name, images that are too small, weights that are altered or of another architecture.
     """
     check(name, shape, weights)
     kind, network = BACKBONES[name], _network(name, shape)

@@ -212,7 +212,8 @@ def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int)
 
 def _named(config: dict[str, Any]) -> dict[str, Any]:
     """Settings with weights by name and SHA-256: where a file lies on this machine is not part of a result."""
-    return config | ({"weights": weights.describe(config["weights"])} if "weights" in config else {})
+    backbone = config.get("backbone", config.get("features"))  # of a deep method, of a shallow one
+    return config | ({"weights": weights.describe(config["weights"], backbone)} if "weights" in config else {})
 
 
 def _measure(

@@ -6,12 +6,15 @@ two different runs never share a name. Files hold arrays only (no pickle), codes
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
 import re
+import reprlib
+import stat
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +23,56 @@ import numpy as np
 from hashlab import _paths, codes, files, metrics
 from hashlab.errors import InputError
 from hashlab.files import ARRAYS
+from hashlab.metrics import plain as plain_metrics
 
-REQUIRED = {  # of every record, with its type
+# What every record holds, with its type; an object holds at least what is listed here. (…, None): null where that is
+# not known, or where there is no such thing.
+STAGES = {"train": float, "encode": float, "evaluate": float}
+EPOCH = {"phase": str, "epoch": int, "loss": (float, None), "seconds": float}
+FIELDS: dict[str, Any] = {
     "method": str,
     "dataset": str,
     "protocol": str,
     "bits": int,
     "seed": int,
+    "tables": ([int], None),
     "relevance": str,
-    "map": float | int | None,
-    "metrics": dict,
-    "codes": dict,
+    "metric": str,
+    "variant": str,
+    "config": dict,
+    "weights": str,
+    "data": {"fingerprint": str, "split": str},
+    "map": (float, None),
+    "metrics": {"map": (float, None), "map_worst": (float, None), "map_best": (float, None)},
+    "combine": (str, None),
+    "table_weights": ([int], None),
+    "backbone": str,
+    "input": (dict, None),
+    "sizes": {"train": int, "query": int, "database": int},
+    "seconds": (STAGES, None),
+    "cpu_seconds": (STAGES, None),
+    "history": ([EPOCH], None),
+    "started": (str, None),
+    "hardware": ({"device": str, "kind": str, "threads": int, "precision": str}, None),
+    "versions": ({"python": str, "torch": str, "numpy": str, "hashlab": str}, None),
+    "git": ({"commit": str, "changed": bool}, None),
+    "codes": {"file": str, "sha256": str},
+    "digest": str,
 }
-METRICS = ("map", "map_worst", "map_best", "precision", "recall")  # among the metrics of every record
+WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
 NAMED = "{method}-{bits}b-s{seed}-*.json"  # files of records, see `name`; other files are none
 IDENTITY = ("method", "dataset", "protocol", "bits", "seed", "variant", "data")  # what a run's name stands for
+DEPTH = 8  # objects and lists within each other, at most
+MOST = 1 << 26  # bytes of a record's JSON, at most
+SAMPLE = 3  # queries of a record that `verify` asks with plain loops
+SMALL = 1 << 19  # pairs of query and item up to which it counts all of them
 # Results that differ in one of these are different lines of every table.
 CONDITIONS = ("dataset", "protocol", "metric", "backbone", "weights", "bits", "method", "variant", "data")
 
@@ -59,6 +97,7 @@ class Record(dict):
         if "labels" in self["codes"]:  # one file for all runs of a protocol, see `compact`
             labels = self["codes"]["labels"]
             arrays |= read_arrays(file.with_name(labels["file"]), labels["sha256"])
+        _check_arrays(arrays, file)
         if self["codes"].get("order") == "class":
             arrays["database_codes"] = arrays["database_codes"][np.argsort(by_class(arrays["database_labels"]))]
         return in_memory(arrays, self["bits"], self.get("tables"))
@@ -73,20 +112,34 @@ def name(settings: dict[str, Any]) -> str:
     """`<protocol>/<method>-<bits>b-s<seed>-<hash>` of a run's settings.
 
     The hash is that of the data and of the settings that differ from the method's defaults, so that a package with
-    more settings gives the same run the same name.
+    more settings gives the same run the same name. Raises InputError where these cannot be a record's.
     """
-    text = json.dumps({key: settings[key] for key in IDENTITY}, sort_keys=True)
-    short = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return "{protocol}/{method}-{bits}b-s{seed}-".format(**settings) + short
+    identity = {key: settings[key] for key in IDENTITY}
+    _check_values(identity, "the settings of the run")
+    for key, value in identity.items():
+        _check_type(value, FIELDS[key], key, "the settings of the run")
+    for part in (identity["method"], *identity["protocol"].split("/")):
+        _check_name(part, "the settings of the run")
+    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    return "{protocol}/{method}-{bits}b-s{seed}-".format(**identity) + short
+
+
+def digest(record: dict[str, Any]) -> str:
+    """SHA-256 of all that a record holds but its digest: of its JSON with sorted names and without spaces."""
+    rest = plain({key: value for key, value in record.items() if key != "digest"})
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None) -> Record:
-    """Store a record and its codes under `stem`, codes first, each in one rename; returns the record as stored."""
+    """Store a record and its codes under `stem`, codes first, each in one rename; returns the record as stored.
+
+    Raises InputError where the record is not complete, or `stem` is not its `name`; nothing is written then.
+    """
     file = root(path) / f"{stem}.json"
-    _checked(plain(record | {"codes": {"file": "", "sha256": ""}}), file)
-    if not file.match(NAMED.format(method="*", bits="*", seed="*")):
-        raise InputError(f"a record is called METHOD-BITSb-sSEED-HASH, got {file.stem}: `load` would not find it")
-    bits, tables = record["bits"], record.get("tables")
+    _check_fields(plain(record | {"codes": {"file": f"{file.stem}.npz", "sha256": ""}, "digest": ""}), file)
+    if stem != name(record):
+        raise InputError(f"the record of this run is called {name(record)}, got {stem}")
+    bits, tables = record["bits"], record["tables"]
     stored = {
         key: codes.trim(files.join_tables(a, tables), bits) if key.endswith("codes") else _small(a)
         for key, a in arrays.items()
@@ -95,8 +148,15 @@ def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | 
     record["codes"] = {"file": f"{file.stem}.npz", "sha256": hashlib.sha256(data).hexdigest()}
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write(file.with_suffix(".npz"), data)
-    files.write(file, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
     record.path = file
+    return _write(record)
+
+
+def _write(record: Record) -> Record:
+    """Write a record's JSON, its digest last."""
+    record.pop("digest", None)
+    record["digest"] = digest(record)
+    files.write(record.path, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
     return record
 
 
@@ -114,48 +174,133 @@ def plain(value: Any) -> Any:
 
 
 def read(file: str | Path) -> Record:
-    """One record; raises InputError when the file is not a record."""
+    """One record; raises InputError when the file is not a record, or not as it was written."""
     file = Path(file)
     try:
-        fields = json.loads(file.read_text())
-    except OSError as error:  # whose own words hold the path too
-        raise InputError(f"{file}: {error.strerror}") from None
+        fields = json.loads(_content(file, MOST), parse_constant=_no_number)
+    except RecursionError:
+        raise InputError(f"{file} is not a record: objects within objects, more than {DEPTH} deep") from None
     except ValueError as error:
         raise InputError(f"{file} is not a record: {error}") from None
-    record = _checked(fields, file)
+    record = _check_fields(fields, file)
     record.path = file
+    if altered := _altered(record):
+        raise InputError(f"{file}: {altered}")
     return record
 
 
-def _checked(fields: Any, file: Path) -> Record:
+def _content(file: Path, most: float) -> bytes:
+    try:
+        if not stat.S_ISREG((about := file.stat()).st_mode):  # a pipe would keep us waiting, a device has no end
+            raise InputError(f"{file}: a file is expected, this is none")
+        if about.st_size > most:
+            raise InputError(f"{file}: {most} bytes at most are expected, got {about.st_size}")
+        return file.read_bytes()
+    except OSError as error:  # whose own words hold the path too
+        raise InputError(f"{file}: {error.strerror}") from None
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _altered(record: Record) -> str | None:
+    """What the digest says, where it is not that of the record."""
+    own = digest(record)
+    if own == record["digest"]:
+        return None
+    return f"changed since it was written: digest {record['digest'][:12]}… recorded, {own[:12]}… recomputed"
+
+
+def _check_fields(fields: Any, file: Path) -> Record:
     """The fields as a record; raises InputError where something that every record has is missing, or no such thing."""
-    missing = [key for key in REQUIRED if not isinstance(fields, dict) or key not in fields]
+    what = f"{file} is not a record"
+    missing = [key for key in FIELDS if not isinstance(fields, dict) or key not in fields]
     if missing:
-        raise InputError(f"{file} is not a record: {', '.join(missing)} missing")
-    for key, kind in REQUIRED.items():
-        if not isinstance(fields[key], kind) or isinstance(fields[key], bool):
-            raise InputError(f"{file} is not a record: {key} must be {_word(kind)}, got {fields[key]!r}")
+        raise InputError(f"{what}: {', '.join(missing)} missing")
+    _check_values(fields, what)
     stored = fields["codes"]
-    for named in (stored, stored.get("labels", stored)):
+    for named in (stored, stored.get("labels", stored) if isinstance(stored, dict) else stored):
         if not isinstance(named, dict) or not all(isinstance(named.get(key), str) for key in ("file", "sha256")):
-            raise InputError(f"{file} is not a record: codes must name a file and its sha256, got {stored}")
+            raise InputError(f"{what}: codes must name a file and its sha256, got {reprlib.repr(stored)}")
+        _check_name(named["file"], what)
+    if stored.get("order", "class") != "class":
+        raise InputError(f"{what}: codes.order must be class, got {reprlib.repr(stored['order'])}")
+    for key, kind in FIELDS.items():
+        _check_type(fields[key], kind, key, what)
     return Record(fields)
 
 
-def _word(kind: Any) -> str:
-    return {str: "text", int: "a whole number", dict: "an object"}.get(kind, "a number or null")
+def _check_values(fields: Any, what: str) -> None:
+    """Raise InputError unless these are plain values that can be shown and stored: no depths, infinities, escapes."""
+    level = [fields]
+    for _ in range(DEPTH + 1):
+        level = [inner for value in level for inner in _inner(value, what)]
+    if level:
+        raise InputError(f"{what}: objects within objects, more than {DEPTH} deep")
+
+
+def _inner(value: Any, what: str) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, list):
+        return value
+    if isinstance(value, str) and not value.isprintable():
+        raise InputError(f"{what}: text that can be printed is expected, got {reprlib.repr(value)}")
+    if isinstance(value, float | int) and not abs(value) < 1 << 63:
+        raise InputError(f"{what}: numbers of less than 64 bits are expected, got {reprlib.repr(value)}")
+    return ()
+
+
+def _check_type(value: Any, kind: Any, key: str, what: str) -> None:
+    """Raise InputError unless a value is of a kind of `FIELDS`."""
+    optional = isinstance(kind, tuple)
+    if optional and value is None:
+        return
+    kind = kind[0] if optional else kind
+    word = type(kind) if isinstance(kind, dict | list) else kind
+    fits = isinstance(value, float | int if word is float else word) and isinstance(value, bool) == (word is bool)
+    if not fits:
+        wanted = WORDS[word] + (" or null" if optional else "")
+        raise InputError(f"{what}: {key} must be {wanted}, got {reprlib.repr(value)}")
+    if isinstance(kind, dict):
+        if missing := [name for name in kind if name not in value]:
+            raise InputError(f"{what}: {key}: {', '.join(missing)} missing")
+        for name, inner in kind.items():
+            _check_type(value[name], inner, f"{key}.{name}", what)
+    elif isinstance(kind, list):
+        for inner in value:
+            _check_type(inner, kind[0], f"each of {key}", what)
+
+
+def _check_name(name: str, what: str) -> None:
+    """Raise InputError unless this is a name within a folder, here or elsewhere."""
+    if name in ("", ".", "..") or set(name) & set("/\\:\0"):
+        raise InputError(f"{what}: the name of a file in its folder is expected, got {reprlib.repr(name)}")
 
 
 def read_arrays(file: Path, sha256: str) -> dict[str, np.ndarray]:
     """The arrays of a file of codes; raises InputError when it is missing or not the one the record names."""
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: the record's codes cannot be read ({error.strerror})") from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise InputError(f"{file}: not the codes of its record: sha256 {sha256[:12]}… expected, got {found[:12]}…")
+        data = _content(file, math.inf)
+    except InputError as error:
+        raise InputError(f"the record's codes cannot be read: {error}") from None
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256:
+        raise InputError(f"{file}: not the codes of its record: sha256 {sha256[:12]}… expected, got {actual[:12]}…")
     return files.arrays(data, file)
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], file: Path) -> None:
+    """Raise InputError unless there are codes and labels, as many of one as of the other."""
+    if missing := [key for key in ARRAYS if key not in arrays]:
+        raise InputError(f"{file}: {', '.join(missing)} missing")
+    for side in ("query", "database"):
+        packed, labels = arrays[f"{side}_codes"], arrays[f"{side}_labels"]
+        if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
+            raise InputError(f"{file}: {side}_labels must be (N,) or (N, L) integers, got {codes.describe(labels)}")
+        if packed.shape[:1] != labels.shape[:1]:
+            raise InputError(f"{file}: as many codes as labels expected, got {packed.shape} and {labels.shape}")
 
 
 def in_memory(arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | None) -> dict[str, np.ndarray]:
@@ -175,6 +320,8 @@ def compact(record: Record) -> Record:
     """
     if "order" in record["codes"]:
         return record
+    if altered := _altered(record):  # which a new digest would hide
+        raise InputError(f"{record.path}: {altered}")
     record.codes()  # raises where the files are not the record's
     stored = files.arrays(record.path.with_name(record["codes"]["file"]).read_bytes(), record.path)
     if "labels" in record["codes"]:
@@ -191,7 +338,7 @@ def compact(record: Record) -> Record:
     record["codes"] = {"file": file.name, "sha256": content, "order": "class"}
     record["codes"]["labels"] = {"file": place.name, "sha256": digest}
     files.write(file, own)
-    files.write(record.path, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
+    _write(record)
     old.unlink()
     return record
 
@@ -201,55 +348,106 @@ def by_class(labels: np.ndarray) -> np.ndarray:
     return np.lexsort(labels.reshape(len(labels), -1).T[::-1])
 
 
-def load(path: str | Path | None = None, **conditions: Any) -> list[Record]:
+def load(path: str | Path | None = None, *, refused: list[InputError] | None = None, **conditions: Any) -> list[Record]:
     """All records under the root that meet the conditions (`method="mu_liu", bits=12`), sorted by file; see `NAMED`.
 
     A record's place says its protocol, method, bits and seed (see `name`), so with these conditions only files that
     may do are opened; without them, all are.
+
+    Raises InputError, which names the file, for one that is called as a record and cannot be read: results of which
+    one is missing are no results. With a list `refused` the error joins it instead, and the others are read.
     """
-    found = map(read, files_of(path, **conditions))
-    return [record for record in found if all(record.get(key) == value for key, value in conditions.items())]
+    kept = []
+    for file in files_of(path, **conditions):
+        try:
+            kept.append(read(file))
+        except InputError as error:
+            if refused is None:
+                raise
+            refused.append(error)
+    return [record for record in kept if all(record.get(key) == value for key, value in conditions.items())]
 
 
 def files_of(path: str | Path | None = None, **conditions: Any) -> list[Path]:
     """Files under the root that are called as records are and may meet the conditions of `load`, sorted; see `name`."""
-    part = {key: conditions.get(key, "*") for key in ("method", "bits", "seed")}
-    return sorted((root(path) / conditions.get("protocol", "")).rglob(NAMED.format(**part)))
+    part = {key: glob.escape(str(conditions[key])) if key in conditions else "*" for key in ("method", "bits", "seed")}
+    protocol = Path(conditions.get("protocol", ""))
+    if protocol.is_absolute() or ".." in protocol.parts:  # no record lies there
+        return []
+    return sorted((root(path) / protocol).rglob(NAMED.format(**part)))
 
 
 def comparison(record: dict[str, Any]) -> dict[str, Any]:
     """How a run's codes are compared, as `metrics.evaluate` takes it: tables, combine and weights."""
-    said = {"tables": "tables", "combine": "combine", "weights": "table_weights"}
-    return {word: record.get(key) for word, key in said.items()}
+    names = {"tables": "tables", "combine": "combine", "weights": "table_weights"}
+    return {word: record.get(key) for word, key in names.items()}
 
 
 def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
-    """Recompute every metric of a record from its stored codes; returns what differs, one sentence each.
+    """Hold a record against its digest, its name and its stored codes; returns what differs, one sentence each.
 
-    An empty list means that all agree, and that what the record says was run belongs to the name of its file. Raises
-    InputError when the codes are missing or altered.
+    An empty list means: nothing was changed since it was written; the name of its file is that of the run it tells of;
+    it has all metrics that such a run has, and each comes out again; and so does the AP of a few queries, drawn by the
+    record's name, with the plain loops of `metrics.plain`, which share nothing with the engines (where there are few
+    images, also precision and recall within each radius). What a run took, and what on, only the digest vouches for.
+
+    Raises InputError when a field is missing or no such thing, and when the codes are missing or altered.
     """
-    said = record["metrics"]
-    if missing := [key for key in METRICS if key not in said]:
-        return [f"metrics: {', '.join(missing)} missing"]
-    if record.map != said["map"]:
-        return [f"map: {record.map} recorded at the top, {said['map']} among the metrics"]
-    if set(IDENTITY) <= record.keys() and (own := Path(name(record)).name) != record.path.stem:
+    if record.path is None:
+        raise InputError("the record was not read from a file, so its name and codes cannot be compared")
+    _check_fields(plain(record), record.path)
+    if altered := _altered(record):
+        return [altered]
+    if (own := Path(name(record)).name) != record.path.stem:
         return [f"the file of what it says was run is called {own}"]
+    if contradictions := list(_contradictions(record)):
+        return contradictions
     stored = record.codes()
-    cutoffs = {"cutoffs": [int(k) for k in said["precision_at"]]} if "precision_at" in said else {}
-    report = metrics.evaluate(
+    sizes = {side: len(stored[f"{side}_codes"]) for side in ("query", "database")}
+    if differing := [side for side, size in sizes.items() if record["sizes"][side] != size]:
+        return [f"sizes: {record['sizes'][side]} recorded for {side}, {sizes[side]} stored" for side in differing]
+    report = _evaluated(record, stored, record["metrics"].get("convention"))
+    differences = _differences(record["metrics"], plain(report.to_dict()), tolerance)
+    return differences or list(_doubts(record, stored, report, tolerance))
+
+
+def _contradictions(record: Record) -> Iterator[str]:
+    """What a record says in two places, and not the same."""
+    if record["map"] != record["metrics"]["map"]:
+        yield f"map: {record['map']} recorded at the top, {record['metrics']['map']} among the metrics"
+    if record["weights"] != (weights := record["config"].get("weights", "none")):
+        yield f"weights: {record['weights']} recorded at the top, {weights} among the settings"
+    rest = record["variant"]
+    for key, value in sorted(record["config"].items()):
+        if rest.startswith(setting := f"{key}={value}"):
+            rest = rest.removeprefix(setting).lstrip()
+    if rest not in ("", "defaults"):
+        yield f"variant: {rest} recorded, the settings say otherwise"
+
+
+def _evaluated(record: Record, stored: dict[str, np.ndarray], convention: str | None) -> metrics.Report:
+    recorded = record["metrics"]
+    cutoffs = recorded.get("precision_at")
+    if not isinstance(cutoffs, dict) or not all(re.fullmatch(r"[1-9]\d{0,8}", k, re.ASCII) for k in cutoffs):
+        raise InputError(f"precision_at must be given by rank, got {reprlib.repr(cutoffs)}")
+    return metrics.evaluate(
         *(stored[key] for key in ARRAYS),
-        bits=record.bits,
-        relevance=record.relevance,
-        convention=said.get("convention"),
-        at=said.get("at"),
-        **cutoffs,
+        bits=record["bits"],
+        relevance=record["relevance"],
+        convention=convention,
+        at=recorded.get("at"),
+        cutoffs=[int(k) for k in cutoffs],
         **comparison(record),
     )
-    fresh = plain(report.to_dict())
-    differing = [key for key in said if not _same(said[key], fresh.get(key), tolerance)]
-    return [f"{key}: {said[key]} recorded, {fresh.get(key)} recomputed" for key in differing]
+
+
+def _differences(recorded: dict[str, Any], fresh: dict[str, Any], tolerance: float) -> list[str]:
+    if missing := [key for key in fresh if key not in recorded]:
+        return [f"metrics: {', '.join(missing)} missing"]
+    if unknown := [key for key in recorded if key not in fresh]:
+        return [f"metrics: {', '.join(unknown)} recorded, a run like this has none"]
+    differing = [key for key in fresh if not _same(recorded[key], fresh[key], tolerance)]
+    return [f"{key}: {recorded[key]} recorded, {fresh[key]} recomputed" for key in differing]
 
 
 def _same(a: Any, b: Any, tolerance: float) -> bool:
@@ -257,9 +455,37 @@ def _same(a: Any, b: Any, tolerance: float) -> bool:
         return a.keys() == b.keys() and all(_same(a[key], b[key], tolerance) for key in a)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(_same(x, y, tolerance) for x, y in zip(a, b, strict=True))
-    if isinstance(a, float) or isinstance(b, float):
-        return a is not None and b is not None and abs(a - b) <= tolerance
-    return a == b
+    if {type(a), type(b)} <= {int, float}:
+        return abs(a - b) <= tolerance
+    return type(a) is type(b) and a == b
+
+
+def _doubts(record: Record, stored: dict[str, np.ndarray], report: metrics.Report, tolerance: float) -> Iterator[str]:
+    """Where plain loops, which share nothing with the engines, give something else than those did."""
+    query, database, query_labels, labels = (stored[key] for key in ARRAYS)
+    tables = record["tables"] or [record["bits"]]
+    if report.convention is not None:  # plain loops know ours
+        report = _evaluated(record, stored, None)
+
+    def ranking(q: int) -> tuple[np.ndarray, np.ndarray]:
+        far = plain_metrics.distances(query[q], database, tables, record["combine"], record["table_weights"])
+        return far, plain_metrics.relevant(record["relevance"], query_labels[q], labels)
+
+    drawn = np.random.default_rng(list(hashlib.sha256(record.path.stem.encode()).digest()))
+    for q in drawn.choice(len(query), min(SAMPLE, len(query)), replace=False).tolist():
+        ap = plain_metrics.average_precision(*ranking(q), report.at)
+        if not abs(ap - report.ap[q]) <= tolerance:
+            yield f"query {q}: AP {report.ap[q]} by the engine, {ap} by plain loops"
+    if len(query) * len(database) <= SMALL:
+        counts = np.zeros((2, len(report.recall)), np.int64)
+        for q in range(len(query)):
+            far, good = ranking(q)
+            counts += plain_metrics.within(plain_metrics.radius(far, tables, record["combine"]), good, counts.shape[1])
+        precision = [hits / items if items else None for items, hits in counts.T.tolist()]
+        recall = [hits / max(int(counts[1, -1]), 1) for hits in counts[1].tolist()]
+        for key, values in (("precision", precision), ("recall", recall)):
+            if not _same(plain(getattr(report, key).tolist()), values, tolerance):
+                yield f"{key} within a radius: not the same by the engine and by plain loops"
 
 
 def table(found: Iterable[Record]) -> list[dict[str, Any]]:
@@ -284,8 +510,8 @@ def _spread(group: list[Record]) -> dict[str, Any]:
         "seeds": len({record.seed for record in group}),
         "map": mean(maps),
         "map_std": float(np.std(maps, ddof=1)) if len(maps) > 1 else None,
-        "map_worst": mean(record["metrics"].get("map_worst") for record in group),
-        "map_best": mean(record["metrics"].get("map_best") for record in group),
+        "map_worst": mean(record["metrics"]["map_worst"] for record in group),
+        "map_best": mean(record["metrics"]["map_best"] for record in group),
         "train_seconds": mean((record.get("seconds") or {}).get("train") for record in group),
         "hardware": ", ".join(sorted({(record.get("hardware") or {}).get("device", "unknown") for record in group})),
     }

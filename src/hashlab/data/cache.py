@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from hashlab import _paths, progress
-from hashlab.data import embedded
+from hashlab.data import cifar, embedded
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
 
@@ -311,19 +311,28 @@ def _still(file: Path, handle: IO[str]) -> bool:
 
 def torchvision_arrays(about: SetInfo, folder: Path) -> Arrays:
     """Download both official splits of a set into `folder` with torchvision, which shows how far it is."""
-    import torchvision
-
-    sets = torchvision.datasets
-    kind = {"mnist": sets.MNIST, "cifar10": sets.CIFAR10, "cifar100": sets.CIFAR100}[about.name]
     arrays = {}
     for split in about.counts:
         try:
             with redirect_stderr(io.StringIO()) if progress.mode() == "silent" else nullcontext():
-                part = kind(folder, train=split == "train", download=True)
+                images, labels = _split(about.name, folder, split == "train")
+        except InputError:
+            raise
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())  # torchvision's first line alone ends in a colon
             raise InputError(f"{about.name} could not be downloaded ({reason}); is there a network?") from None
-        labels = np.asarray(part.targets, np.uint8)
         labels = np.array(about.tree, np.uint8)[labels] if about.levels else labels
-        arrays[split] = np.asarray(part.data, np.uint8), labels
+        arrays[split] = images, labels
     return arrays
+
+
+def _split(name: str, folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of one official split, uint8. torchvision's own reader would unpickle CIFAR's files."""
+    from torchvision import datasets
+
+    if name == "mnist":
+        part = datasets.MNIST(folder, train=train, download=True)
+        return np.asarray(part.data, np.uint8), np.asarray(part.targets, np.uint8)
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    names = [f"{kind.base_folder}/{file}" for file, _ in (kind.train_list if train else kind.test_list)]
+    return cifar.read(cifar.download(kind, folder), names)

@@ -253,7 +253,7 @@ class DeepMethod(Method):
         start = c.weights if pretrained else weights.SCRATCH
         backbone = backbones.create(self.backbone, self.view.shape, start, c.frozen)
         torch.manual_seed(seeds.derived(seed, "head"))
-        self._body = self.backbone, weights.describe(start), seed if start == weights.SCRATCH else None
+        self._body = self.backbone, weights.describe(start, self.backbone), seed if start == weights.SCRATCH else None
         network = Network(backbone, self.head(backbone), self.levels, self.pooled)
         return network.to(self.device, memory_format=torch.channels_last)
 
@@ -268,7 +268,8 @@ class DeepMethod(Method):
 
     def _identity(self, seed: int, labels: np.ndarray) -> dict[str, Any]:
         """What a checkpoint must agree in to be one of this run."""
-        config = dataclasses.asdict(self.config) | {"weights": weights.describe(self.config.weights)}
+        named = weights.describe(self.config.weights, self.backbone)
+        config = dataclasses.asdict(self.config) | {"weights": named}
         digest = hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()
         identity = {"method": self.about.name, "bits": self.bits, "seed": seed, "backbone": self.backbone}
         return identity | {"settings": config, "labels": digest}
