@@ -13,9 +13,9 @@ versions, ids) is left out, so the file changes only when the chapter does.
 import argparse
 import asyncio
 import hashlib
+import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +30,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+
+from hashlab import _disk
 
 NOTEBOOKS = ROOT / "notebooks"
 AT_A_TIME = 2
@@ -120,9 +122,7 @@ async def execute(source: Path, address: str | None) -> None:
         # What the kernel process says of itself is not the notebook's; a failing cell is reported by nbclient.
         await client.async_execute(cleanup_kc=True, stderr=subprocess.DEVNULL)
     notebook.metadata = nbformat.from_dict(METADATA)  # without the version of the Python that ran it
-    aside = source.with_suffix(".ipynb.part")
-    nbformat.write(notebook, aside)
-    os.replace(aside, source.with_suffix(".ipynb"))
+    _disk.write(source.with_suffix(".ipynb"), (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
 
 
 async def execute_all(chosen: list[Path]) -> int:
@@ -162,16 +162,26 @@ def notebooks(names: list[str], everything: bool) -> int:
 
 
 def html(output: Path) -> int:
-    """Render the committed notebooks below `output`; every warning is an error. Returns the exit code."""
-    shutil.rmtree(output / "_build" / "html", ignore_errors=True)  # no page outlives its source
+    """Render the committed notebooks below `output`; every warning is an error. Returns the exit code.
+
+    The pages take the place of those of the last time once all of them are there.
+    """
+    folder = output / "_build" / "html"
+    with _disk.lock(folder), _disk.aside(folder) as beside:
+        code = render(beside)
+        if code == 0:
+            _disk.swap(beside / "_build" / "html", folder)
+            print(f"The book is ready. Open {folder / 'index.html'}")
+    return code
+
+
+def render(output: Path) -> int:
+    """Have Jupyter Book write the pages into `_build/html` below `output`; returns its exit code."""
     jupyter_book = "from jupyter_book.cli.main import main; main()"
     options = ["--toc", str(ROOT / "book" / "_toc.yml"), "--path-output", str(output), "--all", "--quiet"]
     strict = ["--warningiserror", "--nitpick", "--keep-going"]
     command = [sys.executable, "-c", jupyter_book, "build", str(ROOT), *options, *strict]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL)  # warnings and errors go to stderr
-    if done.returncode == 0:
-        print(f"The book is ready. Open {output / '_build' / 'html' / 'index.html'}")
-    return done.returncode
+    return subprocess.run(command, stdout=subprocess.DEVNULL).returncode  # warnings and errors go to stderr
 
 
 # ---- what is made of the records
@@ -222,13 +232,15 @@ def cover(folder: Path) -> None:
         fullest = np.sort(np.unique(packed, axis=0, return_counts=True)[1])[-len(classes) :]
         share = f"{fullest.sum() / len(packed):.0%} of {len(packed):,} images\non the {len(classes)} commonest codes"
         maps = {f"{name.title()} training: {share}": (codes.unpack(packed, bits=bits), labels.astype(int))}
-        plots.code_maps(maps, classes).savefig(folder / f"cover_{name}.png", dpi=120)
+        picture = io.BytesIO()
+        plots.code_maps(maps, classes).savefig(picture, dpi=120, format="png")
+        _disk.write(folder / f"cover_{name}.png", picture.getvalue())
 
 
 def results() -> int:
     """Write the result table into the README and the pictures of the cover; returns the exit code."""
     path = ROOT / "README.md"
-    path.write_text(with_results(path.read_text(encoding="utf-8")), encoding="utf-8")
+    _disk.write(path, with_results(path.read_text(encoding="utf-8")).encode())
     cover(ROOT / "book" / "_static")
     return 0
 

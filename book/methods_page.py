@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hashlab import methods
+from hashlab import _disk, methods
 from hashlab.methods.base import KINDS, About
 from hashlab.methods.deep import DeepConfig
 from hashlab.methods.shallow import ShallowConfig
@@ -112,4 +112,4 @@ def plain(text: str) -> str:
 def write(folder: Path) -> None:
     """Write methods.md into the book's folder."""
     bibliography = (folder / "references.bib").read_text(encoding="utf-8")
-    (folder / "methods.md").write_text(page(bibliography), encoding="utf-8")
+    _disk.write(folder / "methods.md", page(bibliography).encode())

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from hashlab import data
+from hashlab import _disk, data
 from hashlab.data import cache, protocols, sets
 from hashlab.errors import InputError
 
@@ -367,16 +367,16 @@ def test_a_folder_that_was_there_stays(tiny, tmp_path):
 
 def test_a_folder_taken_away_by_another_is_made_again(tmp_path, monkeypatch):
     """A process that failed takes its folder away just when this one wants its lock file there."""
-    usual, taken = cache._make, []
+    usual, taken = _disk._make, []
 
     def make(folder, made):
         usual(folder, made)
         if len(taken) < 3:
             taken.append(folder.rmdir())
 
-    monkeypatch.setattr(cache, "_make", make)
-    with cache.lock(tmp_path / "new", "made"):
-        assert len(taken) == 3 and (tmp_path / "new" / ".made.lock").is_file()
+    monkeypatch.setattr(_disk, "_make", make)
+    with _disk.lock(tmp_path / "new" / "made"):
+        assert len(taken) == 3 and (tmp_path / "new" / ".made.hashlab-lock").is_file()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -452,8 +452,8 @@ def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(tmp_path):
     wait_for(tmp_path / "calls")
     killed.kill()
     killed.communicate()
-    assert (tmp_path / "cache" / ".made.lock").exists()  # its lock file is still there, and a folder of its own
-    assert len(list((tmp_path / "cache").glob(".made-download-*"))) == 1
+    assert (tmp_path / "cache" / ".made.hashlab-lock").exists()  # its lock file is still there, and a folder of its own
+    assert len(list((tmp_path / "cache").glob(".made.*.hashlab-part"))) == 1
     out, err = start_fetch(tmp_path).communicate(timeout=60)
     assert out.split()[-1] == "(20,)" and "waiting" not in err
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
@@ -466,21 +466,22 @@ def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path, monkeypatch, capsys)
     """
     fcntl = pytest.importorskip("fcntl")
     monkeypatch.setenv("HASHLAB_PROGRESS", "lines")
+    monkeypatch.setattr(_disk, "PATIENCE", 0)
 
     def locked():
-        handle = open(tmp_path / ".made.lock", "a")  # noqa: SIM115
+        handle = open(tmp_path / ".made.hashlab-lock", "a")  # noqa: SIM115
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return handle
 
     def enter():
-        with cache.lock(tmp_path, "made"):
+        with _disk.lock(tmp_path / "made"):
             entered.set()
 
     first, entered = locked(), threading.Event()
     waiting = threading.Thread(target=enter)
     waiting.start()
     time.sleep(0.2)
-    (tmp_path / ".made.lock").unlink()
+    (tmp_path / ".made.hashlab-lock").unlink()
     second = locked()
     first.close()
     assert not entered.wait(0.3)
@@ -494,7 +495,7 @@ def test_a_set_that_is_there_needs_no_lock(tiny, monkeypatch):
     """A cache that cannot be written to, on a read-only disk, can be asked for too."""
     about, arrays, folder = tiny
     cache.write(about, arrays, folder)
-    monkeypatch.setattr(cache, "lock", None)
+    monkeypatch.setattr(_disk, "lock", None)
     assert cache.fetch(about, folder) == folder / "mnist"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hashlab import codes, data, experiments, files, methods, metrics, records
+from hashlab import _disk, codes, data, experiments, files, methods, metrics, records
 from hashlab.cli import main, settings
 from hashlab.errors import InputError
 
@@ -431,9 +431,9 @@ def test_no_permission_is_one_line(capsys, tmp_path, monkeypatch, short):
     """It names the file that was to be written, not the one beside it that is renamed."""
 
     def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied", str(tmp_path / ".aside-x1y2"))
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".aside.hashlab-part"))
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr(_disk, "_write", refuse)
     assert main(short("run", tmp_path)) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(rf"hashlab: {tmp_path}/[^ ]+/000000000.safetensors: Permission denied", said)

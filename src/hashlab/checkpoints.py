@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hashlab import files, numerics
+from hashlab import _disk, numerics
 from hashlab.errors import InputError
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
+Check = Callable[[dict[str, Tensor], dict[str, Any]], None]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -74,8 +74,12 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], every: float = 60.0):
-        self.folder, self.identity, self.every = Path(folder), json.loads(json.dumps(identity)), every
+        self.folder, self.identity, self.every = Path(folder).absolute(), json.loads(json.dumps(identity)), every
         self.written = time.monotonic()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """While it lasts, no other process trains from these; who comes second waits."""
+        return _disk.lock(self.folder)
 
     def due(self) -> bool:
         """Whether it is time for the next one."""
@@ -91,44 +95,58 @@ class Checkpoints:
         before = self.files()
         number = int(before[-1].stem) + 1 if before else 0
         file = self.folder / f"{number:09d}.safetensors"
-        files.write(file, pack(tensors, {"identity": self.identity, "environment": environment()} | facts))
+        _disk.write(file, pack(tensors, {"identity": self.identity, "environment": environment()} | facts))
         for old in before[:-1]:
             old.unlink(missing_ok=True)
         self.written = time.monotonic()
         return file
 
-    def load(self) -> State | None:
-        """The newest sound checkpoint, or None; warns about damaged ones and about another environment.
+    def load(self, check: Check | None = None) -> State | None:
+        """The newest sound checkpoint, or None; warns about unsound ones and about another environment.
+
+        Args:
+            check: of tensors and facts; raises InputError unless they are all that is saved at that point of a run.
 
         What a killed process left half-written is removed. Raises InputError for a checkpoint of another run.
         """
-        for half in self.folder.glob(".*.safetensors-*"):
-            half.unlink(missing_ok=True)
+        if self.folder.is_dir():
+            _disk.sweep(self.folder)
         for file in reversed(self.files()):
             try:
                 tensors, facts = unpack(file.read_bytes(), f"checkpoint {file}")
+                other = self._other(facts)
+                if other is None and check is not None:
+                    check(tensors, facts)
             except InputError as error:
-                warnings.warn(f"{error}; the one before it is used", stacklevel=2)
+                named = error if str(file) in str(error) else f"checkpoint {file} is not complete: {error}"
+                warnings.warn(f"{named}; the one before it is used", stacklevel=2)
                 file.unlink()
                 continue
-            self._check(file, facts)
+            if other is not None:
+                raise InputError(f"checkpoint {file} is of another run: {other}")
+            self._warn(facts)
             return tensors, facts
         return None
 
-    def _check(self, file: Path, facts: dict[str, Any]) -> None:
+    def _other(self, facts: dict[str, Any]) -> str | None:
+        """In what a checkpoint differs from this run, or None; raises InputError where it does not say."""
+        if not all(isinstance(facts.get(key), dict) for key in ("identity", "environment")):
+            raise InputError("it does not say of which run it is")
         for key, value in self.identity.items():
-            if facts["identity"].get(key) != value:
-                found = facts["identity"].get(key)
-                raise InputError(f"checkpoint {file} is of another run: its {key} is {found}, this run's is {value}")
+            if (its := facts["identity"].get(key)) != value:
+                return f"its {key} is {its}, this run's is {value}"
+        return None
+
+    def _warn(self, facts: dict[str, Any]) -> None:
         for key, value in environment().items():
-            found = facts["environment"].get(key, value)  # an older version said less
-            if found != value:
-                text = f"resumed with {key} {value}, begun with {found}: results may differ in their last bits"
+            begun = facts["environment"].get(key, value)  # an older version said less
+            if begun != value:
+                text = f"resumed with {key} {value}, begun with {begun}: results may differ in their last bits"
                 warnings.warn(text, stacklevel=3)
 
     def remove(self) -> None:
         """Remove all of them: the run is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _disk.discard(self.folder)
 
 
 def environment() -> dict[str, Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import product
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 
 import hashlab
-from hashlab import _paths, backbones, files, methods, metrics, numerics, records, seeds, training, weights
+from hashlab import _disk, _paths, backbones, files, methods, metrics, numerics, records, seeds, training, weights
 from hashlab.data import Dataset
 from hashlab.data import load as load_data
 from hashlab.errors import InputError
@@ -71,22 +70,27 @@ def run(
     """
     learner, dataset, settings = _prepare(method, data, bits, seed, protocol, tuning, overrides)
     stem, place = records.name(settings), backbones.device(device)
-    kept = records.root(root) / f"{stem}.json"
+    thing = records.root(root) / stem  # as records and checkpoints are called, and the lock of the run
+    folder = records.root(root) / CHECKPOINTS / stem.replace("/", "-") if save else None
     done = _check_places(settings, save, root, save_model)
     if done is not None and save_model is None:
+        _tidy(thing, folder)
         return done
-    folder = records.root(root) / CHECKPOINTS / stem.replace("/", "-") if save else None
-    if folder is not None and not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    record, arrays = _measure(learner, dataset, seed, place, folder, shared)
-    record = Record(settings | record)
-    if save_model is not None:
-        facts = {key: record[key] for key in ("dataset", "protocol", "seed", "weights", "map")}
-        learner.save(save_model, {"run": stem} | facts)
-    if save:
-        record = _kept(kept, settings) if kept.is_file() else records.write(record, arrays, stem, root)
-        _remove(folder)
-    return record
+    with _disk.lock(thing) if save else nullcontext():
+        done = _check_places(settings, save, root, save_model)  # another process may have been faster
+        if done is not None and save_model is None:
+            return done
+        if folder is not None and not resume:
+            _disk.discard(folder)
+        record, arrays = _measure(learner, dataset, seed, place, folder, shared)
+        record = Record(settings | record)
+        if save_model is not None:
+            facts = {key: record[key] for key in ("dataset", "protocol", "seed", "weights", "map")}
+            learner.save(save_model, {"run": stem} | facts)
+        if save:
+            record = records.write(record, arrays, stem, root) if done is None else done
+            _remove(folder)
+        return record
 
 
 def _check_places(
@@ -266,10 +270,18 @@ def _seconds(clock: list[float], history: list[dict], key: str) -> dict[str, flo
     return seconds | {"train": max(seconds["train"], epochs)}
 
 
+def _tidy(thing: Path, folder: Path) -> None:
+    """Remove the checkpoints of a run that is kept, unless it is being trained again: one was ended as it did that."""
+    if folder.parent.is_dir():
+        with suppress(OSError), _disk.lock(thing, wait=False):
+            _remove(folder)
+
+
 def _remove(folder: Path) -> None:
     """Remove the checkpoints of a run that is done, and the folder of all checkpoints if that was the last one."""
-    shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
+        _disk.discard(folder)
+        _disk.sweep(folder.parent)
         folder.parent.rmdir()
 
 

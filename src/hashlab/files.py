@@ -1,4 +1,4 @@
-"""Codes in files: atomic writing, and reading of anybody's `.npz` without guessing.
+"""Codes in files: their form, and reading of anybody's `.npz` without guessing.
 
 A file holds `query_codes, database_codes, query_labels, database_labels, bits` and, where the codes alone do not
 say it, `format` (packed | bits | signs) and `bitorder` (little | big).
@@ -7,7 +7,6 @@ say it, `format` (packed | bits | signs) and `bitorder` (little | big).
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hashlab import codes
+from hashlab._disk import write as write
 from hashlab.errors import InputError
 
 ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
@@ -42,26 +42,6 @@ def check_file(file: Path, suffix: str) -> None:
     if not file.parent.is_dir():
         raise InputError(f"{file.parent} is not a folder: {file} cannot be written")
     check_folder(file.parent)
-
-
-def write(file: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then rename it: it is there whole or not at all."""
-    try:
-        _write(file, data)
-    except OSError as error:  # the temporary name means nothing to anybody
-        raise OSError(error.errno, error.strerror or str(error), str(file)) from None
-
-
-def _write(file: Path, data: bytes) -> None:
-    handle, aside = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(data)
-        os.chmod(aside, 0o644)
-        os.replace(aside, file)
-    except BaseException:
-        os.unlink(aside)
-        raise
 
 
 def npz(arrays: dict[str, np.ndarray], method: int = zipfile.ZIP_DEFLATED) -> bytes:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hashlab import _paths, codes, files, metrics
+from hashlab import _disk, _paths, codes, files, metrics
 from hashlab.errors import InputError
 from hashlab.files import ARRAYS
 from hashlab.metrics import plain as plain_metrics
@@ -318,10 +318,27 @@ def compact(record: Record) -> Record:
     New files are written under new names, then the record that names them, and only then the old file goes. `verify`
     finds what it found before; `hashlab evaluate` cannot read such a file, for it holds no labels.
     """
-    if "order" in record["codes"]:
+    if "order" in record["codes"] and not _outdated(record):
         return record
     if altered := _altered(record):  # which a new digest would hide
         raise InputError(f"{record.path}: {altered}")
+    with _disk.lock(record.path.with_suffix("")):
+        record |= read(record.path)  # another process may have been faster
+        if "order" not in record["codes"]:
+            _compact(record)
+        for file in _outdated(record):
+            file.unlink()
+    return record
+
+
+def _outdated(record: Record) -> list[Path]:
+    """Files of a record's codes that it does not name: `compact` was ended before it could remove them."""
+    ours = re.compile(re.escape(record.path.stem) + r"(\.[0-9a-f]{8}|\.codes)?\.npz")
+    siblings = record.path.parent.glob("*.npz")
+    return [file for file in siblings if ours.fullmatch(file.name) and file.name != record["codes"]["file"]]
+
+
+def _compact(record: Record) -> None:
     record.codes()  # raises where the files are not the record's
     stored = files.arrays(record.path.with_name(record["codes"]["file"]).read_bytes(), record.path)
     if "labels" in record["codes"]:
@@ -333,14 +350,12 @@ def compact(record: Record) -> Record:
     place = record.path.with_name(f"labels-{digest[:8]}.npz")
     if not place.is_file():
         files.write(place, shared)
-    old, content = record.path.with_name(record["codes"]["file"]), hashlib.sha256(own).hexdigest()
+    content = hashlib.sha256(own).hexdigest()
     file = record.path.with_suffix(f".{content[:8]}.npz")  # another name than the old one, whatever that was
     record["codes"] = {"file": file.name, "sha256": content, "order": "class"}
     record["codes"]["labels"] = {"file": place.name, "sha256": digest}
     files.write(file, own)
     _write(record)
-    old.unlink()
-    return record
 
 
 def by_class(labels: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +117,7 @@ def train(
     """
     loop = Loop(phases, batches, batch_size, seed, precision, compiler)
     loop.each_epoch, loop.checkpoints, loop.shared = each_epoch, checkpoints, {} if shared is None else shared
-    with interruptible(checkpoints is not None) as loop.stop:
+    with checkpoints.alone() if checkpoints else nullcontext(), interruptible(checkpoints is not None) as loop.stop:
         return loop.run()
 
 
@@ -176,8 +177,7 @@ class Loop:
         self.open_epoch()
 
     def begin(self, phase: Phase) -> None:
-        weights = [p for p in phase.module.parameters() if p.requires_grad]
-        self.optimiser = OPTIMISERS[phase.optimiser](weights, phase)
+        self.optimiser = OPTIMISERS[phase.optimiser](trained(phase), phase)
         numerics.prepare(phase.network or phase.module, self.compiler, self.example, self.precision)
         torch.manual_seed(seeds.derived(self.seed, phase.name))  # dropout, whatever was drawn before
 
@@ -260,8 +260,15 @@ class Loop:
             return None
         if self.losses:
             self.look(self.phases[self.phase])  # never save what is lost
+        tensors = self.tensors()
         facts = {"position": [self.phase, self.epoch, self.step], "history": self.history, "spent": self.spent.tolist()}
-        return self.checkpoints.save(self.tensors(), facts)
+        return self.checkpoints.save(tensors, facts | {"unmoved": self.unmoved(tensors)})
+
+    def unmoved(self, tensors: dict[str, Tensor]) -> list[int]:
+        """Numbers of the open phase's weights of which the optimiser keeps nothing: the loss has not used them."""
+        moved = {name.split("/")[0] for name in under(tensors, "optimiser/")}
+        weights = trained(self.phases[self.phase]) if self.step else []
+        return [i for i in range(len(weights)) if str(i) not in moved]
 
     def tensors(self) -> dict[str, Tensor]:
         found = {f"weights/{name}": tensor for name, tensor in tensors_of(self.phases).items()}
@@ -274,7 +281,7 @@ class Loop:
 
     def resume(self) -> None:
         """Take up the run where its newest checkpoint left it, if there is one."""
-        found = self.checkpoints.load() if self.checkpoints is not None else None
+        found = self.checkpoints.load(self.check) if self.checkpoints is not None else None
         if found is None:
             return
         tensors, facts = found
@@ -289,6 +296,82 @@ class Loop:
             torch.random.set_rng_state(tensors["generator/cpu"])
             if self.device.type == "cuda":
                 torch.cuda.set_rng_state(tensors["generator/cuda"], self.device)
+
+    def check(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Raise InputError unless this is all that `save` writes at the position that is named."""
+        check_facts(facts, self.phases, self.steps)
+        phase, _, step = facts["position"]
+        expected = {f"weights/{name}": tensor for name, tensor in tensors_of(self.phases).items()}
+        expected |= {"generator/cpu": torch.random.get_rng_state()}
+        if self.device.type == "cuda":
+            expected |= {"generator/cuda": torch.cuda.get_rng_state(self.device)}
+        if step:
+            losses = tensors.get("losses", torch.empty(0))
+            real = losses.dtype if losses.is_floating_point() else torch.float32  # it is for the loss to choose
+            expected |= {"losses": torch.empty(step, dtype=real)}
+            expected |= kept_of(self.phases[phase], facts.get("unmoved", []))  # an older version did not say it
+        for name in sorted(expected.keys() | tensors.keys()):
+            wanted, got = words(expected.get(name)), words(tensors.get(name))
+            if wanted != got:
+                raise InputError(f"{name}: {wanted} expected, got {got}")
+
+
+def trained(phase: Phase) -> list[nn.Parameter]:
+    """The weights that a phase trains."""
+    return [weight for weight in phase.module.parameters() if weight.requires_grad]
+
+
+def words(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}".removeprefix("torch.")
+
+
+def check_facts(facts: dict[str, Any], phases: list[Phase], steps: int) -> None:
+    """Raise InputError unless a checkpoint names a position at which one is written, and has a line per epoch done."""
+    if not is_position(facts.get("position"), phases, steps):
+        raise InputError(f"a position [phase, epoch, step] of this run expected, got {facts.get('position')}")
+    last, epoch, _ = facts["position"]
+    counts = [phase.epochs for phase in phases[:last]] + [epoch]
+    names = [phase.name for phase in phases[: last + 1]]
+    done = [(name, e + 1) for name, count in zip(names, counts, strict=False) for e in range(count)]
+    try:
+        got = [(line["phase"], line["epoch"]) for line in facts["history"]]
+        numbers = [line[key] for line in facts["history"] for key in ("loss", "seconds")]
+        whole = bool(np.isfinite([*numbers, *np.ravel(facts["spent"])]).all()) and np.size(facts["spent"]) in (1, 2)
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole or got != done:
+        raise InputError(f"a line of history for each of the {len(done)} epochs done, and the seconds spent, expected")
+
+
+def is_position(position: Any, phases: list[Phase], steps: int) -> bool:
+    """Whether a checkpoint is written there: after any step, and at the end of the run."""
+    if not isinstance(position, list) or [type(number) for number in position] != [int, int, int]:
+        return False
+    phase, epoch, step = position
+    if phase == len(phases):
+        return epoch == step == 0
+    return 0 <= phase < len(phases) and 0 <= epoch < phases[phase].epochs and 1 <= step <= steps
+
+
+def kept_of(phase: Phase, unmoved: Any) -> dict[str, Tensor]:
+    """What a phase's optimiser keeps after a step, without its values, by the names that it has in a checkpoint.
+
+    Raises InputError unless `unmoved` are numbers of weights, and not of all.
+    """
+    weights = [nn.Parameter(torch.empty_like(weight, device="meta")) for weight in trained(phase)]
+    for weight in weights:
+        weight.grad = torch.empty_like(weight)
+    optimiser = OPTIMISERS[phase.optimiser](weights, phase)
+    optimiser.step()
+    kept = {
+        (i, key): value
+        for i, state in optimiser.state_dict()["state"].items()
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    if not isinstance(unmoved, list) or (kept and not {i for i, _ in kept} - set(unmoved)):
+        raise InputError(f"unmoved: numbers of some of the {len(weights)} weights expected, got {unmoved}")
+    return {f"optimiser/{i}/{key}": value for (i, key), value in kept.items() if i not in unmoved}
 
 
 def tensors_of(phases: list[Phase]) -> dict[str, Tensor]:

@@ -8,27 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hashlab import _paths, progress
+from hashlab import _disk, _paths, progress
 from hashlab.data import cifar, embedded
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows: processes do not wait for each other, and the last to rename its folder wins
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from hashlab.data import Part
@@ -41,9 +32,14 @@ def root(path: str | Path | None = None) -> Path:
     return Path(path) if path is not None else _paths.folder("HASHLAB_DATA", "data/cache")
 
 
+def home(about: SetInfo, path: str | Path | None = None) -> Path:
+    """The folder of a set in the cache; whether it is there or not, it is never half of one."""
+    return _disk.restored(root(path) / about.name)
+
+
 def where(about: SetInfo, path: str | Path | None = None) -> str:
     """Where the cache has a set that is not embedded, or how to get it, in words; its files are not looked at."""
-    folder = root(path) / about.name
+    folder = home(about, path)
     if folder.is_dir():
         return f"in the cache: {folder}"
     hand = " says where to get it and where to put it" if about.by_hand else ""
@@ -127,8 +123,8 @@ def open_pool(about: SetInfo, path: str | Path | None = None) -> Pool:
     if about.by_hand:
         from hashlab.data import prepared
 
-        return prepared.open_pool(about, root(path) / about.name)
-    folder = None if about.embedded else root(path) / about.name
+        return prepared.open_pool(about, home(about, path))
+    folder = None if about.embedded else home(about, path)
     arrays = embedded.ARRAYS[about.name]() if folder is None else read(about, folder)
     orders = check(about, arrays)
     labels = np.concatenate([arrays[split][1][order] for split, order in orders.items()]).astype(np.int64)
@@ -194,29 +190,21 @@ def _readable(file: Path, name: str) -> Iterator[None]:
 
 
 def write(about: SetInfo, arrays: Arrays, path: str | Path | None = None) -> Path:
-    """Check a set, put it into canonical order, and write its cache folder in one rename; returns the folder."""
-    orders = check(about, arrays)
+    """Check a set, put it into canonical order, and write its cache folder, which appears whole; returns the folder."""
     folder = root(path) / about.name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{about.name}-", dir=folder.parent))
-    try:
-        for split, (images, labels) in arrays.items():
-            np.save(aside / f"{split}_images.npy", images[orders[split]])
-            np.save(aside / f"{split}_labels.npy", labels[orders[split]])
-        aside.chmod(0o755)
-        replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with _disk.lock(folder):
+        return _write(about, arrays, folder)
+
+
+def _write(about: SetInfo, arrays: Arrays, folder: Path) -> Path:
+    orders = check(about, arrays)
+    with _disk.aside(folder) as beside:
+        for split, pair in arrays.items():
+            for kind, array in zip(("images", "labels"), pair, strict=True):
+                file = _disk.new_array(beside / f"{split}_{kind}.npy", array.dtype, array.shape)
+                file[:] = array[orders[split]]
+        _disk.swap(beside, folder)
     return folder
-
-
-def replace(aside: Path, folder: Path) -> None:
-    """Put `aside` in the place of `folder`; what was there (a damaged copy) goes only once the new one stands."""
-    old = folder.with_name(f".{folder.name}-old")
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(aside, folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def fetch(
@@ -228,14 +216,14 @@ def fetch(
     it and the others wait. Raises InputError when the download fails or brings something else; the cache is then as
     it was.
     """
-    folder = root(path) / about.name
+    folder = home(about, path)
     if _whole(about, folder):
         return folder
-    with lock(folder.parent, about.name):
+    with _disk.lock(folder):
         if _whole(about, folder):  # another process was faster
             return folder
-        with tempfile.TemporaryDirectory(prefix=f".{about.name}-download-", dir=folder.parent) as aside:
-            return write(about, (download or torchvision_arrays)(about, Path(aside)), path)
+        with _disk.aside(folder) as download_folder:
+            return _write(about, (download or torchvision_arrays)(about, download_folder), folder)
 
 
 def _whole(about: SetInfo, folder: Path) -> bool:
@@ -244,69 +232,6 @@ def _whole(about: SetInfo, folder: Path) -> bool:
     except InputError:
         return False
     return True
-
-
-@contextmanager
-def lock(folder: Path, name: str) -> Iterator[None]:
-    """Only one process at a time gets past this for the same folder and name; the others wait.
-
-    The system drops the lock when its process ends, however it ends, so a killed one blocks nobody. What it left
-    half-done (folders `.name-…`) is cleared away here. Folders that had to be made go again if they stay empty.
-    """
-    file, made = folder / f".{name}.lock", []
-    handle = _locked(file, made) if fcntl else _make(folder, made)
-    try:
-        for left in folder.glob(f".{name}-*") if handle else ():
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-    finally:
-        file.unlink(missing_ok=True)
-        for path in made:
-            with suppress(OSError):
-                path.rmdir()
-        if handle:
-            handle.close()
-
-
-def _locked(file: Path, made: list[Path]) -> IO[str]:
-    """The open lock file, once no other process holds it; folders that had to be made join `made`."""
-    told = progress.mode() == "silent"
-    while True:
-        handle = _opened(file, made)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not told:
-                print(f"another process is at work on {file.name[1:-5]}: waiting for it", file=sys.stderr)
-            told = True  # said once, however many come first
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if _still(file, handle):
-            return handle
-        handle.close()  # whom we waited for has removed the file: holding it keeps nobody out any more
-
-
-def _opened(file: Path, made: list[Path]) -> IO[str]:
-    """The lock file in its folder; both are made again where a process that failed takes them away just now."""
-    for tries_left in reversed(range(10)):
-        try:
-            _make(file.parent, made)
-            return open(file, "a")
-        except (FileNotFoundError, FileExistsError):
-            if not tries_left:
-                raise
-
-
-def _make(folder: Path, made: list[Path]) -> None:
-    """Make a folder; those of it and its parents that were not there join `made`, the innermost first."""
-    made += [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def _still(file: Path, handle: IO[str]) -> bool:
-    try:
-        return os.path.samestat(file.stat(), os.fstat(handle.fileno()))
-    except FileNotFoundError:
-        return False
 
 
 def torchvision_arrays(about: SetInfo, folder: Path) -> Arrays:

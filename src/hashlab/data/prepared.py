@@ -13,19 +13,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hashlab import files
+from hashlab import _disk
 from hashlab.data import cache, folders, listed
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
 from hashlab.progress import Progress
 
+PLAN = "plan.json"  # in an unfinished cache: what it is to become
 SAMPLE = 64  # images per split whose pixels every load compares with their digests
 
 
@@ -59,23 +59,23 @@ def prepare(
         InputError: lists that are ragged or contradict each other, missing images, too little space: before any
             image is read. Broken images, all by name, after the others were read.
     """
-    folder, target = Path(folder or source(about, path)), cache.root(path) / about.name
+    folder, target = Path(folder or source(about, path)), cache.home(about, path)
     shape, fit = _wanted(about, target, size, fit)
     folders.check_shape(shape, fit)
     listing = listed.read(about.name, folder)
     plan = {"shape": list(shape), "fit": fit, "listing": _digest_of(listing)}
     if _done(about, target, plan):
         return target
-    with cache.lock(target.parent, about.name):
+    with _disk.lock(target):
         if _done(about, target, plan):  # another process was faster
             return target
-        aside = target.parent / f".{about.name}.part"
+        aside = target.with_name(f".{about.name}.part")  # stays when the work is ended early: to go on from it
         _begin(aside, plan, listing, shape)
         broken = {split: _fill(aside, split, folder, paths, shape, fit) for split, paths in listing.paths.items()}
         broken = [text for texts in broken.values() for text in texts]
         _judge(broken, sum(map(len, listing.paths.values())), skip_broken)
         _finish(aside, about, listing, plan, broken)
-        cache.replace(aside, target)
+        _disk.swap(aside, target)
     return target
 
 
@@ -106,21 +106,34 @@ def _digest_of(listing: listed.Listing) -> str:
 
 def _begin(aside: Path, plan: dict[str, Any], listing: listed.Listing, shape: tuple[int, ...]) -> None:
     """Arrays of the right size, all zeros, unless an earlier run with the same plan left its own."""
-    note, text = aside / "plan.json", json.dumps(plan)
-    if note.is_file() and note.read_text() == text:
+    if _begun(aside, plan):
         return
-    shutil.rmtree(aside, ignore_errors=True)
-    need = sum(map(len, listing.paths.values())) * (int(np.prod(shape)) + 64)
-    free = shutil.disk_usage(aside.parent).free
-    if free < need:
-        raise InputError(f"{aside.parent}: {need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
+    _disk.discard(aside)
+    _disk.check_space(aside.parent, sum(map(len, listing.paths.values())) * (int(np.prod(shape)) + 64))
     aside.mkdir()
+    try:
+        _allocate(aside, listing, shape)
+    except OSError:
+        _disk.discard(aside)  # what there was of room is given back
+        raise
+    _disk.write(aside / PLAN, json.dumps(plan).encode())
+
+
+def _begun(aside: Path, plan: dict[str, Any]) -> bool:
+    """Whether there is an unfinished cache of the same plan, or one that has only its last step before it."""
+    if (aside / PLAN).is_file():
+        return (aside / PLAN).read_text() == json.dumps(plan)
+    note = aside / "about.json"
+    return note.is_file() and json.loads(note.read_text())["plan"] == plan
+
+
+def _allocate(aside: Path, listing: listed.Listing, shape: tuple[int, ...]) -> None:
     for split, paths in listing.paths.items():
-        np.lib.format.open_memmap(aside / f"{split}_images.npy", "w+", np.uint8, (len(paths), *shape))
-        np.lib.format.open_memmap(aside / f"{split}_digests.npy", "w+", np.uint8, (len(paths), 2, 32))
-        np.save(aside / f"{split}_labels.npy", listing.labels[split])
-        files.write(aside / f"{split}_paths.txt", "".join(f"{path}\n" for path in paths).encode())
-    files.write(note, text.encode())
+        _disk.new_array(aside / f"{split}_images.npy", np.uint8, (len(paths), *shape))
+        _disk.new_array(aside / f"{split}_digests.npy", np.uint8, (len(paths), 2, 32))
+        labels = listing.labels[split]
+        _disk.new_array(aside / f"{split}_labels.npy", labels.dtype, labels.shape)[:] = labels
+        _disk.write(aside / f"{split}_paths.txt", "".join(f"{path}\n" for path in paths).encode())
 
 
 def _fill(aside: Path, split: str, folder: Path, paths: list[str], shape: tuple[int, ...], fit: str) -> list[str]:
@@ -169,9 +182,8 @@ def _finish(aside: Path, about: SetInfo, listing: listed.Listing, plan: dict[str
         "pixels": f"{plan['shape'][0]}px-{plan['fit']}",
     }
     note = {"set": known, "skipped": broken, "plan": plan}
-    files.write(aside / "about.json", json.dumps(note, indent=1).encode())
-    (aside / "plan.json").unlink()
-    aside.chmod(0o755)
+    _disk.write(aside / "about.json", json.dumps(note, indent=1).encode())
+    (aside / PLAN).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +269,7 @@ def verify(about: SetInfo, path: str | Path | None = None) -> str:
     Raises:
         InputError: the set is not in the cache, or an image of it is altered, with its name.
     """
-    folder = cache.root(path) / about.name
+    folder = cache.home(about, path)
     known, found = splits(about, folder)
     for name, split in found.items():
         blocks = np.array_split(split.order, min(50, len(split.order)))

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import hashlab
-from hashlab import checkpoints, codes, files, methods
+from hashlab import _disk, checkpoints, codes, files, methods
 from hashlab.errors import InputError
 from hashlab.methods.base import Method
 
-FILES = ("model.safetensors", "README.md", "model.json")  # in the order they are written
+FILES = ("model.safetensors", "README.md", "model.json")
 
 
 def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None) -> Path:
-    """Write a fitted method; `facts` about its data and results go into the card. Returns the folder.
+    """Write a fitted method as a folder, which appears whole; `facts` about data and results go into its card.
 
-    Raises InputError for a method that is not fitted and for a folder that holds something else, or another model.
+    Returns the folder. Raises InputError for a method that is not fitted, and for a folder that holds something else or
+    another model.
     """
     summary = {
         "method": method.about.name,
@@ -32,21 +33,26 @@ def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None
     tensors, state = method.state()
     data = checkpoints.pack(tensors, state)
     summary["sha256"] = hashlib.sha256(data).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
-    written = (data, card(method, summary).encode(), (json.dumps(summary, indent=1) + "\n").encode())
-    for name, content in zip(FILES, written, strict=True):
-        files.write(folder / name, content)
+    contents = (data, card(method, summary).encode(), (json.dumps(summary, indent=1) + "\n").encode())
+    with _disk.lock(folder), _disk.aside(folder) as beside:
+        check(folder, _run(summary))  # another process may have been faster
+        for name, content in zip(FILES, contents, strict=True):
+            (beside / name).write_bytes(content)
+        _disk.swap(beside, folder)
     return folder
 
 
 def check(folder: str | Path, run: Any) -> Path:
-    """Raise InputError unless a model may be written there: into a new folder, an empty one, or in place of the same.
+    """Raise InputError unless a model may be written there: as a new folder, in place of an empty one or of the same.
 
     The same are models of one run, which is the name of its record; a model that was saved without any has its method,
-    bits and settings instead.
+    bits and settings instead. Returns the folder.
     """
-    folder = Path(folder)
+    given, folder = folder, _disk.restored(Path(folder).absolute())
+    files.check_folder(folder.parent)
     files.check_folder(folder)
+    if Path.cwd().is_relative_to(folder) or folder.is_mount() or folder.is_symlink():
+        raise InputError(f"a folder that can be replaced as a whole is expected, got {given}; give one inside it")
     others = [path.name for path in folder.iterdir() if path.name not in FILES] if folder.is_dir() else []
     if others:
         raise InputError(f"{folder} holds other things than a model ({others[0]}, …); give a new folder")
@@ -74,7 +80,7 @@ def _described(folder: Path) -> dict[str, Any]:
 
 def load(folder: str | Path, device: str | None = None) -> Method:
     """The method that `save` wrote, ready to encode; raises InputError where a file is missing, altered or no model."""
-    folder = Path(folder)
+    folder = _disk.restored(Path(folder).absolute())
     missing = [name for name in (FILES[0], FILES[2]) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder} is not a model: {' and '.join(missing)} missing")
