@@ -102,15 +102,20 @@ def prepare(folder):
     return hashlab("data", "fetch", "nuswide21", "--root", root, "--source", source, "--size", 8)
 
 
+MADE = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
+
+
+def made():
+    """What there is to know of a set that is made up."""
+    mark = {"all": cache.canonical(*MADE["all"])[1]}
+    return sets.SetInfo(name="made", title="", shape=(4, 4), classes=("0",), counts={"all": 20}, source="", licence="",
+                        fingerprints=mark)  # fmt: skip
+
+
 def fetch(folder):
-    """As from torchvision, of a set that is made up."""
-    arrays = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
-    shape, counts = (4, 4), {"all": 20}
-    mark = {"all": cache.canonical(*arrays["all"])[1]}
-    about = sets.SetInfo(name="made", title="", shape=shape, classes=("0",), counts=counts, source="", licence="",
-                         fingerprints=mark)  # fmt: skip
-    cache.fetch(about, folder / "cache", lambda *_: arrays)
-    cache.open_pool(about, folder / "cache")
+    """As from torchvision."""
+    cache.fetch(made(), folder / "cache", lambda *_: MADE)
+    cache.open_pool(made(), folder / "cache")
 
 
 def codes_file(folder):
