@@ -10,7 +10,7 @@ export HASHLAB_PROGRESS ?= 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test notebooks bench lint
+.PHONY: help setup book test notebooks bench lint campaign
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,14 @@ notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb
 
 bench: $(READY)  ## run every script in benchmarks/ that measures speed
 	@set -e; for script in $(filter-out %/side_by_side.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$script"; env -u OMP_NUM_THREADS $(BIN)/python $$script; done
+
+# The attacks in their long forms; `make test` has them short. MUTANTS=300 tries a sample of the changes only.
+ATTACKS = $(wildcard $(addprefix tests/test_,trials.py fuzz.py bad_input.py metrics_differential.py checkpoints.py))
+
+campaign: $(READY)  ## kill, crowd, harm and change everything, and say how much held (hours; goes on where it was)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[campaign]"
+	@HASHLAB_CAMPAIGN=1 $(BIN)/python -m pytest $(ATTACKS)
+	@$(BIN)/python tests/mutants.py --jobs 2
 
 lint: $(READY)  ## check the style of code and notebooks
 	@$(BIN)/python -m ruff check

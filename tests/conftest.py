@@ -1,4 +1,7 @@
-"""What tests share: a marker for real data, how hypothesis searches, figures that close, the words of a short run."""
+"""What tests share: a marker for real data, how hypothesis searches, figures that close, the words of a short run.
+
+`make campaign` sets HASHLAB_CAMPAIGN=1: then the tests that attack the package are long, and say how much they tried.
+"""
 
 import os
 from pathlib import Path
@@ -12,6 +15,26 @@ ROOT = Path(__file__).resolve().parents[1]
 examples = int(os.environ.get("HYPOTHESIS_EXAMPLES", "50"))
 hypothesis.settings.register_profile("hashlab", deadline=None, derandomize=True, max_examples=examples)
 hypothesis.settings.load_profile("hashlab")
+
+CAMPAIGN = os.environ.get("HASHLAB_CAMPAIGN") == "1"
+FIGURES = []
+
+
+@pytest.fixture(scope="session")
+def campaign():
+    """Whether this is the long form, `make campaign`."""
+    return CAMPAIGN
+
+
+@pytest.fixture(scope="session")
+def count():
+    """`count("killed runs", 40, 40)`: how many were tried, and how many held; the long form prints it at its end."""
+    return lambda *figures: FIGURES.append(figures)
+
+
+def pytest_terminal_summary(terminalreporter):
+    for name, tried, held in FIGURES if CAMPAIGN else ():
+        terminalreporter.write_line(f"{name}: tried {tried}, held {held}")
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,9 @@
 
     python killed_runs.py FOLDER KILLS OPTIMISER …
 
-A run passes many moments (a step, half of a checkpoint written, before and after its renaming, …). Each life of the
-run is ended by SIGKILL, at a random moment or after a random time; then comes the next, until KILLS have died, and a
-last one that lives. Prints for each optimiser the moments of death, and the digests of the weights of that run and of
-one never killed.
+A run passes many moments (a step, and see `killing`). Each life of the run is ended by SIGKILL, at a random moment or
+after a random time; then comes the next, until KILLS have died, and a last one that lives. Prints for each optimiser
+the moments of death, and the digests of the weights of that run and of one never killed.
 """
 
 import hashlib
@@ -20,9 +19,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from killing import Moments, watch
 from torch import nn
 
-from hashlab import checkpoints, files, training
+from hashlab import checkpoints, training
 from hashlab.methods.base import About
 from hashlab.methods.deep import DeepMethod
 
@@ -61,70 +61,25 @@ class Noisy(DeepMethod):
         ]
 
 
-class Moments:
-    """Counts the moments of a life; the one with the fatal number is its last."""
-
-    def __init__(self, fatal, log):
-        self.left, self.log = fatal, log
-
-    def pass_by(self, what):
-        self.left -= 1
-        if self.left == 0:
-            self.log.write_text(what)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def watch(moments):
-    """Moments between all that touches a file, within the writing of one, and around every step."""
-    step, write = training.Loop.one_step, files.write
-    replace, unlink = os.replace, Path.unlink
+def watch_steps(moments):
+    """Moments around every step, besides those of files."""
+    step = training.Loop.one_step
 
     def one_step(self, phase, batch):
         moments.pass_by(f"before a step of {phase.name}")
         step(self, phase, batch)
         moments.pass_by(f"after a step of {phase.name}")
 
-    def fdopen(handle, mode):
-        return Halves(open(handle, mode), moments)
-
-    def replaced(a, b):
-        moments.pass_by("before the renaming of a checkpoint")
-        replace(a, b)
-        moments.pass_by("after the renaming of a checkpoint")
-
-    def unlinked(self, **words):
-        moments.pass_by("before the removal of an old checkpoint")
-        unlink(self, **words)
-
-    training.Loop.one_step, Path.unlink = one_step, unlinked
-    files.os = SimpleNamespace(**{**vars(os), "fdopen": fdopen, "replace": replaced})
-    assert files.write is write
-
-
-class Halves:
-    """A file that is written in two halves."""
-
-    def __init__(self, file, moments):
-        self.file, self.moments = file, moments
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def write(self, data):
-        self.file.write(data[: len(data) // 2])
-        self.file.flush()
-        self.moments.pass_by("half of a checkpoint written")
-        self.file.write(data[len(data) // 2 :])
+    training.Loop.one_step = one_step
 
 
 def live(folder, optimiser, fatal, log):
     """One life: train with a checkpoint after each step; returns the digest of the weights."""
     rng = np.random.default_rng(0)
     train = SimpleNamespace(images=rng.integers(0, 256, (36, 8, 8), dtype=np.uint8), labels=np.arange(36) % 10)
-    watch(Moments(fatal, log))
+    moments = Moments(fatal, log)
+    watch(moments, folder)
+    watch_steps(moments)
     method = Noisy(6, optimiser=optimiser, batch_size=12)
     method.fit(train, seed=7, checkpoints=folder, every=0.0)
     weights = checkpoints.pack(method._tensors(), {"loss": [line["loss"] for line in method.history]})
@@ -153,7 +108,7 @@ def killed(folder, optimiser, kills):
     whole = in_child(folder / "whole", optimiser)
     while len(deaths) < kills:
         timed = len(deaths) % 4 == 3
-        how = {"patience": chance.uniform(0.01, 0.2)} if timed else {"fatal": chance.randint(1, 14)}
+        how = {"patience": chance.uniform(0.01, 0.2)} if timed else {"fatal": chance.randint(1, 60)}
         outcome = in_child(folder / "killed", optimiser, **how)
         if "digest" in outcome:  # it had come to its end before it could be killed: another one, from the start
             assert outcome == whole, (outcome, whole)

@@ -58,7 +58,7 @@ def code_cells(path):
 # ---- dependencies and versions
 
 CONDA_NAMES = {"torch": "pytorch"}
-PYPI_ONLY = {"jupyter-book", "sphinx-mathjax-offline"}  # environment.yml takes these from PyPI
+PYPI_ONLY = {"jupyter-book", "sphinx-mathjax-offline", "cosmic-ray"}  # environment.yml takes these from PyPI
 
 
 def pairs(lines):
@@ -168,12 +168,12 @@ def test_setup_is_not_repeated_until_something_changed(checkout):
 
 def test_make_alone_lists_its_commands(checkout):
     listed = checkout.make().stdout
-    for command in ("book", "test", "notebooks", "bench", "lint"):
+    for command in ("book", "test", "notebooks", "bench", "lint", "campaign"):
         assert f"make {command} " in listed
 
 
 def test_make_names_every_command_that_the_texts_name(checkout):
-    texts = ["README.md", "CONTRIBUTING.md", "book/index.md", "pyproject.toml"]
+    texts = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "book/index.md", "pyproject.toml"]
     named = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z]+)", (ROOT / text).read_text(), re.M)}
     assert named and named <= set(re.findall(r"^make (\w+)", checkout.make().stdout, re.MULTILINE))
 

@@ -1,0 +1,47 @@
+"""Whatever becomes of a file: it is refused in one sentence, or gives what the sound one gives; in bounded time."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("fuzz.py")
+FORMATS = (
+    "record",
+    "model",
+    "model, signed",
+    "checkpoint",
+    "codes",
+    "lists",
+    "bird lists",
+    "cache by hand",
+    "cache",
+    "pictures",
+    "weights",
+)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory, campaign):
+    """What came of 330 cases, or of 22,000 in the long form, by format."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    words = [sys.executable, str(SCRIPT), str(folder), "22000" if campaign else "330", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "0"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    last = sorted(folder.glob("*/current"), key=lambda file: file.stat().st_mtime)[-1:]
+    assert done.returncode == 0, [done.stderr[-2000:], *(file.read_text() for file in last)]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_harmed_files_are_refused_or_read_as_if_sound(form, cases, count):
+    found = cases[form]
+    count(f"harmed files, {form}", found["tried"], found["tried"] - len(found["failed"]))
+    assert found["failed"] == [] and found["tried"] >= 30
+
+
+def test_every_format_is_harmed(cases):
+    assert set(cases) == set(FORMATS)
