@@ -1,5 +1,6 @@
 """Several runs in one pass: the same records as from separate runs, checked before the first one starts."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -114,7 +115,8 @@ def test_what_a_grid_cannot_keep_is_found_before_its_first_run(tmp_path, capsys,
     assert main(short("grid", tmp_path / "r", *models, bits=(8, 16))) == 2
     assert "holds other things than a model" in capsys.readouterr().err
     first.path.unlink()
-    second.path.write_text(second.path.read_text().replace('"momentum": 0.9', '"momentum": 0.7'))
+    second["config"]["momentum"] = 0.7
+    second.path.write_text(json.dumps(second | {"digest": records.digest(second)}))
     assert main(short("grid", tmp_path / "r", bits=(8, 16))) == 2
     assert "was made when momentum was 0.7 by default" in capsys.readouterr().err
 

@@ -111,9 +111,12 @@ def test_verify_asks_for_the_convention_of_the_record(tmp_path):
     labels = [rng.integers(0, 3, count) for count in (9, 50)]
     report = metrics.evaluate(*packed, *labels, bits=12, convention="hits_in_topk", at=7, cutoffs=(3, 5))
     arrays = dict(zip(files.ARRAYS, (*packed, *labels), strict=True))
-    mine = records.Record(MINE | {"map": report.map, "metrics": report.to_dict()})
+    settings = {"a": 0, "k": 1.0, "sizes": (1, 2), "z": None}
+    own = {"config": settings, "variant": "k=1.0 sizes=(1, 2) z=None"}
+    mine = records.Record(MINE | own | {"map": report.map, "metrics": report.to_dict()})
     record = records.write(mine, arrays, records.name(mine), tmp_path)
-    assert records.verify(record) == [] and report.map != metrics.evaluate(*packed, *labels, bits=12).map
+    assert records.verify(record) == records.verify(records.read(record.path)) == []
+    assert report.map != metrics.evaluate(*packed, *labels, bits=12).map
     (row,) = records.table(records.load(tmp_path))
     assert (row["map"], row["hardware"]) == (report.map, "unknown") and "unknown" in records.render([row])
 

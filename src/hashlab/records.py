@@ -28,7 +28,6 @@ from hashlab.metrics import plain as plain_metrics
 # What every record holds, with its type; an object holds at least what is listed here. (…, None): null where that is
 # not known, or where there is no such thing.
 STAGES = {"train": float, "encode": float, "evaluate": float}
-EPOCH = {"phase": str, "epoch": int, "loss": (float, None), "seconds": float}
 FIELDS: dict[str, Any] = {
     "method": str,
     "dataset": str,
@@ -51,7 +50,7 @@ FIELDS: dict[str, Any] = {
     "sizes": {"train": int, "query": int, "database": int},
     "seconds": (STAGES, None),
     "cpu_seconds": (STAGES, None),
-    "history": ([EPOCH], None),
+    "history": ([{"seconds": float}], None),
     "started": (str, None),
     "hardware": ({"device": str, "kind": str, "threads": int, "precision": str}, None),
     "versions": ({"python": str, "torch": str, "numpy": str, "hashlab": str}, None),
@@ -434,6 +433,7 @@ def _contradictions(record: Record) -> Iterator[str]:
         yield f"weights: {record['weights']} recorded at the top, {weights} among the settings"
     rest = record["variant"]
     for key, value in sorted(record["config"].items()):
+        value = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
         if rest.startswith(setting := f"{key}={value}"):
             rest = rest.removeprefix(setting).lstrip()
     if rest not in ("", "defaults"):
