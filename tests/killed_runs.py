@@ -1,5 +1,7 @@
 """Runs that are killed again and again, each in a process forked from this one; `test_checkpoints.py` starts it.
 
+Whether training goes on with the same bits is what this asks; `killed_works.py` kills everything else that writes.
+
     python killed_runs.py FOLDER KILLS OPTIMISER …
 
 A run passes many moments (a step, half of a checkpoint written, before and after its renaming, …). Each life of the
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hashlab import checkpoints, files, training
+from hashlab import _disk, checkpoints, training
 from hashlab.methods.base import About
 from hashlab.methods.deep import DeepMethod
 
@@ -76,16 +78,15 @@ class Moments:
 
 def watch(moments):
     """Moments between all that touches a file, within the writing of one, and around every step."""
-    step, write = training.Loop.one_step, files.write
-    replace, unlink = os.replace, Path.unlink
+    step, replace, unlink = training.Loop.one_step, os.replace, Path.unlink
 
     def one_step(self, phase, batch):
         moments.pass_by(f"before a step of {phase.name}")
         step(self, phase, batch)
         moments.pass_by(f"after a step of {phase.name}")
 
-    def fdopen(handle, mode):
-        return Halves(open(handle, mode), moments)
+    def opened(file, mode):
+        return Halves(open(file, mode), moments)
 
     def replaced(a, b):
         moments.pass_by("before the renaming of a checkpoint")
@@ -97,8 +98,8 @@ def watch(moments):
         unlink(self, **words)
 
     training.Loop.one_step, Path.unlink = one_step, unlinked
-    files.os = SimpleNamespace(**{**vars(os), "fdopen": fdopen, "replace": replaced})
-    assert files.write is write
+    _disk.os = SimpleNamespace(**{**vars(os), "replace": replaced})
+    _disk.open = opened
 
 
 class Halves:
@@ -118,6 +119,12 @@ class Halves:
         self.file.flush()
         self.moments.pass_by("half of a checkpoint written")
         self.file.write(data[len(data) // 2 :])
+
+    def flush(self):
+        self.file.flush()
+
+    def fileno(self):
+        return self.file.fileno()
 
 
 def live(folder, optimiser, fatal, log):
