@@ -289,7 +289,10 @@ def test_a_checkpoint_says_just_what_is_said_at_its_position(sound):
             loop.check(tensors, altered)
 
 
-@pytest.mark.parametrize("gone", ["optimiser/", "optimiser/0/", "generator/", "losses", "weights/", "identity", "history"])
+GONE = ["optimiser/", "optimiser/0/", "generator/", "losses", "weights/", "identity", "environment", "history"]
+
+
+@pytest.mark.parametrize("gone", GONE)
 def test_a_checkpoint_that_lacks_something_is_told_and_not_used(gone, digits, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 6, lambda: signal.raise_signal(signal.SIGINT))
@@ -313,7 +316,7 @@ def test_weights_that_no_loss_uses_have_no_state(digits, tmp_path, monkeypatch):
         def forward(self, x):
             return self.used(x)
 
-    def run(stop=False):
+    def run(folder, stop=False):
         torch.manual_seed(0)
         module = Idle()
         phase = training.Phase("one", module, lambda batch: module(batch.images.flatten(1)).square().mean(), 2, 0.01)
@@ -322,16 +325,16 @@ def test_weights_that_no_loss_uses_have_no_state(digits, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             if stop:
                 stop_after(patch, 3, lambda: signal.raise_signal(signal.SIGINT))
-            training.train([phase], batches, batch_size=10, checkpoints=Checkpoints(tmp_path / str(stop), {}))
+            training.train([phase], batches, batch_size=10, checkpoints=Checkpoints(tmp_path / folder, {}))
         return pack(module.state_dict(), {})
 
     with pytest.raises(checkpoints.Interrupted):
-        run(stop=True)
-    (file,) = (tmp_path / "True").iterdir()
+        run("stopped", stop=True)
+    (file,) = (tmp_path / "stopped").iterdir()
     assert unpack(file.read_bytes(), "")[1]["unmoved"] == [0, 1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert run(stop=True) == run()
+        assert run("stopped") == run("whole")
 
 
 def broken_evaluation(tmp_path, monkeypatch):
