@@ -1,6 +1,7 @@
 """A run that is killed, or stopped, or finds a damaged checkpoint, ends with the weights of one left in peace."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import torch
 
 from hashlab import checkpoints, data, experiments, methods, records, training
 from hashlab.checkpoints import Checkpoints, pack, unpack
+from hashlab.data.batches import Batches, View
 from hashlab.errors import InputError
 
 SETTINGS = {"epochs": 2, "pretrain_epochs": 1, "batch_size": 300}
@@ -228,6 +230,111 @@ def test_time_is_kept_across_a_stop_and_from_older_checkpoints(digits, tmp_path,
         for file in tmp_path.iterdir():
             if file != newest:
                 file.unlink()
+
+
+# ---- what is sound by its digest, but not all that is saved
+
+
+@pytest.fixture(params=["sgd", "adamw", "rmsprop", "end"])
+def sound(request, digits, tmp_path, monkeypatch):
+    """A training about to be taken up, and its checkpoint: in the second phase, or at the end; its file."""
+    how = {"optimiser": "sgd" if request.param == "end" else request.param, "frozen": False}
+    with monkeypatch.context() as patch:
+        if request.param != "end":
+            stop_after(patch, 6, lambda: signal.raise_signal(signal.SIGINT))
+            with pytest.raises(checkpoints.Interrupted):
+                method(**how).fit(digits.train, checkpoints=tmp_path)
+        else:
+            method(**how).fit(digits.train, checkpoints=tmp_path)
+    loops = []
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Loop, "run", lambda loop: loops.append(loop) or [])
+        method(**how).fit(digits.train)
+    (file,) = tmp_path.iterdir()
+    return loops[0], *unpack(file.read_bytes(), ""), file
+
+
+def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound):
+    """Each tensor taken away, of another shape, of another type, and one too many."""
+    loop, tensors, facts, _ = sound
+    loop.check(tensors, facts)
+    assert any(name.startswith("optimiser/") for name in tensors) == (facts["position"][2] > 0)
+    wrong = [tensors | {"more": torch.zeros(1)}, tensors | {"optimiser/0/more": torch.zeros(1)}]
+    for name, tensor in tensors.items():
+        wrong.append({key: value for key, value in tensors.items() if key != name})
+        wrong.append(tensors | {name: torch.cat([tensor.flatten()] * 2)})
+        wrong.append(tensors | {name: tensor.to(torch.int16)})
+    wrong.append({key: value for key, value in tensors.items() if not key.startswith("optimiser/")})
+    for altered in wrong[:-1] if facts["position"][2] == 0 else wrong:
+        with pytest.raises(InputError, match="expected, got"):
+            loop.check(altered, facts)
+
+
+def test_a_checkpoint_says_just_what_is_said_at_its_position(sound):
+    loop, tensors, facts, _ = sound
+    (phase, epoch, step), history = facts["position"], facts["history"]
+    places = [[phase], [phase, epoch, step, 0], [phase, epoch, -1], [-1, epoch, step], [phase + 1, epoch, step]]
+    places += [[phase, epoch + 1, step], [phase, epoch, step + 99], [phase, epoch, float(step)], "here", None]
+    places += [[1, 0, 0], [0, epoch, step], [True, epoch, step], [phase, epoch, str(step)]]
+    lines = [history[:-1], [*history, history[-1]], history[::-1], [{}], None, 3, [history[0] | {"loss": None}]]
+    lines += [[line | {"seconds": math.nan} for line in history], [line | {"phase": "x"} for line in history]]
+    wrong = [facts | {"position": place} for place in places]
+    wrong += [facts | {"spent": seconds} for seconds in (None, "x", [1, 2, 3], {})]
+    wrong += [facts | {"history": line} for line in lines if line != history]
+    wrong += [{k: v for k, v in facts.items() if k != key} for key in ("position", "history", "spent")]
+    everything = list(range(len(training.trained(loop.phases[0]))))
+    wrong += [facts | {"unmoved": x} for x in ([0], everything, None, 3)] if step else []
+    for altered in wrong:
+        with pytest.raises(InputError, match="expected"):
+            loop.check(tensors, altered)
+
+
+GONE = ["optimiser/", "optimiser/0/", "generator/", "losses", "weights/", "identity", "environment", "history"]
+
+
+@pytest.mark.parametrize("gone", GONE)
+def test_a_checkpoint_that_lacks_something_is_told_and_not_used(gone, digits, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 6, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(checkpoints.Interrupted):
+            method().fit(digits.train, checkpoints=tmp_path)
+    (file,) = tmp_path.iterdir()
+    tensors, facts = ({k: v for k, v in one.items() if not k.startswith(gone)} for one in unpack(file.read_bytes(), ""))
+    file.write_bytes(pack(tensors, facts))
+    with pytest.warns(UserWarning, match=r"checkpoint .* is not complete: .*; the one before it is used"):
+        assert weights(method().fit(digits.train, checkpoints=tmp_path)) == whole
+
+
+def test_weights_that_no_loss_uses_have_no_state(digits, tmp_path, monkeypatch):
+    """Their optimiser keeps nothing of them; the checkpoint says so, and is taken up."""
+
+    class Idle(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.idle, self.used = torch.nn.Linear(2, 2), torch.nn.Linear(64, 1)
+
+        def forward(self, x):
+            return self.used(x)
+
+    def run(folder, stop=False):
+        torch.manual_seed(0)
+        module = Idle()
+        phase = training.Phase("one", module, lambda batch: module(batch.images.flatten(1)).square().mean(), 2, 0.01)
+        view = View(8, 8, 1, (0.5,), (0.5,))
+        batches = Batches(digits.train.images[:40], digits.train.labels[:40], torch.device("cpu"), view)
+        with monkeypatch.context() as patch:
+            if stop:
+                stop_after(patch, 3, lambda: signal.raise_signal(signal.SIGINT))
+            training.train([phase], batches, batch_size=10, checkpoints=Checkpoints(tmp_path / folder, {}))
+        return pack(module.state_dict(), {})
+
+    with pytest.raises(checkpoints.Interrupted):
+        run("stopped", stop=True)
+    (file,) = (tmp_path / "stopped").iterdir()
+    assert unpack(file.read_bytes(), "")[1]["unmoved"] == [0, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run("stopped") == run("whole")
 
 
 def broken_evaluation(tmp_path, monkeypatch):
