@@ -12,6 +12,7 @@ are listed.
 import argparse
 import ast
 import collections
+import fnmatch
 import hashlib
 import importlib
 import importlib.util
@@ -88,14 +89,15 @@ def possible(source):
 
 
 def mutant(module, source, name, occurrence):
-    """The mutant, or None where only an annotation changes, or the words of an error, or nothing that Python sees."""
+    """The mutant, or None where only an annotation, a guard or the words of an error change, or nothing that counts."""
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
     changed = mutate_code(source, get_operator(f"core/{name}")(), occurrence)
     pairs = zip(statements(ast.parse(source)), statements(ast.parse(changed)), strict=True)
     for (function, before), (_, after) in pairs:
-        if before != after and not before.startswith("raise "):
+        guard = after == before.replace("strict=True", "strict=False")  # of zip, where the lengths are always the same
+        if before != after and not before.startswith("raise ") and not guard:
             return Mutant(module, function, f"{before} -> {after}", changed)
     return None
 
@@ -186,15 +188,15 @@ def outcome(status):
 
 
 def seconds_needed(plan):
-    """Processor seconds that each set of test files takes with nothing changed; ends everything where one fails."""
+    """Processor seconds that the tests of each module take with nothing changed; ends everything where one fails."""
     needed = {}
     for module, files in plan.items():
-        if tuple(files) not in needed:
-            _, status, used = os.wait4(start(module, source_of(module), files, 1000), 0)
+        for file in set(files) - needed.keys():
+            _, status, used = os.wait4(start(module, source_of(module), [file], 1000), 0)
             if outcome(status) != "survived":
-                sys.exit(f"with nothing changed, {' '.join(files)} do not pass: see {OUTPUT}")
-            needed[tuple(files)] = used.ru_utime + used.ru_stime
-    return {module: needed[tuple(files)] for module, files in plan.items()}
+                sys.exit(f"with nothing changed, {file} does not pass: see {OUTPUT}")
+            needed[file] = used.ru_utime + used.ru_stime
+    return {module: sum(needed[file] for file in files) for module, files in plan.items()}
 
 
 def try_all(mutants, plan, jobs, tell):
@@ -223,16 +225,16 @@ def source_of(module):
     return file_of(module).read_text()
 
 
-def planned(tests):
-    """Module -> its test files, of the table in mutants.toml; a name with a star stands for those not named."""
+def planned(table):
+    """Module -> its tests, of the tables in mutants.toml; a name with a star stands for all that begin so."""
     found = sorted((ROOT / "src").rglob("*.py"))
-    names = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in found]
+    modules = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in found]
     plan = {}
-    for pattern, files in tests.items():
-        for name in names:
-            if name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])):
-                plan.setdefault(name, [f"tests/{file}.py" for file in files])
-    return {name: files for name, files in plan.items() if files}
+    for pattern, tests in (*table["tests"].items(), *table["also"].items()):
+        for module in fnmatch.filter(plan if pattern in table["also"] else modules, pattern):
+            for file, _, one in (test.partition("::") for test in tests):
+                plan.setdefault(module, []).append(f"tests/{file}.py" + (f"::{one}" if one else ""))
+    return {module: list(dict.fromkeys(tests)) for module, tests in plan.items()}
 
 
 def chosen(plan, sample, seed):
@@ -268,7 +270,7 @@ def main(words):
 
     table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
     equal = {(one["function"], one["change"]) for one in table.get("equivalent", [])}
-    plan = planned(table["tests"])
+    plan = planned(table)
     plan = {module: files for module, files in plan.items() if not asked.modules or module in asked.modules}
     mutants = chosen(plan, asked.sample, asked.seed)
     if asked.list:

@@ -121,3 +121,62 @@ def test_bad_input_is_named(case):
     call, message = BAD[case]
     with pytest.raises(InputError, match=message):
         call()
+
+
+TABLES = {
+    "no bits": ((8, 0), "at least 1, got 0"),
+    "a truth": ((7, True), "at least 1, got True"),
+    "a fraction": ((4.0, 4), "at least 1, got 4.0"),
+    "too few": ((4, 3), r"must add up to 8 bits, got \(4, 3\)"),
+    "a number": (8, "must be the bits of each hash table, got 8"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_bad_tables_are_named(case):
+    tables, message = TABLES[case]
+    with pytest.raises(InputError, match=message):
+        codes.check_tables(8, tables)
+
+
+def test_tables_are_numbers_that_add_up():
+    assert codes.check_tables(8, [3, 5]) == (3, 5) and codes.check_tables(8, None) == (8,)
+
+
+HINTS = {
+    "bools": (np.eye(6, dtype=bool), r"codes.pack\(x > 0\)"),
+    "zeros and ones": (np.eye(6, dtype=np.uint8), r"codes.pack\(x > 0\)"),
+    "signs": (2.0 * np.eye(6) - 1, r"codes.pack\(x > 0\)"),
+    "outputs": (np.eye(6) / 2, r"codes.pack\(codes.binarize\(x\)\)"),
+    "trimmed": (np.arange(6, dtype=np.uint8)[:, None], r"codes.pad\(x, bits=6\)"),
+    "trimmed, of another type": (np.arange(6)[:, None], r"got \(6, 1\) int64$"),
+    "bytes": (np.arange(36, dtype=np.uint8).reshape(6, 6), r"got \(6, 6\) uint8$"),
+    "three axes": (np.zeros((6, 6, 1)), r"got \(6, 6, 1\) float64$"),
+    "nothing like it": (np.zeros((6, 3)), r"got \(6, 3\) float64$"),
+    "text": ("codes", "got str$"),
+}
+
+
+@pytest.mark.parametrize("case", HINTS)
+def test_what_is_not_packed_says_how_to_pack_it(case):
+    x, message = HINTS[case]
+    with pytest.raises(InputError, match=message):
+        codes.check_packed(x, 6)
+
+
+@pytest.mark.parametrize("bits", [1, 7, 8, 9, 63, 64, 65])
+def test_every_padding_bit_counts(bits):
+    for place in range(bits, 8 * codes.row_bytes(bits)):
+        packed = codes.pack(np.arange(8 * codes.row_bytes(bits))[None] == place)
+        with pytest.raises(InputError, match=f"zero padding after bit {bits}"):
+            codes.check_packed(packed, bits)
+    for place in range(bits):
+        codes.check_packed(codes.pack(np.arange(8 * codes.row_bytes(bits))[None] == place), bits)
+
+
+def test_lists_become_arrays_and_ragged_ones_do_not():
+    assert codes.as_numpy([[1, 2], [3, 4]]).shape == (2, 2)
+    assert codes.as_numpy(torch.ones(2, requires_grad=True)).dtype == np.float64
+    assert codes.as_numpy(torch.ones(2, dtype=torch.int32)).dtype == np.int32
+    with pytest.raises(InputError, match="labels must have rows of one length, got ragged rows"):
+        codes.as_numpy([[1, 2], [3]], "labels")

@@ -230,3 +230,8 @@ def test_labels_that_are_neither():
 
     with pytest.raises(InputError, match=r"labels must be 0 or 1, got \[2\]"):
         methods.create("csdh", 8, batch_size=2, shift=0).fit(Train)
+
+
+def test_a_distance_that_rounds_below_zero_costs_nothing():
+    u = torch.randn(64, 48, generator=torch.Generator().manual_seed(0)) * 1000
+    assert (contrastive(u, torch.ones(64, 64)) >= 0).all()

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashlab import classes, pairs, quantisation
+from hashlab import classes, discrete, pairs, quantisation
 from hashlab.methods import adsh, cnnh, dch, dhn, dsdh, dsh, dtsh, hashnet
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2, 0])
@@ -435,3 +436,36 @@ def test_memories_stay_finite_with_long_codes(make, dtype):
     found = loss(z, labels, torch.arange(16))
     found.backward()
     assert torch.isfinite(found) and torch.isfinite(z.grad).all() and not list(loss.parameters())
+
+
+def test_dissimilar_images_of_one_code_cost_what_the_floor_says():
+    """DCH: d is kept above 1e-3, so a pair of unlike images with equal codes costs log(1 + gamma / 1e-3)."""
+    for gamma in (0.5, 3.0, 20.0):
+        h, y = torch.ones(2, 8, dtype=torch.float64), torch.tensor([0, 1])
+        assert float(dch.dch_loss(h, y, gamma, 0.0)) == pytest.approx(math.log(1 + gamma / 1e-3))
+
+
+def test_learned_codes_begin_once_and_are_renewed_before_every_epoch():
+    """They begin from the outputs of the network as it is used, not as it is trained."""
+    network, told = torch.nn.Dropout(0.5), []
+
+    class Codes(discrete.LearnedCodes):
+        def renew(self):
+            told.append(self.b.clone())
+
+    images = torch.tensor([[1.0, -2.0], [-3.0, 0.0]])
+    batches = SimpleNamespace(stream=lambda: iter(images.split(1)))
+    loss = Codes(torch.tensor([0, 1]), 2)
+    renew = discrete.Renew(loss, network)
+    renew(1, batches)
+    assert loss.memory.tolist() == images.tolist() and told[-1].tolist() == [[1, -1], [-1, 1]]
+    loss.remember(-images[:1], torch.tensor([0]))
+    renew(2, batches)
+    assert len(told) == 2 and loss.memory.tolist() == [[-1, 2], [-3, 0]]
+
+
+def test_cnnh_starts_between_the_codes():
+    """Before the first stage its codes are drawn evenly from -1..1."""
+    torch.manual_seed(0)
+    codes = cnnh.CNNHLoss(torch.arange(1000) % 3, 8).codes
+    assert codes.abs().max() <= 1 and abs(codes.mean()) < 0.05 and codes.min() < -0.99 and codes.max() > 0.99

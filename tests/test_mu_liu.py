@@ -154,3 +154,25 @@ def test_learns_digits_and_not_without_the_loss(monkeypatch):
     monkeypatch.setattr("hashlab.methods.mu_liu.mu_liu_loss", lambda z, labels, *_: 0 * z.sum())
     nothing = score(methods.create("mu_liu", 12, **small).fit(loaded.train), loaded)
     assert learned > 0.85 > 0.5 > nothing
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0, 3.0])
+def test_both_losses_at_once_are_added_with_their_weight(weight):
+    z, labels, _ = random_codes(5)
+    logits = torch.arange(18, dtype=torch.float64).reshape(6, 3).sin()
+    method = methods.create("mu_liu", 5, concurrent=weight, c=2.0)
+    crossed = [math.log(sum(math.exp(x) for x in row)) - row[y] for row, y in zip(logits, labels, strict=True)]
+    expected = mu_liu_loss(z, labels, 2.0) + weight * sum(crossed) / 6
+    assert float(method.joint_loss((z, logits), labels)) == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_the_classifier_is_trained_before_or_beside_and_not_where_nothing_would_learn():
+    def names(**settings):
+        method = methods.create("mu_liu", 8, **settings)
+        method.fit(data.load("digits").train, seed=0)
+        return [line["phase"] for line in method.history]
+
+    quick = {"epochs": 1, "pretrain_epochs": 1}
+    assert names(**quick) == ["pre-training", "hashing"]
+    assert names(**quick, concurrent=1.0) == ["pre-training", "both"]
+    assert names(**quick, frozen=True) == ["hashing"]

@@ -26,7 +26,7 @@ COMMANDS = (
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory, campaign):
     """What came of each command: a few moments and trials, every moment and fifty trials in the long form."""
-    much = ("0", "50", "4") if campaign else ("4", "2", "3")
+    much = ("0", "50", "4") if campaign else ("2", "2", "2")
     words = [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("trials")), *much]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "0"}
     done = subprocess.run(words, capture_output=True, text=True, env=environment)

@@ -1,0 +1,66 @@
+"""What holds of every method: numbers of a paper stand in one place, settings are fixed, labels belong to images."""
+
+import dataclasses
+import inspect
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hashlab import methods
+from hashlab.errors import InputError
+from hashlab.methods.deep import DeepMethod
+
+# Where a loss by itself has another default, or one that is no setting: by method and parameter.
+OF_THEIR_OWN = {
+    ("mu_liu", "c"): 1.0,
+    ("shpdh", "floor"): 0.0,
+    ("dcwh", "floor"): 0.0,
+    ("csdh", "low"): -1.0,
+    ("csdh", "kind"): "shares",
+    ("cnnh", "groups"): 20,
+    ("dsdh", "cycles"): 10,
+    ("dpsh", "counted"): None,
+    ("orthohash", "s"): 8.0,
+    ("orthohash", "m"): 0.2,
+}
+DEEP = [name for name in methods.names() if issubclass(type(methods.create(name, 8)), DeepMethod)]
+EVERYWHERE = {"seed": 0, "shared": None, "device": None}  # of the functions that every method has
+
+
+def defaults(module):
+    """(name, default) of every parameter of the functions of a module, and of its classes."""
+    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    kinds = [kind for kind in own if inspect.isclass(kind) and kind is not getattr(module, "Config", None)]
+    inner = [function for kind in kinds for function in vars(kind).values()]
+    for function in filter(inspect.isfunction, own + inner):
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.default is not parameter.empty:
+                yield parameter.name, parameter.default
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_a_loss_takes_what_the_settings_say(name):
+    method = methods.create(name, 8)
+    settings = {field.name: field.default for field in dataclasses.fields(method.Config)}
+    for parameter, default in defaults(inspect.getmodule(type(method))):
+        wanted = OF_THEIR_OWN.get((name, parameter), (settings | EVERYWHERE).get(parameter, "a number of the paper"))
+        assert default == wanted, parameter
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_settings_cannot_be_changed_nor_mixed_up(name):
+    settings = methods.create(name, 8).config
+    field = dataclasses.fields(settings)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(settings, field, None)
+    with pytest.raises(TypeError, match="positional"):
+        type(settings)(1)
+
+
+@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("count", [5, 7])
+def test_as_many_labels_as_images(name, count):
+    train = SimpleNamespace(images=np.zeros((6, 8, 8), np.uint8), labels=np.arange(count) % 2)
+    with pytest.raises(InputError, match=r"labels must be \(6,\) integers, got"):
+        methods.create(name, 8).fit(train)
