@@ -13,11 +13,13 @@ COMMANDS = (
     "run",
     "run with checkpoints",
     "run --save-model",
+    "run --save-model again",
     "grid",
     "compact",
     "encode",
     "data fetch, by hand",
     "data fetch",
+    "cache.write",
     "evaluate --pr",
     "build.py results",
 )

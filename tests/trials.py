@@ -120,6 +120,15 @@ def fetch(folder):
     cache.open_pool(made(), folder / "cache")
 
 
+def rewrite(folder):
+    """A set takes the place of the same one."""
+    cache.write(made(), MADE, folder / "cache")
+
+
+def cache_is_whole(folder):
+    cache.open_pool(made(), folder / "cache")
+
+
 def codes_file(folder):
     rng = np.random.default_rng(0)
     codes = {f"{side}_codes": rng.integers(0, 2, (20, 8)).astype(bool) for side in ("query", "database")}
@@ -174,11 +183,13 @@ COMMANDS = {
     "run": Command(run, sound=verified),
     "run with checkpoints": Command(train, sound=verified),
     "run --save-model": Command(save_model, sound=model_loads),
+    "run --save-model again": Command(save_model, save_model, model_loads),
     "grid": Command(grid, sound=verified),
     "compact": Command(compact, two_records, verified),
     "encode": Command(encode, model_and_images),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),
+    "cache.write": Command(rewrite, fetch, cache_is_whole),
     "evaluate --pr": Command(curve, codes_file),
     "build.py results": Command(book, checkout),
 }

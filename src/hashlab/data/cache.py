@@ -218,6 +218,7 @@ def fetch(
     """
     folder = home(about, path)
     if _whole(about, folder):
+        _disk.sweep(folder.parent)
         return folder
     with _disk.lock(folder):
         if _whole(about, folder):  # another process was faster
