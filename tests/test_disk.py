@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -222,6 +223,41 @@ def test_a_full_disk_is_a_sentence_and_what_was_taken_is_given_back(tmp_path, mo
 
 
 # ---- who uses it
+
+WRITERS = re.compile(
+    r"\.(write_text|write_bytes|savefig|tofile|touch|rename|symlink_to)\(|\b(rmtree|mkdtemp|mkstemp|copytree|copyfile)\("
+    r"|np\.savez?\w*\(|os\.(rename|replace|remove|unlink|truncate)\(|open_memmap\(|\bopen\([^)]*[\"'][rwax]?[wax+]b?[\"']"
+)
+IN_MEMORY = re.compile(r"(savefig|np\.save)\((picture|drawing|out|content)\b")
+
+
+def test_nothing_is_written_past_the_one_module():
+    """In the package, the book and the benchmarks; into memory anything may be."""
+    root = Path(__file__).resolve().parents[1]
+    found = {}
+    for folder in ("src", "book", "benchmarks"):
+        for path in (root / folder).rglob("*.py"):
+            for line in path.read_text().splitlines() if path.name != "_disk.py" else ():
+                if WRITERS.search(line) and not IN_MEMORY.search(line):
+                    found[str(path.relative_to(root))] = line.strip()
+    assert found == {}
+
+
+def test_the_last_good_book_stays_until_the_next_is_there(tmp_path, monkeypatch):
+    """A book that cannot be rendered leaves it; one that can takes its place, and no page outlives its source."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "book")
+    import build
+
+    def render(output):
+        (output / "_build" / "html").mkdir(parents=True)
+        (output / "_build" / "html" / f"{now[0]}.html").touch()
+        return now[1]
+
+    monkeypatch.setattr(build, "render", render)
+    for *now, pages in (("one", 0, ["one"]), ("two", 1, ["one"]), ("three", 0, ["three"])):
+        assert build.html(tmp_path) == now[1]
+        assert [path.stem for path in (tmp_path / "_build" / "html").iterdir()] == pages
+        assert [path.name for path in (tmp_path / "_build").iterdir()] == ["html"]
 
 
 QUICK = {"epochs": 0, "pretrain_epochs": 0}

@@ -37,7 +37,7 @@ def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None
     with _disk.lock(folder), _disk.aside(folder) as beside:
         check(folder, _run(summary))  # another process may have been faster
         for name, content in zip(FILES, contents, strict=True):
-            (beside / name).write_bytes(content)
+            _disk.write(beside / name, content)
         _disk.swap(beside, folder)
     return folder
 
