@@ -193,8 +193,3 @@ def test_centres_as_the_authors_take_them_use_batch_statistics_and_move_them():
     c, move, batches, _, network = moving(how="train")
     move(2, batches)
     assert c.level0.abs().max() < 2 and network.running_mean.abs().min() > 1  # standardised by each batch
-
-
-def test_every_must_be_an_epoch():
-    with pytest.raises(InputError, match="every must be 1 epoch or more, got 0"):
-        centres.check_every(0)

@@ -61,7 +61,7 @@ def test_variants():
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["--bits", "8", "0"], "bits must be an integer of at least 1, got 0"),
+        (["--bits", "8", "0"], "bits must be a whole number of at least 1, got 0"),
         (["--bits", "8", "--seeds", "0", "-1"], "seed must be an integer in 0"),
         (["--bits", "8", "--set", "batch_size=64,9999"], "batch_size must lie in 2..1200"),
         (["--bits", "8", "--set", "backbone=tiny,alexnet"], "backbone alexnet takes images of at least 63 px, got 8x8"),

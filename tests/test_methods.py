@@ -210,7 +210,7 @@ def test_bad_settings(overrides, words):
 
 @pytest.mark.parametrize("bits", [0, -3, 1.5, True, "12", None])
 def test_bad_bits(bits):
-    with pytest.raises(InputError, match="bits must be an integer of at least 1, got"):
+    with pytest.raises(InputError, match="bits must be a whole number of at least 1, got"):
         methods.create("mu_liu", bits)
 
 

@@ -412,7 +412,7 @@ def test_lists(capsys):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["run", "mu_liu", "digits", "--bits", "0"], "bits must be an integer of at least 1, got 0"),
+        (["run", "mu_liu", "digits", "--bits", "0"], "bits must be a whole number of at least 1, got 0"),
         (["run", "nobody", "digits", "--bits", "8"], "unknown method 'nobody'"),
         (["run", "mu_liu", "nothing", "--bits", "8"], "unknown data set 'nothing'"),
         (["run", "mu_liu", "digits", "--bits", "8", "--set", "speed=3"], "unknown setting 'speed'"),

@@ -106,12 +106,6 @@ def means(x: Tensor, y: Tensor, otherwise: Tensor) -> Tensor:
     return torch.where(counts > 0, members.T @ x / counts.clamp(min=1), otherwise)
 
 
-def check_every(every: int) -> None:
-    """Raise InputError unless centres move every so many epochs."""
-    if every < 1:
-        raise InputError(f"setting every must be 1 epoch or more, got {every}")
-
-
 class Recentre:
     """`Phase.before_epoch`: after every `every`-th epoch, move the centres to where the training images are by then.
 
