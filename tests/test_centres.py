@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hashlab import centres
 from hashlab.centres import Centres, Recentre, class_wise_loss, cubic_loss, vertex_loss
 from hashlab.data.batches import Batches
-from hashlab.errors import InputError
 
 
 def normal(rows, columns, seed=0, scale=1.0):

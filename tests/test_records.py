@@ -303,7 +303,7 @@ def test_big_bit_order(some, tmp_path):
         ({"database_codes": np.zeros((0, 12), bool)}, "database_codes empty: one image at least is expected"),
         ({"bits": 20}, "query_codes: 20-bit codes expected"),
         ({"bits": 1.5}, "bits must be one integer"),
-        ({"bits": 0}, "bits must be 1 or more"),
+        ({"bits": 0}, "bits must be a whole number of at least 1, got"),
         ({"query_codes": np.full((4, 12), 0.5)}, "12-bit codes expected"),
         ({"query_codes": np.zeros(4, np.uint8)}, "two axes"),
         ({"format": "hex"}, "format must be one of"),

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from hashlab import numerics, quantisation, seeds
 from hashlab.data.batches import Batches
-from hashlab.errors import InputError
 
 EDGE = 1.1  # outputs beyond -EDGE..EDGE have left the cube
 PASSES = ("plain", "train")

@@ -316,7 +316,7 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"setting {name} is given twice")
         try:
             found[name] = json.loads(value.lower() if value in ("True", "False") else value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = value
     return found
 

@@ -11,6 +11,7 @@ import json
 import lzma
 import math
 import os
+import reprlib
 import stat
 import tempfile
 import zipfile
@@ -29,6 +30,7 @@ FORMATS = ("packed", "bits", "signs")
 MOST_BYTES = 4 << 30  # of a file, and of what an archive unpacks to: a few kilobytes may ask for as many terabytes
 MOST_TEXT = 256 << 20  # of a text file: NUS-WIDE's longest list has 45 MB
 MOST_DEPTH = 32  # lists and objects within each other in JSON; ours have six
+MOST_AXES = 8  # of an array
 PLAIN = "biufUS"  # types of arrays that are read: whole and real numbers, truth, text
 
 
@@ -51,12 +53,11 @@ def read_bytes(file: str | Path, most: int = MOST_BYTES) -> bytes:
             facts = os.fstat(content.fileno())
             if not stat.S_ISREG(facts.st_mode):
                 raise InputError(f"{file}: a file is expected, got {_kind(facts.st_mode)}")
-            data = content.read(most + 1) if facts.st_size <= most else None
+            if facts.st_size > most:
+                raise InputError(f"{file}: at most {most} bytes are read, it has {facts.st_size}")
+            return content.read(facts.st_size)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror or error}") from None
-    if data is None or len(data) > most:
-        raise InputError(f"{file}: at most {most} bytes are read, it has {max(facts.st_size, most + 1)}")
-    return data
 
 
 def _without_waiting(file: str, flags: int) -> int:
@@ -81,21 +82,19 @@ def read_json(file: str | Path) -> Any:
     """The value in a JSON file of bounded size and depth; raises InputError where it is none."""
     try:
         value = json.loads(read_text(file))
+        if _deeper(value, MOST_DEPTH):
+            raise RecursionError
+        return value
     except RecursionError:
         raise InputError(f"{file}: JSON of at most {MOST_DEPTH} levels is expected, got more") from None
-    except ValueError as error:
-        raise error if isinstance(error, InputError) else InputError(f"{file} is not JSON: {error}") from None
-    _check_depth(value, file)
-    return value
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file} is not JSON: {error}") from None
 
 
-def _check_depth(value: Any, file: str | Path) -> None:
-    level = [value]
-    for _ in range(MOST_DEPTH + 1):
-        inside = (x.values() if isinstance(x, dict) else x for x in level if isinstance(x, dict | list))
-        level = [y for x in inside for y in x]
-    if level:
-        raise InputError(f"{file}: JSON of at most {MOST_DEPTH} levels is expected, got more")
+def _deeper(value: Any, depth: int) -> bool:
+    """Whether a JSON value has lists and objects within each other, more than `depth` of them."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(depth == 0 or _deeper(part, depth - 1) for part in parts)
 
 
 def check_folder(folder: str | Path) -> None:
@@ -212,8 +211,10 @@ def npy_header(content: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...
         raise InputError("it holds pickled objects, not plain arrays")
     if dtype.kind not in PLAIN:
         raise InputError(f"{name}: plain numbers or text are expected, got {dtype}")
+    if len(shape) > MOST_AXES or not all(type(side) is int and 0 <= side <= MOST_BYTES for side in shape):
+        raise InputError(f"{name}: a shape of at most {MOST_AXES} whole numbers is expected, got {reprlib.repr(shape)}")
     need, rest = math.prod(shape) * dtype.itemsize, size - content.tell()
-    if min(shape, default=1) < 0 or max(shape, default=1) > MOST_BYTES or need != rest:
+    if need != rest:
         raise InputError(f"{name}: {shape} {dtype} takes {need} bytes, its file has {rest}")
     return shape, by_column, dtype
 

@@ -78,10 +78,11 @@ class View:
         view = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
         sides = [view.height, view.width, view.shift, view.crop, view.size]
         whole = all(type(side) is int and 0 <= side <= LARGEST_SIDE for side in sides)
-        if not whole or not 1 <= view.height or not 1 <= view.width or view.crop > min(view.height, view.width):
+        if not whole or not view.height >= 1 or not view.width >= 1 or view.crop > min(view.height, view.width):
             raise InputError(f"the sides of the model's view must lie in 1..{LARGEST_SIDE}, got {sides}")
         if view.channels not in (1, 3) or type(view.flip) is not bool or not view._scales():
-            raise InputError(f"the model's view must have a mean and a positive std per channel, got {reprlib.repr(facts)}")
+            given = reprlib.repr(facts)
+            raise InputError(f"the model's view must have a mean and a positive std per channel, got {given}")
         return view
 
     def _scales(self) -> bool:

@@ -19,7 +19,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,7 +36,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", "
 FITS = ("crop", "squash")
 MOST_PIXELS = 89_000_000  # beyond, a file of a few kilobytes may ask for gigabytes
 MOST_FILE = 1 << 30  # bytes of an image file: more than as many pixels take without compression
-STRIP = 1 << 22  # pixels that are brought into another mode at once
+BLOCK_BYTES = 1 << 26  # in which Pillow takes memory; the C library gives smaller ones (16 MB) not back, in each thread
+STRIP = 1 << 20  # pixels that are brought into another mode at once
 LARGEST_SIDE = 2048  # of what becomes of an image
 UPRIGHT = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
            7: "TRANSVERSE", 8: "ROTATE_90"}  # EXIF's orientation -> Image.Transpose  # fmt: skip
@@ -118,7 +119,7 @@ def decode(content: bytes, shape: Sequence[int], fit: str = "crop") -> np.ndarra
         raise InputError("the file is empty")
     try:
         image = _open(content, (2 * shape[1], 2 * shape[0]))
-        with PIXELS.of(image.width * image.height):
+        with PIXELS.of(image.width * image.height), closing(image):  # so that its pixels are gone when others come
             return _pixels(image, shape, fit)
     except InputError:
         raise
@@ -141,6 +142,7 @@ def _open(content: bytes, least: tuple[int, int]) -> Image.Image:
 
     with OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes are judged below; odd metadata is no reason to refuse pixels
+        Image.core.set_block_size(BLOCK_BYTES)
         try:
             image = Image.open(io.BytesIO(content))
         except Image.DecompressionBombError:

@@ -17,6 +17,7 @@ from hashlab.errors import InputError
 from hashlab.files import read_text
 
 LONGEST_NUMBER = 9  # digits of a class
+LONGEST_NAME = 200  # letters of a path in a message
 BIRD_LEVELS = (555, 495, 228, 22)  # species and plumages, then groups: what completing the official tree gives
 
 
@@ -61,7 +62,8 @@ def _size(file: Path) -> int:
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    shown = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…" for name in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _lines(file: Path) -> list[tuple[str, str]]:

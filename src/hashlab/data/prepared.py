@@ -284,7 +284,8 @@ def splits(about: SetInfo, folder: Path) -> tuple[SetInfo, dict[str, Split]]:
     known = dataclasses.replace(about, **{key: _tuples(value) for key, value in noted(about, folder)["set"].items()})
     found = {name: Split.read(folder, about.name, name) for name in known.counts}
     for name, split in found.items():
-        if split.images.shape[1:] != known.shape or split.fingerprint() != known.fingerprints[name]:
+        counted = len(split.order) == known.counts[name]
+        if not counted or split.images.shape[1:] != known.shape or split.fingerprint() != known.fingerprints[name]:
             raise InputError(f"{about.name} {name}: its cache is altered; run `hashlab data fetch {about.name}` again")
     return known, found
 

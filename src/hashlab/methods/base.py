@@ -94,7 +94,8 @@ def _fitting(
     value = value.item() if isinstance(value, np.generic) else value
     fits = isinstance(value, expected) or (expected is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and expected is not bool):
-        raise InputError(f"setting {name} must be {TYPES.get(expected, expected.__name__)}, got {value!r}")
+        word = TYPES.get(expected, expected.__name__)
+        raise InputError(f"setting {name} must be {word}, got {reprlib.repr(value)}")
     least, most = limits
     if isinstance(value, int | float) and not least <= value <= most:  # NaN is in no range
         number = "a whole number" if expected is int else "a finite number"

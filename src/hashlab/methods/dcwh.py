@@ -11,12 +11,12 @@ INFERRED: the stable form of the class-wise loss. The text of the paper was not 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from hashlab import centres, training
+from hashlab import training
 from hashlab.centres import Centres, Recentre, beyond_edge, class_wise_loss, cubic_loss, vertex_loss
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network

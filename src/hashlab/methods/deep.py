@@ -44,9 +44,13 @@ class DeepConfig:
     weight_decay: float = setting(5e-4, "pull of every weight towards zero")
     clip: float = setting(0.0, "largest norm of the gradient; 0 for any")
     shift: int = setting(2, "training images are moved by up to this many pixels", most=LARGEST_SIDE)
-    crop: int = setting(0, "side of the square cut out of the images, at random in training; 0 for the whole", most=LARGEST_SIDE)
+    crop: int = setting(
+        0, "side of the square cut out of the images, at random in training; 0 for the whole", most=LARGEST_SIDE
+    )
     flip: str = setting("auto", "training images are mirrored half of the time; auto for where there is colour")
-    size: int = setting(0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE)
+    size: int = setting(
+        0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE
+    )
     precision: str = setting("auto", "of the network; auto for bfloat16 on GPUs that have it, else float32")
     compiler: str = setting("none", "inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster")
     deterministic: bool = setting(False, "on CUDA: the same bits every time, at some cost")

@@ -135,7 +135,9 @@ class Config(DeepConfig):
     scales: str = setting("auto", "levels that are fused, with + or commas; auto for the last three convolutional ones")
     fusion: str = setting("concat", "side by side as in DMSH, or the top-down pyramid of its follow-up DFPH")
     width: int = setting(256, "numbers that each scale is reduced to", least=1, most=codes.MOST_BITS)
-    fused: int = setting(256, "numbers after the fusion layer of concat; 0 to do without that layer", most=codes.MOST_BITS)
+    fused: int = setting(
+        256, "numbers after the fusion layer of concat; 0 to do without that layer", most=codes.MOST_BITS
+    )
     standardise: bool = setting(True, "concat: means of maps are brought to mean 0 and variance 1")
     activation: str = setting("tanh", "of the hash layer in training; the signs, and so the codes, are the same")
     lam: float = setting(0.1, "weight of the distance between outputs and codes")

@@ -35,7 +35,9 @@ class ShallowConfig:
 
     features: str = setting(PIXELS, "pixels in units of 0..1, or the name of a backbone")
     weights: str = setting("scratch", "of the backbone: torchvision-imagenet, or a safetensors file")
-    size: int = setting(0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE)
+    size: int = setting(
+        0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE
+    )
     crop: int = setting(0, "side of the square cut out of the middle of the images; 0 for the whole", most=LARGEST_SIDE)
     precision: str = setting("auto", "of the backbone; auto for bfloat16 on GPUs that have it, else float32")
 
@@ -130,7 +132,10 @@ class ShallowMethod(Method):
         """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C])."""
         if self.hasher is None:
             raise InputError("the method is not fitted yet: call fit(train) first")
-        return codes.pack(self.hasher.transform(self._features(images, shared)))
+        bits = self.hasher.transform(self._features(images, shared))
+        if bits.shape[1] != self.bits:
+            raise InputError(f"a hasher of {self.bits} bits is expected, got one of {bits.shape[1]}")
+        return codes.pack(bits)
 
     def input(self) -> dict[str, Any]:
         return {} if self.body is None else self.body.input()

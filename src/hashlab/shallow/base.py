@@ -95,7 +95,7 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         least = 2 if reset else 1
         try:
             X = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=least)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # the latter for tensors without values
             raise InputError(in_one_sentence(error)) from None
         if not np.isfinite(X).all():
             raise InputError(f"features must be finite, got {'NaN' if np.isnan(X).any() else 'inf'} among them")
@@ -116,7 +116,7 @@ class LinearHasher(Hasher):
         return (X - self.mean_) @ self.weights_  # (N, K)
 
 
-def in_one_sentence(error: ValueError) -> str:
+def in_one_sentence(error: ValueError | TypeError) -> str:
     """What scikit-learn says of features, without line breaks and without the features themselves."""
     said = " ".join(str(error).split())
     if "Reshape your data" in said:
