@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hashlab import centres
 from hashlab.centres import Centres, Recentre, class_wise_loss, cubic_loss, vertex_loss
 from hashlab.data.batches import Batches
-from hashlab.errors import InputError
 
 
 def normal(rows, columns, seed=0, scale=1.0):
@@ -193,8 +192,3 @@ def test_centres_as_the_authors_take_them_use_batch_statistics_and_move_them():
     c, move, batches, _, network = moving(how="train")
     move(2, batches)
     assert c.level0.abs().max() < 2 and network.running_mean.abs().min() > 1  # standardised by each batch
-
-
-def test_every_must_be_an_epoch():
-    with pytest.raises(InputError, match="every must be 1 epoch or more, got 0"):
-        centres.check_every(0)

@@ -207,7 +207,7 @@ def test_of_a_frozen_backbone_only_the_means_are_computed_and_once(digits, monke
         ({"scales": ""}, "backbone quick has no level ''"),
         ({"scales": "conv1,conv2,conv1"}, r"each level can be named once, got conv1\+conv2\+conv1"),
         ({"scales": "conv3,fc", "fusion": "pyramid"}, "pyramid needs maps, but level fc of quick is a vector"),
-        ({"width": 0}, "width must be at least 1, got 0"),
+        ({"width": 0}, "width must be a whole number of at least 1, got 0"),
         ({"fusion": "sum"}, "fusion must be one of concat, pyramid, got 'sum'"),
         ({"backbone": "slow"}, "unknown backbone 'slow'"),
     ],

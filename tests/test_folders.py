@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hashlab import cli, data
 from hashlab.data import cache, folders, listed, prepared, protocols, show
@@ -67,10 +67,135 @@ def test_modes():
     assert folders.decode(coded(Image.new("CMYK", (9, 9), (0, 255, 255, 0)), "JPEG"), (9, 9, 3))[4, 4, 0] > 200
 
 
-def test_turned_upright():
+@pytest.mark.parametrize("fit", folders.FITS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_upright(orientation, fit):
+    """However the camera was held: as Pillow turns the whole image, which is then fitted."""
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held on its side: turn clockwise
-    assert np.array_equal(folders.decode(coded(RGB, exif=exif), (60, 40, 3)), np.rot90(RGB, -1))
+    exif[0x0112] = orientation
+    content = coded(RGB, exif=exif)
+    turned = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+    assert np.array_equal(folders.decode(content, turned.shape, fit), turned)
+    assert orientation != 6 or np.array_equal(turned, np.rot90(RGB, -1))
+    smaller = folders.decode(content, (20, 16, 3), fit).astype(int)
+    assert np.abs(smaller - folders.decode(coded(turned), (20, 16, 3), fit)).max() <= 1  # rows first, or columns
+
+
+ODD_EXIF = {
+    "no header": b"Exif\0\0",
+    "half a header": b"Exif\0\0MM\0*",
+    "no TIFF": b"Exif\0\0hello, world",
+    "a directory beyond": b"Exif\0\0MM\0*\0\xff\xff\xff",
+    "an entry too few": b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12",
+    "an orientation of text": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x026\0\0\0\0\0\0\0",
+    "an orientation of 99": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0c\0\0\0\0\0\0",
+    "a resolution of text": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x1a\0\x02\0\0\0\x026\0\0\0\0\0\0\0",
+    # what Pillow can read, but not write again
+    "a fraction of text": b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03\0\0\0\x01\0\x01\0\0"
+    b"\x82\x9a\0\x02\0\0\0\x026\0\0\0\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("name", ODD_EXIF)
+def test_odd_metadata_are_no_reason_to_refuse_pixels(name):
+    plain = coded(RGB, "JPEG")
+    segment = ODD_EXIF[name]
+    odd = plain[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + plain[2:]
+    assert np.array_equal(folders.decode(odd, (40, 60, 3)), folders.decode(plain, (40, 60, 3)))
+
+
+@given(st.lists(st.tuples(st.integers(6, 150), st.integers(0, 255)), max_size=6), st.integers(10, 200))
+def test_whatever_stands_in_the_metadata(changes, length):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x011A], exif[0x829A] = 1, "Maker", 72.0, 0.5
+    exif.get_ifd(0x8769)[0x9003] = "2026:01:01"
+    segment = bytearray(exif.tobytes())
+    for place, value in changes:
+        segment[place % len(segment)] = value
+    segment = bytes(segment[:6] if segment[:6] == b"Exif\0\0" else b"Exif\0\0") + bytes(segment[6:length])
+    plain = coded(RGB, "JPEG")
+    odd = plain[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + plain[2:]
+    assert sorted(folders.decode(odd, (9, 9, 3)).shape) == [3, 9, 9]
+
+
+def test_large_images_become_what_small_ones_do(monkeypatch):
+    """Modes are changed strip by strip; the strips are not seen."""
+    clear = Image.fromarray(np.dstack([RGB, RGB[..., 0]]))
+    holes = Image.fromarray(RGB).quantize(16)
+    contents = [coded(clear), coded(DEEP), coded(RGB[..., 0]), coded(holes, transparency=3), coded(clear, "WEBP")]
+    whole = [folders.decode(content, (11, 7, 3)) for content in contents]
+    monkeypatch.setattr(folders, "STRIP", 7 * 60)
+    for content, expected in zip(contents, whole, strict=True):
+        assert np.array_equal(folders.decode(content, (11, 7, 3)), expected)
+
+
+# memory
+
+
+def full(*_):
+    raise MemoryError
+
+
+def full_in_the_decoder(*_):
+    raise OSError("out of memory error when reading image file")
+
+
+@pytest.mark.parametrize("how", [full, full_in_the_decoder])
+def test_full_memory_is_not_the_fault_of_an_image(how, ten, monkeypatch):
+    paths, _ = ten
+    told = []
+    monkeypatch.setattr(folders, "_plain", how)
+    with pytest.raises(MemoryError, match=r"memory is full: an image of 8x8 pixels .* make the image smaller"):
+        folders.decode(paths[0].read_bytes(), (8, 8, 3))
+    with pytest.raises(MemoryError, match=r"0\.png: memory is full: .* it may be sound"):
+        list(folders.stream(paths, (8, 8, 3), broken=lambda path, reason: told.append(path)))
+    assert told == []
+
+
+@pytest.mark.parametrize("total, most", [(64, 1), (200, 3), (1, 1)])
+def test_so_many_pixels_are_decoded_at_a_time(ten, monkeypatch, total, most):
+    """Images of 64 pixels each, of which `most` fit; where not even one does, it is decoded alone."""
+    paths, images = ten
+    sound, usual, busy, highest = [paths[0]] * 40, folders._pixels, [], []
+
+    def watched(*words):
+        busy.append(1)
+        highest.append(len(busy))
+        time.sleep(0.001)
+        try:
+            return usual(*words)
+        finally:
+            busy.pop()
+
+    monkeypatch.setattr(folders, "PIXELS", folders.Budget(total))
+    monkeypatch.setattr(folders, "_pixels", watched)
+    blocks = list(folders.stream(sound, (8, 8, 3), block=9))
+    assert sum(len(block.rows) for block in blocks) == 40 and max(highest) <= most
+    assert all(np.array_equal(image, images[0]) for block in blocks for image in block.images)
+
+
+EIGHT_LARGE = """
+import resource, sys
+from pathlib import Path
+from hashlab.data import folders
+folders.FILES, folders.PIXELS = folders.Budget(60_000_000), folders.Budget(22_000_000)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 900_000_000,) * 2)
+for block in folders.stream([Path(sys.argv[1])] * 8, (8, 8, 3)):
+    print(len(block.rows), block.images.min(), block.images.max())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is Linux's")
+def test_eight_large_files_fit_into_the_memory_of_one(tmp_path):
+    """66 MB and 22 megapixels each, a quarter of the usual budgets; the limit counts what threads reserve, too."""
+    assert folders.PIXELS.total == folders.MOST_PIXELS and folders.FILES.total <= 2**28
+    with (tmp_path / "large.ppm").open("wb") as out:
+        out.write(b"P6 5500 4000 255\n")
+        out.truncate(out.tell() + 3 * 22_000_000)  # zeros that take no room on the disk
+    words = [sys.executable, "-c", EIGHT_LARGE, str(tmp_path / "large.ppm")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("8 0 0\n", "")
 
 
 def test_crop_takes_the_centre_and_squash_takes_all():
@@ -474,7 +599,7 @@ def test_prepared_birds_are_loaded(birds):
 def test_prepared_scenes_are_loaded(wide, monkeypatch):
     root, some = wide
     prepared.prepare(data.info("nuswide21"), root, size=8, fit="squash")
-    with pytest.raises(InputError, match="class 0: 100 images wanted"):
+    with pytest.raises(InputError, match="concept 1: 100 images wanted"):
         data.load("nuswide21", root=root)
     small = protocols.Protocol("small", "nuswide21", "", lambda labels, counts: official_like(len(labels)))
     monkeypatch.setitem(protocols.PROTOCOLS, "small", small)

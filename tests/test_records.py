@@ -291,7 +291,7 @@ def test_big_bit_order(some, tmp_path):
         ({"database_codes": np.zeros((0, 12), bool)}, "database_codes empty: one image at least is expected"),
         ({"bits": 20}, "query_codes: 20-bit codes expected"),
         ({"bits": 1.5}, "bits must be one integer"),
-        ({"bits": 0}, "bits must be 1 or more"),
+        ({"bits": 0}, "bits must be a whole number of at least 1, got"),
         ({"query_codes": np.full((4, 12), 0.5)}, "12-bit codes expected"),
         ({"query_codes": np.zeros(4, np.uint8)}, "two axes"),
         ({"format": "hex"}, "format must be one of"),
@@ -400,7 +400,7 @@ def test_lists(capsys):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["run", "mu_liu", "digits", "--bits", "0"], "bits must be an integer of at least 1, got 0"),
+        (["run", "mu_liu", "digits", "--bits", "0"], "bits must be a whole number of at least 1, got 0"),
         (["run", "nobody", "digits", "--bits", "8"], "unknown method 'nobody'"),
         (["run", "mu_liu", "nothing", "--bits", "8"], "unknown data set 'nothing'"),
         (["run", "mu_liu", "digits", "--bits", "8", "--set", "speed=3"], "unknown setting 'speed'"),

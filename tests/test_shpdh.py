@@ -153,7 +153,7 @@ def test_bad_s(s):
         ({"s": "1:0.5:0.2"}, r"setting s must have a number per level, 2, got 3: \(1.0, 0.5, 0.2\)"),
         ({"s": "1:0.5", "levels": 1}, "setting s must have a number per level, 1, got 2"),
         ({"tree": "none.csv"}, "the tree none.csv cannot be read"),
-        ({"every": 0}, "every must be 1 epoch or more, got 0"),
+        ({"every": 0}, "every must be a whole number of at least 1, got 0"),
         ({"form": "exact"}, "form must be one of stable, clamped, got 'exact'"),
         ({"centre_pass": "fast"}, "centre_pass must be one of plain, train, got 'fast'"),
     ],

@@ -9,6 +9,7 @@ He et al. 2016 (ResNet); Sandler et al. 2018 (MobileNetV2); Page, How to train y
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -230,6 +231,8 @@ class Kind:
     dropped: str = ""  # beginning of the names of the weights behind the last stage
 
 
+MOST_WEIGHTS = 1 << 29  # 2 GB; the largest of ours, VGG-19, has 144 million
+
 BACKBONES: dict[str, Kind] = {
     "tiny": Kind(4, tiny),
     "lenet": Kind(16, lenet),
@@ -251,7 +254,7 @@ def names() -> list[str]:
 
 def check_name(name: str) -> None:
     """Raise InputError unless `name` is one of `names()`."""
-    if name not in BACKBONES:
+    if name not in names():
         raise InputError(f"unknown backbone {name!r}; expected one of: {', '.join(BACKBONES)}")
 
 
@@ -270,9 +273,17 @@ def check(name: str, shape: tuple[int, ...], weights: str = "scratch") -> None:
     if min(shape[:2]) < smallest:
         size = f"{shape[0]}x{shape[1]}"
         raise InputError(f"backbone {name} takes images of at least {smallest} px, got {size} (setting size enlarges)")
+    if weights == weights_.IMAGENET and not from_torchvision(name):
+        raise InputError(
+            f"backbone {name} has no weights {weights}; expected: {weights_.SCRATCH} or a safetensors file"
+        )
+    with torch.device("meta"):
+        network = _network(name, shape)
+    if (count := parameters(network)) > MOST_WEIGHTS:
+        size = f"{shape[0]}x{shape[1]}"
+        raise InputError(f"backbone {name} has {count} weights for images of {size}, at most {MOST_WEIGHTS} fit")
     if weights != weights_.SCRATCH:
-        with torch.device("meta"):
-            weights_.check(weights, _network(name, shape), BACKBONES[name].dropped, name)
+        weights_.check(weights, network, BACKBONES[name].dropped, name)
 
 
 def create(name: str, shape: tuple[int, ...], weights: str = "scratch", frozen: bool = False) -> Backbone:
@@ -329,8 +340,10 @@ def parameters(module: nn.Module) -> int:
 def device(name: str | torch.device | None = None) -> torch.device:
     """The device called `name`, or CUDA where there is one, else the CPU; raises InputError if it is not there."""
     try:
-        chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of devices that torch gives up
+            chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=chosen).item()  # some can be named but hold nothing
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
     return chosen

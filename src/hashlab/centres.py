@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from hashlab import numerics, quantisation, seeds
 from hashlab.data.batches import Batches
-from hashlab.errors import InputError
 
 EDGE = 1.1  # outputs beyond -EDGE..EDGE have left the cube
 PASSES = ("plain", "train")
@@ -104,12 +103,6 @@ def means(x: Tensor, y: Tensor, otherwise: Tensor) -> Tensor:
     members = F.one_hot(y, len(otherwise)).to(x)  # (N, M); a product adds in one order, on a GPU too
     counts = members.sum(0)[:, None]  # (M, 1)
     return torch.where(counts > 0, members.T @ x / counts.clamp(min=1), otherwise)
-
-
-def check_every(every: int) -> None:
-    """Raise InputError unless centres move every so many epochs."""
-    if every < 1:
-        raise InputError(f"setting every must be 1 epoch or more, got {every}")
 
 
 class Recentre:

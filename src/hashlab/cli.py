@@ -110,20 +110,27 @@ def _data(commands: Any) -> None:
     sub.add_argument("action", choices=("list", "fetch", "check", "show"))
     sub.add_argument("name", nargs="?", help="a data set (fetch, check, show)")
     sub.add_argument("--protocol", help="check: how to split (default: each protocol of the set)")
-    sub.add_argument("--root", type=Path, help="cache folder (default: $HASHLAB_DATA or data/cache)")
-    sub.add_argument("-o", "--output", type=Path, help="show: the picture to write (default: NAME.png)")
+    sub.add_argument("--root", type=path, help="cache folder (default: $HASHLAB_DATA or data/cache)")
+    sub.add_argument("-o", "--output", type=path, help="show: the picture to write (default: NAME.png)")
     by_hand = sub.add_argument_group("fetch, for the sets that you put there by hand")
-    by_hand.add_argument("--source", type=Path, help="where their files are (default: source/NAME in the cache folder)")
+    by_hand.add_argument("--source", type=path, help="where their files are (default: source/NAME in the cache folder)")
     by_hand.add_argument("--size", type=side, help="side of the square images that are kept, in pixels (default: 224)")
     by_hand.add_argument("--fit", help="crop to the centre (default), or squash to the square")
     by_hand.add_argument("--skip-broken", action="store_true", help="leave images out that cannot be read")
 
 
 def side(word: str) -> int:
-    """The side of an image: a whole number of pixels, 1 or more."""
-    if not word.isdecimal() or int(word) == 0:
-        raise argparse.ArgumentTypeError(f"a whole number of pixels, 1 or more, is expected, got {word!r}")
+    """The side of an image: a whole number of pixels, 1 or more; what is too many is for the reader to say."""
+    if not word.isdecimal() or len(word) > 9 or int(word) == 0:
+        raise argparse.ArgumentTypeError(f"a whole number of pixels, 1 or more, is expected, got {word[:40]!r}")
     return int(word)
+
+
+def path(word: str) -> Path:
+    """The name of a file or folder."""
+    if "\0" in word:
+        raise argparse.ArgumentTypeError(f"a path without NUL characters is expected, got {word!r}")
+    return Path(word)
 
 
 def data(parsed: argparse.Namespace) -> None:
@@ -244,14 +251,14 @@ def _how(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings of the method"
     )
-    sub.add_argument("--root", type=Path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
+    sub.add_argument("--root", type=path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
     sub.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="go on with a run that was interrupted, from its last checkpoint (this is the default)",
     )
-    sub.add_argument("--save-model", type=Path, metavar="FOLDER", help="keep the trained model, for `hashlab encode`")
+    sub.add_argument("--save-model", type=path, metavar="FOLDER", help="keep the trained model, for `hashlab encode`")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -309,7 +316,7 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"setting {name} is given twice")
         try:
             found[name] = json.loads(value.lower() if value in ("True", "False") else value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = value
     return found
 
@@ -325,7 +332,7 @@ def _evaluate(commands: Any) -> None:
         "The file may also say format (packed, bits or signs; alike for both sides) and bitorder "
         "(little, the default, or big, as np.packbits writes)."
     )
-    sub.add_argument("file", type=Path)
+    sub.add_argument("file", type=path)
     sub.add_argument("--at", type=int, help="cut the ranking after this many images")
     kinds = "same_class (default): (N,) classes; shares_label: (N, L) of 0 and 1; levels: (N, L), fine first"
     sub.add_argument("--relevance", default="same_class", help=kinds)
@@ -334,7 +341,7 @@ def _evaluate(commands: Any) -> None:
     sub.add_argument("--combine", help="how tables are combined: sum, union or weighted")
     sub.add_argument("--weights", type=int, nargs="+", help="whole numbers 0..15, for weighted")
     sub.add_argument("--json", action="store_true", help="everything, as JSON")
-    sub.add_argument("--pr", type=Path, metavar="PNG", help="draw precision against recall into this file")
+    sub.add_argument("--pr", type=path, metavar="PNG", help="draw precision against recall into this file")
 
 
 def evaluate(parsed: argparse.Namespace) -> None:
@@ -382,8 +389,8 @@ def draw_curve(report: Any, name: str, file: Path) -> None:
 
 def _verify(commands: Any) -> None:
     sub = _add(commands, "verify", verify, "Hold records against their digests, names and stored codes.")
-    sub.add_argument("files", nargs="*", type=Path, help="records (default: all)")
-    sub.add_argument("--root", type=Path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
+    sub.add_argument("files", nargs="*", type=path, help="records (default: all)")
+    sub.add_argument("--root", type=path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
 
 
 def verify(parsed: argparse.Namespace) -> int:
@@ -409,7 +416,7 @@ def verify(parsed: argparse.Namespace) -> int:
 def _table(commands: Any) -> None:
     sub = _add(commands, "table", table, "Tabulate records: mean and standard deviation over seeds.")
     sub.add_argument("--format", choices=("text", "markdown", "json"), default="text")
-    sub.add_argument("--root", type=Path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
+    sub.add_argument("--root", type=path, help="where records are kept (default: $HASHLAB_RESULTS or results)")
     sub.add_argument("--tuning", action="store_true", help="the runs that chose settings, instead of results")
     for name in ("method", "dataset", "protocol"):
         sub.add_argument(f"--{name}")
@@ -474,9 +481,9 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _encode(commands: Any) -> None:
     sub = _add(commands, "encode", encode, "Turn the images of a folder into packed codes, with a saved model.")
-    sub.add_argument("model", type=Path, help="a folder that `hashlab run --save-model` wrote")
-    sub.add_argument("folder", type=Path, help="images, also in subfolders")
-    sub.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write: names, codes, bits")
+    sub.add_argument("model", type=path, help="a folder that `hashlab run --save-model` wrote")
+    sub.add_argument("folder", type=path, help="images, also in subfolders")
+    sub.add_argument("-o", "--output", type=path, required=True, help="the .npz file to write: names, codes, bits")
     sub.add_argument("--skip-broken", action="store_true", help="leave images out that cannot be read, and name them")
     sub.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 WORD = 64  # bits per machine word: packed rows are whole words
+MOST_BITS = 65_536  # of a code: twice the longest that are published; a number beyond is a slip, or a trap for memory
 _BLOCK = 1 << 21  # pairs handled at once by `hamming` (16 MB of XORed words)
 
 
@@ -147,16 +148,18 @@ def words(packed: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(packed).view(np.uint64)
 
 
-def check_bits(bits: int) -> None:
-    """Raise InputError unless `bits` is a whole number of at least 1."""
-    if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or bits < 1:
-        raise InputError(f"bits must be a whole number of at least 1, got {bits!r}")
+def check_bits(bits: int, most: int = MOST_BITS) -> None:
+    """Raise InputError unless `bits` is a whole number in 1..most."""
+    whole = isinstance(bits, (int, np.integer)) and not isinstance(bits, bool)
+    if not whole or not 1 <= bits <= most:
+        limit = f"at most {most}" if whole and bits > most else "at least 1"
+        raise InputError(f"bits must be a whole number of {limit}, got {bits!r}")
 
 
 def check_tables(bits: int, tables: Sequence[int] | None) -> tuple[int, ...]:
     """The bits of each hash table, one of all bits for None; raises InputError where they do not add up to `bits`."""
     check_bits(bits)
-    if tables is not None and not np.iterable(tables):
+    if tables is not None and (isinstance(tables, str) or not np.iterable(tables)):
         raise InputError(f"tables must be the bits of each hash table, got {tables!r}")
     tables = (bits,) if tables is None else tuple(tables)
     for table in tables:
@@ -181,7 +184,7 @@ def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:
 
 def _hint(x: object, bits: int) -> str:
     """How codes that look unpacked, or not padded, become packed ones."""
-    columns = tuple(getattr(x, "shape", ()))[1:]
+    columns = tuple(x.shape)[1:] if has_values(x) else ()
     if columns == (bits,) and bool(((x == 0) | (x == 1) | (x == -1)).all()):
         return ": codes.pack(x > 0) packs 0/1, -1/+1 or bool codes"
     if columns == (bits,) and not is_array(x, 2, "uint8"):
@@ -237,8 +240,8 @@ def _pad_right(rows: Array, width: int) -> Array:
 
 
 def is_array(x: object, dimensions: int, *types: str) -> bool:
-    """Whether x is an array or tensor with so many axes, whose type begins with one of `types`."""
-    return (isinstance(x, np.ndarray) or is_tensor(x)) and x.ndim == dimensions and _type(x).startswith(types)
+    """Whether x is an array or tensor of values with so many axes, whose type begins with one of `types`."""
+    return has_values(x) and x.ndim == dimensions and _type(x).startswith(types)
 
 
 def is_tensor(x: object) -> bool:
@@ -247,13 +250,22 @@ def is_tensor(x: object) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def has_values(x: object) -> bool:
+    """Whether x is an array, or a tensor that holds a value per entry: neither a meta tensor nor a sparse one."""
+    if not is_tensor(x):
+        return isinstance(x, np.ndarray)
+    return _plain(x.layout) == "strided" and x.device.type != "meta"
+
+
 def as_numpy(x: object, name: str = "values") -> np.ndarray:
     """The values of an array, tensor or list as a NumPy array; tensors of real numbers become float64.
 
     Raises:
-        InputError: a list whose rows differ in length.
+        InputError: a list whose rows differ in length; a tensor without values of its own, or a sparse one.
     """
     if is_tensor(x):
+        if not has_values(x):
+            raise InputError(f"{name} must be a tensor with values, got {describe(x)}")
         return (x.detach().double() if x.is_floating_point() else x).cpu().numpy()
     try:
         return np.asarray(x)
@@ -263,8 +275,15 @@ def as_numpy(x: object, name: str = "values") -> np.ndarray:
 
 def describe(x: object) -> str:
     """Shape and type of an array, or just the type of anything else, for messages."""
-    return f"{tuple(x.shape)} {_type(x)}" if isinstance(x, np.ndarray) or is_tensor(x) else type(x).__name__
+    if not isinstance(x, np.ndarray) and not is_tensor(x):
+        return type(x).__name__
+    where = "" if has_values(x) else " on meta" if x.device.type == "meta" else f" {_plain(x.layout)}"
+    return f"{tuple(x.shape)} {_type(x)}{where}"
 
 
 def _type(x: Array) -> str:
-    return str(x.dtype).removeprefix("torch.")
+    return _plain(x.dtype)
+
+
+def _plain(word: object) -> str:
+    return str(word).removeprefix("torch.")

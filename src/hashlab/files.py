@@ -1,4 +1,4 @@
-"""Codes in files: their form, and reading of anybody's `.npz` without guessing.
+"""Codes in files: their form, and reading of anybody's `.npz` and JSON without guessing, within bounds.
 
 A file holds `query_codes, database_codes, query_labels, database_labels, bits` and, where the codes alone do not
 say it, `format` (packed | bits | signs) and `bitorder` (little | big).
@@ -7,11 +7,18 @@ say it, `format` (packed | bits | signs) and `bitorder` (little | big).
 from __future__ import annotations
 
 import io
+import json
+import lzma
+import math
+import os
+import reprlib
+import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,10 +28,83 @@ from hashlab.errors import InputError
 
 ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
 FORMATS = ("packed", "bits", "signs")
+MOST_BYTES = 4 << 30  # of a file, and of what an archive unpacks to: a few kilobytes may ask for as many terabytes
+MOST_TEXT = 256 << 20  # of a text file: NUS-WIDE's longest list has 45 MB
+MOST_DEPTH = 32  # lists and objects within each other in JSON; ours have six
+MOST_AXES = 8  # of an array
+PLAIN = "biufUS"  # types of arrays that are read: whole and real numbers, truth, text
+
+
+def check_name(path: str | Path) -> None:
+    """Raise InputError for a path that no file can have: with a NUL character in it."""
+    if "\0" in str(path):
+        raise InputError(f"a path without NUL characters is expected, got {str(path)!r}")
+
+
+def read_bytes(file: str | Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises:
+        InputError: no such file, a folder, a pipe or device (which may have no end, or nobody at the other one), a
+            file that is larger or may not be read.
+    """
+    check_name(file)
+    try:
+        with open(file, "rb", opener=_without_waiting) as content:
+            facts = os.fstat(content.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise InputError(f"{file}: a file is expected, got {_kind(facts.st_mode)}")
+            if facts.st_size > most:
+                raise InputError(f"{file}: at most {most} bytes are read, it has {facts.st_size}")
+            return content.read(facts.st_size)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}") from None
+
+
+def _without_waiting(file: str, flags: int) -> int:
+    """Open a pipe without waiting for whoever writes into it: what is looked at is then what is read."""
+    return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def read_text(file: str | Path, encoding: str = "utf-8") -> str:
+    """The text of a regular file of bounded size; raises InputError as `read_bytes`, and where it is not text."""
+    try:
+        return read_bytes(file, MOST_TEXT).decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not a text file: {error.reason} at byte {error.start}") from None
+
+
+def read_json(file: str | Path) -> Any:
+    """The value in a JSON file of bounded size and depth; raises InputError where it is none."""
+    try:
+        value = json.loads(read_text(file), parse_constant=_no_number)
+        if _deeper(value, MOST_DEPTH):
+            raise RecursionError
+        return value
+    except RecursionError:
+        raise InputError(f"{file}: JSON of at most {MOST_DEPTH} levels is expected, got more") from None
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON: {error}") from None
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    """Whether a JSON value has lists and objects within each other, more than `depth` of them."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(depth == 0 or _deeper(part, depth - 1) for part in parts)
 
 
 def check_folder(folder: str | Path) -> None:
     """Raise InputError unless files can be written into a folder, or into a new one of that name; none is made."""
+    check_name(folder)
     nearest = next((path for path in (Path(folder), *Path(folder).parents) if path.exists()), Path())
     if not nearest.is_dir():
         raise InputError(f"{nearest} is a file; a folder is expected")
@@ -37,6 +117,7 @@ def check_folder(folder: str | Path) -> None:
 
 def check_file(file: Path, suffix: str) -> None:
     """Raise InputError unless a file of that name, which ends in `suffix`, can be written into a folder that exists."""
+    check_name(file)
     if file.suffix.lower() != suffix:
         raise InputError(f"a file name that ends in {suffix} is expected, got {file}")
     if not file.parent.is_dir():
@@ -59,15 +140,68 @@ def npz(arrays: dict[str, np.ndarray], method: int = zipfile.ZIP_DEFLATED) -> by
 
 
 def arrays(data: bytes, file: Path) -> dict[str, np.ndarray]:
-    """All arrays of an `.npz` file; raises InputError where it is none, or holds pickled objects."""
+    """All arrays of an `.npz` file; what their headers announce is compared with the archive before room is taken.
+
+    Raises InputError where it is no archive of arrays, or one of them stands in it twice, is none of plain numbers or
+    text (but pickled objects, say), or has another size than its header announces.
+    """
     try:
-        if not zipfile.is_zipfile(io.BytesIO(data)):
-            raise ValueError("it is no archive of arrays")
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
-        reason = "it holds pickled objects, not plain arrays" if "pickle" in str(error).lower() else error
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _unpacked(archive)
+    except InputError as error:
+        raise InputError(f"{file} cannot be read as .npz: {error}") from None
+    except zipfile.BadZipFile as error:
+        reason = "it is no archive of arrays" if "not a zip file" in str(error) else error
         raise InputError(f"{file} cannot be read as .npz: {reason}") from None
+    except (ValueError, TypeError, EOFError, OSError, RuntimeError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(f"{file} cannot be read as .npz: {' '.join(str(error).split())}") from None
+
+
+def _unpacked(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    members = archive.infolist()
+    total = sum(member.file_size for member in members)
+    if total > MOST_BYTES:
+        raise InputError(f"it takes {total} bytes unpacked, at most {MOST_BYTES} are read")
+    unpacked: dict[str, np.ndarray] = {}
+    for member in members:
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename:
+            raise InputError(f"{name} is no array")
+        if name in unpacked:
+            raise InputError(f"{name} stands in it twice")
+        with archive.open(member) as content:
+            unpacked[name] = _array(content, member.file_size, name)
+    return unpacked
+
+
+def _array(content: IO[bytes], size: int, name: str) -> np.ndarray:
+    """The array in a `.npy` file of `size` bytes."""
+    shape, by_column, dtype = npy_header(content, size, name)
+    data = bytearray(content.read(size))
+    return np.ndarray(shape, dtype, data, order="F" if by_column else "C")
+
+
+def npy_header(content: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether it stands by columns, and type of the array in a `.npy` file of `size` bytes.
+
+    Raises InputError where it is no array of plain numbers or text, or announces another size than the file has.
+    """
+    try:
+        version = np.lib.format.read_magic(content)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, by_column, dtype = header(content)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{name} has no header of an array ({' '.join(str(error).split())})") from None
+    if dtype.hasobject:
+        raise InputError("it holds pickled objects, not plain arrays")
+    if dtype.kind not in PLAIN:
+        raise InputError(f"{name}: plain numbers or text are expected, got {dtype}")
+    if len(shape) > MOST_AXES or not all(type(side) is int and 0 <= side <= MOST_BYTES for side in shape):
+        raise InputError(f"{name}: a shape of at most {MOST_AXES} whole numbers is expected, got {reprlib.repr(shape)}")
+    need, rest = math.prod(shape) * dtype.itemsize, size - content.tell()
+    if need != rest:
+        raise InputError(f"{name}: {shape} {dtype} takes {need} bytes, its file has {rest}")
+    return shape, by_column, dtype
 
 
 def join_tables(packed: np.ndarray, tables: Sequence[int] | None) -> np.ndarray:
@@ -97,7 +231,7 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
     Labels are for `metrics.evaluate` to check.
     """
     file = Path(file)
-    found = arrays(file.read_bytes(), file)
+    found = arrays(read_bytes(file), file)
     missing = [name for name in (*ARRAYS, "bits") if name not in found]
     if missing:
         record = file.with_suffix("").with_suffix(".json")
@@ -108,12 +242,16 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
     if found["bits"].size != 1 or found["bits"].dtype.kind not in "iu":
         raise InputError(f"{file}: bits must be one integer, got {found['bits'].dtype} {found['bits'].shape}")
     bits, order = int(found["bits"].reshape(-1)[0]), _word(found, "bitorder")
-    if bits < 1:
-        raise InputError(f"{file}: bits must be 1 or more, got {bits}")
+    try:
+        codes.check_bits(bits)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
     empty = [name for name in ARRAYS if found[name].size == 0]
     if empty:
         raise InputError(f"{file}: {' and '.join(empty)} empty: one image at least is expected on either side")
     for name in ARRAYS[:2]:
+        if found[name].dtype.kind in "US":
+            raise InputError(f"{file}: {name} must be numbers, got {found[name].dtype}")
         if found[name].ndim != 2:
             raise InputError(f"{file}: {name} must have two axes (images, code), got shape {found[name].shape}")
     form = _word(found, "format") or _guess(found, bits, file)

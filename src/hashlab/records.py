@@ -12,7 +12,6 @@ import json
 import math
 import re
 import reprlib
-import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -69,7 +68,6 @@ WORDS = {
 NAMED = "{method}-{bits}b-s{seed}-*.json"  # files of records, see `name`; other files are none
 IDENTITY = ("method", "dataset", "protocol", "bits", "seed", "variant", "data")  # what a run's name stands for
 DEPTH = 8  # objects and lists within each other, at most
-MOST = 1 << 26  # bytes of a record's JSON, at most
 SAMPLE = 3  # queries of a record that `verify` asks with plain loops
 SMALL = 1 << 19  # pairs of query and item up to which it counts all of them
 # Results that differ in one of these are different lines of every table.
@@ -175,32 +173,12 @@ def plain(value: Any) -> Any:
 def read(file: str | Path) -> Record:
     """One record; raises InputError when the file is not a record, or not as it was written."""
     file = Path(file)
-    try:
-        fields = json.loads(_content(file, MOST), parse_constant=_no_number)
-    except RecursionError:
-        raise InputError(f"{file} is not a record: objects within objects, more than {DEPTH} deep") from None
-    except ValueError as error:
-        raise InputError(f"{file} is not a record: {error}") from None
+    fields = files.read_json(file)
     record = _check_fields(fields, file)
     record.path = file
     if altered := _altered(record):
         raise InputError(f"{file}: {altered}")
     return record
-
-
-def _content(file: Path, most: float) -> bytes:
-    try:
-        if not stat.S_ISREG((about := file.stat()).st_mode):  # a pipe would keep us waiting, a device has no end
-            raise InputError(f"{file}: a file is expected, this is none")
-        if about.st_size > most:
-            raise InputError(f"{file}: {most} bytes at most are expected, got {about.st_size}")
-        return file.read_bytes()
-    except OSError as error:  # whose own words hold the path too
-        raise InputError(f"{file}: {error.strerror}") from None
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no number")
 
 
 def _altered(record: Record) -> str | None:
@@ -281,7 +259,7 @@ def _check_name(name: str, what: str) -> None:
 def read_arrays(file: Path, sha256: str) -> dict[str, np.ndarray]:
     """The arrays of a file of codes; raises InputError when it is missing or not the one the record names."""
     try:
-        data = _content(file, math.inf)
+        data = files.read_bytes(file)
     except InputError as error:
         raise InputError(f"the record's codes cannot be read: {error}") from None
     actual = hashlib.sha256(data).hexdigest()

@@ -19,7 +19,7 @@ def derived(seed: int, *words: str | int) -> int:
 
 def check(seed: int) -> None:
     """Raise InputError unless seed is an integer in 0..2**32-1."""
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise InputError(f"seed must be an integer in 0..2**32-1, got {seed}")
 
 

@@ -387,9 +387,10 @@ def under(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def fill(into: dict[str, Tensor], values: dict[str, Tensor], what: str) -> None:
-    """Copy values by name; raises InputError where names or shapes differ."""
+    """Copy values by name; raises InputError where names, shapes or types differ."""
     wrong = {n for n in into.keys() | values.keys() if n not in into or n not in values}
-    wrong |= {n for n in into.keys() & values.keys() if into[n].shape != values[n].shape}
+    both = into.keys() & values.keys()
+    wrong |= {n for n in both if (into[n].shape, into[n].dtype) != (values[n].shape, values[n].dtype)}
     if wrong:
         raise InputError(f"{what} does not fit the network: {sorted(wrong)[0]} differs")
     for name, tensor in into.items():

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hashlab.errors import InputError
+from hashlab.files import read_text
 
 
 def check_levels(labels: np.ndarray, count: int) -> np.ndarray:
@@ -88,9 +89,9 @@ def read(file: str | Path, classes: Sequence[str]) -> np.ndarray:
 def _lines(file: Path) -> dict[str, str]:
     """{child: parent} of a file."""
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the tree {file} cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from None
+        text = read_text(file)
+    except InputError as error:
+        raise InputError(f"the tree {file} cannot be read: {str(error).removeprefix(f'{file}: ')}") from None
     above: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         line = line.split("#")[0].strip()

@@ -66,7 +66,7 @@ class Part:
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Images at positions `rows` (B,) of the part, in that order: uint8 (B, H, W[, C]), read from the cache."""
-        return self.pool.gather(self.index[rows])
+        return self.pool.gather(self.index[cache.check_rows(rows, len(self))])
 
     def blocks(self, size: int = 1000) -> Iterator[np.ndarray]:
         """All images in order, `size` at a time: for parts that do not fit into memory."""

@@ -6,18 +6,24 @@ fit, each batch is read from the (memory-mapped) array instead; the batches are 
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hashlab import codes
 from hashlab.data import Part
+from hashlab.data.cache import check_rows
+from hashlab.data.folders import LARGEST_SIDE
 from hashlab.errors import InputError
 from hashlab.progress import Progress
 
@@ -63,6 +69,34 @@ class View:
     crop: int = 0
     flip: bool = False
     size: int = 0
+
+    @classmethod
+    def read(cls, facts: dict[str, Any]) -> Self:
+        """The view that the JSON object of a saved model describes; raises InputError where it describes none."""
+        if facts.keys() != {field.name for field in dataclasses.fields(cls)}:
+            raise InputError(f"the model's view must have the fields of a View, got {reprlib.repr(list(facts))}")
+        view = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+        sides = [view.height, view.width, view.shift, view.crop, view.size]
+        whole = all(type(side) is int and 0 <= side <= LARGEST_SIDE for side in sides)
+        if not whole or not view.height >= 1 or not view.width >= 1 or view.crop > min(view.height, view.width):
+            raise InputError(f"the sides of the model's view must lie in 1..{LARGEST_SIDE}, got {sides}")
+        if view.channels not in (1, 3) or type(view.flip) is not bool or not view._scales():
+            given = reprlib.repr(facts)
+            raise InputError(f"the model's view must have a mean and a positive std per channel, got {given}")
+        return view
+
+    def _scales(self) -> bool:
+        """Whether mean and standard deviation are numbers, one per channel, or three for grey."""
+        both = self.mean, self.std
+        if not all(isinstance(values, tuple) and len(values) in {self.channels, 3} for values in both):
+            return False
+        numbers = all(type(value) is float and math.isfinite(value) for values in both for value in values)
+        return numbers and len(self.mean) == len(self.std) and min(self.std) > 0
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Shape of a stored image, (H, W) or (H, W, 3)."""
+        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
 
     @property
     def window(self) -> tuple[int, int]:
@@ -126,7 +160,7 @@ def crops(images: Tensor, pad: int, window: tuple[int, int], down: Tensor, right
 
 
 class Stored:
-    """An array of images, uint8 (N, H, W) or (N, H, W, C), read as a `data.Part` is: by `take` and in `blocks`."""
+    """An array of images, uint8 (N, H, W) or (N, H, W, 3), read as a `data.Part` is: by `take` and in `blocks`."""
 
     def __init__(self, images: np.ndarray):
         check_images(images)
@@ -136,19 +170,25 @@ class Stored:
         return len(self.images)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        return self.images[rows]
+        return self.images[check_rows(rows, len(self))]
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
+        if size < 1:
+            raise InputError(f"a block holds 1 image or more, got {size}")
         for at in range(0, len(self), size):
             yield self.images[at : at + size]
 
 
-Images = np.ndarray | Part  # uint8 (N, H, W) or (N, H, W, C), in memory or not
+Images = np.ndarray | Part  # uint8 (N, H, W) or (N, H, W, 3), in memory or not
 
 
 def stored(images: Images) -> Stored | Part:
-    """Images with `take` and `blocks`; raises InputError for an array that does not hold images."""
-    return images if isinstance(images, Part) else Stored(images)
+    """Images with `take` and `blocks`; raises InputError for an array that does not hold images, or for none."""
+    if not isinstance(images, Part):
+        return Stored(images)
+    if not len(images):
+        raise InputError("one image at least is expected, got none")
+    return images
 
 
 class Batches:
@@ -283,12 +323,14 @@ def check_balanced(labels: Tensor, size: int, per_class: int) -> None:
 
 
 def check_images(images: np.ndarray) -> None:
-    """Raise InputError unless images are uint8 (N, H, W) or (N, H, W, C), with N of at least 1."""
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim not in (3, 4):
-        found = f"{getattr(images, 'shape', type(images).__name__)} {getattr(images, 'dtype', '')}".strip()
-        raise InputError(f"images must be uint8 (N, H, W) or (N, H, W, C), got {found}")
+    """Raise InputError unless images are uint8, grey (N, H, W) or RGB (N, H, W, 3), of one pixel at least each."""
+    grey_or_rgb = isinstance(images, np.ndarray) and (images.ndim == 3 or images.shape[3:] == (3,))
+    if not grey_or_rgb or images.dtype != np.uint8 or 0 in images.shape[1:]:
+        raise InputError(f"images must be uint8 (N, H, W) or (N, H, W, 3), got {codes.describe(images)}")
     if not len(images):
         raise InputError("one image at least is expected, got none")
+    if max(images.shape[1:3]) > LARGEST_SIDE:
+        raise InputError(f"images of at most {LARGEST_SIDE} px are expected, got {images.shape[1]}x{images.shape[2]}")
 
 
 def four(images: np.ndarray) -> np.ndarray:

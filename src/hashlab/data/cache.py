@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hashlab import _disk, _paths, progress
+from hashlab import _disk, _paths, codes, files, progress
 from hashlab.data import cifar, embedded
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
@@ -29,6 +29,7 @@ Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (N, H, W[, 
 
 def root(path: str | Path | None = None) -> Path:
     """The cache folder: `path`, else `$HASHLAB_DATA`, else `data/cache`."""
+    files.check_name(path or "")
     return Path(path) if path is not None else _paths.folder("HASHLAB_DATA", "data/cache")
 
 
@@ -90,7 +91,8 @@ class Pool:
         return self.stored if self.about.levels else None
 
     def gather(self, index: np.ndarray) -> np.ndarray:
-        """Images at pool positions `index` (M,): uint8 (M, H, W[, C])."""
+        """Images at pool positions `index` (M,): uint8 (M, H, W[, 3])."""
+        index = check_rows(index, len(self.stored))
         starts = np.cumsum([0, *map(len, self.orders)])
         for images, order, start in zip(self.splits, self.orders, starts, strict=False):
             if len(index) == len(order) == len(images) and _counts_up(index, start) and _counts_up(order, 0):
@@ -111,7 +113,18 @@ class Pool:
     def part(self, index: np.ndarray) -> Part:
         from hashlab.data import Part
 
+        index = check_rows(index, len(self.stored))
         return Part(index, self.labels[index], None if self.levels is None else self.levels[index], self)
+
+
+def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
+    """Rows (B,) of `count` images as int64; raises InputError for what is no whole number, or none of theirs."""
+    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise InputError(f"rows must be (B,) integers, got {codes.describe(rows)}")
+    wrong = rows[(rows < 0) | (rows >= count)]
+    if len(wrong):
+        raise InputError(f"rows must lie in 0..{count - 1}, for there are {count} images, got {wrong[0]}")
+    return rows.astype(np.int64, copy=False)
 
 
 def _counts_up(numbers: np.ndarray, start: int) -> bool:
@@ -137,10 +150,11 @@ def check(about: SetInfo, arrays: Arrays) -> dict[str, np.ndarray]:
     for split, count in about.counts.items():
         images, labels = arrays[split]
         expected = (count, *about.shape), (count, *about.label_shape)
-        if (images.shape, labels.shape) != expected or images.dtype != np.uint8:
+        fits = images.dtype == np.uint8 and labels.dtype.kind in "iu"
+        if (images.shape, labels.shape) != expected or not fits:
             raise InputError(
                 f"{about.name} {split}: images {expected[0]} uint8 and labels {expected[1]} expected,"
-                f" got {images.shape} {images.dtype} and {labels.shape}"
+                f" got {images.shape} {images.dtype} and {labels.shape} {labels.dtype}"
             )
         orders[split], fingerprint = canonical(images, labels[:, 0] if about.levels else labels)
         if fingerprint != about.fingerprints[split] or not _tree_holds(about, labels):
@@ -169,14 +183,15 @@ def read(about: SetInfo, folder: Path) -> Arrays:
 
 def read_array(file: Path, name: str) -> np.ndarray:
     """Memory-map one array of the set `name`; raises InputError where it is missing or unreadable."""
-    with _readable(file, name):
+    with _readable(file, name), file.open("rb") as content:
+        files.npy_header(content, file.stat().st_size, file.name)
         return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
 def read_text(file: Path, name: str) -> str:
     """The text of one file of the set `name`; raises InputError where it is missing or unreadable."""
     with _readable(file, name):
-        return file.read_text(encoding="utf-8")
+        return files.read_text(file)
 
 
 @contextmanager

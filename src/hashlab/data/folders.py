@@ -6,6 +6,8 @@ What becomes of an image, so that every one has the same shape and no pixel depe
   where the shape asks for it;
 - `fit="crop"` shrinks (or enlarges) until the image just covers the shape, and cuts out the centre; `fit="squash"`
   keeps everything and gives up the proportions.
+
+However many images and threads: at most `MOST_PIXELS` pixels are decoded at a time, so that memory is bounded.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hashlab.errors import InputError
+from hashlab.files import check_name, read_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +35,37 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 FITS = ("crop", "squash")
 MOST_PIXELS = 89_000_000  # beyond, a file of a few kilobytes may ask for gigabytes
+MOST_FILE = 1 << 30  # bytes of an image file: more than as many pixels take without compression
+BLOCK_BYTES = 1 << 26  # in which Pillow takes memory; the C library gives smaller ones (16 MB) not back, in each thread
+STRIP = 1 << 20  # pixels that are brought into another mode at once
+LARGEST_SIDE = 2048  # of what becomes of an image
+UPRIGHT = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
+           7: "TRANSVERSE", 8: "ROTATE_90"}  # EXIF's orientation -> Image.Transpose  # fmt: skip
 OPENING = threading.Lock()  # the filters of `warnings` belong to the process, not to a thread
+
+
+class Budget:
+    """So much of something may be in use at a time, by all threads together; who wants more than all waits for all."""
+
+    def __init__(self, total: int):
+        self.total, self.used, self.changed = total, 0, threading.Condition()
+
+    @contextmanager
+    def of(self, amount: int) -> Iterator[None]:
+        """Wait until there is room for the amount, and hold it."""
+        with self.changed:
+            self.changed.wait_for(lambda: not self.used or self.used + amount <= self.total)
+            self.used += amount
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.used -= amount
+                self.changed.notify_all()
+
+
+# Taken in this order, files before pixels, so that no two threads wait for each other.
+FILES, PIXELS = Budget(1 << 28), Budget(MOST_PIXELS)  # bytes of files in memory, pixels being decoded
 
 
 class Block(NamedTuple):
@@ -48,6 +82,7 @@ def files(folder: str | Path) -> list[Path]:
     Raises:
         InputError: no such folder, or no file in it with one of the `SUFFIXES`.
     """
+    check_name(folder)
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
@@ -60,9 +95,12 @@ def files(folder: str | Path) -> list[Path]:
 
 def check_shape(shape: Sequence[int], fit: str) -> None:
     """Raise InputError unless `shape` is (H, W) for grey or (H, W, 3) for RGB, and `fit` one of `FITS`."""
-    sides = all(isinstance(side, int | np.integer) and side >= 1 for side in shape)
-    if not sides or len(shape) not in (2, 3) or tuple(shape[2:]) not in ((), (3,)):
-        raise InputError(f"the shape of an image must be (H, W) or (H, W, 3), got {tuple(shape)}")
+    sides = tuple(shape) if isinstance(shape, Sequence) else ()
+    whole = all(isinstance(side, int | np.integer) and 1 <= side <= LARGEST_SIDE for side in sides)
+    if not whole or len(sides) not in (2, 3) or sides[2:] not in ((), (3,)):
+        raise InputError(
+            f"the shape of an image must be (H, W) or (H, W, 3), sides in 1..{LARGEST_SIDE}, got {sides or shape!r}"
+        )
     if fit not in FITS:
         raise InputError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
 
@@ -71,22 +109,31 @@ def decode(content: bytes, shape: Sequence[int], fit: str = "crop") -> np.ndarra
     """The bytes of an image file as uint8 of `shape`, (H, W) or (H, W, 3).
 
     Raises:
-        InputError: what is wrong with the file, without its name.
+        InputError: what is wrong with the file, without its name; a shape or fit that cannot be.
+        MemoryError: memory is full, which says nothing about the file.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    check_shape(shape, fit)
     if not content:
         raise InputError("the file is empty")
     try:
         image = _open(content, (2 * shape[1], 2 * shape[0]))
-        image = ImageOps.exif_transpose(_plain(image, "L" if len(shape) == 2 else "RGB"))
-        return np.asarray(_fitted(image, (shape[1], shape[0]), fit))
+        with PIXELS.of(image.width * image.height), closing(image):  # so that its pixels are gone when others come
+            return _pixels(image, shape, fit)
     except InputError:
         raise
     except Image.UnidentifiedImageError:
         raise InputError("not an image, or of a kind that is not known here") from None
-    except Exception as error:  # whatever a decoder trips over is the file's fault
-        raise InputError(f"the image is damaged ({error})") from None
+    except Exception as error:  # whatever else a decoder trips over is the file's fault
+        if isinstance(error, MemoryError) or "out of memory" in str(error):
+            raise MemoryError(_advice(image.size)) from None
+        raise InputError(f"the image is damaged ({' '.join(str(error).split())})") from None
+
+
+def _advice(size: tuple[int, int]) -> str:
+    what = f"memory is full: an image of {size[0]}x{size[1]} pixels could not be decoded, though it may be sound"
+    return f"{what}; leave more memory free, or make the image smaller"
 
 
 def _open(content: bytes, least: tuple[int, int]) -> Image.Image:
@@ -95,19 +142,59 @@ def _open(content: bytes, least: tuple[int, int]) -> Image.Image:
 
     with OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes are judged below; odd metadata is no reason to refuse pixels
+        Image.core.set_block_size(BLOCK_BYTES)
         try:
             image = Image.open(io.BytesIO(content))
         except Image.DecompressionBombError:
             raise InputError(f"the image has more than the {MOST_PIXELS:,} pixels that are read") from None
     if image.width * image.height > MOST_PIXELS:
-        raise InputError(f"the image has more than the {MOST_PIXELS:,} pixels that are read")
+        size = f"{image.width}x{image.height}"
+        raise InputError(f"the image has {size}, more than the {MOST_PIXELS:,} pixels that are read")
     if image.format == "JPEG":
         image.draft(None, least)
     return image
 
 
+def _pixels(image: Image.Image, shape: Sequence[int], fit: str) -> np.ndarray:
+    """Decode, resize, then turn upright: what is turned is small by then."""
+    from PIL import Image
+
+    image.load()
+    turn = UPRIGHT.get(_orientation(image))
+    size = (shape[1], shape[0])
+    on_its_side = turn in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+    image = _fitted(_plain(image, "L" if len(shape) == 2 else "RGB"), size[::-1] if on_its_side else size, fit)
+    return np.asarray(image if turn is None else image.transpose(Image.Transpose[turn]))
+
+
+def _orientation(image: Image.Image) -> Any:
+    """EXIF's word for how the camera was held; None where there is none, or nobody can read it."""
+    try:
+        with OPENING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = image.getexif().get(0x0112)
+            return value if isinstance(value, int) else None
+    except MemoryError:
+        raise
+    except Exception:  # odd metadata are no reason to refuse pixels
+        return None
+
+
 def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """The image in `mode`, L or RGB: 16 bits cut to 8, transparency laid on white."""
+    """The image in `mode`, L or RGB, brought into it strip by strip so that only two copies of it are in memory."""
+    from PIL import Image
+
+    if image.mode == mode and not image.has_transparency_data:
+        return image
+    out, rows = Image.new(mode, image.size), max(STRIP // image.width, 1)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        out.paste(_converted(strip, mode), (0, top))
+    return out
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    """A strip in `mode`: 16 bits cut to 8, transparency laid on white."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
@@ -150,6 +237,7 @@ def stream(
 
     Raises:
         InputError: a shape or fit that cannot be; a broken file, by name, where `broken` is None.
+        MemoryError: memory is full; no file is called broken for it.
     """
     check_shape(shape, fit)
     if block < 1:
@@ -191,9 +279,12 @@ def _ahead(pool: ThreadPoolExecutor, task: Callable, paths: Sequence[Path], bloc
 def _attempt(path: Path, shape: Sequence[int], fit: str) -> tuple[np.ndarray, bytes] | tuple[None, str]:
     """The image and the digest of its file, or None and what is wrong."""
     try:
-        content = path.read_bytes()
-        return decode(content, shape, fit), hashlib.sha256(content).digest()
+        with FILES.of(min(path.stat().st_size, MOST_FILE)):
+            content = read_bytes(path, MOST_FILE)
+            return decode(content, shape, fit), hashlib.sha256(content).digest()
     except InputError as error:
-        return None, str(error)
-    except OSError as error:
-        return None, error.strerror or str(error)
+        return None, str(error).removeprefix(f"{path}: ")
+    except MemoryError as error:
+        raise MemoryError(f"{path}: {error or 'memory is full'}") from None
+    except (OSError, ValueError) as error:
+        return None, getattr(error, "strerror", None) or str(error)

@@ -5,6 +5,7 @@ A reader turns a folder into a `Listing`, checked as far as it can be without op
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from hashlab.errors import InputError
+from hashlab.files import read_text
 
+LONGEST_NUMBER = 9  # digits of a class
+LONGEST_NAME = 200  # letters of a path in a message
 BIRD_LEVELS = (555, 495, 228, 22)  # species and plumages, then groups: what completing the official tree gives
 
 
@@ -58,17 +62,15 @@ def _size(file: Path) -> int:
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    shown = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…" for name in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _lines(file: Path) -> list[tuple[str, str]]:
     """The lines of a text file that are not blank, each with where it stands."""
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise InputError(f"{file.name} is missing in {file.parent}")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not a text file: {error.reason} at byte {error.start}") from None
+    text = read_text(file, "utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     return [(f"{file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
@@ -129,7 +131,7 @@ def _zeros_and_ones(texts: Sequence[str], concepts: int) -> np.ndarray:
 
 def _concepts(file: Path, count: int) -> tuple[str, ...]:
     """The names in `concepts.txt`, one a line, in the order of the columns; numbers where there is no such file."""
-    if not file.exists():
+    if not os.path.lexists(file):
         return tuple(f"concept {i}" for i in range(1, count + 1))
     names = tuple(line.strip() for _, line in _lines(file))
     if len(names) != count:
@@ -182,8 +184,8 @@ def _columns(file: Path) -> dict[str, str]:
 
 
 def _number(text: str, where: Path | str) -> int:
-    if not text.isdecimal():
-        raise InputError(f"{where}: a class is a whole number, got {text!r}")
+    if not text.isdecimal() or len(text) > LONGEST_NUMBER:
+        raise InputError(f"{where}: a class is a whole number, got {text[:40]!r}")
     return int(text)
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hashlab import _disk
+from hashlab import _disk, files
 from hashlab.data import cache, folders, listed
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
@@ -202,9 +203,14 @@ class Split:
         kinds = ("images", "labels", "digests")
         images, labels, digests = (cache.read_array(folder / f"{split}_{kind}.npy", name) for kind in kinds)
         paths = cache.read_text(folder / f"{split}_paths.txt", name).splitlines()
-        lengths = [len(images), len(labels), len(digests), len(paths)]
-        if len(set(lengths)) != 1 or images.dtype != np.uint8 or digests.shape[1:] != (2, 32):
-            raise InputError(f"{name} {split}: images, labels, digests and paths do not fit together: {lengths}")
+        arrays, count = (images, labels, digests), len(paths)
+        shapes = images.ndim == 4 and labels.ndim in (1, 2) and digests.shape == (count, 2, 32)
+        types = images.dtype == digests.dtype == np.uint8 and labels.dtype.kind in "iu"
+        if not shapes or not types or not len(images) == len(labels) == count:
+            sizes = ", ".join(f"{array.shape} {array.dtype}" for array in arrays)
+            raise InputError(
+                f"{name} {split}: images, labels, digests and paths do not fit together: {sizes}, {count} paths"
+            )
         return cls(images, labels, digests, paths, np.flatnonzero(digests.any((1, 2))))
 
     def fingerprint(self) -> str:
@@ -226,15 +232,59 @@ def noted(about: SetInfo, folder: Path) -> dict[str, Any]:
     """What `about.json` says; raises InputError when the set is not in the cache."""
     if not folder.is_dir():
         raise InputError(f"{about.name} is not in the cache: see `hashlab data fetch {about.name}`")
-    text = cache.read_text(folder / "about.json", about.name)
     try:
-        found = json.loads(text)
-        whole = found["set"].keys() >= {"counts", "fingerprints", "shape"} and found["plan"].keys() >= {"shape", "fit"}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise InputError(f"{folder / 'about.json'} is damaged; run `hashlab data fetch {about.name}` again")
-    return found
+        note = files.read_json(folder / "about.json")
+        wrong = _unlike(note, NOTE, "about.json") or _unlike_splits(note["set"])
+    except InputError as error:
+        wrong = str(error)
+    if wrong:
+        raise InputError(f"{folder / 'about.json'} is damaged ({wrong}); run `hashlab data fetch {about.name}` again")
+    return note
+
+
+# What about.json holds: an object of just these fields; a list, or an object by names, of one kind of values.
+NOTE = {
+    "set": {
+        "shape": [int],
+        "classes": [str],
+        "levels": [[str]],
+        "tree": [[int]],
+        "counts": {str: int},
+        "fingerprints": {str: str},
+        "pixels": str,
+    },
+    "skipped": [str],
+    "plan": {"shape": [int], "fit": str, "listing": str},
+}
+
+
+def _unlike(value: Any, form: Any, name: str) -> str:
+    """What is wrong with a JSON value that should be of a form like `NOTE`, in words; nothing where it is."""
+    if isinstance(form, type):
+        fits = isinstance(value, form) and not isinstance(value, bool)
+        return "" if fits else f"{name} must be {TYPES[form]}, got {reprlib.repr(value)}"
+    if not isinstance(value, type(form)):
+        return f"{name} must be {TYPES[type(form)]}, got {reprlib.repr(value)}"
+    if isinstance(form, list):
+        parts = [(form[0], part) for part in value]
+    elif str in form:
+        parts = [(form[str], part) for part in value.values()]
+    elif value.keys() != form.keys():
+        return f"{name} must have the fields {', '.join(form)}, got {reprlib.repr(list(value))}"
+    else:
+        return next(filter(None, (_unlike(value[key], form[key], key) for key in form)), "")
+    return next(filter(None, (_unlike(part, kind, f"each of {name}") for kind, part in parts)), "")
+
+
+TYPES = {int: "a whole number", str: "text", list: "a list", dict: "an object"}
+
+
+def _unlike_splits(known: dict[str, Any]) -> str:
+    """What is wrong with the sizes and marks of splits, in words: names of splits are names of files."""
+    counts, marks = known["counts"], known["fingerprints"]
+    if not counts or counts.keys() != marks.keys() or not all(map(str.isalpha, counts)) or min(counts.values()) < 1:
+        return f"counts and fingerprints must be of the same splits, of 1 image or more, got {reprlib.repr(counts)}"
+    return ""
 
 
 def _tuples(value: Any) -> Any:
@@ -246,7 +296,8 @@ def splits(about: SetInfo, folder: Path) -> tuple[SetInfo, dict[str, Split]]:
     known = dataclasses.replace(about, **{key: _tuples(value) for key, value in noted(about, folder)["set"].items()})
     found = {name: Split.read(folder, about.name, name) for name in known.counts}
     for name, split in found.items():
-        if split.images.shape[1:] != known.shape or split.fingerprint() != known.fingerprints[name]:
+        counted = len(split.order) == known.counts[name]
+        if not counted or split.images.shape[1:] != known.shape or split.fingerprint() != known.fingerprints[name]:
             raise InputError(f"{about.name} {name}: its cache is altered; run `hashlab data fetch {about.name}` again")
     return known, found
 

@@ -41,6 +41,8 @@ def draw(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Map
     """
     order = sorted(candidates.tolist(), key=lambda i: hashlib.sha256(f"{seed}/{i}".encode()).digest())
     order = np.array(order, dtype=np.int64)
+    if not len(candidates):
+        raise InputError(f"images to draw {seed} from are expected, got none")
     chosen = []
     for label in np.unique(labels[candidates]):
         want = count if isinstance(count, int) else count[int(label)]
@@ -81,6 +83,8 @@ def draw_several(seed: str, labels: np.ndarray, candidates: np.ndarray, count: i
     chosen = []
     for label in range(labels.shape[1]):
         having = np.flatnonzero(left & (labels[:, label] == 1))
+        if len(having) < count:
+            raise InputError(f"concept {label + 1}: {count} images wanted for {seed}, {len(having)} there")
         chosen.append(draw(f"{seed}/{label}", np.full(len(labels), label), having, count))
         left[chosen[-1]] = False
     return np.sort(np.concatenate(chosen))

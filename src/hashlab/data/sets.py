@@ -245,6 +245,6 @@ def names() -> list[str]:
 
 def info(name: str) -> SetInfo:
     """What is known of the set called `name`; raises InputError for a name that is not one of `names()`."""
-    if name not in SETS:
+    if name not in names():
         raise InputError(f"unknown data set {name!r}; expected one of: {', '.join(SETS)}")
     return SETS[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any, ClassVar, Self, get_type_hints
 import numpy as np
 from torch import Tensor
 
+from hashlab import codes
 from hashlab.checkpoints import State
 from hashlab.data import Part
 from hashlab.data.batches import Images
 from hashlab.errors import InputError
 
+MOST_BITS = 4096  # that a method learns: rotations and codebooks have as many entries squared, 16 million
 Shared = dict[Any, Any]  # what several runs in one pass have in common
 KINDS = {
     "control": "know nothing of similarity between codes, and show what a number is worth",
@@ -40,9 +43,15 @@ class About:
     status: str  # "the paper's formulas", "reconstruction", …
 
 
-def setting(default: Any, meaning: str) -> Any:
-    """A field of a settings class: its default, and what it means in a few words for `hashlab methods NAME`."""
-    return dataclasses.field(default=default, metadata={"meaning": meaning})
+LIMITS = (0, 1_000_000)  # of a setting that says no others: beyond, a number is a slip
+
+
+def setting(default: Any, meaning: str, least: float = LIMITS[0], most: float = LIMITS[1]) -> Any:
+    """A field of a settings class: its default, and what it means in a few words for `hashlab methods NAME`.
+
+    A number must lie in least..most.
+    """
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "limits": (least, most)})
 
 
 TYPES = {  # of settings, and how they are called
@@ -60,7 +69,12 @@ def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
     if unknown:
         raise InputError(f"unknown setting {unknown[0]!r} of {method}; expected one of: {', '.join(expected)}")
     choices = getattr(kind, "CHOICES", {})
-    return kind(**{name: _fitting(name, v, expected[name], choices.get(name)) for name, v in overrides.items()})
+    limits = {field.name: field.metadata.get("limits", LIMITS) for field in dataclasses.fields(kind)}
+    fitting = {
+        name: _fitting(name, value, expected[name], limits[name], choices.get(name))
+        for name, value in overrides.items()
+    }
+    return kind(**fitting)
 
 
 def _types(kind: type) -> dict[str, type]:
@@ -73,14 +87,22 @@ def _types(kind: type) -> dict[str, type]:
     return {name: written[name] if written.get(name) in TYPES else usual for name, usual in of_default.items()}
 
 
-def _fitting(name: str, value: Any, expected: type, choices: Sequence[str] | None) -> Any:
+def _fitting(
+    name: str, value: Any, expected: type, limits: tuple[float, float], choices: Sequence[str] | None
+) -> Any:
     """The value as one of the expected type; raises InputError where it is none."""
     value = value.item() if isinstance(value, np.generic) else value
     fits = isinstance(value, expected) or (expected is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and expected is not bool):
-        raise InputError(f"setting {name} must be {TYPES.get(expected, expected.__name__)}, got {value!r}")
-    if isinstance(value, int | float) and (value < 0 or not np.isfinite(value)):
-        raise InputError(f"setting {name} must be a finite number of at least 0, got {value}")
+        word = TYPES.get(expected, expected.__name__)
+        raise InputError(f"setting {name} must be {word}, got {reprlib.repr(value)}")
+    least, most = limits
+    if isinstance(value, int | float) and not least <= value <= most:  # NaN is in no range
+        number = "a whole number" if expected is int else "a finite number"
+        limit = f"at most {most}" if value > most else f"at least {least}"
+        raise InputError(f"setting {name} must be {number} of {limit}, got {value}")
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"setting {name} must be text without NUL characters, got {value!r}")
     if choices is not None and value not in choices:
         raise InputError(f"setting {name} must be one of {', '.join(choices)}, got {value!r}")
     return expected(value)
@@ -97,8 +119,7 @@ class Method:
     Config: ClassVar[type]
 
     def __init__(self, bits: int, **overrides: Any):
-        if not isinstance(bits, int | np.integer) or isinstance(bits, bool) or bits < 1:
-            raise InputError(f"bits must be an integer of at least 1, got {bits!r}")
+        codes.check_bits(bits, MOST_BITS)
         self.bits = int(bits)
         self.tables: tuple[int, ...] | None = None
         self.combine: str | None = None
@@ -142,9 +163,24 @@ class Method:
         return models.save(self, folder, facts)
 
 
+def fact(facts: Any, name: str, kind: type) -> Any:
+    """One of the JSON values that a saved method consists of; raises InputError where it is not there, or no such."""
+    words = {str: "text", list: "a list", dict: "an object"}
+    value = facts.get(name) if isinstance(facts, dict) else None
+    if not isinstance(value, kind):
+        raise InputError(f"the model's {name} must be {words[kind]}, got {reprlib.repr(value)}")
+    return value
+
+
+def check_part(train: Any) -> None:
+    """Raise InputError unless `train` has images and labels, as a `data.Part` has."""
+    if not all(hasattr(train, name) for name in ("images", "labels")):
+        raise InputError(f"a part of a data set, with images and labels, is expected, got {type(train).__name__}")
+
+
 def check_labels(labels: np.ndarray, count: int) -> np.ndarray:
     """Labels as int64 (N,); raises InputError for other shapes, types, or fewer than two classes."""
-    labels = np.asarray(labels)
+    labels = codes.as_numpy(labels, "labels")
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise InputError(f"labels must be ({count},) integers, got {labels.shape} {labels.dtype}")
     if labels.min() < 0 or labels.min() == labels.max():
@@ -157,7 +193,7 @@ def check_pair_labels(labels: np.ndarray, count: int) -> np.ndarray:
 
     Raises InputError for other shapes, types or values, or where no two images differ.
     """
-    labels = np.asarray(labels)
+    labels = codes.as_numpy(labels, "labels")
     if labels.ndim != 2:
         return check_labels(labels, count)
     if len(labels) != count or labels.dtype.kind not in "iub":

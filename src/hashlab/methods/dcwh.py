@@ -11,12 +11,12 @@ INFERRED: the stable form of the class-wise loss. The text of the paper was not 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from hashlab import centres, training
+from hashlab import training
 from hashlab.centres import Centres, Recentre, beyond_edge, class_wise_loss, cubic_loss, vertex_loss
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
@@ -79,7 +79,7 @@ class Config(DeepConfig):
     sides: str = setting("code", "what lies below the cube counts batch_size times as much, as in the code, or equally")
     form: str = setting("stable", "of the class-wise loss: a cross-entropy, or the authors' with 1e-6 added")
     s: float = setting(1.0, "one over the variance of a class; the smaller it is, the farther apart centres are driven")
-    every: int = setting(2, "epochs from one move of the centres to the next")
+    every: int = setting(2, "epochs from one move of the centres to the next", least=1)
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "sides": ("code", "equal"),
@@ -104,10 +104,6 @@ class DCWH(DeepMethod):
     )
     Config: ClassVar[type] = Config
     centres: Centres
-
-    def __init__(self, bits: int, **overrides: Any):
-        super().__init__(bits, **overrides)
-        centres.check_every(self.config.every)
 
     def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
         c = self.config

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from hashlab import backbones, codes, features, numerics, seeds, training, weights
 from hashlab.checkpoints import Checkpoints, State
 from hashlab.data import Part
-from hashlab.data.batches import Batch, Batches, Images, View, statistics, stored
+from hashlab.data.batches import Batch, Batches, Images, View, memory_explained, statistics, stored
+from hashlab.data.folders import LARGEST_SIDE
 from hashlab.errors import InputError
-from hashlab.methods.base import Method, Shared, check_labels, check_pair_labels, setting
+from hashlab.methods.base import Method, Shared, check_labels, check_pair_labels, check_part, fact, setting
 
 
 def auto_precision(device: torch.device) -> str:
@@ -39,13 +40,17 @@ class DeepConfig:
     optimiser: str = setting("sgd", "what turns gradients into steps")
     schedule: str = setting("cosine", "of the learning rate, after a warm-up")
     lr: float = setting(0.05, "highest learning rate")
-    momentum: float = setting(0.9, "of sgd and rmsprop")
+    momentum: float = setting(0.9, "of sgd and rmsprop", most=1)
     weight_decay: float = setting(5e-4, "pull of every weight towards zero")
     clip: float = setting(0.0, "largest norm of the gradient; 0 for any")
-    shift: int = setting(2, "training images are moved by up to this many pixels")
-    crop: int = setting(0, "side of the square cut out of the images, at random in training; 0 for the whole")
+    shift: int = setting(2, "training images are moved by up to this many pixels", most=LARGEST_SIDE)
+    crop: int = setting(
+        0, "side of the square cut out of the images, at random in training; 0 for the whole", most=LARGEST_SIDE
+    )
     flip: str = setting("auto", "training images are mirrored half of the time; auto for where there is colour")
-    size: int = setting(0, "side of the square that images are resized to before the backbone; 0 to leave them")
+    size: int = setting(
+        0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE
+    )
     precision: str = setting("auto", "of the network; auto for bfloat16 on GPUs that have it, else float32")
     compiler: str = setting("none", "inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster")
     deterministic: bool = setting(False, "on CUDA: the same bits every time, at some cost")
@@ -154,8 +159,8 @@ class DeepMethod(Method):
 
     def check(self, train: Part) -> None:
         """Raise InputError where settings and training data do not suit each other; nothing is begun."""
-        self.targets(train)
         c, images = self.config, stored(images_of(train))
+        self.targets(train)
         if not 2 <= c.batch_size <= len(images):
             raise InputError(f"batch_size must lie in 2..{len(images)} (the training images), got {c.batch_size}")
         if max(c.crop, c.shift) > min(images.shape[:2]):
@@ -222,11 +227,13 @@ class DeepMethod(Method):
         self._same = self.about.name, c, seed, str(self.device), id(train)
         shared[id(train)] = train  # as long as it lives, no other object has its id
         with seeds.kept(self.device), numerics.deterministic(c.deterministic):
-            self.network = self._build(seed)
-            self._check_width()
+            with memory_explained(f"the network for images of {self.view.shape}", "size, or the bits"):
+                self.network = self._build(seed)
+                self._check_width()
             batches = self._batches(images, labels, shared)
             torch.manual_seed(seeds.derived(seed, "phases"))
-            stages = self.phases(self.network, labels)
+            with memory_explained(f"what training on {len(labels)} images keeps", "bits"):
+                stages = self.phases(self.network, labels)
             for stage in stages:
                 stage.module.to(self.device, memory_format=torch.channels_last)
             self.history = training.train(
@@ -333,8 +340,10 @@ class DeepMethod(Method):
 
     def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
         self._place(device)
-        view = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["view"].items()}
-        self.backbone, self.shape, self.view = facts["backbone"], tuple(facts["shape"]), View(**view)
+        self.backbone, self.view = fact(facts, "backbone", str), View.read(fact(facts, "view", dict))
+        self.shape = tuple(fact(facts, "shape", list))
+        if self.shape != self.view.stored:
+            raise InputError(f"the model's shape must be that of its view, {self.view.stored}, got {self.shape}")
         with seeds.kept(self.device):
             self.network = self._build(0, pretrained=False)
         self._body = object()  # equal to no other body
@@ -350,4 +359,5 @@ class DeepMethod(Method):
 
 def images_of(train: Part) -> Images:
     """The part itself where its images can be read bit by bit, else the array it holds."""
+    check_part(train)
     return train if isinstance(train, Part) else train.images

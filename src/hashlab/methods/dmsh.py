@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import backbones, pairs, quantisation
+from hashlab import backbones, codes, pairs, quantisation
 from hashlab.data import Part
 from hashlab.data.batches import stored
 from hashlab.errors import InputError
@@ -134,8 +134,10 @@ class Config(DeepConfig):
     lr: float = setting(0.01, "highest learning rate")
     scales: str = setting("auto", "levels that are fused, with + or commas; auto for the last three convolutional ones")
     fusion: str = setting("concat", "side by side as in DMSH, or the top-down pyramid of its follow-up DFPH")
-    width: int = setting(256, "numbers that each scale is reduced to")
-    fused: int = setting(256, "numbers after the fusion layer of concat; 0 to do without that layer")
+    width: int = setting(256, "numbers that each scale is reduced to", least=1, most=codes.MOST_BITS)
+    fused: int = setting(
+        256, "numbers after the fusion layer of concat; 0 to do without that layer", most=codes.MOST_BITS
+    )
     standardise: bool = setting(True, "concat: means of maps are brought to mean 0 and variance 1")
     activation: str = setting("tanh", "of the hash layer in training; the signs, and so the codes, are the same")
     lam: float = setting(0.1, "weight of the distance between outputs and codes")
@@ -168,8 +170,6 @@ class DMSH(DeepMethod):
 
     def check(self, train: Part) -> None:
         super().check(train)
-        if not self.config.width:
-            raise InputError("width must be at least 1, got 0: a scale is reduced to that many numbers")
         shape = tuple(stored(images_of(train)).shape)
         unknown = (0.0,) * (shape[2] if len(shape) == 3 else 1)
         name = self._backbone(shape)

@@ -64,7 +64,7 @@ class Config(DeepConfig):
 
     alpha: float = setting(10.0, "scale of the inner product in the likelihood, divided by the code length")
     last_beta: float = setting(7.0, "steepness of tanh in the last stage; it begins at 1")
-    stages: int = setting(10, "in which the steepness grows")
+    stages: int = setting(10, "in which the steepness grows", least=1)
 
 
 class HashNet(DeepMethod):

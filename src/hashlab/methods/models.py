@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 import hashlab
-from hashlab import _disk, checkpoints, codes, files, methods
+from hashlab import _disk, backbones, checkpoints, codes, files, methods
 from hashlab.errors import InputError
 from hashlab.methods.base import Method
 
@@ -69,28 +73,53 @@ def _run(summary: dict[str, Any]) -> Any:
 def _described(folder: Path) -> dict[str, Any]:
     """What `model.json` says; raises InputError where it does not describe a model."""
     try:
-        summary = json.loads((folder / FILES[2]).read_text())
+        summary = files.read_json(folder / FILES[2])
         kinds = {"method": str, "bits": int, "settings": dict, "facts": dict, "sha256": str}
         if not all(isinstance(summary[key], kind) for key, kind in kinds.items()):
             raise TypeError
         return summary
-    except (ValueError, KeyError, TypeError):
+    except InputError as error:
+        raise InputError(f"{folder / FILES[2]} does not describe a model ({error})") from None
+    except (KeyError, TypeError):
         raise InputError(f"{folder / FILES[2]} does not describe a model") from None
 
 
 def load(folder: str | Path, device: str | None = None) -> Method:
     """The method that `save` wrote, ready to encode; raises InputError where a file is missing, altered or no model."""
-    folder = _disk.restored(Path(folder).absolute())
-    missing = [name for name in (FILES[0], FILES[2]) if not (folder / name).is_file()]
+    files.check_name(folder)
+    folder, device = _disk.restored(Path(folder).absolute()), str(backbones.device(device))
+    missing = [name for name in (FILES[0], FILES[2]) if not os.path.lexists(folder / name)]
     if missing:
         raise InputError(f"{folder} is not a model: {' and '.join(missing)} missing")
-    data = (folder / FILES[0]).read_bytes()
-    there = _described(folder)
-    if hashlib.sha256(data).hexdigest() != there["sha256"]:
-        raise InputError(f"{folder / FILES[0]} is damaged, or of another model than model.json says")
-    method = methods.create(there["method"], there["bits"], **there["settings"])
-    method.set_state(*checkpoints.unpack(data, str(folder / FILES[0])), device)
+    summary, file = _described(folder), folder / FILES[0]
+    method = methods.create(summary["method"], summary["bits"], **summary["settings"])
+    data = files.read_bytes(file)
+    if hashlib.sha256(data).hexdigest() != summary["sha256"]:
+        raise InputError(f"{file} is damaged, or of another model than model.json says")
+    tensors, facts = checkpoints.unpack(data, str(file))
+    try:
+        _give(method, tensors, facts, device)
+    except InputError as error:
+        raise InputError(f"{file} is no {summary['method']} of {method.bits} bits: {error}") from None
     return method
+
+
+def _give(method: Method, tensors: dict[str, Tensor], facts: Any, device: str) -> None:
+    """Give a method its state, and see whether it turns an image into a code; raises InputError where it does not."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise InputError(f"finite numbers are expected, got others in {name}")
+    try:
+        method.set_state(tensors, facts, device)
+        packed = method.encode(np.zeros((1, *method.shape), np.uint8))
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # the parts are sound, each by itself, but do not go together
+        raise InputError(f"it cannot encode an image ({' '.join(str(error).split())})") from None
+    width = sum(codes.row_bytes(bits) for bits in method.tables or (method.bits,))
+    if packed.shape != (1, width):
+        raise InputError(f"a code of {width} bytes is expected, got {packed.shape[1]}")
 
 
 def card(method: Method, summary: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ Features are pixels, or those of a backbone that stays as it is. What each estim
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 import hashlab.shallow
-from hashlab import backbones, codes, training
+from hashlab import backbones, codes, seeds, training
 from hashlab.checkpoints import State
 from hashlab.data import Part
 from hashlab.data.batches import Images, stored
+from hashlab.data.folders import LARGEST_SIDE, check_shape
 from hashlab.errors import InputError
-from hashlab.methods.base import About, Method, Shared, setting
+from hashlab.methods.base import About, Method, Shared, fact, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
 
 ANY = ("same_class", "shares_label")
@@ -33,8 +35,10 @@ class ShallowConfig:
 
     features: str = setting(PIXELS, "pixels in units of 0..1, or the name of a backbone")
     weights: str = setting("scratch", "of the backbone: torchvision-imagenet, or a safetensors file")
-    size: int = setting(0, "side of the square that images are resized to before the backbone; 0 to leave them")
-    crop: int = setting(0, "side of the square cut out of the middle of the images; 0 for the whole")
+    size: int = setting(
+        0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE
+    )
+    crop: int = setting(0, "side of the square cut out of the middle of the images; 0 for the whole", most=LARGEST_SIDE)
     precision: str = setting("auto", "of the backbone; auto for bfloat16 on GPUs that have it, else float32")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"precision": DeepConfig.CHOICES["precision"]}
@@ -67,10 +71,10 @@ class ShallowMethod(Method):
     body: Body | None = None  # None for pixels
 
     def check(self, train: Part) -> None:
-        self._estimator(0)._check_settings()
-        images = stored(images_of(train))
-        if self._estimator(0).supervised:
-            self._estimator(0)._labels(train.labels, len(images))
+        estimator, images = self._estimator(0), stored(images_of(train))
+        estimator._check_settings()
+        if estimator.supervised:
+            estimator._labels(train.labels, len(images))
         if self.config.features != PIXELS:
             backbones.check_name(self.config.features)
             self._body().check(train)
@@ -94,6 +98,7 @@ class ShallowMethod(Method):
         Raises InputError where images, labels or settings do not fit.
         """
         self.check(train)
+        seeds.check(seed)
         backbones.device(device)
         self.shape, self.backbone = tuple(stored(images_of(train)).shape), self.config.features
         if self.backbone != PIXELS:
@@ -127,7 +132,10 @@ class ShallowMethod(Method):
         """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C])."""
         if self.hasher is None:
             raise InputError("the method is not fitted yet: call fit(train) first")
-        return codes.pack(self.hasher.transform(self._features(images, shared)))
+        bits = self.hasher.transform(self._features(images, shared))
+        if bits.shape[1] != self.bits:
+            raise InputError(f"a hasher of {self.bits} bits is expected, got one of {bits.shape[1]}")
+        return codes.pack(bits)
 
     def input(self) -> dict[str, Any]:
         return {} if self.body is None else self.body.input()
@@ -144,12 +152,20 @@ class ShallowMethod(Method):
         return tensors, facts
 
     def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
-        self.shape, self.backbone = tuple(facts["shape"]), facts["backbone"]
+        self.shape, self.backbone = tuple(fact(facts, "shape", list)), fact(facts, "backbone", str)
+        check_shape(self.shape, "crop")
+        if self.backbone != self.config.features:
+            raise InputError(f"the model's backbone must be {self.config.features}, got {self.backbone}")
+        if extra := [name for name in tensors if not name.startswith(("hasher/", "body/"))]:
+            raise InputError(f"tensors of the hasher and the body are expected, got {extra[0]}")
         arrays = {key: tensor.numpy() for key, tensor in training.under(tensors, "hasher/").items()}
         self.hasher = self._estimator(0).set_fitted(arrays)
-        if "body" in facts:
+        if self.backbone != PIXELS:
             self.body = self._body()
-            self.body.set_state(training.under(tensors, "body/"), facts["body"], device)
+            self.body.set_state(training.under(tensors, "body/"), fact(facts, "body", dict), device)
+        width = math.prod(self.shape) if self.body is None else self.body.network.backbone.features
+        if self.hasher.n_features_in_ != width:
+            raise InputError(f"the model's hasher must take {width} features, got {self.hasher.n_features_in_}")
 
 
 def _about(name: str, title: str, year: int, paper: str, labels: tuple[str, ...] = ANY, **more: str) -> About:

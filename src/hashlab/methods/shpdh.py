@@ -91,7 +91,7 @@ class Config(DeepConfig):
     cubic: float = setting(10.0, "weight of outputs beyond -1.1 and 1.1")
     vertex: float = setting(0.1, "weight of the distance between outputs and codes")
     form: str = setting("stable", "of the class-wise loss: a cross-entropy, or the authors' with 1e-8 added")
-    every: int = setting(1, "epochs from one move of the centres to the next")
+    every: int = setting(1, "epochs from one move of the centres to the next", least=1)
     centre_pass: str = setting("plain", "centres of images as they are encoded, or as the authors' code trains them")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
@@ -123,7 +123,6 @@ class SHPDH(DeepMethod):
         if isinstance(s, int | float) and not isinstance(s, bool):  # what the command line makes of s=1
             overrides["s"] = str(s)
         super().__init__(bits, **overrides)
-        centres.check_every(self.config.every)
         if self.config.s != "auto":
             read_s(self.config.s)
 

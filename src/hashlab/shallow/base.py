@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from hashlab.codes import binarize, check_bits
 from hashlab.errors import InputError
 
+WHOLE = {"n_features_in_": "int64", "axis_": "int64", "mode_": "int64", "key_": "uint8", "codes_": "bool"}
 BLOCK = 4096  # rows that are encoded at once: what is held in between stays small however many rows come
 
 
@@ -59,9 +60,13 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def set_fitted(self, arrays: dict[str, np.ndarray]) -> Self:
         """Take what `fitted_arrays` of an estimator with the same settings gave; raises InputError where it is not."""
-        if "n_features_in_" not in arrays or not all(name.endswith("_") for name in arrays):
+        named = all(name.endswith("_") and not name.startswith("_") for name in arrays)
+        if not named or "n_features_in_" not in arrays or np.ndim(arrays["n_features_in_"]):
             raise InputError(f"fitted arrays must be those of fitted_arrays(), got {', '.join(arrays) or 'none'}")
         for name, value in arrays.items():
+            types = WHOLE.get(name, "float64")
+            if value.dtype != types:
+                raise InputError(f"fitted array {name} must be {types}, got {value.dtype}")
             setattr(self, name, np.array(value) if np.ndim(value) else np.asarray(value).item())
         return self
 
@@ -90,7 +95,7 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         least = 2 if reset else 1
         try:
             X = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=least)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # the latter for tensors without values
             raise InputError(in_one_sentence(error)) from None
         if not np.isfinite(X).all():
             raise InputError(f"features must be finite, got {'NaN' if np.isnan(X).any() else 'inf'} among them")
@@ -111,7 +116,7 @@ class LinearHasher(Hasher):
         return (X - self.mean_) @ self.weights_  # (N, K)
 
 
-def in_one_sentence(error: ValueError) -> str:
+def in_one_sentence(error: ValueError | TypeError) -> str:
     """What scikit-learn says of features, without line breaks and without the features themselves."""
     said = " ".join(str(error).split())
     if "Reshape your data" in said:
