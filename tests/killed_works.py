@@ -35,6 +35,7 @@ from hashlab.data import cache, prepared, sets
 from hashlab.errors import InputError
 
 torch.set_num_threads(1)
+os.fsync = lambda handle: None  # who is killed loses nothing of what was written; only a power cut does that
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link")
 CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 RUN = {"method": "mu_liu", "data": "digits", "bits": 8, "epochs": 1, "pretrain_epochs": 0, "batch_size": 400}
