@@ -267,7 +267,8 @@ def make_record(folder):
     (record,) = records.load(folder)
     short = {key: array[:50] for key, array in record.codes().items()}  # so that a case is quick
     report = metrics.evaluate(*(short[key] for key in records.ARRAYS), bits=8)
-    fields = dict(record) | {"map": report.map, "metrics": report.to_dict()}
+    sizes = record.sizes | {"query": 50, "database": 50}
+    fields = dict(record) | {"map": report.map, "metrics": report.to_dict(), "sizes": sizes}
     records.write(records.Record(fields), short, f"digits/{record.path.stem}", folder)
 
 

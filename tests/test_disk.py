@@ -90,13 +90,13 @@ def test_a_link_that_was_planted_is_not_written_through(tmp_path, monkeypatch):
 @pytest.mark.parametrize("how", ["write", "lock", "sweep"])
 def test_who_writes_to_a_place_cleans_it(how, tmp_path):
     """Files, folders and locks that nobody holds go; what has another name, or is being worked on, stays."""
-    (tmp_path / LEFT.replace("NAME", "a.json")).touch()
-    (tmp_path / LEFT.replace("NAME", "b") / "in").mkdir(parents=True)
-    (tmp_path / ".c.hashlab-lock").touch()
-    for name in (".d.part", ".e.json-x1y2", "f.0123abcd.hashlab-part", ".g.012.hashlab-part"):
-        (tmp_path / name).touch()
-    others = {path.name for path in tmp_path.iterdir() if path.name[1] in "de.g"}
+    names = (".d.part", ".e.json-x1y2", "f.0123abcd.hashlab-part", ".g.012.hashlab-part")
     with _disk.lock(tmp_path / "alive"), _disk.aside(tmp_path / "alive") as beside:
+        (tmp_path / LEFT.replace("NAME", "a.json")).touch()
+        (tmp_path / LEFT.replace("NAME", "b") / "in").mkdir(parents=True)
+        (tmp_path / ".c.hashlab-lock").touch()
+        for name in names:
+            (tmp_path / name).touch()
         if how == "write":
             _disk.write(tmp_path / "file", b"")
         elif how == "sweep":
@@ -105,8 +105,8 @@ def test_who_writes_to_a_place_cleans_it(how, tmp_path):
             with _disk.lock(tmp_path / "thing"):
                 pass
         here = {path.name for path in tmp_path.iterdir()}
-        assert here - {"file"} == others | {beside.name, ".alive.hashlab-lock"}
-    assert {path.name for path in tmp_path.iterdir()} - {"file"} == others
+        assert here - {"file"} == {*names, beside.name, ".alive.hashlab-lock"}
+    assert {path.name for path in tmp_path.iterdir()} - {"file"} == set(names)
 
 
 @pytest.mark.parametrize("new", [False, True])
@@ -172,6 +172,21 @@ def test_a_lock_is_for_one_at_a_time(tmp_path):
     assert len(most) == 80 and set(most) == {1} and list(tmp_path.iterdir()) == []
     with _disk.lock(tmp_path / "thing"), pytest.raises(BlockingIOError), _disk.lock(tmp_path / "thing", wait=False):
         pass
+
+
+def test_a_lock_file_that_was_taken_away_keeps_nobody_out(tmp_path, monkeypatch):
+    """Who had it removes it just between our opening and our locking of it: another one is needed."""
+    file, usual, calls = tmp_path / ".thing.hashlab-lock", _disk._locked, []
+
+    def locked(handle):
+        calls.append(handle)
+        if len(calls) == 1:
+            file.unlink()
+        return usual(handle)
+
+    monkeypatch.setattr(_disk, "_locked", locked)
+    with _disk.lock(tmp_path / "thing"):
+        assert file.exists() and len(calls) == 2 + 1  # and once in the cleaning, which sees that it is held
 
 
 # ---- room

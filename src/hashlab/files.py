@@ -79,17 +79,17 @@ def read_text(file: str | Path, encoding: str = "utf-8") -> str:
         raise InputError(f"{file} is not a text file: {error.reason} at byte {error.start}") from None
 
 
-def read_json(file: str | Path) -> Any:
-    """The value in a JSON file of bounded size and depth; raises InputError where it is none."""
+def read_json(file: str | Path, what: str = "JSON") -> Any:
+    """The value in a JSON file of bounded size and depth; raises InputError where it is none, and so not `what`."""
     try:
         value = json.loads(read_text(file), parse_constant=_no_number)
         if _deeper(value, MOST_DEPTH):
             raise RecursionError
         return value
     except RecursionError:
-        raise InputError(f"{file}: JSON of at most {MOST_DEPTH} levels is expected, got more") from None
+        raise InputError(f"{file} is not {what}: JSON of at most {MOST_DEPTH} levels is expected, got more") from None
     except ValueError as error:
-        raise InputError(f"{file} is not JSON: {error}") from None
+        raise InputError(f"{file} is not {what}: {error}") from None
 
 
 def _no_number(word: str) -> None:

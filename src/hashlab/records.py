@@ -173,7 +173,7 @@ def plain(value: Any) -> Any:
 def read(file: str | Path) -> Record:
     """One record; raises InputError when the file is not a record, or not as it was written."""
     file = Path(file)
-    fields = files.read_json(file)
+    fields = files.read_json(file, "a record")
     record = _check_fields(fields, file)
     record.path = file
     if altered := _altered(record):
