@@ -143,6 +143,8 @@ def house(tmp_path_factory):
     for name in ("itq", "ksh", "sh"):
         methods.create(name, 12).fit(digits.train).save(folder / name)
     methods.create("itq", 12, features="tiny").fit(digits.train).save(folder / "body")
+    for name in ("deep", "itq", "ksh", "sh", "body"):  # what rows spoil is sound
+        assert methods.load(folder / name).encode(digits.query.images[:2]).shape == (2, 8)
     write_wide(folder / "wide")
     prepared.prepare(data.info("nuswide21"), folder / "cache", folder / "wide", size=8)
     return folder

@@ -74,7 +74,7 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match=r"the tree .*none.csv cannot be read: No such file"):
         trees.read(tmp_path / "none.csv", CLASSES)
     (tmp_path / "tree.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="cannot be read: not text"):
+    with pytest.raises(InputError, match="cannot be read: not a text file"):
         trees.read(tmp_path / "tree.csv", CLASSES)
 
 

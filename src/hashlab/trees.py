@@ -91,7 +91,8 @@ def _lines(file: Path) -> dict[str, str]:
     try:
         text = read_text(file)
     except InputError as error:
-        raise InputError(f"the tree {file} cannot be read: {str(error).removeprefix(f'{file}: ')}") from None
+        reason = str(error).removeprefix(f"{file}: ").removeprefix(f"{file} is ")
+        raise InputError(f"the tree {file} cannot be read: {reason}") from None
     above: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         line = line.split("#")[0].strip()

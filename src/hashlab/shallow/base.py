@@ -8,11 +8,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
-from hashlab.codes import binarize, check_bits
+from hashlab.codes import as_numpy, binarize, check_bits
 from hashlab.errors import InputError
 
-WHOLE = {"n_features_in_": "int64", "axis_": "int64", "mode_": "int64", "key_": "uint8", "codes_": "bool"}
+REAL = ("mean_", "weights_", "offset_", "anchors_", "gamma_", "axes_", "low_", "frequencies_", "directions_", "phases_",
+        "thresholds_")  # fitted arrays by which features become outputs: float64  # fmt: skip
 BLOCK = 4096  # rows that are encoded at once: what is held in between stays small however many rows come
 
 
@@ -64,9 +66,8 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if not named or "n_features_in_" not in arrays or np.ndim(arrays["n_features_in_"]):
             raise InputError(f"fitted arrays must be those of fitted_arrays(), got {', '.join(arrays) or 'none'}")
         for name, value in arrays.items():
-            types = WHOLE.get(name, "float64")
-            if value.dtype != types:
-                raise InputError(f"fitted array {name} must be {types}, got {value.dtype}")
+            if name in REAL and value.dtype != np.float64:
+                raise InputError(f"fitted array {name} must be float64, got {value.dtype}")
             setattr(self, name, np.array(value) if np.ndim(value) else np.asarray(value).item())
         return self
 
@@ -93,9 +94,10 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _features(self, X: Any, reset: bool) -> np.ndarray:
         """Features as float64 (N, d)."""
         least = 2 if reset else 1
+        X = as_numpy(X, "features") if isinstance(X, Tensor) else X
         try:
             X = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=least)
-        except (ValueError, TypeError) as error:  # the latter for tensors without values
+        except ValueError as error:
             raise InputError(in_one_sentence(error)) from None
         if not np.isfinite(X).all():
             raise InputError(f"features must be finite, got {'NaN' if np.isnan(X).any() else 'inf'} among them")
@@ -116,7 +118,7 @@ class LinearHasher(Hasher):
         return (X - self.mean_) @ self.weights_  # (N, K)
 
 
-def in_one_sentence(error: ValueError | TypeError) -> str:
+def in_one_sentence(error: ValueError) -> str:
     """What scikit-learn says of features, without line breaks and without the features themselves."""
     said = " ".join(str(error).split())
     if "Reshape your data" in said:
