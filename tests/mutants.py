@@ -13,6 +13,7 @@ import argparse
 import ast
 import collections
 import fnmatch
+import gc
 import hashlib
 import importlib
 import importlib.util
@@ -158,7 +159,8 @@ def run_tests(module, source, files, limit):
         os.environ["HASHLAB_DATA"] = os.environ["HASHLAB_RESULTS"] = folder
         if "njit" in source:  # compiled code is kept by the name and date of the file
             os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = folder
-        without = [word for plugin in ("cacheprovider", "xdist", "nbval") for word in ("-p", f"no:{plugin}")]
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and all take their time
+        without = [word for plugin in ("cacheprovider", "unraisableexception") for word in ("-p", f"no:{plugin}")]
         words = ["-x", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning", f"--basetemp={folder}/tmp"]
         return pytest.main([*words, *without, *files])
 
@@ -288,6 +290,8 @@ def main(words):
     KEPT.parent.mkdir(exist_ok=True)
     for name in HEAVY:
         importlib.import_module(name)
+    gc.freeze()  # else every child looks through all of torch
+    sys.dont_write_bytecode = False  # of the tests, which are the same for all
 
     def tell(one, came, seconds):
         came = "equivalent" if came == "survived" and one.key in equal else came
