@@ -71,7 +71,7 @@ def test_the_engines_say_the_same(relevance, tables, combine, weights):
             far = plain.distances(query[q], database, tables, combine, weights)
             good = plain.relevant(relevance, asked[q], labels)
             assert plain.average_precision(far, good, at) == pytest.approx(report.ap[q], abs=1e-12)
-            counts += plain.within(plain.radius(far, tables, combine), good, counts.shape[1])
-        items, hits = counts
+            counts += plain.at_radius(plain.radius(far, tables, combine), good, counts.shape[1])
+        items, hits = counts.cumsum(1)
         np.testing.assert_array_equal(report.recall, hits / hits[-1])
         np.testing.assert_array_equal(report.precision[items > 0], (hits / np.maximum(items, 1))[items > 0])

@@ -95,6 +95,8 @@ def test_no_value_of_a_record_can_be_changed(record):
             assert "digest" in said or "missing" in said or "must" in said, path
     put(record, dict(record) | {"note": "more"}, renewed=False)
     assert "changed since it was written: digest" in complaints(record.path)[0]
+    with pytest.raises(InputError, match=rf"{record.path}: changed since it was written"):
+        records.load(record.path.parent)
 
 
 def eval_path(record, path):

@@ -473,7 +473,9 @@ def _doubts(record: Record, stored: dict[str, np.ndarray], report: metrics.Repor
         counts = np.zeros((2, len(report.recall)), np.int64)
         for q in range(len(query)):
             far, good = ranking(q)
-            counts += plain_metrics.within(plain_metrics.radius(far, tables, record["combine"]), good, counts.shape[1])
+            far = plain_metrics.radius(far, tables, record["combine"])
+            counts += plain_metrics.at_radius(far, good, counts.shape[1])
+        counts = counts.cumsum(1)
         precision = [hits / items if items else None for items, hits in counts.T.tolist()]
         recall = [hits / max(int(counts[1, -1]), 1) for hits in counts[1].tolist()]
         for key, values in (("precision", precision), ("recall", recall)):

@@ -26,20 +26,26 @@ def distances(
         combine: "union" ranks by the smallest table distance, ties by their sum; else by the sum.
         weights: of each table or of each bit, where combine is "weighted".
     """
-    ends = np.cumsum([8 * -(-bits // 64) for bits in tables])[:-1]
-    differ = np.split(query ^ database, ends, axis=1)  # per table (N, 8 W_t)
-    words = [np.ascontiguousarray(part).view(np.uint64) for part in differ]  # per table (N, W_t)
-    far = [np.bitwise_count(part).sum(1, dtype=np.int64) for part in words]  # per table (N,)
+    differ = _words(query) ^ _words(database)  # (N, W)
+    parts = np.split(differ, np.cumsum([-(-bits // 64) for bits in tables])[:-1], axis=1)  # per table (N, W_t)
+    far = [np.bitwise_count(part).sum(1, dtype=np.int64) for part in parts]  # per table (N,)
     if combine == "union":
-        return np.min(far, 0) * (sum(tables) + 1) + np.sum(far, 0)
+        return np.min(far, 0) * (sum(tables) + 1) + sum(far)
     if combine != "weighted":
-        return np.sum(far, 0)
+        return sum(far)
     if len(weights) == len(tables):
         return sum(weight * part for weight, part in zip(weights, far, strict=True))
-    bits = [
-        np.unpackbits(part, axis=1, count=count, bitorder="little") for part, count in zip(differ, tables, strict=True)
-    ]
-    return np.concatenate(bits, axis=1).astype(np.int64) @ np.asarray(weights)
+    return np.concatenate([_bits(*table) for table in zip(parts, tables, strict=True)], axis=1) @ np.asarray(weights)
+
+
+def _words(packed: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(packed).view(np.uint64)
+
+
+def _bits(words: np.ndarray, count: int) -> np.ndarray:
+    """The first bits of rows of words, int64 (N, count)."""
+    rows = np.ascontiguousarray(words).view(np.uint8)
+    return np.unpackbits(rows, axis=1, count=count, bitorder="little").astype(np.int64)
 
 
 def radius(distance: np.ndarray, tables: Sequence[int], combine: str | None = None) -> np.ndarray:
@@ -55,7 +61,7 @@ def relevant(relevance: str, query: np.ndarray, database: np.ndarray) -> np.ndar
             of "levels", fine ones first.
     """
     if relevance == "shares_label":
-        return np.any((query == 1) & (database == 1), axis=1)
+        return (database[:, query == 1] == 1).any(1)
     return database[:, 0] == query[0] if relevance == "levels" else database == query
 
 
@@ -77,6 +83,6 @@ def average_precision(distance: np.ndarray, good: np.ndarray, at: int | None = N
     return total / max(1, min(at, before))
 
 
-def within(far: np.ndarray, good: np.ndarray, radii: int) -> np.ndarray:
-    """How many items, and how many good ones, lie within the radii 0 to radii - 1, int64 (2, radii)."""
-    return np.stack([np.bincount(some, minlength=radii)[:radii] for some in (far, far[good])]).cumsum(1)
+def at_radius(far: np.ndarray, good: np.ndarray, radii: int) -> np.ndarray:
+    """How many items, and how many good ones, lie at each of the radii 0 to radii - 1, int64 (2, radii)."""
+    return np.array([np.bincount(far, minlength=radii), np.bincount(far[good], minlength=radii)])
