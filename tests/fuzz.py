@@ -407,7 +407,7 @@ def make_weights(folder):
 
 def read_weights(folder):
     file, network = str(folder / "start.safetensors"), backbones.create("tiny", (8, 8))
-    weights.describe(file)
+    weights.describe(file, "tiny")
     weights.load(file, network, "", "tiny")
     return [(name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()]
 
