@@ -576,6 +576,9 @@ SETTINGS = {
         ("cnnh", "sweeps", [HUGE]),
         ("dcwh", "every", ["0", HUGE]),
         ("greedyhash", "p", ["1e300"]),
+        ("mu_liu", "c", ["1e20"]),
+        ("dch", "gamma", ["0", "1e300"]),
+        ("dsdh", "mu", ["0"]),
         ("itq", "size", ["100000"]),
         ("itq", "iterations", ["0", HUGE]),
         ("itq", "features", ["magic"]),
@@ -1080,6 +1083,10 @@ PYTHON = {
         on_digits(lambda d: methods.create("itq", 8).fit(d.train, seed="1")),
         "seed must be an integer",
     ),
+    "fit what cannot be solved for": (
+        train_on(COLOUR, CLASSES, "dsdh", nu=0.0),
+        "codes do not decide the classifier at nu/mu = 0; try a higher nu",
+    ),
     "encode before fit": (python(lambda: methods.create("itq", 8).encode(COLOUR)), "not fitted yet"),
     "encode no image": (model_encodes(GREY[None][:0]), "one image at least is expected, got none"),
     "encode no image with itq": (model_encodes(GREY[None][:0], "itq"), "one image at least is expected, got none"),
@@ -1150,7 +1157,7 @@ def test_bad_input(name, house, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     with limited():
         if callable(made):
-            with pytest.raises(InputError, match=said) as raised:
+            with pytest.raises((InputError, FloatingPointError), match=said) as raised:
                 made()
             assert "\n" not in str(raised.value)
             return

@@ -43,13 +43,13 @@ class About:
     status: str  # "the paper's formulas", "reconstruction", …
 
 
-LIMITS = (0, 1_000_000)  # of a setting that says no others: beyond, a number is a slip
+MOST = {int: 1_000_000, float: 1e20}  # of a setting that says no other limit: beyond, a number is a slip
 
 
-def setting(default: Any, meaning: str, least: float = LIMITS[0], most: float = LIMITS[1]) -> Any:
+def setting(default: Any, meaning: str, least: float = 0, most: float | None = None) -> Any:
     """A field of a settings class: its default, and what it means in a few words for `hashlab methods NAME`.
 
-    A number must lie in least..most.
+    A number must lie in least..most; without `most`, see `MOST`.
     """
     return dataclasses.field(default=default, metadata={"meaning": meaning, "limits": (least, most)})
 
@@ -69,7 +69,7 @@ def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
     if unknown:
         raise InputError(f"unknown setting {unknown[0]!r} of {method}; expected one of: {', '.join(expected)}")
     choices = getattr(kind, "CHOICES", {})
-    limits = {field.name: field.metadata.get("limits", LIMITS) for field in dataclasses.fields(kind)}
+    limits = {field.name: field.metadata.get("limits", (0, None)) for field in dataclasses.fields(kind)}
     fitting = {
         name: _fitting(name, value, expected[name], limits[name], choices.get(name))
         for name, value in overrides.items()
@@ -88,7 +88,7 @@ def _types(kind: type) -> dict[str, type]:
 
 
 def _fitting(
-    name: str, value: Any, expected: type, limits: tuple[float, float], choices: Sequence[str] | None
+    name: str, value: Any, expected: type, limits: tuple[float, float | None], choices: Sequence[str] | None
 ) -> Any:
     """The value as one of the expected type; raises InputError where it is none."""
     value = value.item() if isinstance(value, np.generic) else value
@@ -96,8 +96,8 @@ def _fitting(
     if not fits or (isinstance(value, bool) and expected is not bool):
         word = TYPES.get(expected, expected.__name__)
         raise InputError(f"setting {name} must be {word}, got {reprlib.repr(value)}")
-    least, most = limits
-    if isinstance(value, int | float) and not least <= value <= most:  # NaN is in no range
+    least, most = limits[0], MOST.get(expected) if limits[1] is None else limits[1]
+    if expected in MOST and not least <= value <= most:  # NaN is in no range
         number = "a whole number" if expected is int else "a finite number"
         limit = f"at most {most}" if value > most else f"at least {least}"
         raise InputError(f"setting {name} must be {number} of {limit}, got {value}")

@@ -57,7 +57,7 @@ class DCHLoss(nn.Module):
 class Config(DeepConfig):
     """Settings of DCH."""
 
-    gamma: float = setting(20.0, "Hamming distance at which similar and dissimilar are equally likely")
+    gamma: float = setting(20.0, "Hamming distance at which similar and dissimilar are equally likely", least=1e-6)
     weight: float = setting(0.1, "of the distance between outputs and codes")
 
 

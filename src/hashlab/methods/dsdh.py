@@ -42,7 +42,10 @@ def dsdh_loss(u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float, ba
 
 def classifier(b: Tensor, y: Tensor, ridge: float) -> Tensor:
     """W (K, C) that minimises ||Y - B W||^2 + ridge ||W||^2 for codes b (N, K) and classes y (N, C)."""
-    return torch.linalg.solve(b.T @ b + ridge * torch.eye(b.shape[1], device=b.device), b.T @ y)
+    try:
+        return torch.linalg.solve(b.T @ b + ridge * torch.eye(b.shape[1], device=b.device), b.T @ y)
+    except torch.linalg.LinAlgError:
+        raise FloatingPointError(f"codes do not decide the classifier at nu/mu = {ridge:g}; try a higher nu") from None
 
 
 def discrete_step(b: Tensor, w: Tensor, y: Tensor, u: Tensor, eta: float, cycles: int = 10) -> Tensor:
@@ -84,7 +87,7 @@ class DSDHLoss(discrete.LearnedCodes):
 class Config(DeepConfig):
     """Settings of DSDH."""
 
-    mu: float = setting(1.0, "weight of the classifier that reads the codes")
+    mu: float = setting(1.0, "weight of the classifier that reads the codes", least=1e-6)
     nu: float = setting(0.1, "weight of the size of its weights")
     eta: float = setting(55.0, "weight of the distance between outputs and codes")
     balance: str = setting("none", "of similar and dissimilar pairs: as many as there are, or half the weight each")

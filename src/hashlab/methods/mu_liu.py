@@ -94,7 +94,7 @@ class Config(DeepConfig):
 
     epochs: int = setting(12, "of hashing: times that every training image is seen")
     lr: float = setting(0.1, "highest learning rate of hashing")
-    c: float = setting(4.0, "scale of the exponent: how much worse one wrong pair is than another")
+    c: float = setting(4.0, "scale of the exponent: how much worse one wrong pair is than another", most=500)
     form: str = setting("bilinear", "the smooth form: of independent bits, or of bits cut to a line")
     pretrain_epochs: int = setting(3, "of classification, before hashing; 0 to go without")
     pretrain_lr: float = setting(0.05, "highest learning rate of classification")
