@@ -73,11 +73,11 @@ def watch_steps(moments):
     training.Loop.one_step = one_step
 
 
-def live(folder, optimiser, fatal, log):
+def live(folder, optimiser, fatal, log, kind=""):
     """One life: train with a checkpoint after each step; returns the digest of the weights."""
     rng = np.random.default_rng(0)
     train = SimpleNamespace(images=rng.integers(0, 256, (36, 8, 8), dtype=np.uint8), labels=np.arange(36) % 10)
-    moments = Moments(fatal, log)
+    moments = Moments(fatal, log, kind)
     watch(moments, folder)
     watch_steps(moments)
     method = Noisy(6, optimiser=optimiser, batch_size=12)
@@ -86,14 +86,14 @@ def live(folder, optimiser, fatal, log):
     return hashlib.sha256(weights).hexdigest()
 
 
-def in_child(folder, optimiser, fatal=0, patience=None):
+def in_child(folder, optimiser, fatal=0, patience=None, kind=""):
     """The digest from one life in a forked process, or how it died."""
     log, result = folder.with_suffix(".log"), folder.with_suffix(".result")
     log.write_text("after some time")
     child = os.fork()
     if child == 0:
         try:
-            result.write_text(live(folder, optimiser, fatal, log))
+            result.write_text(live(folder, optimiser, fatal, log, kind))
         finally:
             os._exit(0)
     if patience is not None:
@@ -107,8 +107,12 @@ def killed(folder, optimiser, kills):
     chance, deaths = random.Random(optimiser), []
     whole = in_child(folder / "whole", optimiser)
     while len(deaths) < kills:
-        timed = len(deaths) % 4 == 3
-        how = {"patience": chance.uniform(0.01, 0.2)} if timed else {"fatal": chance.randint(1, 60)}
+        how = (
+            {"fatal": chance.randint(1, 60)},  # at any moment
+            {"fatal": chance.randint(1, 6), "kind": "step of"},
+            {"fatal": chance.randint(1, 60)},
+            {"patience": chance.uniform(0.01, 0.2)},
+        )[len(deaths) % 4]
         outcome = in_child(folder / "killed", optimiser, **how)
         if "digest" in outcome:  # it had come to its end before it could be killed: another one, from the start
             assert outcome == whole, (outcome, whole)

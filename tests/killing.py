@@ -16,14 +16,17 @@ SYSTEM_CALLS = ("fsync", "fdatasync", "write", "posix_fallocate", "ftruncate", "
 
 
 class Moments:
-    """Counts the moments of a life; the one with the fatal number is its last. Numbers begin with 1; 0 kills nobody."""
+    """Counts the moments of a life; the one with the fatal number is its last. Numbers begin with 1; 0 kills nobody.
 
-    def __init__(self, fatal, log=None):
-        self.passed, self.fatal, self.log = 0, fatal, log
+    Only moments whose names hold `kind` count.
+    """
+
+    def __init__(self, fatal, log=None, kind=""):
+        self.passed, self.fatal, self.log, self.kind = 0, fatal, log, kind
 
     def pass_by(self, what):
-        self.passed += 1
-        if self.passed == self.fatal:
+        self.passed += self.kind in what
+        if self.passed == self.fatal and self.kind in what:
             if self.log:
                 with LOW["open"](self.log, "w") as out:
                     out.write(what)

@@ -986,6 +986,16 @@ PYTHON = {
     "evaluate sparse": (evaluated(query_codes=SPARSE, database_codes=SPARSE), "uint8, got"),
     "evaluate meta labels": (evaluated(query_labels=torch.empty(2, device="meta", dtype=torch.int64)), "meta"),
     "evaluate sparse labels": (evaluated(query_labels=torch.ones(2, dtype=torch.int64).to_sparse()), "sparse"),
+    "evaluate a union of billions": (
+        evaluated(
+            query_codes=np.zeros((2, 8192), np.uint8),
+            database_codes=np.zeros((6, 8192), np.uint8),
+            bits=65_536,
+            tables=(32_768, 32_768),
+            combine="union",
+        ),
+        "at most 4194304 counts a query",
+    ),
     "evaluate a billion bits": (evaluated(bits=10**9), "bits must be a whole number of at most 65536"),
     "evaluate no bits": (evaluated(bits=None), "bits must be a whole number of at least 1, got None"),
     "evaluate lists": (evaluated(query_codes=[[1]]), "query codes must be a NumPy array or a tensor, got list"),

@@ -164,6 +164,7 @@ def test_bins_of_a_union_are_all_pairs_in_order(tables):
     pairs = [(m, s) for m in range(min(tables) + 1) for s in range(len(tables) * m, m + sum(tables) - min(tables) + 1)]
     assert [measure.base[m] + s for m, s in pairs] == list(range(len(measure.radius)))
     assert measure.radius.tolist() == [m for m, _ in pairs] and measure.base.min() >= 0
+    assert measure.bins == len(pairs)
 
 
 def test_sum_of_tables_is_the_distance_of_joined_codes():

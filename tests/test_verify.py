@@ -230,7 +230,7 @@ HOSTILE = {
     "deep": (("config",), {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {}}}}}}}}}, "more than 8 deep"),
 }
 FILES = {
-    "nested": (DEEP, "more than 8 deep"),
+    "nested": (DEEP, "JSON of at most 32 levels"),
     "lists": ("[" * 10_000, "is not a record"),
     "nothing": ("", "is not a record"),
     "NaN": ('{"map": NaN}', "NaN is no number"),
@@ -275,11 +275,11 @@ def test_what_is_no_file_is_not_waited_for(folder, capsys):
     codes = record.path.with_name(record["codes"]["file"])
     codes.unlink()
     os.mkfifo(codes)
-    assert "a file is expected, this is none" in complaints(record.path)[0]
+    assert "a file is expected, got a pipe" in complaints(record.path)[0]
     record.path.unlink()
     os.mkfifo(record.path)
     assert main(["verify", "--root", str(folder)]) == 1 and main(["table", "--root", str(folder)]) == 1
-    assert capsys.readouterr().out.count("a file is expected, this is none") == 1
+    assert capsys.readouterr().out.count("a file is expected, got a pipe") == 1
 
 
 @pytest.mark.parametrize(

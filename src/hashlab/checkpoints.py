@@ -48,8 +48,9 @@ def unpack(data: bytes, what: str) -> State:
         tensors = safetensors.torch.load(data)
         length = int.from_bytes(data[:8], "little")
         digest, text = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["hashlab"])
-        if digest == _digest(tensors, text):
-            return tensors, json.loads(text)
+        facts = json.loads(text)
+        if digest == _digest(tensors, text) and isinstance(facts, dict):
+            return tensors, facts
     except (SafetensorError, ValueError, KeyError, TypeError):
         pass
     raise InputError(f"{what} is damaged: it is not what was written")

@@ -396,21 +396,24 @@ def _verify(commands: Any) -> None:
 def verify(parsed: argparse.Namespace) -> int:
     from hashlab import records
 
-    found = parsed.files or records.files_of(parsed.root)
-    if not found:
+    chosen = parsed.files or records.files_of(parsed.root)
+    if not chosen:
         raise InputError(f"no records in {records.root(parsed.root)}")
     for file in parsed.files:
         file.stat()  # what was named must be there
-    wrong = 0
-    for file in found:
+    agreeing, code = 0, 0
+    for file in chosen:
         try:
             differences = records.verify(records.read(file))
         except InputError as error:
             differences = [str(error)]
-        wrong += bool(differences)
+            if parsed.files:  # what was named must be a record
+                print(f"hashlab: {error}", file=sys.stderr)
+                code = 2
+        agreeing += not differences
         print(f"{file.name}: {'; '.join(differences) or 'every metric agrees'}")
-    print(f"{len(found) - wrong} of {len(found)} records agree with their codes")
-    return 1 if wrong else 0
+    print(f"{agreeing} of {len(chosen)} records agree with their codes")
+    return code or int(agreeing < len(chosen))
 
 
 def _table(commands: Any) -> None:

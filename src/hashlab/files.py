@@ -190,7 +190,7 @@ def npy_header(content: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...
         version = np.lib.format.read_magic(content)
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, by_column, dtype = header(content)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except Exception as error:  # whatever the bytes lead NumPy's reader to
         raise InputError(f"{name} has no header of an array ({' '.join(str(error).split())})") from None
     if dtype.hasobject:
         raise InputError("it holds pickled objects, not plain arrays")

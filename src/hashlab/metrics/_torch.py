@@ -27,7 +27,7 @@ class Counter:
             torch.from_numpy(x).to(self.device)
             for x in (relevance.query, relevance.database, distance.base, distance.weights.astype(np.float32))
         )
-        self.bins = len(distance.radius)
+        self.bins = distance.bins
         self.lanes = LANES.get(self.device.type, 1)
 
     def count(self, rows: slice) -> np.ndarray:

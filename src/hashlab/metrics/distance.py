@@ -32,6 +32,11 @@ class Distance:
     combine: str
     weights: np.ndarray
 
+    @property
+    def bins(self) -> int:
+        """B, how many values there are."""
+        return int(self._sums.sum()) if self.combine == "union" else int(self.weights.sum()) + 1
+
     @cached_property
     def radius(self) -> np.ndarray:
         """The radius at which a lookup reaches each bin, int64 (B,), ascending."""

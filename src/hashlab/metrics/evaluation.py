@@ -15,6 +15,7 @@ from hashlab.metrics.published import CONVENTIONS, Convention
 from hashlab.metrics.report import Report
 
 CUTOFFS = (1, 10, 100, 1000)
+MOST_CELLS = 1 << 22  # a union of long tables has billions of distances; so many counts take 1 GB in the engine
 Array = np.ndarray | torch.Tensor
 
 
@@ -69,6 +70,8 @@ def evaluate(
         distance.check_codes(query_codes, measure, "query codes")
     relevant = labels.check(relevance, query_labels, database_labels, len(query_codes), len(database_codes))
     at, cutoffs = _check_cutoffs(at, cutoffs, len(database_codes))
+    if (cells := relevant.groups * measure.bins) > MOST_CELLS:
+        raise InputError(f"at most {MOST_CELLS} counts a query (gains times distances) fit, got {cells}")
     if real:
         far = rankings.asymmetric(codes.as_numpy(query_codes), codes.as_numpy(database_codes))
         ranked = rankings.from_distances(far, relevant)

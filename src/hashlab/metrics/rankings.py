@@ -57,7 +57,7 @@ def from_codes(query: codes.Array, database: codes.Array, distance: Distance, re
         filled = counts.any((0, 1))  # most distances never occur between long codes
         return Histogram(counts.compress(filled, 2), relevance.gain, relevance.relevant, distance.radius[filled])
 
-    return Rankings(_blocks(len(query), relevance.groups * len(distance.radius)), histogram)
+    return Rankings(_blocks(len(query), relevance.groups * distance.bins), histogram)
 
 
 def from_distances(distances: Callable[[slice], np.ndarray], relevance: Relevance) -> Rankings:
@@ -115,7 +115,7 @@ def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relev
     def count(rows: slice) -> np.ndarray:
         first, kind = _numba.distinct(query[rows], np.ascontiguousarray(query_labels[rows].T))
         asked, asked_labels = query[rows][first], query_labels[rows][first]
-        counts = np.empty((len(first), relevance.groups, len(distance.radius)), np.int64)
+        counts = np.empty((len(first), relevance.groups, distance.bins), np.int64)
 
         def part(start: int, stop: int) -> None:
             ranked = shift, distance.spans, base, relevance.shared, counts[start:stop]
