@@ -19,8 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from hashlab import backbones, numerics
-from hashlab.centres import Centres
+from hashlab.losses.clouds import Centres
 from hashlab.methods import (
     adsh,
     classifier_onehot,
@@ -43,6 +42,8 @@ from hashlab.methods import (
     orthohash,
     shpdh,
 )
+from hashlab.networks import backbones
+from hashlab.training import numerics
 
 CLASSES, MEMORY, SIDE, ROUNDS, LIMIT = 10, 5000, 128, 5, 0.1
 

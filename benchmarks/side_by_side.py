@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import hashlab.data
-from hashlab import comparison, experiments
+from hashlab import experiments
+from hashlab.chapters import comparison
 from hashlab.records import Record
 
 

@@ -24,8 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import backbones, data, methods, numerics, training
+from hashlab import data, methods
 from hashlab.data.batches import Batches, View, statistics
+from hashlab.networks import backbones
+from hashlab.training import loop, numerics
 
 BATCH, ROUNDS = 128, 5
 
@@ -62,8 +64,8 @@ def engine(network: nn.Module, batches: Batches, precision: str) -> None:
     def loss(batch: object) -> Tensor:
         return numerics.in_full(F.cross_entropy, network(batch.images), batch.labels)
 
-    phase = training.Phase("epoch", network, loss, 1, 0.01)
-    training.train([phase], batches, batch_size=BATCH, precision=precision)
+    phase = loop.Phase("epoch", network, loss, 1, 0.01)
+    loop.train([phase], batches, batch_size=BATCH, precision=precision)
 
 
 def bare(network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> None:
@@ -249,10 +251,10 @@ def resnet9(device: torch.device, compiler: str, epochs: int = 24) -> None:
         z = network(batch.images)
         return numerics.in_full(lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2), z, batch.labels)
 
-    phase = training.Phase("classes", network, loss, epochs, 0.4, weight_decay=5e-4, schedule="linear")
+    phase = loop.Phase("classes", network, loss, epochs, 0.4, weight_decay=5e-4, schedule="linear")
     batches = Batches(loaded.train, loaded.train.labels, device, view)
     with numerics.deterministic(False):
-        training.train([phase], batches, batch_size=512, precision="bfloat16", compiler=compiler)
+        loop.train([phase], batches, batch_size=512, precision="bfloat16", compiler=compiler)
     seconds = time.perf_counter() - start
     network.eval()
     with numerics.autocast(device, "bfloat16"):

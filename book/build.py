@@ -202,8 +202,9 @@ def with_results(text: str) -> str:
 
 def side_by_side(found: list) -> str:
     """All methods under one protocol, as Markdown: the best first, mAP as mean and spread over seeds."""
-    from hashlab import comparison, methods
-    from hashlab.chapter import spread
+    from hashlab import methods
+    from hashlab.chapters import comparison
+    from hashlab.chapters.tables import spread
 
     rows, whole = {}, comparison.whole(found)
     for name in comparison.GRIDS:

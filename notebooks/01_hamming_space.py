@@ -37,7 +37,11 @@ from math import comb
 
 import numpy as np
 
-from hashlab import codes, data, metrics, plots
+from hashlab.chapters.figures import hamming
+from hashlab import codes
+from hashlab import data
+from hashlab import metrics
+from hashlab import plots
 from hashlab.errors import InputError
 
 # %% [markdown]
@@ -207,7 +211,7 @@ print(f"bits:   {packed.nbytes / 1e6:5.1f} MB, {time_bits:5.2f} ms")
 # corners sorted by their distance from `0000`.
 
 # %% mystnb={"image": {"alt": "The 16 corners of the four-dimensional cube in five columns by Hamming distance from 0000. The columns hold 1, 4, 6, 4 and 1 codes; lines join codes that differ in one bit."}}
-ax = plots.cube(4)
+ax = hamming.cube(4)
 
 # %% [markdown]
 # How many codes lie at distance $r$ from a given one? As many as there are ways to choose the $r$ bits to flip:
@@ -242,7 +246,7 @@ for K in (4, 8):
 # exactly two strangers are half the bits apart.
 
 # %% mystnb={"image": {"alt": "Three bell-shaped curves of the distance of two random codes as a share of the code length, for 8, 32 and 128 bits. All are centred at one half; the longer the code, the narrower and taller the curve."}}
-ax = plots.distance_spread([8, 32, 128])
+ax = hamming.distance_spread([8, 32, 128])
 
 # %%
 one, other = np.random.default_rng(1).integers(0, 2, (2, 2000, 64))  # 2,000 pairs
@@ -353,7 +357,7 @@ print("worst AP", min(every_ap), " mean AP", mean_ap, " best AP", max(every_ap))
 # %% mystnb={"image": {"alt": "Six rankings of the seven items, one per row, with tie groups at distances 0, 1, 2 and 4 set apart. Full squares are relevant. From top to bottom the average precision rises from 0.7333 to 0.8875 as relevant items move forward inside their groups."}}
 patterns = sorted({tuple(cats[order]) for order in orders}, key=average_precision)
 pattern_aps = [average_precision(pattern) for pattern in patterns]
-ax = plots.tie_orders(np.array(patterns), np.sort(distance), pattern_aps)
+ax = hamming.tie_orders(np.array(patterns), np.sort(distance), pattern_aps)
 
 # %% [markdown]
 # The same codes, the same distances, and a grade that depends on who stands where in a group. In many programs the

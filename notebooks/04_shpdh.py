@@ -44,9 +44,19 @@ from itertools import product
 import numpy as np
 import torch
 
-from hashlab import centres, data, diagnostics, methods, metrics, plots
-from hashlab.chapter import command, difference, recorded, source, spread, table
-from hashlab.figures import shpdh as figures
+from hashlab.losses import clouds
+from hashlab import data
+from hashlab.metrics import diagnostics
+from hashlab import methods
+from hashlab import metrics
+from hashlab import plots
+from hashlab.chapters.tables import command
+from hashlab.chapters.tables import difference
+from hashlab.chapters.tables import recorded
+from hashlab.chapters.tables import source
+from hashlab.chapters.tables import spread
+from hashlab.chapters.tables import table
+from hashlab.chapters.figures import shpdh as figures
 from hashlab.methods import shpdh
 
 # %% [markdown]
@@ -127,7 +137,7 @@ place = np.linspace(-2, 2, 41)
 ends = torch.tensor([[-1.0], [1.0]])
 lines = {}
 for s in (4.0, 1.0, 0.25):
-    logits = -s / 2 * centres.squared_distances(torch.tensor(place[:, None]).float(), ends)
+    logits = -s / 2 * clouds.squared_distances(torch.tensor(place[:, None]).float(), ends)
     lines[f"s = {s:g}"] = (place, torch.softmax(logits, 1)[:, 1].numpy())
 ax = plots.curves(lines, "u, between centres at −1 and +1", "p(right-hand class | u)", marks="-", named_at=0.66)
 
@@ -155,8 +165,8 @@ generator = torch.Generator().manual_seed(0)
 u, c = (torch.randn(rows, 5, generator=generator).double() for rows in (4, 3))  # 4 images, 3 classes, 5 bits
 y, s = torch.tensor([0, 2, 1, 1]), 0.5
 u.requires_grad_()
-by_autograd = torch.autograd.grad(centres.class_wise_loss(u, y, c, s), u)[0]
-p = torch.softmax(-s / 2 * centres.squared_distances(u, c), 1).detach()  # (4, 3)
+by_autograd = torch.autograd.grad(clouds.class_wise_loss(u, y, c, s), u)[0]
+p = torch.softmax(-s / 2 * clouds.squared_distances(u, c), 1).detach()  # (4, 3)
 by_formula = s * (p @ c - c[y]) / 4  # the loss is a mean over 4 images
 agree = torch.allclose(by_autograd, by_formula, rtol=0, atol=1e-12)
 print("formula and automatic differentiation agree to twelve digits:", agree)
@@ -188,8 +198,8 @@ truth = torch.tensor([0])
 
 def pays(m):
     """Loss on each level of an image of class 0 that sits on the centre of class m."""
-    fine = centres.class_wise_loss(corners[[m]], truth, corners, 1.0)
-    return fine.item(), centres.class_wise_loss(corners[[m]], truth, middles, 0.5).item()
+    fine = clouds.class_wise_loss(corners[[m]], truth, corners, 1.0)
+    return fine.item(), clouds.class_wise_loss(corners[[m]], truth, middles, 0.5).item()
 
 
 seats = {"its own class": 0, "a sibling": 1, "a stranger, 2 bits away": 2, "a stranger, 3 bits away": 3}
@@ -217,7 +227,7 @@ table(
 # common one. With 5 images at 0 and 1 image at 6, in two classes under one parent:
 
 # %%
-two = centres.Centres([torch.tensor([0, 0])], [2, 1], bits=1)
+two = clouds.Centres([torch.tensor([0, 0])], [2, 1], bits=1)
 outputs_of_two = torch.tensor([[0.0]] * 5 + [[6.0]])
 two.move(outputs_of_two, torch.tensor([0] * 5 + [1]))
 print("fine centres:", *(f"{x:g}" for x in two.level0[:, 0]))
@@ -242,8 +252,8 @@ print(f"their parent: {two.level1.item():g}; the mean of all images would be {ou
 # %% mystnb={"image": {"alt": "Penalty of one output between minus two and two. The cubic one is zero between minus 1.1 and 1.1 and climbs steeply beyond. The vertex one is a shallow double valley with its floor at minus one and one and a crest at 0."}}
 grid = torch.linspace(-2, 2, 81)
 lines = {
-    "10 × cubic": (grid, [10 * centres.cubic_loss(x.view(1, 1)).item() for x in grid]),
-    "0.1 × vertex": (grid, [0.1 * centres.vertex_loss(x.view(1, 1)).item() for x in grid]),
+    "10 × cubic": (grid, [10 * clouds.cubic_loss(x.view(1, 1)).item() for x in grid]),
+    "0.1 × vertex": (grid, [0.1 * clouds.vertex_loss(x.view(1, 1)).item() for x in grid]),
 }
 ax = plots.curves(lines, "output u of one bit", "penalty", marks="-", named_at=0.99)
 
@@ -274,7 +284,7 @@ def pull(bits, floor):
     torch.manual_seed(0)
     c, y = torch.randn(100, bits), torch.arange(100)
     u = torch.zeros(100, bits, requires_grad=True)
-    loss = centres.class_wise_loss(u, y, c, 1.0, floor)
+    loss = clouds.class_wise_loss(u, y, c, 1.0, floor)
     return 100 * torch.autograd.grad(loss, u)[0].norm(dim=1).median().item(), loss.item()
 
 
@@ -301,10 +311,10 @@ ax = plots.curves(lines, "bits K", "length of the gradient of an image", log=Tru
 # | the centres, equation {eq}`eq:shpdh-centres` | `Centres.move` |
 
 # %%
-source(centres.class_wise_loss, centres.cubic_loss, centres.vertex_loss, shpdh.shpdh_loss)
+source(clouds.class_wise_loss, clouds.cubic_loss, clouds.vertex_loss, shpdh.shpdh_loss)
 
 # %%
-source(centres.Centres.move, centres.means)
+source(clouds.Centres.move, clouds.means)
 
 # %% [markdown]
 # (sec:shpdh-metrics)=
@@ -715,7 +725,7 @@ torch.manual_seed(0)
 five = torch.randn(5, K)
 five[1] = five[0]
 both = torch.randn(1, K).expand(2, K).clone().requires_grad_()
-alike = torch.autograd.grad(centres.class_wise_loss(both, torch.tensor([0, 1]), five, 1.0), both)[0]
+alike = torch.autograd.grad(clouds.class_wise_loss(both, torch.tensor([0, 1]), five, 1.0), both)[0]
 print("both are pulled alike:", torch.allclose(alike[0], alike[1]))
 
 # %% [markdown]

@@ -49,11 +49,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from hashlab import chapter, codes, data, diagnostics, methods, metrics, plots, records
+from hashlab.chapters import tables
+from hashlab import codes
+from hashlab import data
+from hashlab.metrics import diagnostics
+from hashlab import methods
+from hashlab import metrics
+from hashlab import plots
+from hashlab import records
 from hashlab.data import protocols
-from hashlab.figures import mlsh as figures
+from hashlab.chapters.figures import mlsh as figures
 from hashlab.methods import mlsh
-from hashlab.shallow import COSDISH, cosdish
+from hashlab.shallow import COSDISH
+from hashlab.shallow import cosdish
 
 # %% [markdown]
 # ## The problem in one picture
@@ -355,7 +363,7 @@ hits = {}
 for level in several.levels:
     hasher = COSDISH(8, random_state=0).fit(x_train[level], digits.train.labels)
     hits[level] = (hasher.transform(x_train[level]) == hasher.codes_).mean()
-chapter.table(
+tables.table(
     ["level", "features", "bits of the training images that the projection gets right"],
     *[[level, x_train[level].shape[1], f"{hit:.1%}"] for level, hit in hits.items()],
 )
@@ -386,7 +394,7 @@ for (network, epochs), (way, more) in product(
 ):
     method = methods.create("mlsh", K, **SETTINGS | {"epochs": epochs} | more).fit(digits.train)
     kinds[network, way] = [with_database(method, c) for c in (method.encode(digits.train.images), method.learned)]
-chapter.table(
+tables.table(
     ["network", f"{K} bits", "mAP, projected codes", "mAP, learned codes (named variant)", "difference"],
     *[[*key, f"{a:.3f}", f"{b:.3f}", f"{b - a:+.3f}"] for key, (a, b) in kinds.items()],
 )
@@ -516,20 +524,20 @@ label = axes[1].set_xlabel("radius (bits)")
 # One turn of COSDISH, {eq}`eq:mlsh-vote` to {eq}`eq:mlsh-quadratic`:
 
 # %%
-chapter.source(cosdish.similarity, cosdish.improve, cosdish.sampled_codes)
+tables.source(cosdish.similarity, cosdish.improve, cosdish.sampled_codes)
 
 # %% [markdown]
 # A bit as a cluster, {eq}`eq:mlsh-lifted` and {eq}`eq:mlsh-cluster`:
 
 # %%
-chapter.source(cosdish.two_approximation)
+tables.source(cosdish.two_approximation)
 
 # %% [markdown]
 # All tables side by side, as one linear map of the means of all levels in which a table's columns are zero outside its
 # own level; and the weights {eq}`eq:mlsh-weighted`:
 
 # %%
-chapter.source(mlsh.Tables.forward, mlsh.Tables.fill, mlsh.weights_of)
+tables.source(mlsh.Tables.forward, mlsh.Tables.fill, mlsh.weights_of)
 
 # %% [markdown]
 # ## A run you can repeat
@@ -550,7 +558,7 @@ ways = {
     f"one table of {K} bits on all features": judged(fused),
 }
 print("weights of the tables on", ", ".join(several.levels), "are", weighted.table_weights)
-chapter.table(
+tables.table(
     ["digits", "bits in all", "mAP", "ties in worst order", "in best order"],
     *[[way, r.bits, *(f"{value:.3f}" for value in (r.map, r.map_worst, r.map_best))] for way, r in ways.items()],
 )
@@ -621,7 +629,7 @@ healths = [health(f"table on {level}", packed, each) for level, packed in parts]
 together = np.concatenate([codes.unpack(part, bits=each) for part in by_table(several, database.images)], axis=1)
 healths.append(health("all three", codes.pack(together), K))
 healths.append(health("one table on fc", one_table(K).encode(database.images), K))
-chapter.table(
+tables.table(
     [
         "codes of the database",
         "bits",
@@ -709,10 +717,10 @@ label = axes[1].set_xlabel("bits in all")
 def over(found, way, other, bits):
     """By how much a way is above another: mean of the paired differences, and two standard errors."""
     groups = ([found[which, bits, seed] for seed in SEEDS] for which in (way, other))
-    return chapter.difference(*groups)
+    return tables.difference(*groups)
 
 
-chapter.table(
+tables.table(
     ["two levels, minus", *(f"{bits} bits" for bits in LENGTHS)],
     *[
         [f"{other} ({network})", *("{:+.3f} ± {:.3f}".format(*over(found, TWO, other, bits)) for bits in LENGTHS)]
@@ -803,10 +811,10 @@ tuned = {(way, rho): [r.map for r in runs(way, 24, rho, UNSEEN)] for way, rho in
 RHO = {way: max(RHOS, key=lambda rho, way=way: np.mean(tuned[way, rho])) for way in ARMS}
 usual = {rho: [r.map for r in runs(LAST, 24, rho, SEEN)] for rho in RHOS}
 USUAL = max(RHOS, key=lambda rho: np.mean(usual[rho]))
-chapter.table(
+tables.table(
     ["validation mAP, 24 bits", "database", *(f"$\\rho$ = {rho:,.0f}" for rho in RHOS)],
-    *[[way, "kept apart", *(bold(chapter.spread(tuned[way, rho]), rho == RHO[way]) for rho in RHOS)] for way in ARMS],
-    [LAST, "trained on", *(bold(chapter.spread(usual[rho]), rho == USUAL) for rho in RHOS)],
+    *[[way, "kept apart", *(bold(tables.spread(tuned[way, rho]), rho == RHO[way]) for rho in RHOS)] for way in ARMS],
+    [LAST, "trained on", *(bold(tables.spread(usual[rho]), rho == USUAL) for rho in RHOS)],
 )
 
 # %% [markdown]
@@ -843,10 +851,10 @@ names = {
     BOTH: "the same: weighted sum",
     JOINED: "one table on the features of conv4 and conv5",
 }
-chapter.table(
+tables.table(
     ["CIFAR-10, frozen MobileNetV2", *(f"{bits} bits in all" for bits in REAL)],
     *[
-        [name, *(chapter.spread(maps[way, bits], 4) if (way, bits) in maps else "not run" for bits in REAL)]
+        [name, *(tables.spread(maps[way, bits], 4) if (way, bits) in maps else "not run" for bits in REAL)]
         for way, name in names.items()
     ],
 )
@@ -858,7 +866,7 @@ chapter.table(
 def paired(group, other):
     """Mean difference over the seeds that both have."""
     both = min(len(group), len(other))
-    return chapter.difference(group[:both], other[:both])
+    return tables.difference(group[:both], other[:both])
 
 
 above = {
@@ -872,7 +880,7 @@ words = {
     "half": "one table, equal bits per table",
     JOINED: "all features in one table",
 }
-chapter.table(
+tables.table(
     ["difference in mAP, ± 2 standard errors", "against", *(f"{bits} bits" for bits in REAL)],
     *[
         [names[way].split(": ")[1], words[other]]
@@ -919,8 +927,8 @@ limits = ax.set(xticks=REAL, xlim=(20, 150))
 # are above one, at 24 bits, for each $\rho$.
 
 # %%
-gains = {rho: chapter.difference(tuned[BOTH, rho], tuned[LAST, rho]) for rho in RHOS}
-chapter.table(
+gains = {rho: tables.difference(tuned[BOTH, rho], tuned[LAST, rho]) for rho in RHOS}
+tables.table(
     ["validation, 24 bits", *(f"$\\rho$ = {rho:,.0f}" for rho in RHOS)],
     ["two tables minus one, ± 2 standard errors", *("{:+.3f} ± {:.3f}".format(*gain) for gain in gains.values())],
 )
@@ -956,7 +964,7 @@ for ax, bits in zip(axes, (24, 96), strict=True):
 # %%
 first = real[BOTH, 48][0]
 facts = {
-    "mAP at 48 bits": chapter.spread(maps[BOTH, 48], 4),
+    "mAP at 48 bits": tables.spread(maps[BOTH, 48], 4),
     "metric": first.metric,
     "protocol": f"{first.protocol}: {first.sizes['query']:,} queries, {first.sizes['database']:,} searched",
     "trained on": f"{first.sizes['train']:,} images",
@@ -969,14 +977,14 @@ facts = {
     "hardware": ", ".join(sorted({r.hardware["device"] for r in real[BOTH, 48]})),
     "source": "recorded runs",
 }
-chapter.table(
+tables.table(
     ["CIFAR-10", "Ng et al., as reported", "this book"],
     *[[key, "MAP; definition not seen" if key == "metric" else "not seen", value] for key, value in facts.items()],
 )
 
 # %%
 for way in (BOTH, LAST, JOINED):
-    print(chapter.command(real[way, 48]))
+    print(tables.command(real[way, 48]))
 
 # %% [markdown]
 # ## What we learned

@@ -46,8 +46,17 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from hashlab import chapter, codes, comparison, data, diagnostics, methods, metrics, pairs, plots, reported
-from hashlab.figures import dmsh as figures
+from hashlab.chapters import tables
+from hashlab import codes
+from hashlab.chapters import comparison
+from hashlab import data
+from hashlab.metrics import diagnostics
+from hashlab import methods
+from hashlab import metrics
+from hashlab.losses import pairs
+from hashlab import plots
+from hashlab.chapters import reported
+from hashlab.chapters.figures import dmsh as figures
 from hashlab.methods import dmsh
 
 # %% [markdown]
@@ -220,14 +229,14 @@ print("largest difference below 1e-12:", bool((by_formula - by_autograd).abs().m
 # The loss {eq}`eq:dmsh-loss`, as the package runs it:
 
 # %%
-chapter.source(dmsh.dmsh_loss)
+tables.source(dmsh.dmsh_loss)
 
 # %% [markdown]
 # The reduction {eq}`eq:dmsh-reduce` and the fusion {eq}`eq:dmsh-fuse`. What comes in are the means of all scales side by
 # side; `split` takes them apart:
 
 # %%
-chapter.source(dmsh.Fusion)
+tables.source(dmsh.Fusion)
 
 # %% [markdown]
 # ## A run you can repeat
@@ -253,7 +262,7 @@ learners = {
 }
 reports = {name: evaluate(learner, digits) for name, learner in learners.items()}
 head = ["digits, 16 bits", "mAP, ties in random order", "worst order", "best order", "precision within radius 2"]
-chapter.table(
+tables.table(
     head,
     *[
         [name, *(f"{value:.3f}" for value in (r.map, r.map_worst, r.map_best, r.precision_radius2))]
@@ -298,7 +307,7 @@ rows = {
     "different codes of 1,497 images": [str(d.distinct) for d in diagnoses.values()],
     "entropy (bits)": [f"{d.effective_bits:.1f}" for d in diagnoses.values()],
 }
-chapter.table(["", *diagnoses], *[[name, *cells] for name, cells in rows.items()])
+tables.table(["", *diagnoses], *[[name, *cells] for name, cells in rows.items()])
 
 # %% [markdown]
 # Ten classes are worth $\log_2 10 \approx 3.3$ bits; what the entropy of the trained codes has beyond that is differences
@@ -349,17 +358,17 @@ print(f"{prior:.3f}")
 
 # %%
 def spread(values):
-    return chapter.spread(values, 3)
+    return tables.spread(values, 3)
 
 
 def gap(group, other):
     """Mean paired difference of mAP with two standard errors, in words."""
-    return "{:+.3f} ± {:.3f}".format(*chapter.difference(group, other))
+    return "{:+.3f} ± {:.3f}".format(*tables.difference(group, other))
 
 
 def maps_of(seeds, settings, **conditions):
     """mAP per seed of recorded runs, and the records."""
-    group = chapter.recorded(seeds, settings, method="dmsh", **conditions)
+    group = tables.recorded(seeds, settings, method="dmsh", **conditions)
     return [record.map for record in group], group
 
 
@@ -378,7 +387,7 @@ on_record = {
     for name, way in WAYS.items()
 }
 scene_maps = {name: maps for name, (maps, _) in on_record.items()}
-chapter.table(
+tables.table(
     ["digit_scenes, 16 bits", "mAP", "fused minus this, ± 2 standard errors"],
     *[
         [name, spread(maps), "" if name == "fused" else gap(scene_maps["fused"], maps)]
@@ -400,7 +409,7 @@ slower = {
     name: maps_of(range(8), {"lr": 0.003, "width": 64} | WAYS[name], dataset="digit_scenes", bits=K)[0]
     for name in ("conv1", "conv2", "conv3", "fused")
 }
-chapter.table(
+tables.table(
     ["digit_scenes, 16 bits, rate 0.003", "mAP", "fused minus this", "rate 0.01"],
     *[
         [name, spread(maps), "" if name == "fused" else gap(slower["fused"], maps), spread(scene_maps[name])]
@@ -436,7 +445,7 @@ for (name, (_, lr)), bits in product(LEVELS.items(), (12, 48)):
     frozen[name, bits], frozen_runs[name, bits] = maps_of(
         range(3), FROZEN | {"scales": scales, "lr": lr}, bits=bits, **cifar
     )
-chapter.table(
+tables.table(
     [
         "CIFAR-10, frozen",
         "numbers per image",
@@ -485,7 +494,7 @@ tried = {
     (name, lr): maps_of([0], TUNED | {"scales": scales, "lr": lr}, bits=12, protocol="cifar10-59k/tuning")[0][0]
     for (name, scales), lr in product(SCALES.items(), (0.0003, 0.001))
 }
-chapter.table(
+tables.table(
     ["validation, 12 bits, one seed", "rate 0.0003", "rate 0.001"],
     *[[name, *(f"{tried[name, lr]:.3f}" for lr in (0.0003, 0.001))] for name in SCALES],
 )
@@ -501,7 +510,7 @@ tuned = {
     (name, bits): maps_of(range(3), TUNED | {"scales": SCALES[name], "lr": 0.001}, bits=bits, **cifar)
     for name, bits in product(("conv5", "fused"), (12, 48))
 }
-chapter.table(
+tables.table(
     ["CIFAR-10, fine-tuned", "mAP, 12 bits", "mAP, 48 bits"],
     *[[name, *(spread(tuned[name, bits][0]) for bits in (12, 48))] for name in ("conv5", "fused")],
     ["fused minus conv5", *(gap(tuned["fused", bits][0], tuned["conv5", bits][0]) for bits in (12, 48))],
@@ -531,7 +540,7 @@ graded = {
 small, small_runs = {}, {}
 for name in ("conv1", "conv2", "conv3", "fused"):
     small[name], small_runs[name] = maps_of(range(3), SCRATCH | WAYS[name] | {"lr": 0.01}, bits=12, **cifar)
-chapter.table(
+tables.table(
     ["from scratch, 12 bits", *(f"grade at {lr}" for lr in LRS), "mAP at 0.01", "fused minus this"],
     *[
         [name, *(f"{graded[name, lr]:.3f}" for lr in LRS), spread(maps), gap(small["fused"], maps)]
@@ -555,7 +564,7 @@ chapter.table(
 # %%
 ablation = [row for row in reported.load("dmsh") if row["dataset"] == "CIFAR-10"]
 ours = {"Conv 4 only": "conv4", "Conv 5 only": "conv5", "all scales": "fused"}
-chapter.table(
+tables.table(
     ["scales", "DFPH, as reported", "status", "here: frozen MobileNetV2, 12 bits", "48 bits"],
     *[
         [row["method"].split(", ")[1], row["value"], row["status"]]
@@ -573,7 +582,7 @@ chapter.table(
 # %% tags=["hide-input"]
 groups = [on_record[name][1] for name in ("conv1", "fused", "pyramid")]
 groups += [frozen_runs["conv3", 12], frozen_runs["fused", 12], tuned["fused", 12][1], small_runs["fused"]]
-print("\n".join(chapter.command(group) for group in groups))
+print("\n".join(tables.command(group) for group in groups))
 
 # %% [markdown]
 # and the same for the other scales and for 48 bits; the file of weights needs its path.
@@ -597,7 +606,7 @@ print("\n".join(chapter.command(group) for group in groups))
 ax = figures.wiring(["conv1", "conv2", "conv3"], pyramid=True)
 
 # %%
-chapter.source(dmsh.Pyramid)
+tables.source(dmsh.Pyramid)
 
 # %% [markdown]
 # Its runs on the scenes stand in the table above. Its mean is higher than that of the plain fusion, but the difference
@@ -727,7 +736,7 @@ assert evaluate(on_scenes, scenes).map > prior + 0.15
 
 
 def above(group, other):
-    mean, error = chapter.difference(group, other)
+    mean, error = tables.difference(group, other)
     return mean > error
 
 

@@ -57,36 +57,34 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from hashlab import (
-    backbones,
-    centres,
-    classes,
-    codebooks,
-    data,
-    methods,
-    metrics,
-    pairs,
-    plots,
-    quantisation,
-    records,
-)
-from hashlab.chapter import table
-from hashlab.figures import losses as draw
-from hashlab.methods import (
-    adsh,
-    classifier_sign,
-    cnnh,
-    csdh,
-    csq,
-    dch,
-    dhn,
-    dpn,
-    dpsh,
-    dsh,
-    dtsh,
-    greedyhash,
-)
-from hashlab.methods import hashnet, mu_liu, orthohash
+from hashlab.networks import backbones
+from hashlab.losses import clouds
+from hashlab.losses import classes
+from hashlab.losses import codebooks
+from hashlab import data
+from hashlab import methods
+from hashlab import metrics
+from hashlab.losses import pairs
+from hashlab import plots
+from hashlab.losses import quantisation
+from hashlab import records
+from hashlab.chapters.tables import table
+from hashlab.chapters.figures import losses as draw
+from hashlab.methods import adsh
+from hashlab.methods import classifier_sign
+from hashlab.methods import cnnh
+from hashlab.methods import csdh
+from hashlab.methods import csq
+from hashlab.methods import dch
+from hashlab.methods import dhn
+from hashlab.methods import dpn
+from hashlab.methods import dpsh
+from hashlab.methods import dsh
+from hashlab.methods import dtsh
+from hashlab.methods import greedyhash
+from hashlab.methods import hashnet
+from hashlab.methods import mu_liu
+from hashlab.methods import orthohash
 
 # %% [markdown]
 # (sec:fl-kinds)=
@@ -231,7 +229,7 @@ with torch.no_grad():
     greedy.classifier.weight.copy_(
         torch.tensor([[0.1, 0.5], [-0.4, -0.1], [0.4, -0.3]])
     )
-means = centres.means(z, labels, torch.zeros(3, 2).double())  # (3, 2)
+means = clouds.means(z, labels, torch.zeros(3, 2).double())  # (3, 2)
 
 
 def marks(vectors, names="ABC"):
@@ -241,8 +239,8 @@ def marks(vectors, names="ABC"):
     }
 
 
-def clouds(u, y):
-    return centres.class_wise_loss(u, y, means, s=1.0)
+def dcwh(u, y):
+    return clouds.class_wise_loss(u, y, means, s=1.0)
 
 
 class_wise = {
@@ -250,7 +248,7 @@ class_wise = {
         draw.pulls(lambda u: greedy(u, labels), z),
         marks(greedy.classifier.weight.detach()),
     ),
-    "DCWH: means": (draw.pulls(lambda u: clouds(u, labels), z), marks(means)),
+    "DCWH: means": (draw.pulls(lambda u: dcwh(u, labels), z), marks(means)),
 }
 figure = draw.planes(class_wise, z, labels)
 
@@ -362,7 +360,7 @@ asked = {
     "pairs: DSH": lambda u, y, i: dsh.dsh_loss(u, y, m=4, alpha=0),
     "triplets: DTSH": lambda u, y, i: dtsh.dtsh_loss(u, y, alpha=1.0, weight=0),
     "classes: GreedyHash": lambda u, y, i: greedy(u, y),
-    "classes: DCWH": lambda u, y, i: clouds(u, y),
+    "classes: DCWH": lambda u, y, i: dcwh(u, y),
     "centres: CSQ": lambda u, y, i: central(u, y),
     "centres: OrthoHash": lambda u, y, i: cosine(u, y),
     "codes first: ADSH": alternating,
@@ -956,7 +954,7 @@ def everything(y, bits, count):
         "GreedyHash": ("class-wise", lambda z: made["GreedyHash"](z, y)),
         "DCWH": (
             "class-wise",
-            lambda z: centres.class_wise_loss(z, y, clouds_at, s=1.0),
+            lambda z: clouds.class_wise_loss(z, y, clouds_at, s=1.0),
         ),
         "classifier": ("class-wise", lambda z: made["classifier"](z, y)),
         "CSQ": ("centre", lambda z: made["CSQ"](z, y)),
@@ -1047,7 +1045,7 @@ label = ax.set(xlim=(-110, None), xticks=range(0, 300, 50))
 # %%
 def contrasts(u):
     """Means of the ten classes minus the mean of all: (10, K)."""
-    return centres.means(u, hundred, torch.zeros(10, K).double()) - u.mean(0)
+    return clouds.means(u, hundred, torch.zeros(10, K).double()) - u.mean(0)
 
 
 kept = {
@@ -1588,7 +1586,7 @@ first, second = (
 )  # two triplets
 assert torch.allclose(single[one[0]], (first * (p - n) + second * p) / 4)
 assert torch.allclose(single[one[2]], -(first * q + second * p) / 4)
-by_means = torch.softmax(-centres.squared_distances(z, means) / 2, 1)
+by_means = torch.softmax(-clouds.squared_distances(z, means) / 2, 1)
 assert torch.allclose(
     class_wise["DCWH: means"][0] * 9, means[labels] - by_means @ means
 )
@@ -1724,7 +1722,7 @@ assert (
 )
 assert min(kept.values()) > 0.9 and reached > 0.99 and 0.35 < agree < 0.7
 within = (
-    noise - centres.means(noise, hundred, torch.zeros(10, K).double())[hundred]
+    noise - clouds.means(noise, hundred, torch.zeros(10, K).double())[hundred]
 )
 for part in (within, noise.mean(0).expand(100, K)):  # all else shrinks
     assert (

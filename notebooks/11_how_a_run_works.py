@@ -45,8 +45,18 @@ import torch
 from IPython.display import Markdown
 from PIL import Image
 
-from hashlab import checkpoints, cli, codes, data, encoding, experiments
-from hashlab import methods, metrics, plots, records, seeds
+from hashlab.chapters.figures import run
+from hashlab.training import checkpoints
+from hashlab import cli
+from hashlab import codes
+from hashlab import data
+from hashlab import encoding
+from hashlab import experiments
+from hashlab import methods
+from hashlab import metrics
+from hashlab import plots
+from hashlab import records
+from hashlab.training import seeds
 from hashlab.errors import InputError
 
 
@@ -87,7 +97,7 @@ steps = {
     "evaluate": ("metrics.evaluate(…)", "a Report: mAP, precision, recall, …"),
     "record": ("experiments.run(…) does it all", "a .json file, and the codes as .npz"),
 }
-ax = plots.stages(steps)
+ax = run.stages(steps)
 
 # %% [markdown]
 # ## A run, step by step
@@ -454,7 +464,7 @@ plan = experiments.plan(["mu_liu"], digits, LENGTHS, variants=[SETTINGS])
 together = [run() for run in plan]
 
 # %% mystnb={"image": {"alt": "Four rows of eight squares, one row for each code length and one square for each epoch. The two squares of pre-training are filled in the first row and hollow in the other three; the six squares of hashing are filled everywhere."}}
-ax = plots.epochs_done({f"{one.bits} bits": one.history for one in together})
+ax = run.epochs_done({f"{one.bits} bits": one.history for one in together})
 
 # %% [markdown]
 # Hollow squares are epochs that were taken over. The results are those of separate runs:

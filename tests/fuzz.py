@@ -33,9 +33,11 @@ import torch
 import trials
 from PIL import Image
 
-from hashlab import backbones, checkpoints, data, files, methods, metrics, records, weights
-from hashlab.data import cache, folders, listed, prepared
+from hashlab import data, files, methods, metrics, records
+from hashlab.data import folders, listed, opening, prepared
 from hashlab.errors import InputError
+from hashlab.networks import backbones, weights
+from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
 SECONDS, WAITING = 10, 120  # of the processor, and of the clock, for one case
@@ -382,7 +384,7 @@ def make_fetched(folder):
 
 
 def read_fetched(folder):
-    pool = cache.open_pool(trials.made(), folder / "cache")
+    pool = opening.open_pool(trials.made(), folder / "cache")
     return pool.labels.tolist(), pool.gather(np.arange(20)).tolist()
 
 

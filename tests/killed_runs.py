@@ -22,9 +22,9 @@ import torch
 from killing import Moments, watch
 from torch import nn
 
-from hashlab import checkpoints, training
 from hashlab.methods.base import About
 from hashlab.methods.deep import DeepMethod
+from hashlab.training import checkpoints, loop
 
 torch.set_num_threads(1)
 
@@ -63,14 +63,14 @@ class Noisy(DeepMethod):
 
 def watch_steps(moments):
     """Moments around every step, besides those of files."""
-    step = training.Loop.one_step
+    step = loop.Loop.one_step
 
     def one_step(self, phase, batch):
         moments.pass_by(f"before a step of {phase.name}")
         step(self, phase, batch)
         moments.pass_by(f"after a step of {phase.name}")
 
-    training.Loop.one_step = one_step
+    loop.Loop.one_step = one_step
 
 
 def live(folder, optimiser, fatal, log, kind=""):

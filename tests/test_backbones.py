@@ -15,8 +15,9 @@ import safetensors.torch
 import torch
 import torchvision
 
-from hashlab import backbones, data, experiments, weights
+from hashlab import data, experiments
 from hashlab.errors import InputError
+from hashlab.networks import backbones, weights
 
 SIZES = {"tiny": [8, 12], "lenet": [28, 32], "quick": [32, 40], "resnet9": [32, 40]}
 LARGE = [name for name in backbones.names() if backbones.from_torchvision(name)]

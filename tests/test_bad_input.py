@@ -29,10 +29,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hashlab import checkpoints, codes, data, encoding, experiments, files, methods, metrics, records, shallow
+from hashlab import codes, data, encoding, experiments, files, methods, metrics, records, shallow
 from hashlab.cli import main
 from hashlab.data import batches, folders, prepared
 from hashlab.errors import InputError
+from hashlab.training import checkpoints
 
 SECONDS, BYTES = 60, 2 << 30
 RNG = np.random.default_rng(0)

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashlab import centres
-from hashlab.centres import Centres, Recentre, class_wise_loss, cubic_loss, vertex_loss
 from hashlab.data.batches import Batches
+from hashlab.losses import clouds
+from hashlab.losses.clouds import Centres, Recentre, class_wise_loss, cubic_loss, vertex_loss
 
 
 def normal(rows, columns, seed=0, scale=1.0):
@@ -106,7 +106,7 @@ def test_penalties_with_plain_loops():
     outside = sum(max(-1.1 - x, 0) + max(x - 1.1, 0) for row in u.tolist() for x in row) / len(u)
     away = sum(((1 if x >= 0 else -1) - x) ** 2 for row in u.tolist() for x in row) / len(u)
     assert cubic_loss(u).item() == pytest.approx(outside) and vertex_loss(u).item() == pytest.approx(away)
-    below, above = centres.beyond_edge(u)
+    below, above = clouds.beyond_edge(u)
     assert (below.mean() + above.mean()).item() == pytest.approx(outside) and min(below.max(), above.max()) > 0
 
 

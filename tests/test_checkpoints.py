@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hashlab import checkpoints, data, experiments, methods, records, training
-from hashlab.checkpoints import Checkpoints, pack, unpack
+from hashlab import data, experiments, methods, records
 from hashlab.data.batches import Batches, View
 from hashlab.errors import InputError
+from hashlab.training import checkpoints, loop
+from hashlab.training.checkpoints import Checkpoints, pack, unpack
 
 SETTINGS = {"epochs": 2, "pretrain_epochs": 1, "batch_size": 300}
 STEPS = 12  # of the three epochs
@@ -41,7 +42,7 @@ def whole(digits):
 
 def stop_after(monkeypatch, steps, how):
     """`how` is called once, after so many steps."""
-    original, done = training.Loop.one_step, []
+    original, done = loop.Loop.one_step, []
 
     def one_step(self, phase, batch):
         original(self, phase, batch)
@@ -49,7 +50,7 @@ def stop_after(monkeypatch, steps, how):
         if len(done) == steps:
             how()
 
-    monkeypatch.setattr(training.Loop, "one_step", one_step)
+    monkeypatch.setattr(loop.Loop, "one_step", one_step)
     return done
 
 
@@ -248,7 +249,7 @@ def sound(request, digits, tmp_path, monkeypatch):
             method(**how).fit(digits.train, checkpoints=tmp_path)
     loops = []
     with monkeypatch.context() as patch:
-        patch.setattr(training.Loop, "run", lambda loop: loops.append(loop) or [])
+        patch.setattr(loop.Loop, "run", lambda one: loops.append(one) or [])
         method(**how).fit(digits.train)
     (file,) = tmp_path.iterdir()
     return loops[0], *unpack(file.read_bytes(), ""), file
@@ -256,8 +257,8 @@ def sound(request, digits, tmp_path, monkeypatch):
 
 def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound):
     """Each tensor taken away, of another shape, of another type, and one too many."""
-    loop, tensors, facts, _ = sound
-    loop.check(tensors, facts)
+    under_way, tensors, facts, _ = sound
+    under_way.check(tensors, facts)
     assert any(name.startswith("optimiser/") for name in tensors) == (facts["position"][2] > 0)
     wrong = [tensors | {"more": torch.zeros(1)}, tensors | {"optimiser/0/more": torch.zeros(1)}]
     for name, tensor in tensors.items():
@@ -267,11 +268,11 @@ def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound):
     wrong.append({key: value for key, value in tensors.items() if not key.startswith("optimiser/")})
     for altered in wrong[:-1] if facts["position"][2] == 0 else wrong:
         with pytest.raises(InputError, match="expected, got"):
-            loop.check(altered, facts)
+            under_way.check(altered, facts)
 
 
 def test_a_checkpoint_says_just_what_is_said_at_its_position(sound):
-    loop, tensors, facts, _ = sound
+    under_way, tensors, facts, _ = sound
     (phase, epoch, step), history = facts["position"], facts["history"]
     places = [[phase], [phase, epoch, step, 0], [phase, epoch, -1], [-1, epoch, step], [phase + 1, epoch, step]]
     places += [[phase, epoch + 1, step], [phase, epoch, step + 99], [phase, epoch, float(step)], "here", None]
@@ -282,11 +283,11 @@ def test_a_checkpoint_says_just_what_is_said_at_its_position(sound):
     wrong += [facts | {"spent": seconds} for seconds in (None, "x", [1, 2, 3], {})]
     wrong += [facts | {"history": line} for line in lines if line != history]
     wrong += [{k: v for k, v in facts.items() if k != key} for key in ("position", "history", "spent")]
-    everything = list(range(len(training.trained(loop.phases[0]))))
+    everything = list(range(len(loop.trained(under_way.phases[0]))))
     wrong += [facts | {"unmoved": x} for x in ([0], everything, None, 3)] if step else []
     for altered in wrong:
         with pytest.raises(InputError, match="expected"):
-            loop.check(tensors, altered)
+            under_way.check(tensors, altered)
 
 
 GONE = ["optimiser/", "optimiser/0/", "generator/", "losses", "weights/", "identity", "environment", "history"]
@@ -319,13 +320,13 @@ def test_weights_that_no_loss_uses_have_no_state(digits, tmp_path, monkeypatch):
     def run(folder, stop=False):
         torch.manual_seed(0)
         module = Idle()
-        phase = training.Phase("one", module, lambda batch: module(batch.images.flatten(1)).square().mean(), 2, 0.01)
+        phase = loop.Phase("one", module, lambda batch: module(batch.images.flatten(1)).square().mean(), 2, 0.01)
         view = View(8, 8, 1, (0.5,), (0.5,))
         batches = Batches(digits.train.images[:40], digits.train.labels[:40], torch.device("cpu"), view)
         with monkeypatch.context() as patch:
             if stop:
                 stop_after(patch, 3, lambda: signal.raise_signal(signal.SIGINT))
-            training.train([phase], batches, batch_size=10, checkpoints=Checkpoints(tmp_path / folder, {}))
+            loop.train([phase], batches, batch_size=10, checkpoints=Checkpoints(tmp_path / folder, {}))
         return pack(module.state_dict(), {})
 
     with pytest.raises(checkpoints.Interrupted):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hashlab import comparison, experiments, methods, metrics, records
+from hashlab import experiments, methods, metrics, records
+from hashlab.chapters import comparison
 from hashlab.errors import InputError
 
 

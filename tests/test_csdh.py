@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashlab import codes, data, methods, metrics, quantisation
+from hashlab import codes, data, methods, metrics
 from hashlab.errors import InputError
+from hashlab.losses import quantisation
 from hashlab.methods.csdh import (
     ACTIVATIONS,
     FORMS,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hashlab import _disk, data
-from hashlab.data import cache, protocols, sets
+from hashlab.data import cache, opening, parts, protocols, sets
 from hashlab.errors import InputError
 
 TINY = sets.SetInfo(
@@ -38,7 +38,7 @@ def tiny(tmp_path):
         )
         for split, count in TINY.counts.items()
     }
-    prints = {split: cache.canonical(*pair)[1] for split, pair in arrays.items()}
+    prints = {split: parts.canonical(*pair)[1] for split, pair in arrays.items()}
     return sets.SetInfo(**(TINY.__dict__ | {"fingerprints": prints})), arrays, tmp_path
 
 
@@ -152,10 +152,10 @@ def test_duplicates_with_plain_loops(tiny):
     about, arrays, folder = tiny
     images, _ = arrays["train"]
     images[3], images[7], arrays["test"][0][2] = images[1], images[1], images[0]
-    prints = {split: cache.canonical(*pair)[1] for split, pair in arrays.items()}
+    prints = {split: parts.canonical(*pair)[1] for split, pair in arrays.items()}
     about = sets.SetInfo(**(about.__dict__ | {"fingerprints": prints}))
     cache.write(about, arrays, folder)
-    pool = cache.open_pool(about, folder)
+    pool = opening.open_pool(about, folder)
     train, query = pool.part(np.arange(30)), pool.part(np.arange(30, 40))
     loaded = data.Dataset(about, "made", train, train, query, train, "")
 
@@ -262,7 +262,7 @@ def test_canonical_order_by_plain_sorting(tiny):
     _, arrays, _ = tiny
     images, labels = arrays["train"]
     pairs = sorted((hashlib.sha256(i.tobytes()).digest(), int(y)) for i, y in zip(images, labels, strict=True))
-    order, fingerprint = cache.canonical(images, labels)
+    order, fingerprint = parts.canonical(images, labels)
     assert [(hashlib.sha256(images[o].tobytes()).digest(), int(labels[o])) for o in order] == pairs
     assert fingerprint == hashlib.sha256(b"".join(d + y.to_bytes(2, "big") for d, y in pairs)).hexdigest()
 
@@ -271,7 +271,7 @@ def test_any_source_order_gives_the_same_images(tiny):
     about, arrays, folder = tiny
     cache.write(about, arrays, folder)
     everything = np.arange(40)
-    pool = cache.open_pool(about, folder)
+    pool = opening.open_pool(about, folder)
     expected, labels_expected = pool.gather(everything).copy(), pool.labels
     for split, (
         images,
@@ -280,7 +280,7 @@ def test_any_source_order_gives_the_same_images(tiny):
         order = np.random.default_rng(1).permutation(len(images))
         np.save(folder / "mnist" / f"{split}_images.npy", images[order])
         np.save(folder / "mnist" / f"{split}_labels.npy", labels[order])
-    found = cache.open_pool(about, folder)
+    found = opening.open_pool(about, folder)
     assert np.array_equal(found.gather(everything), expected) and np.array_equal(found.labels, labels_expected)
     assert np.array_equal(found.gather(everything[30:]), expected[30:])
 
@@ -288,7 +288,7 @@ def test_any_source_order_gives_the_same_images(tiny):
 def test_whole_splits_stay_memory_mapped(tiny):
     about, arrays, folder = tiny
     cache.write(about, arrays, folder)
-    pool = cache.open_pool(about, folder)
+    pool = opening.open_pool(about, folder)
     assert isinstance(pool.gather(np.arange(30)), np.memmap) and not isinstance(pool.gather(np.arange(29)), np.memmap)
 
 
@@ -318,7 +318,7 @@ def test_damage_is_found(tiny, split, which, damage):
         "pickled": "cannot be read",
     }
     with pytest.raises(InputError, match=words[damage]):
-        cache.open_pool(about, folder)
+        opening.open_pool(about, folder)
 
 
 def test_fetch_writes_once_and_mends_damage(tiny):
@@ -331,7 +331,7 @@ def test_fetch_writes_once_and_mends_damage(tiny):
     assert len(calls) == 1  # whole already
     (target / "test_labels.npy").write_bytes(b"broken")
     cache.fetch(about, folder, download)
-    assert len(calls) == 2 and cache.open_pool(about, folder).labels.shape == (40,)
+    assert len(calls) == 2 and opening.open_pool(about, folder).labels.shape == (40,)
     assert [f.name for f in folder.iterdir()] == ["mnist"]  # nothing left over
 
 
@@ -396,7 +396,7 @@ def test_fetch_through_torchvision(monkeypatch, tiny):
     target = cache.fetch(about, folder)
     images = np.load(target / "train_images.npy")
     assert images.dtype == np.uint8 and np.array_equal(
-        cache.canonical(images, np.load(target / "train_labels.npy"))[0], np.arange(30)
+        parts.canonical(images, np.load(target / "train_labels.npy"))[0], np.arange(30)
     )
 
 
@@ -408,14 +408,14 @@ from hashlab.data import cache, sets
 root, until = Path(sys.argv[1]), Path(sys.argv[2])
 arrays = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
 about = sets.SetInfo(name="made", title="", shape=(4, 4), classes=("0",), counts={"all": 20}, source="", licence="",
-                     fingerprints={"all": cache.canonical(*arrays["all"])[1]})
+                     fingerprints={"all": parts.canonical(*arrays["all"])[1]})
 def download(about, aside):
     with open(root / "calls", "a") as out:
         out.write("called ")
     while not until.exists():
         time.sleep(0.01)
     return arrays
-print(cache.fetch(about, root / "cache", download), cache.open_pool(about, root / "cache").labels.shape)
+print(cache.fetch(about, root / "cache", download), opening.open_pool(about, root / "cache").labels.shape)
 """
 
 
@@ -502,7 +502,7 @@ def test_a_set_that_is_there_needs_no_lock(tiny, monkeypatch):
 def test_parts_are_read_in_blocks(tiny):
     about, arrays, folder = tiny
     cache.write(about, arrays, folder)
-    pool = cache.open_pool(about, folder)
+    pool = opening.open_pool(about, folder)
     index = np.array([35, 3, 4, 31, 3, 12, 0])
     for part in (pool.part(index), pool.part(np.arange(30)), pool.part(np.arange(0))):
         whole = part.images

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hashlab import centres, classes, codebooks, data, methods, pairs
+from hashlab import data, methods
 from hashlab.errors import InputError
+from hashlab.losses import classes, clouds, codebooks, pairs
 from hashlab.methods import classifier_onehot, classifier_sign, csq, dcwh, dpn, greedyhash, orthohash
 
 CLASSES = torch.tensor([0, 0, 1, 3, 2, 0])
@@ -376,5 +377,5 @@ def test_dcwh_with_another_variance_is_itself_on_another_scale(s):
     torch.testing.assert_close(found, dcwh.dcwh_loss(u * s**0.5, CLASSES, c * s**0.5, 0.0, 0.0))
     probability = torch.softmax(-s / 2 * torch.cdist(u, c).square(), 1)[torch.arange(6), CLASSES]
     torch.testing.assert_close(found, -probability.log().mean())
-    module = dcwh.DCWHLoss(centres.Centres([], [4], 5), s=s)
+    module = dcwh.DCWHLoss(clouds.Centres([], [4], 5), s=s)
     assert torch.equal(module(u.float(), CLASSES), dcwh.dcwh_loss(u.float(), CLASSES, module.c.level0, s=s))

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashlab import classes, discrete, pairs, quantisation
+from hashlab.losses import classes, learned_codes, pairs, quantisation
 from hashlab.methods import adsh, cnnh, dch, dhn, dsdh, dsh, dtsh, hashnet
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2, 0])
@@ -449,14 +449,14 @@ def test_learned_codes_begin_once_and_are_renewed_before_every_epoch():
     """They begin from the outputs of the network as it is used, not as it is trained."""
     network, told = torch.nn.Dropout(0.5), []
 
-    class Codes(discrete.LearnedCodes):
+    class Codes(learned_codes.LearnedCodes):
         def renew(self):
             told.append(self.b.clone())
 
     images = torch.tensor([[1.0, -2.0], [-3.0, 0.0]])
     batches = SimpleNamespace(stream=lambda: iter(images.split(1)))
     loss = Codes(torch.tensor([0, 1]), 2)
-    renew = discrete.Renew(loss, network)
+    renew = learned_codes.Renew(loss, network)
     renew(1, batches)
     assert loss.memory.tolist() == images.tolist() and told[-1].tolist() == [[1, -1], [-1, 1]]
     loss.remember(-images[:1], torch.tensor([0]))

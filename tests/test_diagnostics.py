@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashlab import codes
-from hashlab.diagnostics import bit_balance, bit_correlation, bucket_sizes, diagnose, entropy, quantisation_error
 from hashlab.errors import InputError
+from hashlab.metrics.diagnostics import (
+    bit_balance,
+    bit_correlation,
+    bucket_sizes,
+    diagnose,
+    entropy,
+    quantisation_error,
+)
 
 
 @given(n=st.integers(1, 40), k=st.integers(1, 70), ones=st.sampled_from([0.1, 0.5]), seed=st.integers(0, 999))

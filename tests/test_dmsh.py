@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from hashlab import backbones, data, features, methods, metrics
+from hashlab import data, methods, metrics
 from hashlab.errors import InputError
 from hashlab.methods import dmsh
 from hashlab.methods.dmsh import DMSHLoss, Fusion, Pyramid, dmsh_loss
+from hashlab.networks import backbones, features
 
 SMALL = {"backbone": "quick", "width": 64, "fused": 64, "batch_size": 64, "shift": 1}
 

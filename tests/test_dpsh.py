@@ -9,9 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashlab import data, methods, metrics, pairs, quantisation, training
+from hashlab import data, methods, metrics
 from hashlab.errors import InputError
+from hashlab.losses import pairs, quantisation
 from hashlab.methods.dpsh import DPSHLoss, dpsh_loss
+from hashlab.training import loop
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2])
 SEVERAL = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0]], dtype=torch.uint8)
@@ -176,7 +178,7 @@ def test_a_run_taken_up_again_remembers(tmp_path, monkeypatch):
     """Stopped in the second epoch, it ends with the same bits: the memory stands in the checkpoint."""
     digits, settings = data.load("digits"), {"epochs": 3, "batch_size": 300}
     whole = methods.create("dpsh", 12, **settings).fit(digits.train).outputs(digits.query)
-    original, done = training.Loop.one_step, []
+    original, done = loop.Loop.one_step, []
 
     def one_step(self, phase, batch):
         original(self, phase, batch)
@@ -184,7 +186,7 @@ def test_a_run_taken_up_again_remembers(tmp_path, monkeypatch):
         if len(done) == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.Loop, "one_step", one_step)
+    monkeypatch.setattr(loop.Loop, "one_step", one_step)
     with pytest.raises(KeyboardInterrupt):
         methods.create("dpsh", 12, **settings).fit(digits.train, checkpoints=tmp_path, every=0.0)
     resumed = methods.create("dpsh", 12, **settings).fit(digits.train, checkpoints=tmp_path)

@@ -5,9 +5,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hashlab import backbones, data, features
-from hashlab.data import cache, sets
+from hashlab import data
+from hashlab.data import cache, opening, parts, sets
 from hashlab.methods.mu_liu import MuLiu
+from hashlab.networks import backbones, features
 
 COUNT = 60
 
@@ -29,10 +30,10 @@ def part(tmp_path, monkeypatch):
     images, labels = generator.integers(0, 256, (COUNT, 8, 8), dtype=np.uint8), np.arange(COUNT) % 2
     about = sets.SetInfo(
         name="made", title="", shape=(8, 8), classes=("0", "1"), counts={"all": COUNT}, source="", licence="",
-        fingerprints={"all": cache.canonical(images, labels.astype(np.uint8))[1]},
+        fingerprints={"all": parts.canonical(images, labels.astype(np.uint8))[1]},
     )  # fmt: skip
     cache.write(about, {"all": (images, labels.astype(np.uint8))}, tmp_path)
-    return cache.open_pool(about, tmp_path).part(np.random.default_rng(1).permutation(COUNT)[:40])
+    return opening.open_pool(about, tmp_path).part(np.random.default_rng(1).permutation(COUNT)[:40])
 
 
 @pytest.fixture

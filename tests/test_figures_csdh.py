@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
-from hashlab import codes, diagnostics, plots
+from hashlab import codes, plots
+from hashlab.chapters.figures import csdh
 from hashlab.errors import InputError
-from hashlab.figures import csdh
+from hashlab.metrics import diagnostics
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from hashlab import backbones, plots
+from hashlab import plots
+from hashlab.chapters.figures import dmsh
 from hashlab.errors import InputError
-from hashlab.figures import dmsh
+from hashlab.networks import backbones
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 

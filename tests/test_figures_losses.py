@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
 from hashlab import plots
+from hashlab.chapters.figures import losses
 from hashlab.errors import InputError
-from hashlab.figures import losses
+from hashlab.losses.pairs import similar
 from hashlab.methods import CLASSES, csq, dch, dpsh, dsh, orthohash
-from hashlab.pairs import similar
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 

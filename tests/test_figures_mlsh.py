@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from hashlab.chapters.figures import mlsh
 from hashlab.errors import InputError
-from hashlab.figures import mlsh
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 

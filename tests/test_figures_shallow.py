@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hashlab import codes, shallow
+from hashlab.chapters.figures import shallow as figures
 from hashlab.errors import InputError
-from hashlab.figures import shallow as figures
 from hashlab.metrics import evaluate
 
 pytestmark = pytest.mark.usefixtures("closed_figures")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hashlab import codes, data, metrics
+from hashlab.chapters.figures import shpdh
 from hashlab.errors import InputError
-from hashlab.figures import shpdh
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 RNG = np.random.default_rng(0)

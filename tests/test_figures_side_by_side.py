@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from hashlab.chapters.figures import side_by_side
 from hashlab.errors import InputError
-from hashlab.figures import side_by_side
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from hashlab import cli, data
-from hashlab.data import cache, folders, listed, prepared, protocols, show
+from hashlab.data import folders, listed, opening, parts, prepared, protocols, show
 from hashlab.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -812,7 +812,7 @@ def test_show_writes_a_picture(birds, name, capsys):
 
 
 def test_samples_are_of_their_class():
-    pool = cache.open_pool(data.info("digit_scenes"))
+    pool = opening.open_pool(data.info("digit_scenes"))
     figure = show.samples(pool, each=3)
     drawn = np.array([[ax.images[0].get_array() for ax in figure.axes[row * 4 + 1 : row * 4 + 4]] for row in range(10)])
     for label, images in enumerate(drawn):
@@ -823,9 +823,9 @@ def test_samples_are_of_their_class():
 
 
 def test_many_classes_get_one_image_each():
-    pool = cache.open_pool(data.info("digits"))
+    pool = opening.open_pool(data.info("digits"))
     labels = np.arange(len(pool.labels)) % 150
     about = pool.about.__class__(**(pool.about.__dict__ | {"classes": tuple(f"class_{i}" for i in range(150))}))
-    many = cache.Pool(pool.splits, pool.orders, labels, about)
+    many = parts.Pool(pool.splits, pool.orders, labels, about)
     titles = [ax.get_title() for ax in show.samples(many).axes if ax.get_title()]
     assert titles == [f"class {i}" for i in range(0, 150, 2)]

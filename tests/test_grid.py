@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hashlab import experiments, methods, records, training, weights
+from hashlab import experiments, methods, records
 from hashlab.cli import main, variants
 from hashlab.errors import InputError
+from hashlab.networks import weights
+from hashlab.training import loop
 
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
 
@@ -75,7 +77,7 @@ def test_nothing_is_run_where_one_run_cannot_be(words, said, tmp_path, capsys):
 
 
 def no_training(monkeypatch):
-    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("work was begun"))
+    monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("work was begun"))
 
 
 @pytest.mark.parametrize("command", ["run", "grid"])
@@ -211,7 +213,7 @@ def test_a_kept_run_is_trained_again_for_its_model(tmp_path, monkeypatch):
 def test_a_record_names_its_weights_by_content(tmp_path):
     import safetensors.torch
 
-    from hashlab import backbones
+    from hashlab.networks import backbones
 
     file = tmp_path / "start.safetensors"
     safetensors.torch.save_file(backbones.create("tiny", (8, 8)).state_dict(), file)

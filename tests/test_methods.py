@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from hashlab import codes, data, experiments, methods, records, training
+from hashlab import codes, data, experiments, methods, records
 from hashlab.errors import InputError
 from hashlab.methods import About, dsh
 from hashlab.methods.base import TYPES, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 from hashlab.methods.shallow import ShallowMethod
 from hashlab.shallow.base import LinearHasher
+from hashlab.training import loop
 
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
 
@@ -147,7 +148,7 @@ def test_the_skeleton_for_contributors_is_a_method(digits, monkeypatch):
 
 
 def test_an_image_must_get_as_many_outputs_as_bits(digits, monkeypatch):
-    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("work was begun"))
+    monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("work was begun"))
     with pytest.raises(InputError, match=r"gives \(2, 12\) outputs for 2 images expected, got \(2, 7\)"):
         Narrow(12, epochs=1).fit(digits.train)
 

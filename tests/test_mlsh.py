@@ -9,10 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashlab import backbones, codes, data, experiments, features, methods, metrics, records, seeds, training
+from hashlab import codes, data, experiments, methods, metrics, records
 from hashlab.errors import InputError
 from hashlab.methods import mlsh
+from hashlab.networks import backbones, features
 from hashlab.shallow import COSDISH
+from hashlab.training import loop, seeds
 
 SMALL = {"batch_size": 64, "shift": 1, "lr": 0.1}
 UNTRAINED = {"epochs": 0}
@@ -272,9 +274,9 @@ def test_weights_are_measured_on_images_that_the_tables_have_not_seen(digits, mo
 
 
 def test_the_network_is_trained_once_for_all_tables_and_rules(digits, monkeypatch):
-    trained, train = [], training.train
+    trained, train = [], loop.train
     monkeypatch.setattr(
-        training, "train", lambda stages, *a, **k: trained.append(stages[0].shared) or train(stages, *a, **k)
+        loop, "train", lambda stages, *a, **k: trained.append(stages[0].shared) or train(stages, *a, **k)
     )
     shared, variants = {}, [{}, {"scales": "fc"}, {"integration": "concatenate", "ridge": 9.0}, {"combine": "union"}]
     together = [methods.create("mlsh", 12, epochs=1, **SMALL, **v).fit(digits.train, shared=shared) for v in variants]

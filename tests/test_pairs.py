@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hashlab import pairs
+from hashlab.losses import pairs
 
 
 @given(arrays.arrays(np.int64, st.integers(1, 12), elements=st.integers(0, 3)))

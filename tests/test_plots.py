@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from hashlab import plots
+from hashlab.chapters.figures import hamming
 from hashlab.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
@@ -20,7 +21,7 @@ def texts(ax):
 
 @pytest.mark.parametrize("bits", [1, 3, 5])
 def test_cube_has_every_code_at_its_distance_and_every_edge_once(bits):
-    ax = plots.cube(bits)
+    ax = hamming.cube(bits)
     corners = {text.get_text(): text.get_position() for text in ax.texts}
     assert sorted(corners) == [f"{number:0{bits}b}" for number in range(2**bits)]
     assert all(place[0] == code.count("1") for code, place in corners.items())
@@ -34,12 +35,12 @@ def test_cube_has_every_code_at_its_distance_and_every_edge_once(bits):
 @pytest.mark.parametrize("bits", [0, 6])
 def test_cube_refuses_what_cannot_be_drawn(bits):
     with pytest.raises(InputError, match=f"1..5.*got {bits}"):
-        plots.cube(bits)
+        hamming.cube(bits)
 
 
 def test_distance_spread_is_the_distribution_of_two_random_codes():
     lengths = [3, 8, 64]
-    ax = plots.distance_spread(lengths)
+    ax = hamming.distance_spread(lengths)
     for bits, line in zip(lengths, ax.lines, strict=True):
         share, density = line.get_data()
         probability = density / bits
@@ -52,7 +53,7 @@ def test_distance_spread_is_the_distribution_of_two_random_codes():
 
 def test_tie_orders_fills_the_relevant_and_sets_groups_apart():
     relevant = np.array([[1, 0, 1, 0], [0, 1, 1, 0]], bool)
-    ax = plots.tie_orders(relevant, np.array([0, 0, 3, 4]), [0.75, 0.5])
+    ax = hamming.tie_orders(relevant, np.array([0, 0, 3, 4]), [0.75, 0.5])
     for row, hits, squares in zip((0, 1), relevant, ax.collections, strict=True):
         x, y = squares.get_offsets().T
         assert (y == row).all()

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from hashlab import plots
+from hashlab.chapters.figures import run
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def test_stages_writes_every_step_and_draws_images_and_bits():
     image, bits = np.arange(64, dtype=np.uint8).reshape(8, 8), np.array([1, 0, 0, 1, 1], bool)
-    ax = plots.stages({"load": ("load(…)", image), "encode": ("encode(…)", bits), "record": ("run(…)", "a file")})
+    ax = run.stages({"load": ("load(…)", image), "encode": ("encode(…)", bits), "record": ("run(…)", "a file")})
     texts = {text.get_text(): text.get_position() for text in ax.texts}
     assert [texts[name][1] for name in ("load", "encode", "record")] == [0, 1, 2] and ax.yaxis_inverted()
     assert [round(texts[call][1]) for call in ("load(…)", "encode(…)", "run(…)")] == [0, 1, 2]
@@ -27,7 +27,7 @@ def test_stages_writes_every_step_and_draws_images_and_bits():
 
 
 def test_stages_joins_each_step_with_the_one_before():
-    ax = plots.stages(dict.fromkeys("abcd", ("", "")))
+    ax = run.stages(dict.fromkeys("abcd", ("", "")))
     arrows = [text for text in ax.texts if getattr(text, "arrow_patch", None)]
     assert len(arrows) == 3
     for row, arrow in enumerate(arrows):  # from the lower half of a row to the upper half of the next
@@ -37,7 +37,7 @@ def test_stages_joins_each_step_with_the_one_before():
 def test_epochs_done_draws_a_square_per_epoch_hollow_where_shared():
     first = [{"phase": "one"}, {"phase": "two"}, {"phase": "two"}]
     second = [{"phase": "one", "shared": True}, {"phase": "two"}, {"phase": "two"}]
-    ax = plots.epochs_done({"8 bits": first, "12 bits": second})
+    ax = run.epochs_done({"8 bits": first, "12 bits": second})
     for row, (squares, history) in enumerate(zip(ax.collections, (first, second), strict=True)):
         assert squares.get_offsets().tolist() == [[i, row] for i in (1, 2, 3)]
         hollow = (squares.get_facecolors()[:, :3] == 1).all(1)

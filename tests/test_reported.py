@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hashlab import reported
+from hashlab.chapters import reported
 from hashlab.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "data" / "reported"

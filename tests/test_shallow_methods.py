@@ -6,9 +6,10 @@ import torch
 from safetensors.torch import save_file
 
 import hashlab.shallow
-from hashlab import backbones, codes, data, experiments, methods, metrics
+from hashlab import codes, data, experiments, methods, metrics
 from hashlab.errors import InputError
 from hashlab.methods import shallow
+from hashlab.networks import backbones
 
 QUICK = {"ksh": {"anchors": 50, "steps": 20}, "sdh": {"anchors": 50, "rounds": 1}}
 BITS = 12

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashlab import data, experiments, methods, metrics
-from hashlab.centres import Centres
 from hashlab.errors import InputError
+from hashlab.losses.clouds import Centres
 from hashlab.methods import dcwh, shpdh
 from hashlab.methods.dcwh import DCWHLoss, dcwh_loss
 from hashlab.methods.shpdh import SHPDHLoss, read_s, shpdh_loss, usual_s

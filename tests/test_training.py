@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from hashlab import data, methods, numerics, seeds, training
+from hashlab import data, methods
 from hashlab.data.batches import Batches
-from hashlab.training import Phase, rate
+from hashlab.training import loop, numerics, seeds
+from hashlab.training.loop import Phase, rate
 
 CPU = torch.device("cpu")
 
@@ -26,7 +27,7 @@ def one_weight(start=1.0):
 
 
 def run(phase, batches=None, size=2, **more):
-    return training.train([phase], batches or features(2), batch_size=size, **more)
+    return loop.train([phase], batches or features(2), batch_size=size, **more)
 
 
 def test_rate_rises_then_falls_to_zero():
@@ -97,7 +98,7 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step():
 
 def test_a_gpu_is_not_asked_after_every_step(monkeypatch):
     """The losses are looked at every few steps and at the end of an epoch; the step is still the right one."""
-    monkeypatch.setitem(training.LOOK_EVERY, "cpu", 5)
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 5)
     for broken, noticed in ((3, 5), (7, 8), (14, 16)):  # of 8 steps per epoch
         weight, loss = one_weight()
         seen = []
@@ -149,7 +150,7 @@ def test_balanced_batches_reach_the_loss():
         counts.append(int(batch.labels.sum()))
         return loss(batch)
 
-    training.train([Phase("p", weight, count, 2, 0.1, per_class=5)], batches, batch_size=10)
+    loop.train([Phase("p", weight, count, 2, 0.1, per_class=5)], batches, batch_size=10)
     assert counts == [5] * 8
 
 
@@ -166,7 +167,7 @@ def test_every_epoch_and_phase_has_its_own_order_and_noise():
 
         weight, loss = one_weight()
         phases = [Phase(name, weight, note, 2, 0.01) for name in ("a", "b")]
-        training.train(phases, features(8), batch_size=8, seed=seed)
+        loop.train(phases, features(8), batch_size=8, seed=seed)
         return orders, noise
 
     assert trace(1) == trace(1)
@@ -253,8 +254,8 @@ def fit(digits, bits, seed=0, shared=None, **overrides):
 
 def test_a_shared_pre_training_is_done_once_and_changes_nothing(digits, monkeypatch):
     shared, steps = {}, []
-    one_step = training.Loop.one_step
-    monkeypatch.setattr(training.Loop, "one_step", lambda self, *a: (steps.append(self.phase), one_step(self, *a))[1])
+    one_step = loop.Loop.one_step
+    monkeypatch.setattr(loop.Loop, "one_step", lambda self, *a: (steps.append(self.phase), one_step(self, *a))[1])
     found = {(bits, seed): fit(digits, bits, seed, shared) for seed in (0, 1) for bits in (8, 70)}
     per_epoch = 1200 // 128
     assert steps.count(0) == 2 * 2 * per_epoch and steps.count(1) == 4 * per_epoch
@@ -270,14 +271,14 @@ def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monke
     """Interrupted in its pre-training, a run is taken up when another one has done that."""
     stopped = 3
     with monkeypatch.context() as patch:
-        one_step = training.Loop.one_step
+        one_step = loop.Loop.one_step
 
         def one_step_or_stop(self, phase, batch):
             one_step(self, phase, batch)
             if self.at == stopped:
                 raise KeyError
 
-        patch.setattr(training.Loop, "one_step", one_step_or_stop)
+        patch.setattr(loop.Loop, "one_step", one_step_or_stop)
         with pytest.raises(KeyError):
             settings = {"epochs": 1, "pretrain_epochs": 2, "batch_size": 128}
             methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0)

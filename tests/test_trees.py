@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashlab import trees
+from hashlab.data import trees
 from hashlab.errors import InputError
 
 ANIMALS = """

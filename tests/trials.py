@@ -26,8 +26,9 @@ import torch
 from killing import Moments, snapshot, watch
 from PIL import Image
 
-from hashlab import checkpoints, cli, methods, records
-from hashlab.data import cache, sets
+from hashlab import cli, methods, records
+from hashlab.data import cache, opening, parts, sets
+from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
 PATIENCE = 60  # seconds for one life
@@ -109,7 +110,7 @@ MADE = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, n
 
 def made():
     """What there is to know of a set that is made up."""
-    mark = {"all": cache.canonical(*MADE["all"])[1]}
+    mark = {"all": parts.canonical(*MADE["all"])[1]}
     return sets.SetInfo(name="made", title="", shape=(4, 4), classes=("0",), counts={"all": 20}, source="", licence="",
                         fingerprints=mark)  # fmt: skip
 
@@ -117,7 +118,7 @@ def made():
 def fetch(folder):
     """As from torchvision."""
     cache.fetch(made(), folder / "cache", lambda *_: MADE)
-    cache.open_pool(made(), folder / "cache")
+    opening.open_pool(made(), folder / "cache")
 
 
 def rewrite(folder):
@@ -126,7 +127,7 @@ def rewrite(folder):
 
 
 def cache_is_whole(folder):
-    cache.open_pool(made(), folder / "cache")
+    opening.open_pool(made(), folder / "cache")
 
 
 def codes_file(folder):

@@ -1,4 +1,4 @@
-"""All that is written to disk goes through here: it is there whole or not at all, and nothing half-done stays.
+"""Where things are on disk, and how they are written: whole or not at all, and nothing half-done stays.
 
 What is on its way stands beside the thing NAME that it is for:
 
@@ -43,6 +43,20 @@ LOOK_AGAIN = 0.02  # seconds between two looks at a lock that another process ha
 PATIENCE = 0.5  # seconds until it is said that one is waited for
 TRIES = 10  # to make a folder that other processes take away
 ZEROS = 1 << 20  # bytes written at a time
+
+
+# ---- where things are
+
+
+def checkout() -> Path | None:
+    """The source checkout this package runs from, or None when it is an installed copy."""
+    folder = Path(__file__).resolve().parents[2]
+    return folder if (folder / "pyproject.toml").is_file() else None
+
+
+def folder(variable: str, default: str) -> Path:
+    """`$variable` if set, else `default` under the checkout or the current folder."""
+    return Path(os.environ.get(variable) or (checkout() or Path.cwd()) / default).expanduser()
 
 
 # ---- files

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hashlab
+from hashlab.data import opening
 from hashlab.errors import InputError
 
 
@@ -182,7 +183,8 @@ def prepare_data(about: Any, parsed: argparse.Namespace) -> None:
 
 
 def check_data(parsed: argparse.Namespace) -> None:
-    from hashlab.data import info, load, protocols
+    from hashlab.data import info, protocols
+    from hashlab.data.opening import load
 
     about = info(parsed.name)
     wanted = [parsed.protocol] if parsed.protocol else protocols.names(parsed.name)
@@ -195,12 +197,12 @@ def check_data(parsed: argparse.Namespace) -> None:
 
 def check_images(about: Any, root: Path | None) -> None:
     """Check every image of a set in the cache, and say so; raises InputError where one is not as it should be."""
-    from hashlab.data import cache, prepared
+    from hashlab.data import prepared
 
     if about.by_hand:
         print(f"{about.name}: {prepared.verify(about, root)}")
         return
-    cache.open_pool(about, root)
+    opening.open_pool(about, root)
     print(f"{about.name}: {' + '.join(map(str, about.counts.values()))} images, every one as its fingerprint says")
 
 

@@ -18,13 +18,15 @@ import numpy as np
 import torch
 
 import hashlab
-from hashlab import _disk, _paths, backbones, files, methods, metrics, numerics, records, seeds, training, weights
-from hashlab.data import Dataset
-from hashlab.data import load as load_data
+from hashlab import _disk, files, methods, metrics, records
+from hashlab.data.opening import load as load_data
+from hashlab.data.parts import Dataset
 from hashlab.errors import InputError
 from hashlab.methods import models
 from hashlab.methods.base import Shared
+from hashlab.networks import backbones, weights
 from hashlab.records import Record
+from hashlab.training import loop, numerics, seeds
 
 CHECKPOINTS = ".checkpoints"  # under the root of the records
 STAGES = ("train", "encode", "evaluate")
@@ -228,15 +230,15 @@ def _measure(
     folder: Path | None,
     shared: Shared | None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    begun, clock, shared = datetime.now(UTC), [training.now()], {} if shared is None else shared
+    begun, clock, shared = datetime.now(UTC), [loop.now()], {} if shared is None else shared
     learner.fit(dataset.train, seed=seed, device=str(place), checkpoints=folder, shared=shared)
-    clock.append(training.now())
+    clock.append(loop.now())
     arrays = {
         "query_codes": learner.encode(dataset.query, shared),
         "database_codes": learner.encode(dataset.database, shared),
     }
     arrays |= {"query_labels": dataset.query.targets, "database_labels": dataset.database.targets}
-    clock.append(training.now())
+    clock.append(loop.now())
     tables = {key: getattr(learner, key) for key in ("tables", "combine", "table_weights")}
     report = metrics.evaluate(
         *(arrays[key] for key in records.ARRAYS),
@@ -244,7 +246,7 @@ def _measure(
         relevance=dataset.relevance,
         **records.comparison(tables),
     )
-    clock.append(training.now())
+    clock.append(loop.now())
     history = getattr(learner, "history", [])
     return {
         "map": report.map,
@@ -300,7 +302,7 @@ def versions() -> dict[str, str]:
 
 def git() -> dict[str, Any] | None:
     """The commit of the checkout and whether anything in its source was changed since; None outside a checkout."""
-    folder = _paths.checkout()
+    folder = _disk.checkout()
     if folder is None:
         return None
     try:

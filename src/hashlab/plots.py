@@ -7,8 +7,7 @@ carry their names, right and wrong neighbours carry a tick or a cross.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise, product
-from math import comb
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,7 +35,7 @@ def palette(count: int) -> list[tuple[float, float, float]]:
     return [COLOURS[i] for i in ORDER[:count]] if count <= 10 else sns.husl_palette(count, l=0.55)
 
 
-def _axes(ax: Axes | None, width: float = 6.0, height: float = 4.0) -> Axes:
+def axes(ax: Axes | None, width: float = 6.0, height: float = 4.0) -> Axes:
     return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
@@ -45,7 +44,7 @@ def precision_recall(reports: Mapping[str, Report], ax: Axes | None = None) -> A
 
     The radius where a curve reaches precision is not a free choice: a ball of radius r holds what it holds.
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     named_at = np.linspace(0.7, 0.3, len(reports)) if len(reports) > 1 else [0.5]  # not one below the other
     for (name, report), colour, place in zip(reports.items(), palette(len(reports)), named_at, strict=True):
         there = np.isfinite(report.precision)
@@ -76,7 +75,7 @@ def tsne(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], ax: Axe
         raise InputError(
             f"as many labels as points expected, 5 or more; got {len(points)} points, {len(labels)} labels"
         )
-    ax = _axes(ax, 6, 5)
+    ax = axes(ax, 6, 5)
     flat = TSNE(init="pca", perplexity=min(30, len(points) / 4), random_state=seed).fit_transform(
         points.astype(np.float32)
     )
@@ -144,7 +143,7 @@ def code_map(bits: np.ndarray, labels: np.ndarray, classes: Sequence[str], ax: A
     """
     if bits.ndim != 2 or not 2 <= bits.shape[1] <= 16:
         raise InputError(f"bits must be (N, K) with K in 2..16, got {bits.shape}")
-    ax = _axes(ax, 5, 5)
+    ax = axes(ax, 5, 5)
     down = bits.shape[1] // 2
     row, column = (_place(half) for half in (bits[:, :down], bits[:, down:]))
     counts = np.zeros((2**down, 2 ** (bits.shape[1] - down), labels.max() + 1), np.int64)
@@ -218,7 +217,7 @@ def _place(half: np.ndarray) -> np.ndarray:
 
 def losses(history: Sequence[Mapping], ax: Axes | None = None) -> Axes:
     """Mean training loss per epoch, a curve per phase, phases one after the other."""
-    ax = _axes(ax, 6, 3)
+    ax = axes(ax, 6, 3)
     phases = list(dict.fromkeys(line["phase"] for line in history))
     for phase, colour in zip(phases, palette(len(phases)), strict=True):
         at = [(i, line["loss"]) for i, line in enumerate(history, 1) if line["phase"] == phase]
@@ -227,69 +226,6 @@ def losses(history: Sequence[Mapping], ax: Axes | None = None) -> Axes:
     ax.set(xlabel="epoch", ylabel="mean training loss", ylim=(0, None))
     ax.xaxis.get_major_locator().set_params(integer=True)
     sns.despine(ax=ax)
-    return ax
-
-
-def cube(bits: int = 4, ax: Axes | None = None) -> Axes:
-    """The cube whose corners are all codes of 1..5 bits and whose edges are single flips, sorted by distance from 0."""
-    if not 1 <= bits <= 5:
-        raise InputError(f"bits must lie in 1..5 for a cube that can be drawn, got {bits}")
-    ax = _axes(ax, 1.25 * bits + 1, 4)
-    corners = np.array(list(product((0, 1), repeat=bits)), bool)  # (2**bits, bits)
-    column = corners.sum(1)
-    row = np.zeros(len(corners))
-    for r in range(bits + 1):
-        row[column == r] = np.arange((column == r).sum())[::-1] - ((column == r).sum() - 1) / 2
-    packed = codes.pack(corners)
-    for ends in np.argwhere(np.triu(codes.hamming(packed, packed) == 1)):
-        ax.plot(column[ends], row[ends], color="0.75", lw=1, zorder=1)
-    for code, x, y in zip(corners, column, row, strict=True):
-        box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": palette(1)[0], "linewidth": 1.5}
-        text = "".join(map(str, code.astype(int)))
-        ax.text(x, y, text, ha="center", va="center", family="monospace", bbox=box, zorder=2)
-    ax.set(xlim=(-0.5, bits + 0.5), ylim=(row.min() - 0.6, row.max() + 0.6), yticks=[], xticks=range(bits + 1))
-    ax.set_xlabel(f"Hamming distance from {'0' * bits} (bits)")
-    sns.despine(ax=ax, left=True)
-    return ax
-
-
-def distance_spread(lengths: Sequence[int], ax: Axes | None = None) -> Axes:
-    """How the distance of two random codes spreads, as a share of the code length, a curve per length."""
-    ax = _axes(ax, 6, 3.5)
-    for bits, colour in zip(lengths, palette(len(lengths)), strict=True):
-        density = [bits * comb(bits, r) / 2**bits for r in range(bits + 1)]
-        ax.plot(np.arange(bits + 1) / bits, density, "o-", ms=3, color=colour)
-        at = bits // 2 + round(bits**0.5 / 2)  # one standard deviation to the right of the middle
-        ax.annotate(f"{bits} bits", (at / bits, density[at]), (6, 3), textcoords="offset points", color=colour)
-    ax.set(xlabel="Hamming distance / code length", ylabel="density", xlim=(0, 1), ylim=(0, None))
-    sns.despine(ax=ax)
-    return ax
-
-
-def tie_orders(relevant: np.ndarray, distances: np.ndarray, ap: Sequence[float], ax: Axes | None = None) -> Axes:
-    """Rankings that differ only in the order of ties: a row each with its AP, a full square per relevant item.
-
-    Args:
-        relevant: bool (M, N), in the order of ranks.
-        distances: int (N,), at every rank; equal ones are ties.
-        ap: (M,).
-    """
-    ax = _axes(ax, 0.65 * relevant.shape[1] + 1.2, 0.45 * len(relevant) + 1)
-    group = np.unique(distances, return_inverse=True)[1]  # (N,)
-    place = np.arange(len(distances)) + 0.5 * group
-    for row, hits in enumerate(relevant):
-        face = [RIGHT if hit else "white" for hit in hits]
-        ax.scatter(place, np.full(len(hits), row), s=230, marker="s", c=face, edgecolors="0.35", linewidths=1)
-        ax.text(place[-1] + 1.1, row, f"{float(ap[row]):.4f}", va="center", ha="center")
-    for g in np.unique(group):
-        ends = place[group == g][[0, -1]] + (-0.3, 0.3)
-        ax.plot(ends, (-0.65, -0.65), color="0.35", lw=1.5)
-        ax.text(ends.mean(), -0.75, distances[group == g][0], ha="center", va="bottom")
-    ax.text(-0.6, -0.75, "distance", ha="right", va="bottom")
-    ax.text(place[-1] + 1.1, -0.75, "AP", ha="center", va="bottom", weight="bold")
-    ax.set(xticks=place, xticklabels=range(1, len(place) + 1), yticks=[], xlabel="rank")
-    ax.set(xlim=(-1.8, place[-1] + 1.7), ylim=(len(relevant) - 0.4, -1.4))
-    sns.despine(ax=ax, left=True, bottom=True)
     return ax
 
 
@@ -308,7 +244,7 @@ def against_bits(
         ylabel: what the values are.
         band: the two edges, lower then upper, of a shaded band: name -> a value per length.
     """
-    ax = _axes(ax, 6.5, 4)
+    ax = axes(ax, 6.5, 4)
     for (name, values), colour in zip(curves.items(), palette(len(curves)), strict=True):
         level = np.isscalar(values)
         heights = np.broadcast_to(values, len(lengths))
@@ -378,7 +314,7 @@ def curves(
         log: a logarithmic y axis.
         nested: each curve is drawn thinner than the one before it, so that one under another is still seen.
     """
-    ax = _axes(ax, 5.5, 3.6)
+    ax = axes(ax, 5.5, 3.6)
     if log:
         ax.set_yscale("log")
     places = []
@@ -431,7 +367,7 @@ def ladder(
     """
     if crosses is not None and crosses.keys() != rows.keys():
         raise InputError(f"a cross for each of {', '.join(rows)} expected, got {', '.join(crosses)}")
-    ax = _axes(ax, 5.6, 0.3 * len(rows) + 0.9)
+    ax = axes(ax, 5.6, 0.3 * len(rows) + 0.9)
     names = sorted(rows, key=lambda name: rows[name][1])
     for height, name in enumerate(names):
         (low, value, high), colour = rows[name], palette(2)[name == stress]
@@ -449,52 +385,3 @@ def ladder(
     return ax
 
 
-def stages(steps: Mapping[str, tuple[str, str | np.ndarray]], ax: Axes | None = None) -> Axes:
-    """The steps of a run from top to bottom: a box with the step's name, the call that does it, what comes of it.
-
-    Args:
-        steps: name -> (call, outcome). An outcome is text; or an image uint8 (H, W[, C]), or bits bool (K,), dark
-            where they are 1.
-    """
-    ax = _axes(ax, 6.6, 0.88 * len(steps))  # a row is as high as one unit is wide
-    for row, (name, (call, outcome)) in enumerate(steps.items()):
-        box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": palette(1)[0], "linewidth": 1.5}
-        ax.text(0.85, row, name, ha="center", va="center", bbox=box)
-        if row:
-            ax.annotate("", (0.85, row - 0.26), (0.85, row - 0.74), arrowprops={"arrowstyle": "->", "color": "0.35"})
-        ax.text(1.9, row - 0.22, call, va="center", family="monospace", fontsize=10)
-        _outcome(ax, outcome, 1.9, row + 0.2)
-    ax.set(xlim=(0, 7.5), ylim=(len(steps) - 0.45, -0.55))
-    ax.set_axis_off()
-    return ax
-
-
-def _outcome(ax: Axes, outcome: str | np.ndarray, x: float, y: float) -> None:
-    if isinstance(outcome, str):
-        ax.text(x, y, outcome, va="center", color="0.35")
-    elif outcome.dtype == bool:
-        shades = [str(0.05 if bit else 0.87) for bit in outcome]
-        ax.scatter(x + 0.12 + 0.26 * np.arange(len(outcome)), np.full(len(outcome), y), s=190, marker="s", c=shades)
-    else:
-        cmap = "gray_r" if outcome.ndim == 2 else None
-        ax.imshow(outcome, cmap=cmap, extent=(x, x + 0.5, y + 0.23, y - 0.27), aspect="auto")
-
-
-def epochs_done(histories: Mapping[str, Sequence[Mapping]], ax: Axes | None = None) -> Axes:
-    """A row per run with a square per epoch, in the colour of its phase; hollow where another run had done it."""
-    ax = _axes(ax, 6.0, 0.42 * len(histories) + 1.1)
-    phases = list(dict.fromkeys(line["phase"] for history in histories.values() for line in history))
-    colour = dict(zip(phases, palette(len(phases)), strict=True))
-    for row, history in enumerate(histories.values()):
-        edges = [colour[line["phase"]] for line in history]
-        faces = ["white" if line.get("shared") else colour[line["phase"]] for line in history]
-        ax.scatter(range(1, len(history) + 1), [row] * len(history), s=150, marker="s", c=faces, edgecolors=edges, lw=2)
-    longest = max(histories.values(), key=len)
-    for phase in phases:
-        first = next((i for i, line in enumerate(longest, 1) if line["phase"] == phase), 1)
-        ax.text(first - 0.3, -0.65, phase, color=colour[phase])
-    ax.set(xlabel="epoch", xticks=range(1, len(longest) + 1), yticks=range(len(histories)), yticklabels=histories)
-    ax.set(xlim=(0.3, len(longest) + 0.7), ylim=(len(histories) - 0.5, -1.2))
-    ax.tick_params(axis="y", length=0)
-    sns.despine(ax=ax, left=True)
-    return ax

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hashlab import _disk, _paths, codes, files, metrics
+from hashlab import _disk, codes, files, metrics
 from hashlab.errors import InputError
 from hashlab.files import ARRAYS
 from hashlab.metrics import plain as plain_metrics
@@ -102,7 +102,7 @@ class Record(dict):
 
 def root(path: str | Path | None = None) -> Path:
     """Where records are: `path`, else `$HASHLAB_RESULTS`, else `results` in the checkout."""
-    return Path(path) if path is not None else _paths.folder("HASHLAB_RESULTS", "results")
+    return Path(path) if path is not None else _disk.folder("HASHLAB_RESULTS", "results")
 
 
 def name(settings: dict[str, Any]) -> str:

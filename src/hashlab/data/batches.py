@@ -21,9 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hashlab import codes
-from hashlab.data import Part
-from hashlab.data.cache import check_rows
 from hashlab.data.folders import LARGEST_SIDE
+from hashlab.data.parts import Part, check_rows
 from hashlab.errors import InputError
 from hashlab.progress import Progress
 

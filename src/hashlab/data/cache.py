@@ -6,31 +6,27 @@ before any work starts. The check reads the files once (about 0.2 s for MNIST on
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hashlab import _disk, _paths, codes, files, progress
-from hashlab.data import cifar, embedded
+from hashlab import _disk, files, progress
+from hashlab.data import cifar
+from hashlab.data.parts import Arrays, canonical
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
 
 if TYPE_CHECKING:
-    from hashlab.data import Part
-
-Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (N, H, W[, C]), labels (N,) or (N, L), uint8
-
+    pass
 
 def root(path: str | Path | None = None) -> Path:
     """The cache folder: `path`, else `$HASHLAB_DATA`, else `data/cache`."""
     files.check_name(path or "")
-    return Path(path) if path is not None else _paths.folder("HASHLAB_DATA", "data/cache")
+    return Path(path) if path is not None else _disk.folder("HASHLAB_DATA", "data/cache")
 
 
 def home(about: SetInfo, path: str | Path | None = None) -> Path:
@@ -45,103 +41,6 @@ def where(about: SetInfo, path: str | Path | None = None) -> str:
         return f"in the cache: {folder}"
     hand = " says where to get it and where to put it" if about.by_hand else ""
     return f"not in the cache: `hashlab data fetch {about.name}`{hand}"
-
-
-def digests(images: np.ndarray) -> list[bytes]:
-    """Per image: SHA-256 of its raw bytes."""
-    return [hashlib.sha256(image).digest() for image in np.ascontiguousarray(images)]
-
-
-def sort_keys(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
-    """Per image: its digest, then its label as 2 big-endian bytes (several labels: each of them)."""
-    ends = labels.astype(">u2").reshape(len(labels), -1)
-    return [digest + end.tobytes() for digest, end in zip(digests(images), ends, strict=True)]
-
-
-def canonical(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str]:
-    """The order (N,) that sorts a split by its keys, and the fingerprint of the sorted keys."""
-    keys = sort_keys(images, labels)
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return np.array(order, dtype=np.int64), hashlib.sha256(b"".join(keys[i] for i in order)).hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """All images of a set, official splits one after the other, each in canonical order."""
-
-    splits: tuple[np.ndarray, ...]  # images as stored, per split
-    orders: tuple[np.ndarray, ...]  # canonical position -> stored position, per split
-    stored: np.ndarray  # (N,) or (N, L) int64 labels as stored, canonical order
-    about: SetInfo
-    folder: Path | None = None  # in the cache; None where the set is embedded
-    known: np.ndarray | None = None  # (N, 32) SHA-256 of the images, canonical order, where they are stored
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        return self.about.counts
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(N,) int64 classes, the fine ones where there are levels; (N, L) 0/1 where images have several labels."""
-        return self.stored[:, 0] if self.about.levels else self.stored
-
-    @property
-    def levels(self) -> np.ndarray | None:
-        """(N, L) int64 classes per level, fine first; None where there are no levels."""
-        return self.stored if self.about.levels else None
-
-    def gather(self, index: np.ndarray) -> np.ndarray:
-        """Images at pool positions `index` (M,): uint8 (M, H, W[, 3])."""
-        index = check_rows(index, len(self.stored))
-        starts = np.cumsum([0, *map(len, self.orders)])
-        for images, order, start in zip(self.splits, self.orders, starts, strict=False):
-            if len(index) == len(order) == len(images) and _counts_up(index, start) and _counts_up(order, 0):
-                return images
-        out = np.empty((len(index), *self.splits[0].shape[1:]), np.uint8)
-        for images, order, start in zip(self.splits, self.orders, starts, strict=False):
-            inside = (index >= start) & (index < start + len(order))
-            out[inside] = images[order[index[inside] - start]]
-        return out
-
-    def digests(self, index: np.ndarray) -> list[bytes]:
-        """Per pool position: SHA-256 of the image's raw bytes, read in blocks where it is not known already."""
-        if self.known is not None:
-            return [digest.tobytes() for digest in self.known[index]]
-        blocks = np.array_split(index, len(index) // 4096 + 1)
-        return [digest for rows in blocks for digest in digests(self.gather(rows))]
-
-    def part(self, index: np.ndarray) -> Part:
-        from hashlab.data import Part
-
-        index = check_rows(index, len(self.stored))
-        return Part(index, self.labels[index], None if self.levels is None else self.levels[index], self)
-
-
-def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
-    """Rows (B,) of `count` images as int64; raises InputError for what is no whole number, or none of theirs."""
-    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu":
-        raise InputError(f"rows must be (B,) integers, got {codes.describe(rows)}")
-    wrong = rows[(rows < 0) | (rows >= count)]
-    if len(wrong):
-        raise InputError(f"rows must lie in 0..{count - 1}, for there are {count} images, got {wrong[0]}")
-    return rows.astype(np.int64, copy=False)
-
-
-def _counts_up(numbers: np.ndarray, start: int) -> bool:
-    return np.array_equal(numbers, np.arange(start, start + len(numbers)))
-
-
-def open_pool(about: SetInfo, path: str | Path | None = None) -> Pool:
-    """Open and check a set; raises InputError when it is missing or not what its fingerprint says."""
-    if about.by_hand:
-        from hashlab.data import prepared
-
-        return prepared.open_pool(about, home(about, path))
-    folder = None if about.embedded else home(about, path)
-    arrays = embedded.ARRAYS[about.name]() if folder is None else read(about, folder)
-    orders = check(about, arrays)
-    labels = np.concatenate([arrays[split][1][order] for split, order in orders.items()]).astype(np.int64)
-    return Pool(tuple(arrays[split][0] for split in orders), tuple(orders.values()), labels, about, folder)
 
 
 def check(about: SetInfo, arrays: Arrays) -> dict[str, np.ndarray]:

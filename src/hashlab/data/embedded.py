@@ -39,7 +39,7 @@ def digit_scenes() -> Arrays:
     The digits are shared out among the parts first, as the protocol `digits` does: query, validation, the other nine
     tenths of train, and the rest. Every part makes as many scenes as it has digits.
     """
-    from hashlab.data.cache import canonical
+    from hashlab.data.parts import canonical
 
     images, labels = digits()["all"]
     order, _ = canonical(images, labels)

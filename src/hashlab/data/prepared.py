@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from hashlab import _disk, files
-from hashlab.data import cache, folders, listed
+from hashlab.data import cache, folders, listed, parts
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
 from hashlab.progress import Progress
@@ -151,7 +151,7 @@ def _fill(aside: Path, split: str, folder: Path, paths: list[str], shape: tuple[
         for block in folders.stream([folder / paths[row] for row in rows], shape, fit=fit, block=64, broken=tell):
             images[rows[block.rows]] = block.images
             images.flush()
-            pixels = cache.digests(block.images)
+            pixels = parts.digests(block.images)
             both = b"".join(file + pixel for file, pixel in zip(block.digests, pixels, strict=True))
             digests[rows[block.rows]] = np.frombuffer(both, np.uint8).reshape(-1, 2, 32)
             digests.flush()
@@ -223,7 +223,7 @@ class Split:
 
     def altered(self, rows: np.ndarray) -> list[str]:
         """The paths among `rows` whose pixels are not those that were written."""
-        found = cache.digests(self.images[rows])
+        found = parts.digests(self.images[rows])
         same = [self.digests[row, 1].tobytes() == digest for row, digest in zip(rows, found, strict=True)]
         return [self.paths[row] for row, holds in zip(rows, same, strict=True) if not holds]
 
@@ -302,7 +302,7 @@ def splits(about: SetInfo, folder: Path) -> tuple[SetInfo, dict[str, Split]]:
     return known, found
 
 
-def open_pool(about: SetInfo, folder: Path) -> cache.Pool:
+def open_pool(about: SetInfo, folder: Path) -> parts.Pool:
     """Open a prepared set: paths, labels and file digests by their fingerprint, the pixels of a sample by digest."""
     known, found = splits(about, folder)
     for name, split in found.items():
@@ -311,7 +311,7 @@ def open_pool(about: SetInfo, folder: Path) -> cache.Pool:
     labels = np.concatenate([split.labels[split.order] for split in found.values()]).astype(np.int64)
     pixels = np.concatenate([split.digests[split.order, 1] for split in found.values()])
     images, orders = (tuple(getattr(split, key) for split in found.values()) for key in ("images", "order"))
-    return cache.Pool(images, orders, labels, known, folder, pixels)
+    return parts.Pool(images, orders, labels, known, folder, pixels)
 
 
 def verify(about: SetInfo, path: str | Path | None = None) -> str:

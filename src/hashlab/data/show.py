@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hashlab import files
-from hashlab.data import cache
+from hashlab.data import opening, parts
 from hashlab.data.sets import info
 from hashlab.errors import InputError
 
@@ -32,12 +32,12 @@ def save(name: str, file: Path, path: str | Path | None = None) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context({"backend": "Agg"}):
-        picture, out = samples(cache.open_pool(info(name), path)), io.BytesIO()
+        picture, out = samples(opening.open_pool(info(name), path)), io.BytesIO()
         picture.savefig(out, format="png", dpi=100)
     files.write(file, out.getvalue())
 
 
-def samples(pool: cache.Pool, each: int = 8) -> Figure:
+def samples(pool: parts.Pool, each: int = 8) -> Figure:
     """The first images of every class: a row of `each` per class, or one per class where there are many.
 
     An image with several labels stands under each of them. Of more than 100 classes every so manieth is shown.
@@ -66,7 +66,7 @@ def _figure(height: int, width: int, cell: tuple[float, float]) -> tuple[Figure,
     return figure, axes
 
 
-def _rows(pool: cache.Pool, rows: list[np.ndarray], names: list[str], each: int) -> Figure:
+def _rows(pool: parts.Pool, rows: list[np.ndarray], names: list[str], each: int) -> Figure:
     figure, axes = _figure(len(rows), each + 1, (1.0, 1.05))
     for line, members, name in zip(axes, rows, names, strict=True):
         line[0].text(1, 0.5, name.replace("_", " "), ha="right", va="center", fontsize=10)
@@ -75,7 +75,7 @@ def _rows(pool: cache.Pool, rows: list[np.ndarray], names: list[str], each: int)
     return figure
 
 
-def _grid(pool: cache.Pool, rows: list[np.ndarray], names: list[str]) -> Figure:
+def _grid(pool: parts.Pool, rows: list[np.ndarray], names: list[str]) -> Figure:
     figure, axes = _figure(-(-len(rows) // 10), 10, (1.3, 1.5))
     for ax, members, name in zip(axes.flat, rows, names, strict=False):
         ax.set_title(name.replace("_", " ")[:22], fontsize=7, pad=2)

@@ -25,9 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashlab import classes, discrete, pairs, training
+from hashlab.losses import classes, learned_codes, pairs
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 
 def adsh_loss(u: Tensor, v: Tensor, s: Tensor, own: Tensor, gamma: float = 200.0) -> Tensor:
@@ -48,10 +49,10 @@ def discrete_step(v: Tensor, u: Tensor, su: Tensor, gamma: float) -> Tensor:
     Args:
         su: S^T U (N, K).
     """
-    return discrete.descend(v, v.shape[1] * su + gamma * u, u.T @ u)
+    return learned_codes.descend(v, v.shape[1] * su + gamma * u, u.T @ u)
 
 
-class ADSHLoss(discrete.LearnedCodes):
+class ADSHLoss(learned_codes.LearnedCodes):
     """`adsh_loss` of tanh(z) with V, the codes `b` of all training images, and a memory of their outputs."""
 
     def __init__(self, labels: Tensor, bits: int, gamma: float = 200.0, dissimilar: str = "ratio"):
@@ -103,8 +104,8 @@ class ADSH(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         loss = ADSHLoss(torch.from_numpy(labels), self.bits, c.gamma, c.dissimilar)
-        renew = discrete.Renew(loss, network)
+        renew = learned_codes.Renew(loss, network)
         return [self.phase("hashing", network, loss, c.epochs, c.lr, rows=True, before_epoch=renew)]

@@ -13,10 +13,10 @@ import numpy as np
 from torch import Tensor
 
 from hashlab import codes
-from hashlab.checkpoints import State
-from hashlab.data import Part
 from hashlab.data.batches import Images
+from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.training.checkpoints import State
 
 MOST_BITS = 4096  # that a method learns: rotations and codebooks have as many entries squared, 16 million
 Shared = dict[Any, Any]  # what several runs in one pass have in common

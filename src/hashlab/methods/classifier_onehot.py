@@ -12,12 +12,12 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import classes
-from hashlab.backbones import Backbone
-from hashlab.data import Part
+from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.losses import classes
 from hashlab.methods.base import About
 from hashlab.methods.deep import DeepMethod
+from hashlab.networks.backbones import Backbone
 
 
 def classifier_onehot_loss(z: Tensor, labels: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashlab import classes, training
+from hashlab.losses import classes
 from hashlab.methods.base import About
 from hashlab.methods.deep import DeepMethod, Network
+from hashlab.training import loop
 
 
 def classifier_sign_loss(z: Tensor, labels: Tensor, w: Tensor, bias: Tensor) -> Tensor:
@@ -50,6 +51,6 @@ class ClassifierSign(DeepMethod):
         status="a control",
     )
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c, loss = self.config, ClassifierSignLoss(classes.count(labels), self.bits)
         return [self.phase("hashing", network, loss, c.epochs, c.lr)]

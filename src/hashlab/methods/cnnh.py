@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import classes, training
+from hashlab.losses import classes
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 
 @torch.no_grad()
@@ -92,7 +93,7 @@ class CNNH(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c, loss = self.config, CNNHLoss(torch.from_numpy(labels), self.bits)
 
         def find_codes(epoch: int, batches: object) -> None:

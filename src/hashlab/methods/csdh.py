@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import pairs, quantisation
-from hashlab.data import Part
+from hashlab.data.parts import Part
+from hashlab.losses import pairs, quantisation
 from hashlab.methods.base import About, check_pair_labels, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 

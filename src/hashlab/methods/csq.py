@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import classes, quantisation, training
-from hashlab.codebooks import capacity, centres
-from hashlab.data import Part
+from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.losses import classes, quantisation
+from hashlab.losses.codebooks import capacity, centres
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 
 def csq_loss(z: Tensor, centre: Tensor, weight: float = 1e-4) -> Tensor:
@@ -86,7 +87,7 @@ class CSQ(DeepMethod):
         if count > capacity(self.bits):
             raise InputError(f"csq needs a centre per class: {self.bits} bits are too few for {count} classes")
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         loss = CSQLoss(classes.count(labels), self.bits, c.weight)
         return [self.phase("hashing", network, loss, c.epochs, c.lr)]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import pairs
+from hashlab.losses import pairs
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 

@@ -16,10 +16,10 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from hashlab import training
-from hashlab.centres import Centres, Recentre, beyond_edge, class_wise_loss, cubic_loss, vertex_loss
+from hashlab.losses.clouds import Centres, Recentre, beyond_edge, class_wise_loss, cubic_loss, vertex_loss
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 FLOOR = 1e-6  # of the authors' form
 
@@ -50,7 +50,7 @@ def dcwh_loss(
 
 
 class DCWHLoss(nn.Module):
-    """`dcwh_loss` with its centres, which stand in buffers and are moved by `hashlab.centres.Recentre`."""
+    """`dcwh_loss` with its centres, which stand in buffers and are moved by `hashlab.losses.clouds.Recentre`."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class DCWH(DeepMethod):
     Config: ClassVar[type] = Config
     centres: Centres
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         self.centres = Centres([], [int(labels.max()) + 1], self.bits)
         loss = DCWHLoss(self.centres, c.cubic, c.vertex, c.sides, FLOOR if c.form == "clamped" else 0.0, c.s)

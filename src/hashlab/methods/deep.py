@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashlab import backbones, codes, features, numerics, seeds, training, weights
-from hashlab.checkpoints import Checkpoints, State
-from hashlab.data import Part
+from hashlab import codes
 from hashlab.data.batches import Batch, Batches, Images, View, memory_explained, statistics, stored
 from hashlab.data.folders import LARGEST_SIDE
+from hashlab.data.parts import Part
 from hashlab.errors import InputError
 from hashlab.methods.base import Method, Shared, check_labels, check_pair_labels, check_part, fact, setting
+from hashlab.networks import backbones, features, weights
+from hashlab.training import loop, numerics, seeds
+from hashlab.training.checkpoints import Checkpoints, State
 
 
 def auto_precision(device: torch.device) -> str:
@@ -57,8 +59,8 @@ class DeepConfig:
     resident_mb: int = setting(8192, "images of up to this many MiB stay on the device, others are read batch by batch")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        "optimiser": tuple(training.OPTIMISERS),
-        "schedule": tuple(training.SCHEDULES),
+        "optimiser": tuple(loop.OPTIMISERS),
+        "schedule": tuple(loop.SCHEDULES),
         "flip": ("auto", "yes", "no"),
         "precision": ("auto", *numerics.PRECISIONS),
         "compiler": numerics.COMPILERS,
@@ -115,7 +117,7 @@ class DeepMethod(Method):
         check = check_pair_labels if "shares_label" in self.about.labels else check_labels
         return check(train.labels, len(train.labels if isinstance(train, Part) else train.images))
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         """The stages of training; one stage on the method's loss unless a subclass says otherwise."""
         return [self.phase("hashing", network, self.loss, self.config.epochs, self.config.lr)]
 
@@ -131,14 +133,14 @@ class DeepMethod(Method):
         shared: bool = False,
         rows: bool = False,
         **more: Any,
-    ) -> training.Phase:
+    ) -> loop.Phase:
         """A stage that minimises `loss(network(images), labels)`, in full precision whatever the network's.
 
         Args:
             loss: a function, or a module, whose weights are then trained too and whose buffers stand in checkpoints.
             shared: whether it is the same for all code lengths; then runs in one pass do it once.
             rows: whether the loss also takes the images' positions in the training part: `loss(z, labels, rows)`.
-            more: of `training.Phase`.
+            more: of `loop.Phase`.
         """
         names = ("momentum", "weight_decay", "optimiser", "schedule", "clip")
         settings = {name: getattr(self.config, name) for name in names} | more
@@ -146,7 +148,7 @@ class DeepMethod(Method):
         def of(batch: Batch) -> Tensor:
             return numerics.in_full(loss, network(batch.images), batch.labels, *([batch.rows] if rows else []))
 
-        return training.Phase(
+        return loop.Phase(
             name,
             nn.ModuleList([network, loss]) if isinstance(loss, nn.Module) else network,
             of,
@@ -195,7 +197,7 @@ class DeepMethod(Method):
         *,
         seed: int = 0,
         device: str | None = None,
-        each_epoch: training.EachEpoch | None = None,
+        each_epoch: loop.EachEpoch | None = None,
         checkpoints: str | Path | None = None,
         every: float = 60.0,
         shared: Shared | None = None,
@@ -236,7 +238,7 @@ class DeepMethod(Method):
                 stages = self.phases(self.network, labels)
             for stage in stages:
                 stage.module.to(self.device, memory_format=torch.channels_last)
-            self.history = training.train(
+            self.history = loop.train(
                 stages,
                 batches,
                 batch_size=c.batch_size,
@@ -347,7 +349,7 @@ class DeepMethod(Method):
         with seeds.kept(self.device):
             self.network = self._build(0, pretrained=False)
         self._body = object()  # equal to no other body
-        training.fill(self._tensors(), tensors, "the model's safetensors file")
+        loop.fill(self._tensors(), tensors, "the model's safetensors file")
 
     def _tensors(self) -> dict[str, Tensor]:
         return dict(self.network.named_parameters()) | dict(self.network.named_buffers())

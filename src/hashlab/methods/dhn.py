@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from hashlab import pairs, quantisation
+from hashlab.losses import pairs, quantisation
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 

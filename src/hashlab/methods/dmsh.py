@@ -23,12 +23,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import backbones, codes, pairs, quantisation
-from hashlab.data import Part
+from hashlab import codes
 from hashlab.data.batches import stored
+from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.losses import pairs, quantisation
 from hashlab.methods.base import About, check_pair_labels, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, images_of
+from hashlab.networks import backbones
 
 MOST = 3  # levels that `scales=auto` fuses
 

@@ -17,10 +17,11 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from hashlab import classes, training
-from hashlab.codebooks import CODEBOOKS
+from hashlab.losses import classes
+from hashlab.losses.codebooks import CODEBOOKS
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 
 def dpn_loss(v: Tensor, y: Tensor, t: Tensor, m: float = 1.0) -> Tensor:
@@ -75,7 +76,7 @@ class DPN(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         loss = DPNLoss(classes.count(labels), self.bits, c.m, c.codes)
         return [self.phase("hashing", network, loss, c.epochs, c.lr)]

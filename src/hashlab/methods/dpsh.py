@@ -23,10 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashlab import pairs, quantisation, training
-from hashlab.data import Part
+from hashlab.data.parts import Part
+from hashlab.losses import pairs, quantisation
 from hashlab.methods.base import About, check_pair_labels, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 
 def dpsh_loss(
@@ -105,7 +106,7 @@ class DPSH(DeepMethod):
         c = self.config
         return dpsh_loss(z, z, pairs.similar(labels), c.alpha, c.balance, counted=pairs.off_diagonal(len(z), z.device))
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         if c.pairs == "batch":
             return super().phases(network, labels)

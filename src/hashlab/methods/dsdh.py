@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashlab import classes, discrete, pairs, training
+from hashlab.losses import classes, learned_codes, pairs
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 
 def dsdh_loss(u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float, balance: str = "none") -> Tensor:
@@ -50,10 +51,10 @@ def classifier(b: Tensor, y: Tensor, ridge: float) -> Tensor:
 
 def discrete_step(b: Tensor, w: Tensor, y: Tensor, u: Tensor, eta: float, cycles: int = 10) -> Tensor:
     """Codes (N, K) that lessen ||Y - B W||^2 + eta ||B - U||^2, from the codes b: each bit in turn is the best one."""
-    return discrete.descend(b, y @ w.T + eta * u, w @ w.T, cycles)
+    return learned_codes.descend(b, y @ w.T + eta * u, w @ w.T, cycles)
 
 
-class DSDHLoss(discrete.LearnedCodes):
+class DSDHLoss(learned_codes.LearnedCodes):
     """`dsdh_loss` with the memory of outputs and the codes of all training images."""
 
     def __init__(
@@ -109,9 +110,9 @@ class DSDH(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         y, count = torch.from_numpy(labels), classes.count(labels)
         loss = DSDHLoss(y, count, self.bits, c.mu, c.nu, c.eta, c.balance)
-        renew = discrete.Renew(loss, network)
+        renew = learned_codes.Renew(loss, network)
         return [self.phase("hashing", network, loss, c.epochs, c.lr, rows=True, before_epoch=renew)]

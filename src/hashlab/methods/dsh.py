@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from hashlab import pairs, quantisation
+from hashlab.losses import pairs, quantisation
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 

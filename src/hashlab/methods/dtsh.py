@@ -14,7 +14,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import pairs, quantisation
+from hashlab.losses import pairs, quantisation
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 

@@ -14,9 +14,10 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from hashlab import classes, quantisation, training
+from hashlab.losses import classes, quantisation
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 
 def greedy_sign(z: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class GreedyHash(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         loss = GreedyHashLoss(classes.count(labels), self.bits, c.alpha, c.p)
         return [self.phase("hashing", network, loss, c.epochs, c.lr)]

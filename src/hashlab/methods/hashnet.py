@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashlab import pairs, training
+from hashlab.losses import pairs
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 
 def hashnet_loss(h: Tensor, labels: Tensor, alpha: float) -> Tensor:
@@ -81,7 +82,7 @@ class HashNet(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         loss = HashNetLoss(self.bits, c.alpha, c.last_beta, c.stages)
 

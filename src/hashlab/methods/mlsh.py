@@ -22,14 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import backbones, codes, files, metrics, numerics, seeds, training
-from hashlab.data import Part
+from hashlab import codes, files, metrics
 from hashlab.data.batches import Images, stored
+from hashlab.data.parts import Part
 from hashlab.errors import InputError
 from hashlab.methods.base import About, Shared, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
+from hashlab.networks import backbones
 from hashlab.shallow import COSDISH
 from hashlab.shallow.cosdish import DISSIMILAR
+from hashlab.training import loop, numerics, seeds
 
 HELD_OUT = 5  # one training image in five judges the tables, where they are weighted
 MAPS = 3  # levels that `scales=auto` takes before the dense layer
@@ -192,7 +194,7 @@ class MLSH(DeepMethod):
             return F.binary_cross_entropy_with_logits(logits, labels.float())
         return F.cross_entropy(logits, labels)
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         if c.frozen or not c.epochs:
             return []

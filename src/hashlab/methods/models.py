@@ -12,9 +12,11 @@ import numpy as np
 from torch import Tensor
 
 import hashlab
-from hashlab import _disk, backbones, checkpoints, codes, files, methods
+from hashlab import _disk, codes, files, methods
 from hashlab.errors import InputError
 from hashlab.methods.base import Method
+from hashlab.networks import backbones
+from hashlab.training import checkpoints
 
 FILES = ("model.safetensors", "README.md", "model.json")
 

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import pairs, training
+from hashlab.losses import pairs
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 
 def exponentiated_loss(b: Tensor, y: Tensor, c: float) -> Tensor:
@@ -128,7 +129,7 @@ class MuLiu(DeepMethod):
         z, logits = outputs
         return self.loss(z, labels) + self.config.concurrent * F.cross_entropy(logits, labels)
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c, classes = self.config, int(labels.max()) + 1
         stages = []
         if not c.frozen:  # else nothing that stays would learn from it

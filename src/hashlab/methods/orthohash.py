@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import classes, training
-from hashlab.backbones import Backbone
-from hashlab.codebooks import CODEBOOKS
+from hashlab.losses import classes
+from hashlab.losses.codebooks import CODEBOOKS
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.networks.backbones import Backbone
+from hashlab.training import loop
 
 
 def orthohash_loss(v: Tensor, y: Tensor, o: Tensor, s: float = 8.0, m: float = 0.2) -> Tensor:
@@ -79,7 +80,7 @@ class OrthoHash(DeepMethod):
     def head(self, backbone: Backbone) -> nn.Module:
         return nn.Sequential(nn.Linear(backbone.features, self.bits, bias=False), nn.BatchNorm1d(self.bits))
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         loss = OrthoHashLoss(classes.count(labels), self.bits, c.scale, c.margin, c.codes)
         return [self.phase("hashing", network, loss, c.epochs, c.lr)]

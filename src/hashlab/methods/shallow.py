@@ -16,14 +16,16 @@ import torch
 from torch import Tensor, nn
 
 import hashlab.shallow
-from hashlab import backbones, codes, seeds, training
-from hashlab.checkpoints import State
-from hashlab.data import Part
+from hashlab import codes
 from hashlab.data.batches import Images, stored
 from hashlab.data.folders import LARGEST_SIDE, check_shape
+from hashlab.data.parts import Part
 from hashlab.errors import InputError
 from hashlab.methods.base import About, Method, Shared, fact, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
+from hashlab.networks import backbones
+from hashlab.training import loop, seeds
+from hashlab.training.checkpoints import State
 
 ANY = ("same_class", "shares_label")
 PIXELS = "pixels"
@@ -55,7 +57,7 @@ class Body(DeepMethod):
     def targets(self, train: Part) -> np.ndarray:
         return np.zeros(len(train.labels), np.int64)  # nothing is learned
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         return []
 
     def _check_width(self) -> None:
@@ -158,11 +160,11 @@ class ShallowMethod(Method):
             raise InputError(f"the model's backbone must be {self.config.features}, got {self.backbone}")
         if extra := [name for name in tensors if not name.startswith(("hasher/", "body/"))]:
             raise InputError(f"tensors of the hasher and the body are expected, got {extra[0]}")
-        arrays = {key: tensor.numpy() for key, tensor in training.under(tensors, "hasher/").items()}
+        arrays = {key: tensor.numpy() for key, tensor in loop.under(tensors, "hasher/").items()}
         self.hasher = self._estimator(0).set_fitted(arrays)
         if self.backbone != PIXELS:
             self.body = self._body()
-            self.body.set_state(training.under(tensors, "body/"), fact(facts, "body", dict), device)
+            self.body.set_state(loop.under(tensors, "body/"), fact(facts, "body", dict), device)
         width = math.prod(self.shape) if self.body is None else self.body.network.backbone.features
         if self.hasher.n_features_in_ != width:
             raise InputError(f"the model's hasher must take {width} features, got {self.hasher.n_features_in_}")

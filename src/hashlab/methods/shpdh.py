@@ -17,12 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashlab import centres, training, trees
-from hashlab.centres import Centres, Recentre, class_wise_loss, cubic_loss, vertex_loss
-from hashlab.data import Part
+from hashlab.data import trees
+from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.losses import clouds
+from hashlab.losses.clouds import Centres, Recentre, class_wise_loss, cubic_loss, vertex_loss
 from hashlab.methods.base import About, check_labels, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.training import loop
 
 SEEN = {1: (1.0,), 2: (1.0, 0.5), 4: (1.0, 0.67, 0.5, 0.25)}  # s_l of DCWH, of CIFAR-100 and of NABirds
 FLOOR = 1e-8  # of the authors' form
@@ -53,7 +55,7 @@ def shpdh_loss(
 
 
 class SHPDHLoss(nn.Module):
-    """`shpdh_loss` with its centres, which stand in buffers and are moved by `hashlab.centres.Recentre`."""
+    """`shpdh_loss` with its centres, which stand in buffers and are moved by `hashlab.losses.clouds.Recentre`."""
 
     def __init__(self, c: Centres, s: tuple[float, ...], cubic: float = 10.0, vertex: float = 0.1, floor: float = 0.0):
         super().__init__()
@@ -96,7 +98,7 @@ class Config(DeepConfig):
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "form": ("stable", "clamped"),
-        "centre_pass": centres.PASSES,
+        "centre_pass": clouds.PASSES,
     }
 
 
@@ -155,7 +157,7 @@ class SHPDH(DeepMethod):
     def _s(self, levels: int) -> tuple[float, ...]:
         return usual_s(levels) if self.config.s == "auto" else read_s(self.config.s)
 
-    def phases(self, network: Network, labels: np.ndarray) -> list[training.Phase]:
+    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c, levels = self.config, labels.shape[1]
         above = [torch.from_numpy(parents) for parents in trees.parents(labels)]
         self.centres = Centres(above, [int(level.max()) + 1 for level in labels.T], self.bits)

@@ -105,7 +105,7 @@ def engine(query: codes.Array, database: codes.Array, distance: Distance, releva
 
 
 def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relevance: Relevance) -> Counts:
-    from hashlab.metrics import _numba  # brings the compiler, so only when used
+    from hashlab.metrics import _numba
 
     query, shift = distance.words(query)  # (Q, W), (W,)
     query_labels, labels = relevance.words  # (Q, L), (L, N)

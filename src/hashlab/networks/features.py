@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from hashlab import files
-from hashlab.backbones import Backbone, Level
-from hashlab.data import Part
 from hashlab.data.batches import Batches, Images
+from hashlab.data.parts import Part
+from hashlab.networks.backbones import Backbone, Level
 from hashlab.progress import Progress
 
 Function = Callable[[Tensor], Tensor]

@@ -1,7 +1,7 @@
 """Tensors and JSON in one safetensors file that is written whole and checked when read; no pickle.
 
 A checkpoint is one such file per moment of a run; the newest two are kept, so that a damaged one has a sound one
-before it. `training.train` says what is in them.
+before it. `loop.train` says what is in them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hashlab import _disk, numerics
+from hashlab import _disk
 from hashlab.errors import InputError
+from hashlab.training import numerics
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 Check = Callable[[dict[str, Tensor], dict[str, Any]], None]

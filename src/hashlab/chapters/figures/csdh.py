@@ -10,8 +10,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hashlab import codes, diagnostics
+from hashlab import codes
 from hashlab.errors import InputError
+from hashlab.metrics import diagnostics
 from hashlab.plots import palette
 
 KINDS = ("similar", "dissimilar")

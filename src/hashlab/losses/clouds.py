@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab import numerics, quantisation, seeds
 from hashlab.data.batches import Batches
+from hashlab.losses import quantisation
+from hashlab.training import numerics, seeds
 
 EDGE = 1.1  # outputs beyond -EDGE..EDGE have left the cube
 PASSES = ("plain", "train")

@@ -19,8 +19,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from hashlab import weights as weights_
 from hashlab.errors import InputError
+from hashlab.networks import weights as weights_
 
 
 class Level(NamedTuple):

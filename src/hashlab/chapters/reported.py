@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from hashlab import _paths
+from hashlab import _disk
 from hashlab.errors import InputError
 
 COLUMNS = ("paper", "method", "dataset", "bits", "metric", "value", "status", "source")
@@ -20,7 +20,7 @@ def load(paper: str, root: str | Path | None = None) -> list[dict]:
 
     Raises InputError for a paper without a file and for a row that is not complete.
     """
-    folder = Path(root) if root is not None else (_paths.checkout() or Path.cwd()) / "data" / "reported"
+    folder = Path(root) if root is not None else (_disk.checkout() or Path.cwd()) / "data" / "reported"
     file = folder / f"{paper}.csv"
     if not file.is_file():
         known = ", ".join(sorted(f.stem for f in folder.glob("*.csv"))) or "none"

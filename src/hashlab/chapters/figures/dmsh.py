@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import nn
 
-from hashlab.backbones import Backbone, check_levels
 from hashlab.errors import InputError
+from hashlab.networks.backbones import Backbone, check_levels
 from hashlab.plots import HALO, palette
 
 

@@ -9,8 +9,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from hashlab import classes
 from hashlab.errors import InputError
+from hashlab.losses import classes
 
 
 def hadamard(bits: int) -> Tensor:

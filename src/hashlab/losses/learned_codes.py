@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hashlab import quantisation
 from hashlab.data.batches import Batches
+from hashlab.losses import quantisation
 
 
 class LearnedCodes(nn.Module):

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashlab import numerics, seeds
-from hashlab.checkpoints import Checkpoints, Interrupted, interruptible
 from hashlab.data.batches import Batch, Batches, memory_explained
 from hashlab.errors import InputError
 from hashlab.progress import Progress
+from hashlab.training import numerics, seeds
+from hashlab.training.checkpoints import Checkpoints, Interrupted, interruptible
 
 EachEpoch = Callable[[str, int], None]  # called with the phase's name and the epoch's number, when it is done
 

@@ -1,0 +1,1 @@
+"""What only the book uses: tables, comparisons, reported figures, and the figures of single chapters."""

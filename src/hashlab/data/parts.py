@@ -1,0 +1,221 @@
+"""What a data set is made of: a pool of images, parts of it, and four parts under a protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from hashlab import codes
+from hashlab.data import protocols
+from hashlab.data.sets import SetInfo
+from hashlab.errors import InputError
+
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (N, H, W[, C]), labels (N,) or (N, L), uint8
+
+
+def digests(images: np.ndarray) -> list[bytes]:
+    """Per image: SHA-256 of its raw bytes."""
+    return [hashlib.sha256(image).digest() for image in np.ascontiguousarray(images)]
+
+
+def sort_keys(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
+    """Per image: its digest, then its label as 2 big-endian bytes (several labels: each of them)."""
+    ends = labels.astype(">u2").reshape(len(labels), -1)
+    return [digest + end.tobytes() for digest, end in zip(digests(images), ends, strict=True)]
+
+
+def canonical(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str]:
+    """The order (N,) that sorts a split by its keys, and the fingerprint of the sorted keys."""
+    keys = sort_keys(images, labels)
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return np.array(order, dtype=np.int64), hashlib.sha256(b"".join(keys[i] for i in order)).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """All images of a set, official splits one after the other, each in canonical order."""
+
+    splits: tuple[np.ndarray, ...]  # images as stored, per split
+    orders: tuple[np.ndarray, ...]  # canonical position -> stored position, per split
+    stored: np.ndarray  # (N,) or (N, L) int64 labels as stored, canonical order
+    about: SetInfo
+    folder: Path | None = None  # in the cache; None where the set is embedded
+    known: np.ndarray | None = None  # (N, 32) SHA-256 of the images, canonical order, where they are stored
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return self.about.counts
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64 classes, the fine ones where there are levels; (N, L) 0/1 where images have several labels."""
+        return self.stored[:, 0] if self.about.levels else self.stored
+
+    @property
+    def levels(self) -> np.ndarray | None:
+        """(N, L) int64 classes per level, fine first; None where there are no levels."""
+        return self.stored if self.about.levels else None
+
+    def gather(self, index: np.ndarray) -> np.ndarray:
+        """Images at pool positions `index` (M,): uint8 (M, H, W[, 3])."""
+        index = check_rows(index, len(self.stored))
+        starts = np.cumsum([0, *map(len, self.orders)])
+        for images, order, start in zip(self.splits, self.orders, starts, strict=False):
+            if len(index) == len(order) == len(images) and _counts_up(index, start) and _counts_up(order, 0):
+                return images
+        out = np.empty((len(index), *self.splits[0].shape[1:]), np.uint8)
+        for images, order, start in zip(self.splits, self.orders, starts, strict=False):
+            inside = (index >= start) & (index < start + len(order))
+            out[inside] = images[order[index[inside] - start]]
+        return out
+
+    def digests(self, index: np.ndarray) -> list[bytes]:
+        """Per pool position: SHA-256 of the image's raw bytes, read in blocks where it is not known already."""
+        if self.known is not None:
+            return [digest.tobytes() for digest in self.known[index]]
+        blocks = np.array_split(index, len(index) // 4096 + 1)
+        return [digest for rows in blocks for digest in digests(self.gather(rows))]
+
+    def part(self, index: np.ndarray) -> Part:
+        index = check_rows(index, len(self.stored))
+        return Part(index, self.labels[index], None if self.levels is None else self.levels[index], self)
+
+
+def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
+    """Rows (B,) of `count` images as int64; raises InputError for what is no whole number, or none of theirs."""
+    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise InputError(f"rows must be (B,) integers, got {codes.describe(rows)}")
+    wrong = rows[(rows < 0) | (rows >= count)]
+    if len(wrong):
+        raise InputError(f"rows must lie in 0..{count - 1}, for there are {count} images, got {wrong[0]}")
+    return rows.astype(np.int64, copy=False)
+
+
+def _counts_up(numbers: np.ndarray, start: int) -> bool:
+    return np.array_equal(numbers, np.arange(start, start + len(numbers)))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Part:
+    """Some images of a set.
+
+    `.index` (N,) int64 into the pool; `.labels` int64 (N,), or 0/1 (N, L) where an image has several; `.levels` (N, L),
+    fine first, or None; `.images` uint8 (N, H, W[, C]).
+    """
+
+    index: np.ndarray
+    labels: np.ndarray
+    levels: np.ndarray | None
+    pool: Pool = dataclasses.field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        return f"<Part: {len(self)} images of {self.shape}>"
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What relevance is judged by: the levels where there are, else the labels."""
+        return self.labels if self.levels is None else self.levels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image, (H, W) or (H, W, C), known without reading any."""
+        return self.pool.about.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all images of the part take in memory."""
+        return len(self) * prod(self.shape)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """uint8 (N, H, W) or (N, H, W, C); a view of the memory-mapped file where the part is a whole split."""
+        return self.pool.gather(self.index)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Images at positions `rows` (B,) of the part, in that order: uint8 (B, H, W[, C]), read from the cache."""
+        return self.pool.gather(self.index[check_rows(rows, len(self))])
+
+    def blocks(self, size: int = 1000) -> Iterator[np.ndarray]:
+        """All images in order, `size` at a time: for parts that do not fit into memory."""
+        if size < 1:
+            raise InputError(f"a block holds 1 image or more, got {size}")
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """A set under a protocol: four parts, and what is needed to say which images they were.
+
+    `validation` is a tenth of `train`; see `tuning`. `checksum` is the SHA-256 of the index lists,
+    `fingerprint` that of the images themselves.
+    """
+
+    info: SetInfo
+    protocol: str
+    train: Part
+    validation: Part
+    query: Part
+    database: Part
+    checksum: str
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{part} {len(getattr(self, part))}" for part in ("train", "query", "database"))
+        return f"<Dataset {self.protocol}: {sizes}>"
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def relevance(self) -> str:
+        return self.info.relevance
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.info.classes
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the official splits; of a set that was prepared from files also the size and fit of its pixels."""
+        return "+".join([*self.info.fingerprints.values(), *filter(None, [self.info.pixels])])
+
+    def tuning(self) -> Dataset:
+        """The data for choosing settings: train on nine tenths of `train`, retrieve the other tenth among them."""
+        rest = np.setdiff1d(self.train.index, self.validation.index)
+        part = self.train.pool.part(rest)
+        parts = {"train": part, "validation": self.validation, "query": self.validation, "database": part}
+        checksum = protocols.checksum({name: part.index for name, part in parts.items()})
+        return dataclasses.replace(self, protocol=f"{self.protocol}/tuning", checksum=checksum, **parts)
+
+    def duplicates(self) -> dict[tuple[str, str], list[tuple[int, int]]]:
+        """Images that are equal to the last pixel but stand in two parts, or twice in one.
+
+        Returns for each pair of query, train and database the pairs of pool positions with equal pixels, whatever
+        their labels; an image is no duplicate of itself, even where train is a part of the database.
+        """
+        parts = {name: getattr(self, name) for name in ("query", "train", "database")}
+        content = {name: dict(zip(p.index.tolist(), p.pool.digests(p.index), strict=True)) for name, p in parts.items()}
+        return {(a, b): _equal(content[a], content[b]) for a, b in combinations_with_replacement(parts, 2)}
+
+
+def _equal(first: dict[int, bytes], second: dict[int, bytes]) -> list[tuple[int, int]]:
+    """Pairs of pool positions, one in each part, with equal digests; each unordered pair once."""
+    places: dict[bytes, list[int]] = {}
+    for place, digest in first.items():
+        places.setdefault(digest, []).append(place)
+    found = set()
+    for place, digest in second.items():
+        found |= {(min(place, other), max(place, other)) for other in places.get(digest, []) if other != place}
+    return sorted(found)

@@ -1,0 +1,1 @@
+"""Networks: their bodies with named levels, what they start from, and their features."""

@@ -1,0 +1,1 @@
+"""Training: the one loop, its checkpoints, its arithmetic and its seeds."""
