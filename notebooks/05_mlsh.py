@@ -690,7 +690,7 @@ def sweep(epochs):
     """mAP of all ways for all lengths and seeds."""
     found = {}
     for seed in SEEDS:
-        shared = {}  # the network is trained once per seed
+        shared = methods.Shared()  # the network is trained once per seed
         for (way, more), bits in product(SWEPT.items(), LENGTHS):
             method = methods.create("mlsh", bits, **SETTINGS | draws(bits) | {"epochs": epochs} | more)
             method.fit(digits.train, seed=seed, shared=shared)

@@ -195,7 +195,7 @@ def test_a_vector_can_be_a_scale_too(digits):
 def test_of_a_frozen_backbone_only_the_means_are_computed_and_once(digits, monkeypatch):
     asked, compute = [], features.compute
     monkeypatch.setattr(features, "compute", lambda *a: asked.append(a[1]) or compute(*a))
-    shared, settings = {}, SMALL | {"scales": "conv3+conv1", "frozen": True, "epochs": 1}
+    shared, settings = methods.Shared(), SMALL | {"scales": "conv3+conv1", "frozen": True, "epochs": 1}
     for bits in (8, 12):
         methods.create("dmsh", bits, **settings).fit(digits.train, shared=shared)
     assert asked == [("conv1", "conv3")]

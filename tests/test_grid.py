@@ -1,16 +1,20 @@
 """Several runs in one pass: the same records as from separate runs, checked before the first one starts."""
 
+import dataclasses
 import json
 import tempfile
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hashlab import experiments, methods, records
+from hashlab import data, experiments, methods, records
 from hashlab.cli import main, variants
 from hashlab.errors import InputError
-from hashlab.networks import weights
+from hashlab.networks import features, weights
 from hashlab.training import loop
+from hashlab.training.sharing import Itself, PhaseKey
 
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
 
@@ -35,6 +39,57 @@ def test_runs_in_one_pass_equal_separate_runs(tmp_path):
         assert records.verify(record) == []
         for kind in ("seconds", "cpu_seconds"):  # epochs that another run has done count as well
             assert record[kind]["train"] >= sum(line[kind] for line in record.history) - 1e-6 > 0
+
+
+@pytest.mark.parametrize("tuning", [True, False])
+@pytest.mark.parametrize(
+    ("method", "settings", "steps", "passes"),
+    [
+        ("mu_liu", QUICK, {"pre-training": 1, "hashing": 2}, 0),
+        ("mu_liu", QUICK | {"frozen": True}, {"hashing": 2}, 1),
+        ("itq", {"features": "tiny"}, {}, 1),
+    ],
+)
+def test_two_lengths_share_what_does_not_depend_on_the_length(method, settings, steps, passes, tuning, monkeypatch):
+    """Also where a tenth of the training part is split off: epochs, and passes over the training part, are counted."""
+    epochs, seen = Counter(), Counter()
+    run_epoch, compute = loop.Loop.run_epoch, features.compute
+    monkeypatch.setattr(loop.Loop, "run_epoch", lambda self, p: (epochs.update([p.name]), run_epoch(self, p))[1])
+    monkeypatch.setattr(features, "compute", lambda *a: (seen.update([len(a[2])]), compute(*a))[1])
+    for run in experiments.plan([method], data.load("digits"), [8, 16], [0], [settings], tuning=tuning):
+        run()
+    assert dict(epochs) == steps
+    train = 1080 if tuning else 1200
+    assert seen[train] == passes and set(seen.values()) <= {1}
+
+
+def test_a_tuning_split_is_made_once_and_equal_parts_are_one():
+    loaded = data.load("digits")
+    assert loaded.tuning() is loaded.tuning() and loaded.tuning().train is loaded.tuning().database
+    part, pool = loaded.train, loaded.train.pool
+    again = pool.part(part.index.copy())
+    assert part == again and hash(part) == hash(again) and len({part, again}) == 1
+    relabelled = dataclasses.replace(part, labels=1 - part.labels)
+    other_levels = dataclasses.replace(part, levels=np.stack([part.labels] * 2, 1))
+    fewer, turned, of_another_pool = pool.part(part.index[1:]), pool.part(part.index[::-1]), data.load("digits").train
+    others = [fewer, turned, of_another_pool, relabelled, other_levels]
+    assert not any(part == other for other in (*others, part.images, None)) and len({part, *others}) == 6
+
+
+def test_an_array_in_a_key_is_equal_to_itself_only():
+    first, second = np.zeros(3), np.zeros(3)
+    assert len({Itself(first), Itself(first), Itself(second)}) == 2 and Itself(first) != first
+    shared = methods.Shared()
+    assert [shared.features(Itself(x), lambda x=x: x) is first for x in (first, second, first)] == [True, False, True]
+
+
+def test_a_phase_that_failed_is_not_kept_and_a_new_one_takes_the_place_of_the_old():
+    shared, key = methods.Shared(), PhaseKey("a", (), 0, "cpu", None)
+    with pytest.raises(KeyError):
+        shared.phase(key, lambda: {}["nothing"])
+    keys = [key, key, dataclasses.replace(key, seed=1), dataclasses.replace(key, name="b"), key]
+    made = [shared.phase(one, lambda i=i: i) for i, one in enumerate(keys)]
+    assert made == [0, 0, 2, 3, 4]
 
 
 def test_grid_on_the_command_line(tmp_path, capsys, short):

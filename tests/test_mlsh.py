@@ -276,9 +276,10 @@ def test_weights_are_measured_on_images_that_the_tables_have_not_seen(digits, mo
 def test_the_network_is_trained_once_for_all_tables_and_rules(digits, monkeypatch):
     trained, train = [], loop.train
     monkeypatch.setattr(
-        loop, "train", lambda stages, *a, **k: trained.append(stages[0].shared) or train(stages, *a, **k)
+        loop, "train", lambda stages, *a, **k: trained.append(stages[0].share_key) or train(stages, *a, **k)
     )
-    shared, variants = {}, [{}, {"scales": "fc"}, {"integration": "concatenate", "ridge": 9.0}, {"combine": "union"}]
+    shared = methods.Shared()
+    variants = [{}, {"scales": "fc"}, {"integration": "concatenate", "ridge": 9.0}, {"combine": "union"}]
     together = [methods.create("mlsh", 12, epochs=1, **SMALL, **v).fit(digits.train, shared=shared) for v in variants]
     assert len(set(map(str, trained))) == 1
     first = together[0].network.backbone.state_dict()
@@ -291,7 +292,7 @@ def test_the_network_is_trained_once_for_all_tables_and_rules(digits, monkeypatc
 def test_a_frozen_network_is_not_trained_and_its_features_are_computed_once(digits, monkeypatch):
     asked, compute = [], features.compute
     monkeypatch.setattr(features, "compute", lambda *a: asked.append(a[1]) or compute(*a))
-    shared = {}
+    shared = methods.Shared()
     for bits in (12, 24):
         method = methods.create("mlsh", bits, frozen=True, **SMALL).fit(digits.train, shared=shared)
         assert method.history == [] and not method.network.backbone.training

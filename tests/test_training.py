@@ -253,7 +253,7 @@ def fit(digits, bits, seed=0, shared=None, **overrides):
 
 
 def test_a_shared_pre_training_is_done_once_and_changes_nothing(digits, monkeypatch):
-    shared, steps = {}, []
+    shared, steps = methods.Shared(), []
     one_step = loop.Loop.one_step
     monkeypatch.setattr(loop.Loop, "one_step", lambda self, *a: (steps.append(self.phase), one_step(self, *a))[1])
     found = {(bits, seed): fit(digits, bits, seed, shared) for seed in (0, 1) for bits in (8, 70)}
@@ -264,7 +264,7 @@ def test_a_shared_pre_training_is_done_once_and_changes_nothing(digits, monkeypa
         assert alone.outputs(digits.query).tobytes() == method.outputs(digits.query).tobytes()
         assert [line["loss"] for line in alone.history] == [line["loss"] for line in method.history]
     assert [line.get("shared", False) for line in found[70, 0].history] == [True, True, False]
-    assert sum(key[0] == "phase" for key in shared if isinstance(key, tuple)) == 1  # the last seed's only
+    assert [key.seed for key, _ in shared._phases.values()] == [1]  # the last seed's only
 
 
 def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monkeypatch):
@@ -282,7 +282,7 @@ def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monke
         with pytest.raises(KeyError):
             settings = {"epochs": 1, "pretrain_epochs": 2, "batch_size": 128}
             methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0)
-    shared = {}
+    shared = methods.Shared()
     fit(digits, 16, shared=shared)
     found = methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0, shared=shared)
     assert [line.get("shared", False) for line in found.history] == [True, True, False]
@@ -290,7 +290,7 @@ def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monke
 
 
 def test_other_settings_share_nothing(digits):
-    shared = {}
+    shared = methods.Shared()
     fit(digits, 8, shared=shared)
     for change in ({"pretrain_lr": 0.01}, {"seed": 5}):
         seed = change.pop("seed", 0)
@@ -298,7 +298,7 @@ def test_other_settings_share_nothing(digits):
 
 
 def test_features_of_a_frozen_body_are_computed_once_and_change_nothing(digits, monkeypatch):
-    shared, passes = {}, []
+    shared, passes = methods.Shared(), []
     original = Batches.map
     monkeypatch.setattr(Batches, "map", lambda self, f, text: (passes.append(text), original(self, f, text))[1])
     found = [fit(digits, bits, 0, shared, frozen=True) for bits in (8, 16)]

@@ -63,7 +63,7 @@ def run(
             returned as it is, not repeated. While it trains, checkpoints are kept there too.
         resume: go on from the checkpoints of the same run where there are any, rather than anew.
         save_model: a folder for the trained model. A run that is kept already is trained again for it.
-        shared: the same dictionary for several runs on the same data lets them share what they can; see `plan`.
+        shared: the same `methods.Shared()` for several runs on one data set lets them share what they can; see `plan`.
         overrides: settings of the method that differ from its defaults.
 
     Raises:
@@ -154,7 +154,7 @@ def plan(
     """
     backbones.device(how.get("device"))
     dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
-    shared: Shared = {}
+    shared = Shared()
     runs: dict[str, Callable[..., Record]] = {}
     settings: dict[str, dict[str, Any]] = {}
     for name, variant, seed, length in product(names, variants, seeds, bits):
@@ -230,7 +230,8 @@ def _measure(
     folder: Path | None,
     shared: Shared | None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    begun, clock, shared = datetime.now(UTC), [loop.now()], {} if shared is None else shared
+    begun, clock = datetime.now(UTC), [loop.now()]
+    shared = Shared() if shared is None else shared
     learner.fit(dataset.train, seed=seed, device=str(place), checkpoints=folder, shared=shared)
     clock.append(loop.now())
     arrays = {

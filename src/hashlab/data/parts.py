@@ -105,7 +105,7 @@ def _counts_up(numbers: np.ndarray, start: int) -> bool:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Part:
-    """Some images of a set.
+    """Some images of a set; equal to another part that has the same images and labels of the same pool.
 
     `.index` (N,) int64 into the pool; `.labels` int64 (N,), or 0/1 (N, L) where an image has several; `.levels` (N, L),
     fine first, or None; `.images` uint8 (N, H, W[, C]).
@@ -118,6 +118,14 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Part) or self.pool is not other.pool or not np.array_equal(self.index, other.index):
+            return False
+        return np.array_equal(self.targets, other.targets) and np.array_equal(self.labels, other.labels)
+
+    def __hash__(self) -> int:
+        return hash((self.pool, len(self), *self.index[:3].tolist()))
 
     def __repr__(self) -> str:
         return f"<Part: {len(self)} images of {self.shape}>"
@@ -192,7 +200,14 @@ class Dataset:
         return "+".join([*self.info.fingerprints.values(), *filter(None, [self.info.pixels])])
 
     def tuning(self) -> Dataset:
-        """The data for choosing settings: train on nine tenths of `train`, retrieve the other tenth among them."""
+        """The data for choosing settings: train on nine tenths of `train`, retrieve the other tenth among them.
+
+        Made once, so that runs on it can share what they make of its images.
+        """
+        return self._tuning
+
+    @cached_property
+    def _tuning(self) -> Dataset:
         rest = np.setdiff1d(self.train.index, self.validation.index)
         part = self.train.pool.part(rest)
         parts = {"train": part, "validation": self.validation, "query": self.validation, "database": part}

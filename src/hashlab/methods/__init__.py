@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hashlab.errors import InputError
-from hashlab.methods.base import About, Method
+from hashlab.methods.base import About, Method, Shared
 
-__all__ = ["About", "Method", "about", "create", "load", "names", "register"]
+__all__ = ["About", "Method", "Shared", "about", "create", "load", "names", "register"]
 
 CLASSES = {  # module -> class; a module is imported when its method is used
     "mu_liu": "MuLiu",

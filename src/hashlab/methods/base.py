@@ -17,9 +17,9 @@ from hashlab.data.batches import Images
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
 from hashlab.training.checkpoints import State
+from hashlab.training.sharing import Shared
 
 MOST_BITS = 4096  # that a method learns: rotations and codebooks have as many entries squared, 16 million
-Shared = dict[Any, Any]  # what several runs in one pass have in common
 KINDS = {
     "control": "know nothing of similarity between codes, and show what a number is worth",
     "shallow": "are estimators on features that stay as they are: pixels, or those of a backbone",

@@ -22,6 +22,7 @@ from hashlab.methods.base import Method, Shared, check_labels, check_pair_labels
 from hashlab.networks import backbones, features, weights
 from hashlab.training import loop, numerics, seeds
 from hashlab.training.checkpoints import Checkpoints, State
+from hashlab.training.sharing import Itself, PhaseKey
 
 
 def auto_precision(device: torch.device) -> str:
@@ -155,7 +156,7 @@ class DeepMethod(Method):
             epochs,
             lr,
             network=network,
-            shared=("phase", name, self._same) if shared else None,
+            share_key=PhaseKey(name, *self._same) if shared else None,
             **settings,
         )
 
@@ -210,8 +211,8 @@ class DeepMethod(Method):
             each_epoch: called with phase name and epoch number after every epoch; it may encode, not train.
             checkpoints: a folder where the state is kept, and taken up from when it is there already.
             every: seconds between two checkpoints.
-            shared: the same dictionary for several runs lets them share what they have in common: the features of a
-                frozen backbone, and stages that do not depend on the code length.
+            shared: the same one for several runs lets them share what they have in common: the features of a frozen
+                backbone, and stages that do not depend on the code length.
 
         Raises:
             InputError: images, labels, settings or device that do not fit, before training starts.
@@ -225,9 +226,8 @@ class DeepMethod(Method):
         c, labels, images = self.config, self.targets(train), images_of(train)
         self.shape = tuple(stored(images).shape)
         self.backbone, self.view = self._backbone(self.shape), self._view(self.shape, *statistics(images))
-        shared = {} if shared is None else shared
-        self._same = self.about.name, c, seed, str(self.device), id(train)
-        shared[id(train)] = train  # as long as it lives, no other object has its id
+        shared = Shared() if shared is None else shared
+        self._same = (self.about.name, c), seed, str(self.device), train if isinstance(train, Part) else Itself(train)
         with seeds.kept(self.device), numerics.deterministic(c.deterministic):
             with memory_explained(f"the network for images of {self.view.shape}", "size, or the bits"):
                 self.network = self._build(seed)
@@ -293,14 +293,15 @@ class DeepMethod(Method):
         batches = Batches(images, labels, self.device, self.view, self.config.resident_mb)
         if not self._caches:
             return batches
-        key = "features", id(images), self._body, self.levels, self.view, self.precision, str(self.device)
-        if key not in shared:
-            self.network.eval()
-            backbone = self.network.backbone
-            names = self.levels or tuple(backbone.levels)[-1:]
-            found = features.compute(backbone, names, images, batches, self._kept, self._in_precision)
-            shared[key] = images, found
-        return Batches(shared[key][1], labels, self.device, None)
+        self.network.eval()
+        backbone = self.network.backbone
+        names = self.levels or tuple(backbone.levels)[-1:]
+        which = images if isinstance(images, Part) else Itself(images)
+        key = which, self._body, names, self.view, self.precision, str(self.device)
+        found = shared.features(
+            key, lambda: features.compute(backbone, names, images, batches, self._kept, self._in_precision)
+        )
+        return Batches(found, labels, self.device, None)
 
     @property
     def _kept(self) -> dict[str, Any] | None:
@@ -326,7 +327,7 @@ class DeepMethod(Method):
             raise InputError(f"images of {self.shape} expected, as in training, got {found}")
         self.network.eval()
         with numerics.deterministic(self.config.deterministic):
-            batches = self._batches(images, None, {} if shared is None else shared)
+            batches = self._batches(images, None, Shared() if shared is None else shared)
             return batches.map(self._in_precision(self.network), "encoding").numpy()
 
     def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:

@@ -200,14 +200,14 @@ class MLSH(DeepMethod):
             return []
         classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
         last = nn.Linear(network.backbone.features, classes)  # dropped afterwards
-        name, _, *rest = self._same
-        alike = name, dataclasses.replace(c, **{key: getattr(Config(), key) for key in OWN}), *rest
-        stage = self.phase("classification", nn.Sequential(network.backbone, last), self.loss, c.epochs, c.lr)
-        return [dataclasses.replace(stage, shared=("phase", stage.name, alike))]
+        alike = dataclasses.replace(c, **{key: getattr(Config(), key) for key in OWN})
+        stage = self.phase("classification", nn.Sequential(network.backbone, last), self.loss, c.epochs, c.lr, True)
+        key = dataclasses.replace(stage.share_key, settings=(self.about.name, alike))
+        return [dataclasses.replace(stage, share_key=key)]
 
     def fit(self, train: Part, *, seed: int = 0, shared: Shared | None = None, **how: Any) -> Self:
         """As `DeepMethod.fit`; then a COSDISH for each table, on the features of all training images."""
-        shared = {} if shared is None else shared
+        shared = Shared() if shared is None else shared
         super().fit(train, seed=seed, shared=shared, **how)
         with numerics.deterministic(self.config.deterministic):
             x = self._features(images_of(train), shared)

@@ -22,6 +22,7 @@ from hashlab.errors import InputError
 from hashlab.progress import Progress
 from hashlab.training import numerics, seeds
 from hashlab.training.checkpoints import Checkpoints, Interrupted, interruptible
+from hashlab.training.sharing import Outcome, PhaseKey, Shared
 
 EachEpoch = Callable[[str, int], None]  # called with the phase's name and the epoch's number, when it is done
 
@@ -62,7 +63,7 @@ class Phase:
         per_class: images of one class that stand together in a batch (see `batches.balanced`); 0 for plain shuffling.
         before_epoch: called with the epoch's number and the batches before each epoch.
         network: the part of `module` that maps images to outputs, which a compiler makes faster; all of it when None.
-        shared: a key, ("phase", name, …); runs that share it have the same phase, which is then run once.
+        share_key: what its outcome depends on; runs whose keys are equal have the same phase, which is then run once.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Phase:
     per_class: int = 0
     before_epoch: Callable[[int, Batches], None] | None = None
     network: nn.Module | None = None
-    shared: tuple[Any, ...] | None = None
+    share_key: PhaseKey | None = None
 
 
 def rate(step: int, steps: int, schedule: str = "cosine") -> float:
@@ -99,7 +100,7 @@ def train(
     compiler: str = "none",
     each_epoch: EachEpoch | None = None,
     checkpoints: Checkpoints | None = None,
-    shared: dict[Any, Any] | None = None,
+    shared: Shared | None = None,
 ) -> list[dict]:
     """Run the phases one after the other; returns a line per epoch: phase, epoch, mean loss, both kinds of seconds.
 
@@ -108,7 +109,7 @@ def train(
         compiler: "inductor" (torch.compile), "graphs" (CUDA graphs), "none".
         each_epoch: may look at the networks, not train them.
         checkpoints: where the run is saved as it goes, and taken up if it was begun before.
-        shared: phases that other runs have already done, by their `shared` key; those of this run are added.
+        shared: phases that other runs have already done; those of this run that have a `share_key` are added.
 
     Raises:
         FloatingPointError: a loss that is not finite, with its phase and step.
@@ -116,7 +117,7 @@ def train(
         checkpoints.Interrupted: Ctrl-C, after the state was saved.
     """
     loop = Loop(phases, batches, batch_size, seed, precision, compiler)
-    loop.each_epoch, loop.checkpoints, loop.shared = each_epoch, checkpoints, {} if shared is None else shared
+    loop.each_epoch, loop.checkpoints, loop.shared = each_epoch, checkpoints, Shared() if shared is None else shared
     with checkpoints.alone() if checkpoints else nullcontext(), interruptible(checkpoints is not None) as loop.stop:
         return loop.run()
 
@@ -126,7 +127,7 @@ class Loop:
 
     each_epoch: EachEpoch | None
     checkpoints: Checkpoints | None
-    shared: dict[Any, Any]
+    shared: Shared
     stop: Callable[[], bool]
 
     def __init__(self, phases: list[Phase], batches: Batches, size: int, seed: int, precision: str, compiler: str):
@@ -141,8 +142,8 @@ class Loop:
     def run(self) -> list[dict]:
         self.resume()
         for phase in self.phases[self.phase :]:
-            if phase.shared is not None and phase.shared in self.shared:
-                self.take_over(phase)
+            if phase.epochs and phase.share_key is not None:
+                self.run_or_take_over(phase)
             elif phase.epochs:
                 self.run_phase(phase)
             self.phase, self.epoch, self.optimiser = self.phase + 1, 0, None
@@ -158,22 +159,29 @@ class Loop:
             progress.note(loss=self.history[-1]["loss"])
             self.look_in(phase)
         numerics.release(phase.network or phase.module)
-        if phase.shared is not None:
-            self.hand_on(phase)
 
-    def hand_on(self, phase: Phase) -> None:
-        """Keep the phase's outcome for other runs; it takes the place of what was kept of a phase of this name."""
-        for key in [key for key in self.shared if isinstance(key, tuple) and key[:2] == phase.shared[:2]]:
-            del self.shared[key]
-        lines = [line for line in self.history if line["phase"] == phase.name]
-        self.shared[phase.shared] = {k: v.detach().clone() for k, v in tensors_of([phase]).items()}, lines
+    def run_or_take_over(self, phase: Phase) -> None:
+        """Run a phase for other runs too, unless one of them has done it already."""
+        made_here: list[Outcome] = []
 
-    def take_over(self, phase: Phase) -> None:
+        def make() -> Outcome:
+            self.run_phase(phase)
+            made_here.append(self.outcome(phase))
+            return made_here[0]
+
+        outcome = self.shared.phase(phase.share_key, make)
+        if not made_here:
+            self.take_over(phase, outcome)
+
+    def outcome(self, phase: Phase) -> Outcome:
+        tensors = {name: tensor.detach().clone() for name, tensor in tensors_of([phase]).items()}
+        return Outcome(tensors, [line for line in self.history if line["phase"] == phase.name])
+
+    def take_over(self, phase: Phase, outcome: Outcome) -> None:
         """The phase as another run has done it, even where a part of it was done here before."""
-        weights, lines = self.shared[phase.shared]
-        fill(tensors_of([phase]), weights, f"phase {phase.name}")
+        fill(tensors_of([phase]), outcome.tensors, f"phase {phase.name}")
         before = [line for line in self.history if line["phase"] != phase.name]
-        self.history = before + [line | {"shared": True} for line in lines]
+        self.history = before + [line | {"shared": True} for line in outcome.history]
         self.open_epoch()
 
     def begin(self, phase: Phase) -> None:
