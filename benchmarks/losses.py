@@ -29,7 +29,6 @@ from hashlab.methods import (
     csq,
     dch,
     dcwh,
-    deep,
     dhn,
     dpn,
     dpsh,
@@ -144,7 +143,7 @@ def of_network(batch: int, bits: int, device: torch.device) -> float:
     network = nn.Sequential(backbone, nn.Linear(backbone.features, bits)).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True)
     images = torch.randn(batch, 3, SIDE, SIDE, device=device).contiguous(memory_format=torch.channels_last)
-    precision = deep.auto_precision(device)
+    precision = numerics.auto_precision(device)
 
     def step() -> None:
         with numerics.autocast(device, precision):
@@ -184,7 +183,7 @@ def main(words: Sequence[str] | None = None) -> None:
         )
     device = backbones.device(chosen.device)
     what = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{what}, torch {torch.__version__}, network in {deep.auto_precision(device)}", flush=True)
+    print(f"{what}, torch {torch.__version__}, network in {numerics.auto_precision(device)}", flush=True)
     shares = {}
     for batch in chosen.batch or ([32, 128, 512] if device.type == "cuda" else [32, 128]):
         network = None if chosen.no_network else of_network(batch, max(chosen.bits), device)

@@ -35,7 +35,7 @@ def real(weights: str) -> tuple[np.ndarray, np.ndarray]:
     """Features (5000, 1280) of `cifar10-59k`'s training images by a MobileNetV2 that stays as it is, and labels."""
     train = data.load("cifar10", protocol="cifar10-59k").train
     method = methods.create("lsh", 1, features="mobilenet_v2", weights=weights, size=128).fit(train)
-    return method.body.outputs(train, None), train.labels
+    return method.net.features(train).numpy(), train.labels
 
 
 def fitting(name: str, X: np.ndarray, y: np.ndarray, bits: int, repeats: int) -> tuple[float, float]:

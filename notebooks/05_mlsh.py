@@ -77,7 +77,7 @@ K = 24
 digits = data.load("digits")
 query, database = digits.query, digits.database
 several = methods.create("mlsh", K, **SETTINGS).fit(digits.train)
-print("levels:", ", ".join(several.levels))
+print("levels:", ", ".join(several.taps))
 print("bits of their tables:", several.tables)
 
 
@@ -109,7 +109,7 @@ def precisions(d):
 ap = np.stack([precisions(d) for d in (*far, far.sum(0))])  # (4, Q)
 helped = ap[3] - ap[:3].max(0)  # by how much the sum is better than the best table
 shown = int(helped.argmax())
-rows = dict(zip((*several.levels, "all three"), (*far[:, shown], far[:, shown].sum(0)), strict=True))
+rows = dict(zip((*several.taps, "all three"), (*far[:, shown], far[:, shown].sum(0)), strict=True))
 figure = figures.neighbours(query.images[shown], query.labels[shown], database.images, database.labels, rows)
 
 # %% tags=["nbval-ignore-output"]
@@ -132,7 +132,7 @@ print(f"and are worse than the table on fc for {(ap[3] < ap[2]).sum()}")
 #    are the tables' answers made one.
 
 # %% mystnb={"image": {"alt": "A diagram with three rows, conv1 at the bottom, conv2 and fc above it, joined by arrows from level to level. In each row arrows lead from the level to a mean, to COSDISH and to a table of 8 bits; all three tables lead to one ranking."}}
-ax = figures.wiring(several.levels, several.tables)
+ax = figures.wiring(several.taps, several.tables)
 
 # %% [markdown]
 # ## COSDISH, step by step
@@ -334,9 +334,9 @@ def means_of(method, images):
     """What each level of a fitted method says of images, (N, C_l) each."""
     x = method.view.plain(torch.from_numpy(images[..., None]))
     with torch.no_grad():
-        maps = method.network.backbone.eval().forward_levels(x, method.levels)
+        maps = method.network.backbone.eval().forward_levels(x, method.taps)
     return {
-        name: m.flatten(2).mean(2).numpy() for name, m in zip(method.levels, (m[..., None] for m in maps), strict=True)
+        name: m.flatten(2).mean(2).numpy() for name, m in zip(method.taps, (m[..., None] for m in maps), strict=True)
     }
 
 
@@ -360,7 +360,7 @@ print("learned codes of conv1 and fc are the same:", np.array_equal(one.codes_, 
 
 # %% tags=["nbval-ignore-output"]
 hits = {}
-for level in several.levels:
+for level in several.taps:
     hasher = COSDISH(8, random_state=0).fit(x_train[level], digits.train.labels)
     hits[level] = (hasher.transform(x_train[level]) == hasher.codes_).mean()
 tables.table(
@@ -441,7 +441,7 @@ tables.table(
 # the more of them are relevant, the lighter. A rule draws a border and returns what lies on the side of the origin:
 
 # %% mystnb={"image": {"alt": "Discs on a grid of distances 0 to 8 in the table on conv2 and 0 to 8 in the table on fc. The two lowest rows, distances 0 and 1 on fc, are light nearly all along, which means relevant; from distance 3 on fc upwards nearly all is dark. The largest discs, the places with most pairs, are dark ones in the middle. Three borders: the sum is a line falling at 45 degrees, the weighted sum a flatter one, the union has the shape of an L that reaches out along both axes."}}
-two = dict(zip(several.levels, far, strict=True))
+two = dict(zip(several.taps, far, strict=True))
 w_conv2, w_fc = 2, 3  # for the eye
 borders = {
     "union": [(1.5, 8.5), (1.5, 1.5), (8.5, 1.5)],
@@ -557,7 +557,7 @@ ways = {
     f"one table of {K} bits on fc": balls[f"one table on fc, {K} bits"],
     f"one table of {K} bits on all features": judged(fused),
 }
-print("weights of the tables on", ", ".join(several.levels), "are", weighted.table_weights)
+print("weights of the tables on", ", ".join(several.taps), "are", weighted.table_weights)
 tables.table(
     ["digits", "bits in all", "mAP", "ties in worst order", "in best order"],
     *[[way, r.bits, *(f"{value:.3f}" for value in (r.map, r.map_worst, r.map_best))] for way, r in ways.items()],
@@ -624,7 +624,7 @@ def health(name, packed, bits):
     return [name, bits, ones, f"{d.correlation:.2f}", d.distinct, f"{d.effective_bits:.1f}"]
 
 
-parts = zip(several.levels, by_table(several, database.images), strict=True)
+parts = zip(several.taps, by_table(several, database.images), strict=True)
 healths = [health(f"table on {level}", packed, each) for level, packed in parts]
 together = np.concatenate([codes.unpack(part, bits=each) for part in by_table(several, database.images)], axis=1)
 healths.append(health("all three", codes.pack(together), K))

@@ -72,7 +72,7 @@ SMALL = {"backbone": "quick", "width": 64, "fused": 64, "batch_size": 64, "shift
 
 scenes = data.load("digit_scenes")
 on_scenes = methods.create("dmsh", K, epochs=12, **SMALL).fit(scenes.train)
-print("levels that are fused:", ", ".join(on_scenes.levels))
+print("levels that are fused:", ", ".join(on_scenes.taps))
 
 # %% mystnb={"image": {"alt": "Three rows, one per level of the network. On the left the same scene of two digits, with a frame around what the middle place of the level's maps sees: 4 pixels, about a stroke, for conv1; 10 pixels, more than a digit, for conv2; nearly the whole image for conv3. To the right of it four maps of the level: those of conv1 are fine and show strokes, those of conv2 have four by four places, those of conv3 two by two."}}
 first_two = np.flatnonzero(scenes.query.labels.sum(1) == 2)[0]  # a scene with two digits
@@ -80,8 +80,8 @@ scene = scenes.query.images[first_two]
 backbone = on_scenes.network.backbone.eval()
 x = on_scenes.view.plain(torch.from_numpy(scene[None, ..., None]))
 with torch.no_grad():
-    maps = backbone.forward_levels(x, on_scenes.levels)  # (1, C, H, W) each
-seen = {level: figures.receptive_field(backbone, level, 1, 16) for level in on_scenes.levels}
+    maps = backbone.forward_levels(x, on_scenes.taps)  # (1, C, H, W) each
+seen = {level: figures.receptive_field(backbone, level, 1, 16) for level in on_scenes.taps}
 figure = figures.scale_maps(scene, {level: m[0].numpy() for level, m in zip(seen, maps, strict=True)}, seen)
 
 # %% [markdown]

@@ -82,7 +82,7 @@ def live(folder, optimiser, fatal, log, kind=""):
     watch_steps(moments)
     method = Noisy(6, optimiser=optimiser, batch_size=12)
     method.fit(train, seed=7, checkpoints=folder, every=0.0)
-    weights = checkpoints.pack(method._tensors(), {"loss": [line["loss"] for line in method.history]})
+    weights = checkpoints.pack(method.net.tensors(), {"loss": [line["loss"] for line in method.history]})
     return hashlib.sha256(weights).hexdigest()
 
 

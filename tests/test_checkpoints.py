@@ -32,7 +32,7 @@ def method(bits=12, **changes):
 
 
 def weights(fitted):
-    return pack(fitted._tensors(), {"losses": [line["loss"] for line in fitted.history]})
+    return pack(fitted.net.tensors(), {"losses": [line["loss"] for line in fitted.history]})
 
 
 @pytest.fixture(scope="module")

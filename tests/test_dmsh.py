@@ -178,7 +178,7 @@ def test_auto_takes_the_last_three_convolutional_levels(backbone, shape, expecte
 def test_scales_come_in_the_backbones_order_and_are_fused_alone(digits):
     """One channel of each level by hand: what is fused are the means of the levels named, and of no other."""
     method = methods.create("dmsh", 8, scales="conv3, conv1", epochs=0, **SMALL).fit(digits.train)
-    assert method.config.scales == "conv3+conv1" and method.levels == ("conv1", "conv3")
+    assert method.config.scales == "conv3+conv1" and method.taps == ("conv1", "conv3")
     x = method.view.plain(torch.from_numpy(digits.query.images[:5, ..., None]))
     method.network.eval()
     with torch.no_grad():
@@ -189,7 +189,7 @@ def test_scales_come_in_the_backbones_order_and_are_fused_alone(digits):
 
 def test_a_vector_can_be_a_scale_too(digits):
     method = methods.create("dmsh", 8, scales="conv2+fc", epochs=1, **SMALL).fit(digits.train)
-    assert method.levels == ("conv2", "fc") and method.network.head.channels == [64, 256]
+    assert method.taps == ("conv2", "fc") and method.network.head.channels == [64, 256]
 
 
 def test_of_a_frozen_backbone_only_the_means_are_computed_and_once(digits, monkeypatch):
@@ -265,7 +265,7 @@ def test_saved_and_loaded_it_gives_the_same_codes(fusion, digits, tmp_path):
     method = methods.create("dmsh", 12, scales="conv1+conv3", fusion=fusion, epochs=1, **SMALL).fit(digits.train)
     method.save(tmp_path / "model")
     loaded = methods.load(tmp_path / "model", "cpu")
-    assert loaded.levels == ("conv1", "conv3")
+    assert loaded.taps == ("conv1", "conv3")
     assert loaded.encode(digits.query.images).tobytes() == method.encode(digits.query.images).tobytes()
 
 

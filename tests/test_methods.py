@@ -331,7 +331,7 @@ def test_small_images_are_enlarged_for_a_large_backbone(digits):
 def test_frozen_body_stays_and_the_head_learns(digits):
     method = methods.create("mu_liu", 12, frozen=True, epochs=5).fit(digits.train, seed=1)
     begun = methods.create("mu_liu", 12, frozen=True, epochs=0).fit(digits.train, seed=1)
-    for (name, a), (_, b) in zip(method._tensors().items(), begun._tensors().items(), strict=True):
+    for (name, a), (_, b) in zip(method.net.tensors().items(), begun.net.tensors().items(), strict=True):
         assert torch.equal(a, b) == name.startswith("backbone."), name
     assert [line["phase"] for line in method.history] == ["hashing"] * 5
     assert method.history[-1]["loss"] < method.history[0]["loss"]
@@ -346,6 +346,37 @@ def test_encode_before_fit_and_of_another_size(digits):
         method.encode(np.zeros((2, 28, 28), np.uint8))
 
 
+@pytest.mark.parametrize("name", methods.CLASSES)
+def test_phases_before_fit_are_refused(name, digits):
+    fitted = methods.create("mu_liu", 12, epochs=0, pretrain_epochs=0).fit(digits.train)
+    labels = digits.train.labels
+    labels = np.stack([labels, labels // 5], 1) if name == "shpdh" else labels
+    with pytest.raises(InputError, match=r"the method is not fitted yet.* fit\(train\)"):
+        methods.create(name, 12).phases(fitted.network, labels)
+
+
+def test_what_is_known_after_fit_only(digits):
+    method = methods.create("mu_liu", 12, **QUICK)
+    assert method.network is None and method.history == []
+    for word in ("net", "backbone", "shape", "view", "device", "precision"):
+        with pytest.raises(InputError, match="not fitted yet"):
+            getattr(method, word)
+    method.fit(digits.train, device="cpu")
+    assert method.network is method.net.network and method.view is method.net.view
+    assert (method.backbone, method.shape, method.device.type, method.precision) == ("tiny", (8, 8), "cpu", "float32")
+
+
+@pytest.mark.parametrize("name, settings", [("mu_liu", QUICK), ("dmsh", {"epochs": 0}), ("itq", {"features": "tiny"})])
+def test_nothing_is_born_outside_init(name, settings, digits):
+    """Every attribute is there from the beginning, before and after `fit`; those of one loaded are the same."""
+    method, again = methods.create(name, 12, **settings), methods.create(name, 12, **settings)
+    before = set(vars(method))
+    tensors, facts = method.fit(digits.train).state()
+    again.set_state(tensors, facts)
+    assert set(vars(method)) == set(vars(again)) == before
+    assert set(vars(method.net)) == set(vars(again.net))
+
+
 def test_a_loss_that_explodes_is_named(digits):
     with pytest.raises(FloatingPointError, match=r"pre-training: the loss is nan at step [0-9]+; try a lower lr"):
         methods.create("mu_liu", 12, pretrain_lr=1e6, epochs=1).fit(digits.train)
@@ -353,7 +384,7 @@ def test_a_loss_that_explodes_is_named(digits):
 
 @pytest.mark.parametrize("capability, expected", [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
 def test_precision_follows_the_gpu(capability, expected, monkeypatch):
-    from hashlab.methods.deep import auto_precision
+    from hashlab.training.numerics import auto_precision
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert auto_precision(torch.device("cuda")) == expected and auto_precision(torch.device("cpu")) == "float32"

@@ -73,7 +73,7 @@ def test_auto_takes_the_last_three_maps_and_the_dense_layer_behind(backbone, sha
 
 def test_levels_come_in_the_backbones_order_whatever_joins_them(digits):
     method = methods.create("mlsh", 8, scales="fc, conv1", **UNTRAINED).fit(digits.train)
-    assert method.config.scales == "fc+conv1" and method.levels == ("conv1", "fc")
+    assert method.config.scales == "fc+conv1" and method.taps == ("conv1", "fc")
 
 
 def test_the_mean_that_a_network_ends_in_is_the_level_before_it():
@@ -329,7 +329,7 @@ def test_saved_and_loaded_it_gives_the_same_codes_and_says_the_same_of_them(rule
     method.save(tmp_path / "model")
     loaded = methods.load(tmp_path / "model", "cpu")
     assert loaded.encode(digits.query.images).tobytes() == method.encode(digits.query.images).tobytes()
-    for said in ("levels", "tables", "combine", "table_weights"):
+    for said in ("taps", "tables", "combine", "table_weights"):
         assert getattr(loaded, said) == getattr(method, said)
 
 

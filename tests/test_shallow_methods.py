@@ -58,9 +58,9 @@ def test_a_saved_model_gives_the_same_codes(name, features, digits, weights, tmp
 
 def test_features_are_those_of_the_backbone(digits, weights):
     method = make("lsh", features="tiny", weights=weights).fit(digits.train)
-    x = method.body.view.plain(torch.from_numpy(digits.query.images[..., None]))
+    x = method.net.view.plain(torch.from_numpy(digits.query.images[..., None]))
     with torch.no_grad():
-        expected = method.body.network.backbone(x).numpy()
+        expected = method.net.network.backbone(x).numpy()
     np.testing.assert_allclose(method._features(digits.query, None), expected, rtol=1e-4, atol=1e-5)
 
 

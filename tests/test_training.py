@@ -313,7 +313,7 @@ def test_features_of_a_frozen_body_are_computed_once_and_change_nothing(digits, 
 class Levels(methods.create("mu_liu", 1).__class__):
     """A head that takes two levels of the backbone."""
 
-    levels = ("conv2", "fc")
+    taps = ("conv2", "fc")
 
     def head(self, backbone):
         return TwoLevels(backbone, self.bits)
@@ -322,7 +322,7 @@ class Levels(methods.create("mu_liu", 1).__class__):
 class TwoLevels(nn.Module):
     def __init__(self, backbone, bits):
         super().__init__()
-        self.out = nn.Linear(sum(backbone.levels[name].channels for name in Levels.levels), bits)
+        self.out = nn.Linear(sum(backbone.levels[name].channels for name in Levels.taps), bits)
 
     def forward(self, maps):
         return self.out(torch.cat([maps[0].mean((2, 3)), maps[1]], 1))

@@ -163,15 +163,6 @@ class Method:
         return models.save(self, folder, facts)
 
 
-def fact(facts: Any, name: str, kind: type) -> Any:
-    """One of the JSON values that a saved method consists of; raises InputError where it is not there, or no such."""
-    words = {str: "text", list: "a list", dict: "an object"}
-    value = facts.get(name) if isinstance(facts, dict) else None
-    if not isinstance(value, kind):
-        raise InputError(f"the model's {name} must be {words[kind]}, got {reprlib.repr(value)}")
-    return value
-
-
 def check_part(train: Any) -> None:
     """Raise InputError unless `train` has images and labels, as a `data.Part` has."""
     if not all(hasattr(train, name) for name in ("images", "labels")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,21 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from hashlab import codes
-from hashlab.data.batches import Batch, Batches, Images, View, memory_explained, statistics, stored
+from hashlab.data.batches import Batch, Images, View, memory_explained, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
-from hashlab.methods.base import Method, Shared, check_labels, check_pair_labels, check_part, fact, setting
+from hashlab.methods.base import Method, Shared, check_labels, check_pair_labels, check_part, setting
 from hashlab.networks import backbones, features, weights
+from hashlab.networks.features import FeatureNet, Network
 from hashlab.training import loop, numerics, seeds
 from hashlab.training.checkpoints import Checkpoints, State
 from hashlab.training.sharing import Itself, PhaseKey
-
-
-def auto_precision(device: torch.device) -> str:
-    """bfloat16 where the GPU has arithmetic for it (Ampere and newer: capability 8), else float32."""
-    fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return "bfloat16" if fast else "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,29 +63,6 @@ class DeepConfig:
     }
 
 
-class Network(nn.Module):
-    """A backbone and a head on its features, or on what some of its levels give: images -> outputs.
-
-    Features (B, d) that were computed before are taken as well as images (B, C, H, W).
-    """
-
-    def __init__(
-        self, backbone: backbones.Backbone, head: nn.Module, levels: tuple[str, ...] = (), pooled: bool = False
-    ):
-        super().__init__()
-        self.backbone, self.head, self.levels, self.pooled = backbone, head, levels, pooled
-
-    def body(self, images: Tensor) -> Any:
-        """What the head takes: features (B, d), or a tuple with the maps of each level, or their means (B, sum C)."""
-        if not self.levels:
-            return self.backbone(images)
-        maps = self.backbone.forward_levels(images, self.levels)
-        return features.pooled(maps) if self.pooled else maps
-
-    def forward(self, x: Tensor) -> Any:
-        return self.head(x if x.ndim == 2 else self.body(x))
-
-
 class DeepMethod(Method):
     """A method that trains a network: a backbone, a head (a linear layer), and the loss of the subclass.
 
@@ -99,11 +71,56 @@ class DeepMethod(Method):
     """
 
     Config: ClassVar[type] = DeepConfig
-    levels: tuple[str, ...] = ()  # of the backbone, which the head takes; its features where there are none
-    pooled: bool = False  # the head takes the means of the levels' maps, side by side, rather than a tuple of maps
-    network: Network | None = None
+    taps: tuple[str, ...] = ()  # levels of the backbone, which the head takes; its features where there are none
+    pooled: bool = False  # the head takes the means of the taps' maps, side by side, rather than a tuple of maps
+
+    def __init__(self, bits: int, **overrides: Any):
+        super().__init__(bits, **overrides)
+        self._net: FeatureNet | None = None
+        self.history: list[dict] = []
+
+    # ---- what is known when it was fitted
+
+    @property
+    def net(self) -> FeatureNet:
+        """The network with its features; raises InputError before `fit`."""
+        if self._net is None:
+            raise InputError("the method is not fitted yet: call fit(train) first")
+        return self._net
+
+    @property
+    def network(self) -> Network | None:
+        return None if self._net is None else self._net.network
+
+    @property
+    def backbone(self) -> str:
+        return self.net.backbone
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.net.shape
+
+    @property
+    def view(self) -> View:
+        return self.net.view
+
+    @property
+    def device(self) -> torch.device:
+        return self.net.device
+
+    @property
+    def precision(self) -> str:
+        return self.net.precision
 
     # ---- what subclasses say
+
+    def choose_taps(self, levels: Mapping[str, backbones.Level], backbone: str) -> tuple[str, ...]:
+        """Those of a backbone's levels that the head takes: `taps`, unless a subclass chooses by its settings.
+
+        Args:
+            backbone: its name, for messages.
+        """
+        return self.taps
 
     def loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """The training loss of outputs z (B, K) and labels (B,): a scalar."""
@@ -142,7 +159,11 @@ class DeepMethod(Method):
             shared: whether it is the same for all code lengths; then runs in one pass do it once.
             rows: whether the loss also takes the images' positions in the training part: `loss(z, labels, rows)`.
             more: of `loop.Phase`.
+
+        Raises InputError before `fit`, which builds the network.
         """
+        if self._net is None:
+            raise InputError(f"the method is not fitted yet: phase {name} trains the network that fit(train) builds")
         names = ("momentum", "weight_decay", "optimiser", "schedule", "clip")
         settings = {name: getattr(self.config, name) for name in names} | more
 
@@ -156,9 +177,13 @@ class DeepMethod(Method):
             epochs,
             lr,
             network=network,
-            share_key=PhaseKey(name, *self._same) if shared else None,
+            share_key=self.shared_settings() if shared else None,
             **settings,
         )
+
+    def shared_settings(self) -> Hashable:
+        """What a stage that is the same for all code lengths depends on, besides seed, device and training part."""
+        return self.about.name, self.config
 
     def check(self, train: Part) -> None:
         """Raise InputError where settings and training data do not suit each other; nothing is begun."""
@@ -170,27 +195,26 @@ class DeepMethod(Method):
             raise InputError(f"crop and shift must fit into images of {images.shape[:2]}, got {c.crop} and {c.shift}")
         name = self._backbone(images.shape)
         backbones.check_name(name)
-        unknown = (0.0,) * (images.shape[2] if len(images.shape) == 3 else 1)
-        backbones.check(name, self._view(images.shape, unknown, unknown).shape, c.weights)
+        backbones.check(name, features.input_shape(name, images.shape, c.crop, c.size), c.weights)
 
     def _backbone(self, shape: tuple[int, ...]) -> str:
         c = self.config
         return backbones.default(shape) if c.backbone == "auto" else c.backbone
 
-    def _view(self, shape: tuple[int, ...], mean: tuple[float, ...], std: tuple[float, ...]) -> View:
-        """How images of `shape` (H, W[, C]) become input: normalised by statistics of the training images.
-
-        A network with torchvision's architecture takes three channels, and with weights the statistics of ImageNet.
-        """
+    def _taps(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """What the head will take where images are (H, W[, C]); raises InputError where settings do not allow it."""
         c, name = self.config, self._backbone(shape)
-        channels = shape[2] if len(shape) == 3 else 1
-        flip = c.flip == "yes" or (c.flip == "auto" and channels == 3)
-        if backbones.from_torchvision(name):
-            mean, std = (3 * mean, 3 * std) if len(mean) == 1 else (mean, std)
-            if c.weights != weights.SCRATCH:
-                mean, std = weights.IMAGENET_MEAN, weights.IMAGENET_STD
-        size, shift = shape[:2], 0 if c.frozen else c.shift
-        return View(*size, channels, mean, std, shift, c.crop, flip and not c.frozen, c.size)
+        levels = backbones.levels(name, features.input_shape(name, shape, c.crop, c.size))
+        return self.choose_taps(levels, name)
+
+    def _view(self, images: Images) -> View:
+        """How images become input: normalised by statistics of the training images, and unmoved if frozen."""
+        c, shape = self.config, stored(images).shape
+        in_colour = len(shape) == 3 and shape[2] == 3
+        flip = not c.frozen and (c.flip == "yes" or (c.flip == "auto" and in_colour))
+        shift = 0 if c.frozen else c.shift
+        how = {"shift": shift, "crop": c.crop, "flip": flip, "size": c.size}
+        return features.view_of(self._backbone(shape), c.weights, images, **how)
 
     def fit(
         self,
@@ -222,22 +246,20 @@ class DeepMethod(Method):
         """
         self.check(train)
         seeds.check(seed)
-        self._place(device)
         c, labels, images = self.config, self.targets(train), images_of(train)
-        self.shape = tuple(stored(images).shape)
-        self.backbone, self.view = self._backbone(self.shape), self._view(self.shape, *statistics(images))
+        shape, place = tuple(stored(images).shape), backbones.device(device)
         shared = Shared() if shared is None else shared
-        self._same = (self.about.name, c), seed, str(self.device), train if isinstance(train, Part) else Itself(train)
-        with seeds.kept(self.device), numerics.deterministic(c.deterministic):
-            with memory_explained(f"the network for images of {self.view.shape}", "size, or the bits"):
-                self.network = self._build(seed)
+        with seeds.kept(place), numerics.deterministic(c.deterministic):
+            view = self._view(images)
+            with memory_explained(f"the network for images of {view.shape}", "size, or the bits"):
+                self._net = self._build(self._backbone(shape), shape, view, place, c.weights, seed)
                 self._check_width()
-            batches = self._batches(images, labels, shared)
+            batches = self.net.batches(images, labels, shared)
             torch.manual_seed(seeds.derived(seed, "phases"))
             with memory_explained(f"what training on {len(labels)} images keeps", "bits"):
-                stages = self.phases(self.network, labels)
+                stages = [self._keyed(stage, seed, train) for stage in self.phases(self.network, labels)]
             for stage in stages:
-                stage.module.to(self.device, memory_format=torch.channels_last)
+                stage.module.to(place, memory_format=torch.channels_last)
             self.history = loop.train(
                 stages,
                 batches,
@@ -251,20 +273,31 @@ class DeepMethod(Method):
             )
         return self
 
-    def _place(self, device: str | None) -> None:
-        self.device, wish = backbones.device(device), self.config.precision
-        self.precision = auto_precision(self.device) if wish == "auto" else wish
-
-    def _build(self, seed: int, pretrained: bool = True) -> Network:
-        """The network at the start; the backbone's weights are the same for all code lengths."""
+    def _build(
+        self,
+        backbone: str,
+        shape: tuple[int, ...],
+        view: View,
+        device: torch.device,
+        start: str | None = None,
+        seed: int = 0,
+    ) -> FeatureNet:
+        """The network at its start, or where that is None, one whose weights are put in afterwards."""
         c = self.config
-        torch.manual_seed(seeds.derived(seed, "backbone"))
-        start = c.weights if pretrained else weights.SCRATCH
-        backbone = backbones.create(self.backbone, self.view.shape, start, c.frozen)
+        body = features.at_start(backbone, view, start or weights.SCRATCH, seed, c.frozen)
         torch.manual_seed(seeds.derived(seed, "head"))
-        self._body = self.backbone, weights.describe(start, self.backbone), seed if start == weights.SCRATCH else None
-        network = Network(backbone, self.head(backbone), self.levels, self.pooled)
-        return network.to(self.device, memory_format=torch.channels_last)
+        network = Network(body, self.head(body), self.choose_taps(body.levels, backbone), self.pooled)
+        origin = None if start is None else features.Origin.of(backbone, start, seed)
+        how = {"deterministic": c.deterministic, "resident_mb": c.resident_mb}
+        return FeatureNet(network, backbone, shape, view, device, c.precision, origin, **how)
+
+    def _keyed(self, stage: loop.Phase, seed: int, train: Part) -> loop.Phase:
+        """A stage whose key, where it has one, says all that its outcome depends on."""
+        if stage.share_key is None:
+            return stage
+        part = train if isinstance(train, Part) else Itself(train)
+        key = PhaseKey(stage.name, stage.share_key, seed, str(self.device), part)
+        return dataclasses.replace(stage, share_key=key)
 
     def _check_width(self) -> None:
         """Raise InputError unless the network gives an output per bit."""
@@ -283,81 +316,29 @@ class DeepMethod(Method):
         identity = {"method": self.about.name, "bits": self.bits, "seed": seed, "backbone": self.backbone}
         return identity | {"settings": config, "labels": digest}
 
-    @property
-    def _caches(self) -> bool:
-        """Whether the backbone's features are computed once: it is frozen, and the head takes nothing else of it."""
-        return self.config.frozen and (self.pooled or not self.levels)
-
-    def _batches(self, images: Images, labels: np.ndarray | None, shared: Shared) -> Batches:
-        """Batches of images, or of their features under a frozen backbone."""
-        batches = Batches(images, labels, self.device, self.view, self.config.resident_mb)
-        if not self._caches:
-            return batches
-        self.network.eval()
-        backbone = self.network.backbone
-        names = self.levels or tuple(backbone.levels)[-1:]
-        which = images if isinstance(images, Part) else Itself(images)
-        key = which, self._body, names, self.view, self.precision, str(self.device)
-        found = shared.features(
-            key, lambda: features.compute(backbone, names, images, batches, self._kept, self._in_precision)
-        )
-        return Batches(found, labels, self.device, None)
-
-    @property
-    def _kept(self) -> dict[str, Any] | None:
-        """Which features these are, to find them again; None for those of random weights, which nobody asks twice."""
-        backbone, name, seed = self._body if isinstance(self._body, tuple) else (None, None, 0)
-        facts = {"backbone": backbone, "weights": name, "precision": self.precision}
-        return None if seed is not None else facts
-
-    def _in_precision(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
-        def apply(x: Tensor) -> Any:
-            with numerics.autocast(self.device, self.precision):
-                return function(x)
-
-        return apply
-
     def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
         """Real outputs z float32 (N, K) of images uint8 (N, H, W[, C]); a bit is 1 where z >= 0.
 
         Images are an array or a part of a data set; with `shared`, see `fit`.
         """
-        self._fitted()
-        if (found := tuple(stored(images).shape)) != self.shape:
-            raise InputError(f"images of {self.shape} expected, as in training, got {found}")
-        self.network.eval()
-        with numerics.deterministic(self.config.deterministic):
-            batches = self._batches(images, None, Shared() if shared is None else shared)
-            return batches.map(self._in_precision(self.network), "encoding").numpy()
+        return self.net.outputs(images, shared)
 
     def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
         """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C]); see `outputs`."""
         return codes.pack(codes.binarize(self.outputs(images, shared)))
 
     def state(self) -> State:
-        self._fitted()
-        return self._tensors(), {"backbone": self.backbone, "shape": self.shape, "view": self.input()}
+        return self.net.state()
 
     def input(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.view).items()}
+        return self.net.input()
 
     def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
-        self._place(device)
-        self.backbone, self.view = fact(facts, "backbone", str), View.read(fact(facts, "view", dict))
-        self.shape = tuple(fact(facts, "shape", list))
-        if self.shape != self.view.stored:
-            raise InputError(f"the model's shape must be that of its view, {self.view.stored}, got {self.shape}")
-        with seeds.kept(self.device):
-            self.network = self._build(0, pretrained=False)
-        self._body = object()  # equal to no other body
-        loop.fill(self._tensors(), tensors, "the model's safetensors file")
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return dict(self.network.named_parameters()) | dict(self.network.named_buffers())
-
-    def _fitted(self) -> None:
-        if self.network is None:
-            raise InputError("the method is not fitted yet: call fit(train) first")
+        place = backbones.device(device)
+        with seeds.kept(place):
+            net = self._build(*features.from_facts(facts), place)
+        loop.fill(net.tensors(), tensors, "the model's safetensors file")
+        self._net = net
 
 
 def images_of(train: Part) -> Images:

@@ -172,24 +172,23 @@ class DMSH(DeepMethod):
 
     def check(self, train: Part) -> None:
         super().check(train)
-        shape = tuple(stored(images_of(train)).shape)
-        unknown = (0.0,) * (shape[2] if len(shape) == 3 else 1)
-        name = self._backbone(shape)
-        there = backbones.levels(name, self._view(shape, unknown, unknown).shape)
-        choose(there, self.config.scales, name, self.config.fusion == "pyramid")
+        self._taps(stored(images_of(train)).shape)
 
     @property
-    def levels(self) -> tuple[str, ...]:
+    def taps(self) -> tuple[str, ...]:
         """The scales that are fused, fine first; known when the method was fitted."""
-        there = backbones.levels(self.backbone, self.view.shape)
-        return choose(there, self.config.scales, self.backbone, not self.pooled)
+        return self.net.network.taps
+
+    def choose_taps(self, levels: Mapping[str, backbones.Level], backbone: str) -> tuple[str, ...]:
+        return choose(levels, self.config.scales, backbone, not self.pooled)
 
     @property
     def pooled(self) -> bool:
         return self.config.fusion == "concat"
 
     def head(self, backbone: backbones.Backbone) -> nn.Module:
-        c, channels = self.config, [backbone.levels[name].channels for name in self.levels]
+        c, taps = self.config, self.choose_taps(backbone.levels, self.config.backbone)
+        channels = [backbone.levels[name].channels for name in taps]
         if self.pooled:
             return Fusion(channels, c.width, c.fused, self.bits, c.standardise)
         return Pyramid(channels, c.width, self.bits)

@@ -13,7 +13,7 @@ References: the ledger in the book's chapter "Ng et al. 2020".
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -31,7 +31,7 @@ from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
 from hashlab.networks import backbones
 from hashlab.shallow import COSDISH
 from hashlab.shallow.cosdish import DISSIMILAR
-from hashlab.training import loop, numerics, seeds
+from hashlab.training import loop, seeds
 
 HELD_OUT = 5  # one training image in five judges the tables, where they are weighted
 MAPS = 3  # levels that `scales=auto` takes before the dense layer
@@ -156,19 +156,18 @@ class MLSH(DeepMethod):
     learned: np.ndarray
 
     @property
-    def levels(self) -> tuple[str, ...]:
+    def taps(self) -> tuple[str, ...]:
         """The levels that have a table, in the backbone's order; known when the method was fitted."""
-        return choose(backbones.levels(self.backbone, self.view.shape), self.config.scales, self.backbone)
+        return self.net.network.taps
+
+    def choose_taps(self, levels: Mapping[str, backbones.Level], backbone: str) -> tuple[str, ...]:
+        return choose(levels, self.config.scales, backbone)
 
     # ---- what is checked before anything is begun
 
     def check(self, train: Part) -> None:
         super().check(train)
-        shape = tuple(stored(images_of(train)).shape)
-        unknown = (0.0,) * (shape[2] if len(shape) == 3 else 1)
-        name = self._backbone(shape)
-        there = backbones.levels(name, self._view(shape, unknown, unknown).shape)
-        most = max(self._shares(choose(there, self.config.scales, name)))
+        most = max(self._shares(self._taps(stored(images_of(train)).shape)))
         self.config.hasher(most, 0)._check_settings()
         count = len(self.targets(train))
         if most > count - count // HELD_OUT:
@@ -186,7 +185,8 @@ class MLSH(DeepMethod):
     # ---- the network and its training
 
     def head(self, backbone: backbones.Backbone) -> Tables:
-        return Tables([backbone.levels[name].channels for name in self.levels], self._shares(self.levels))
+        taps = self.choose_taps(backbone.levels, self.config.backbone)
+        return Tables([backbone.levels[name].channels for name in taps], self._shares(taps))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Classification of logits (B, C) with classes (B,), or with several labels 0/1 (B, C)."""
@@ -200,25 +200,19 @@ class MLSH(DeepMethod):
             return []
         classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
         last = nn.Linear(network.backbone.features, classes)  # dropped afterwards
-        alike = dataclasses.replace(c, **{key: getattr(Config(), key) for key in OWN})
-        stage = self.phase("classification", nn.Sequential(network.backbone, last), self.loss, c.epochs, c.lr, True)
-        key = dataclasses.replace(stage.share_key, settings=(self.about.name, alike))
-        return [dataclasses.replace(stage, share_key=key)]
+        classifier = nn.Sequential(network.backbone, last)
+        return [self.phase("classification", classifier, self.loss, c.epochs, c.lr, shared=True)]
+
+    def shared_settings(self) -> Hashable:
+        return self.about.name, dataclasses.replace(self.config, **{key: getattr(Config(), key) for key in OWN})
 
     def fit(self, train: Part, *, seed: int = 0, shared: Shared | None = None, **how: Any) -> Self:
         """As `DeepMethod.fit`; then a COSDISH for each table, on the features of all training images."""
         shared = Shared() if shared is None else shared
         super().fit(train, seed=seed, shared=shared, **how)
-        with numerics.deterministic(self.config.deterministic):
-            x = self._features(images_of(train), shared)
+        x = self.net.features(images_of(train), shared)  # (N, sum of C)
         self._hash(x.numpy(), self.targets(train), seed)
         return self
-
-    def _features(self, images: Images, shared: Shared) -> Tensor:
-        """The means of all levels' maps, side by side: float32 (N, sum of C), on the CPU."""
-        self.network.eval()
-        body = self._in_precision(self.network.body)
-        return self._batches(images, None, shared).map(lambda x: x if x.ndim == 2 else body(x), "features")
 
     def _hash(self, x: np.ndarray, labels: np.ndarray, seed: int) -> None:
         """Train the tables on features x (N, sum of C), and weigh them where that is asked for."""

@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 import hashlab.shallow
 from hashlab import codes
-from hashlab.data.batches import Images, stored
+from hashlab.data.batches import Images, View, stored
 from hashlab.data.folders import LARGEST_SIDE, check_shape
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
-from hashlab.methods.base import About, Method, Shared, fact, setting
-from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
-from hashlab.networks import backbones
+from hashlab.methods.base import About, Method, Shared, setting
+from hashlab.methods.deep import DeepConfig, images_of
+from hashlab.networks import backbones, features, weights
+from hashlab.networks.features import FeatureNet, Network
 from hashlab.training import loop, seeds
-from hashlab.training.checkpoints import State
+from hashlab.training.checkpoints import State, fact
 
 ANY = ("same_class", "shares_label")
 PIXELS = "pixels"
@@ -46,40 +47,40 @@ class ShallowConfig:
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"precision": DeepConfig.CHOICES["precision"]}
 
 
-class Body(DeepMethod):
-    """A backbone that stays as it is, as a method whose outputs are its features."""
-
-    about: ClassVar[About] = About("body", "Features of a frozen backbone", 0, "shallow", ANY, "", "")
-
-    def head(self, backbone: backbones.Backbone) -> nn.Module:
-        return nn.Identity()
-
-    def targets(self, train: Part) -> np.ndarray:
-        return np.zeros(len(train.labels), np.int64)  # nothing is learned
-
-    def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
-        return []
-
-    def _check_width(self) -> None:
-        """As many outputs as there are features."""
-
-
 class ShallowMethod(Method):
     """An array estimator on features of images. A subclass names the estimator and its settings."""
 
     Config: ClassVar[type] = ShallowConfig
     estimator: ClassVar[str | type]  # a class, by its name where it is one of hashlab.shallow
-    hasher: Any = None  # the fitted estimator
-    body: Body | None = None  # None for pixels
+
+    def __init__(self, bits: int, **overrides: Any):
+        super().__init__(bits, **overrides)
+        self.hasher: Any = None  # the fitted estimator
+        self.net: FeatureNet | None = None  # what gives the features; None for pixels
+        self.shape: tuple[int, ...] | None = None  # of the images that were trained on
+
+    @property
+    def backbone(self) -> str:
+        return self.config.features
+
+    @property
+    def precision(self) -> str:
+        return "float32" if self.net is None else self.net.precision
 
     def check(self, train: Part) -> None:
         estimator, images = self._estimator(0), stored(images_of(train))
         estimator._check_settings()
         if estimator.supervised:
             estimator._labels(train.labels, len(images))
-        if self.config.features != PIXELS:
-            backbones.check_name(self.config.features)
-            self._body().check(train)
+        if self.backbone != PIXELS:
+            self._check_backbone(images.shape)
+
+    def _check_backbone(self, shape: tuple[int, ...]) -> None:
+        c = self.config
+        backbones.check_name(self.backbone)
+        if c.crop > min(shape[:2]):
+            raise InputError(f"crop must fit into images of {shape[:2]}, got {c.crop}")
+        backbones.check(self.backbone, features.input_shape(self.backbone, shape, c.crop, c.size), c.weights)
 
     def fit(
         self,
@@ -101,12 +102,12 @@ class ShallowMethod(Method):
         """
         self.check(train)
         seeds.check(seed)
-        backbones.device(device)
-        self.shape, self.backbone = tuple(stored(images_of(train)).shape), self.config.features
+        c, images, place = self.config, images_of(train), backbones.device(device)
+        self.shape = tuple(stored(images).shape)
         if self.backbone != PIXELS:
-            self.body = self._body().fit(train, seed=seed, device=device, shared=shared)
-            self.precision = self.body.precision
-        self.hasher = self._estimator(seed).fit(self._features(images_of(train), shared), train.labels)
+            view = features.view_of(self.backbone, c.weights, images, crop=c.crop, size=c.size)
+            self.net = self._build(self.backbone, self.shape, view, place, c.weights, seed)
+        self.hasher = self._estimator(seed).fit(self._features(images, shared), train.labels)
         return self
 
     def _estimator(self, seed: int) -> Any:
@@ -117,17 +118,26 @@ class ShallowMethod(Method):
         kind = getattr(hashlab.shallow, self.estimator) if isinstance(self.estimator, str) else self.estimator
         return kind(bits=self.bits, random_state=seed, **own)
 
-    def _body(self) -> Body:
-        c = self.config
-        settings = {"weights": c.weights, "size": c.size, "crop": c.crop, "precision": c.precision}
-        return Body(1, backbone=c.features, frozen=True, batch_size=2, shift=0, **settings)
+    def _build(
+        self,
+        backbone: str,
+        shape: tuple[int, ...],
+        view: View,
+        device: torch.device,
+        start: str | None = None,
+        seed: int = 0,
+    ) -> FeatureNet:
+        """The network that gives features; where `start` is None, one whose weights are put in afterwards."""
+        with seeds.kept(device):
+            body = features.at_start(backbone, view, start or weights.SCRATCH, seed, frozen=True)
+        origin = None if start is None else features.Origin.of(backbone, start, seed)
+        return FeatureNet(Network(body, nn.Identity()), backbone, shape, view, device, self.config.precision, origin)
 
     def _features(self, images: Images, shared: Shared | None) -> np.ndarray:
         """Features (N, d) of images uint8 (N, H, W[, C])."""
-        if self.body is not None:
-            return self.body.outputs(images, shared)
-        if (found := tuple(stored(images).shape)) != self.shape:
-            raise InputError(f"images of {self.shape} expected, as in training, got {found}")
+        if self.net is not None:
+            return self.net.features(images, shared).numpy()
+        features.check_shape(images, self.shape)
         return np.concatenate([np.reshape(block, (len(block), -1)) / 255 for block in stored(images).blocks(4096)])
 
     def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
@@ -140,7 +150,7 @@ class ShallowMethod(Method):
         return codes.pack(bits)
 
     def input(self) -> dict[str, Any]:
-        return {} if self.body is None else self.body.input()
+        return {} if self.net is None else self.net.input()
 
     def state(self) -> State:
         if self.hasher is None:
@@ -148,24 +158,25 @@ class ShallowMethod(Method):
         arrays = {key: torch.from_numpy(np.array(value)) for key, value in self.hasher.fitted_arrays().items()}
         tensors = {f"hasher/{key}": tensor for key, tensor in arrays.items()}
         facts: dict[str, Any] = {"shape": self.shape, "backbone": self.backbone}
-        if self.body is not None:
-            weights, facts["body"] = self.body.state()
-            tensors |= {f"body/{key}": tensor for key, tensor in weights.items()}
+        if self.net is not None:
+            own, facts["body"] = self.net.state()
+            tensors |= {f"body/{key}": tensor for key, tensor in own.items()}
         return tensors, facts
 
     def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
-        self.shape, self.backbone = tuple(fact(facts, "shape", list)), fact(facts, "backbone", str)
+        self.shape, backbone = tuple(fact(facts, "shape", list)), fact(facts, "backbone", str)
         check_shape(self.shape, "crop")
-        if self.backbone != self.config.features:
-            raise InputError(f"the model's backbone must be {self.config.features}, got {self.backbone}")
+        if backbone != self.backbone:
+            raise InputError(f"the model's backbone must be {self.backbone}, got {backbone}")
         if extra := [name for name in tensors if not name.startswith(("hasher/", "body/"))]:
             raise InputError(f"tensors of the hasher and the body are expected, got {extra[0]}")
         arrays = {key: tensor.numpy() for key, tensor in loop.under(tensors, "hasher/").items()}
         self.hasher = self._estimator(0).set_fitted(arrays)
         if self.backbone != PIXELS:
-            self.body = self._body()
-            self.body.set_state(loop.under(tensors, "body/"), fact(facts, "body", dict), device)
-        width = math.prod(self.shape) if self.body is None else self.body.network.backbone.features
+            net = self._build(*features.from_facts(fact(facts, "body", dict)), backbones.device(device))
+            loop.fill(net.tensors(), loop.under(tensors, "body/"), "the model's safetensors file")
+            self.net = net
+        width = math.prod(self.shape) if self.net is None else self.net.network.backbone.features
         if self.hasher.n_features_in_ != width:
             raise InputError(f"the model's hasher must take {width} features, got {self.hasher.n_features_in_}")
 

@@ -1,6 +1,6 @@
-"""Features of a frozen backbone: computed once per image, and kept on disk beside the data set.
+"""Networks and the features of their backbones; those of a frozen one are computed once per image, and kept on disk.
 
-One pass gives the features of every level, whichever is asked for. They lie in
+They lie beside the data set. One pass gives the features of every level, whichever is asked for, in
 `<cache>/features/<set>-<hash>/<block>-<level>.npy`, float32; the hash is that of all they depend on (images, backbone,
 weights, input, precision, kind of device, version of torch). The folder may be deleted at any time.
 """
@@ -11,22 +11,235 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hashlab import files
-from hashlab.data.batches import Batches, Images
+from hashlab.data.batches import Batches, Images, View, statistics, stored
 from hashlab.data.parts import Part
+from hashlab.errors import InputError
+from hashlab.networks import backbones, weights
 from hashlab.networks.backbones import Backbone, Level
 from hashlab.progress import Progress
+from hashlab.training import numerics, seeds
+from hashlab.training.checkpoints import fact
+from hashlab.training.sharing import Itself, Shared
 
 Function = Callable[[Tensor], Tensor]
 BLOCK = 4096  # images per file: what an interruption can lose
+
+
+class Network(nn.Module):
+    """A backbone and a head on its features, or on what it gives at some taps: images -> outputs.
+
+    Features (B, d) that were computed before are taken as well as images (B, C, H, W).
+
+    Args:
+        taps: levels of the backbone, which the head takes; its features where there are none.
+        pooled: whether the head takes the means of the taps' maps, side by side, rather than a tuple of maps.
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module, taps: tuple[str, ...] = (), pooled: bool = False):
+        super().__init__()
+        self.backbone, self.head, self.taps, self.pooled = backbone, head, taps, pooled
+
+    def body(self, images: Tensor) -> Any:
+        """What the head takes: features (B, d), or a tuple with the maps of each tap, or their means (B, sum C)."""
+        if not self.taps:
+            return self.backbone(images)
+        maps = self.backbone.forward_levels(images, self.taps)
+        return pooled(maps) if self.pooled else maps
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(x if x.ndim == 2 else self.body(x))
+
+
+def input_shape(backbone: str, shape: tuple[int, ...], crop: int = 0, size: int = 0) -> tuple[int, int, int]:
+    """(H, W, C) of what a backbone takes where images are (H, W[, C]); torchvision's make three channels of one."""
+    channels = shape[2] if len(shape) == 3 else 1
+    height, width = (size or crop,) * 2 if size or crop else shape[:2]
+    return height, width, 3 if channels == 1 and backbones.from_torchvision(backbone) else channels
+
+
+def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
+    """How images become the input of a backbone: normalised by their own statistics, as those for training are.
+
+    A network with torchvision's architecture takes three channels, and with weights the statistics of ImageNet.
+
+    Args:
+        start: what the backbone starts from, see `weights`.
+        how: of `View`.
+    """
+    shape = stored(images).shape
+    mean, std = statistics(images)
+    if backbones.from_torchvision(backbone):
+        mean, std = (3 * mean, 3 * std) if len(mean) == 1 else (mean, std)
+        if start != weights.SCRATCH:
+            mean, std = weights.IMAGENET_MEAN, weights.IMAGENET_STD
+    return View(*shape[:2], shape[2] if len(shape) == 3 else 1, mean, std, **how)
+
+
+def check_shape(images: Images, expected: tuple[int, ...]) -> None:
+    """Raise InputError unless images are of the shape (H, W[, C]) that was trained on."""
+    shape = tuple(stored(images).shape)
+    if shape != expected:
+        raise InputError(f"images of {expected} expected, as in training, got {shape}")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the weights of a backbone at its start follow from."""
+
+    backbone: str
+    weights: str  # as records name them
+    seed: int | None  # that they were drawn with; None where they were not
+
+    @classmethod
+    def of(cls, backbone: str, start: str, seed: int) -> Self:
+        return cls(backbone, weights.describe(start, backbone), seed if start == weights.SCRATCH else None)
+
+
+@dataclass(frozen=True)
+class FeatureKey:
+    """What features depend on."""
+
+    images: Hashable
+    origin: Hashable
+    taps: tuple[str, ...]
+    view: View
+    precision: str
+    device: str
+
+
+class FeatureNet:
+    """A network on its device, and what it makes of images as they are stored.
+
+    Args:
+        network: a backbone and a head.
+        backbone: the backbone's name.
+        shape: of the images, (H, W) or (H, W, C).
+        view: how images become the network's input.
+        precision: of the network; auto for what suits the device.
+        origin: where the backbone's weights came from; None where that is not known.
+        deterministic, resident_mb: as in `DeepConfig`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        backbone: str,
+        shape: tuple[int, ...],
+        view: View,
+        device: torch.device,
+        precision: str = "auto",
+        origin: Origin | None = None,
+        deterministic: bool = False,
+        resident_mb: int = 8192,
+    ):
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.backbone, self.shape, self.view, self.device = backbone, shape, view, device
+        self.precision = numerics.auto_precision(device) if precision == "auto" else precision
+        self.origin = origin
+        self.deterministic = deterministic
+        self.resident_mb = resident_mb
+
+    @property
+    def features_stay(self) -> bool:
+        """Whether an image's features are the same in every epoch, and all that the head takes of it."""
+        return self.network.backbone.frozen and (self.network.pooled or not self.network.taps)
+
+    def batches(self, images: Images, labels: np.ndarray | None = None, shared: Shared | None = None) -> Batches:
+        """Batches of images uint8 (N, H, W[, C]), or of their features where these stay as they are.
+
+        Raises InputError for images of another shape.
+        """
+        if self.features_stay:
+            return Batches(self.features(images, shared), labels, self.device, None)
+        return self._batches(images, labels)
+
+    def _batches(self, images: Images, labels: np.ndarray | None = None) -> Batches:
+        check_shape(images, self.shape)
+        return Batches(images, labels, self.device, self.view, self.resident_mb)
+
+    def features(self, images: Images, shared: Shared | None = None) -> Tensor:
+        """What the taps, or the last level, give for images: means over all places, side by side; float32 (N, sum C).
+
+        Those of a frozen backbone are computed once where runs share them, and kept on disk where the set is.
+        Raises InputError for images of another shape.
+        """
+        if not self.network.backbone.frozen:
+            return self._compute(images, None)
+        which = images if isinstance(images, Part) else Itself(images)
+        origin = self.origin or Itself(self)
+        key = FeatureKey(which, origin, self._taps, self.view, self.precision, str(self.device))
+        shared = Shared() if shared is None else shared
+        return shared.features(key, lambda: self._compute(images, self._facts))
+
+    @property
+    def _taps(self) -> tuple[str, ...]:
+        return self.network.taps or tuple(self.network.backbone.levels)[-1:]
+
+    @property
+    def _facts(self) -> dict[str, Any] | None:
+        """Which features these are, to find them again; None for those of random weights, which nobody asks twice."""
+        if self.origin is None or self.origin.seed is not None:
+            return None
+        return {"backbone": self.origin.backbone, "weights": self.origin.weights, "precision": self.precision}
+
+    def _compute(self, images: Images, facts: dict[str, Any] | None) -> Tensor:
+        self.network.eval()
+        with numerics.deterministic(self.deterministic):
+            backbone, batches = self.network.backbone, self._batches(images)
+            return compute(backbone, self._taps, images, batches, facts, self._in_precision)
+
+    def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+        """The head's outputs for images uint8 (N, H, W[, C]): float32 (N, K); see `batches`."""
+        self.network.eval()
+        with numerics.deterministic(self.deterministic):
+            batches = self.batches(images, None, shared)
+            return batches.map(self._in_precision(self.network), "encoding").numpy()
+
+    def _in_precision(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        def apply(x: Tensor) -> Any:
+            with numerics.autocast(self.device, self.precision):
+                return function(x)
+
+        return apply
+
+    # ---- what is kept of it
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and buffers by name."""
+        return dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+
+    def input(self) -> dict[str, Any]:
+        """How images become the network's input, as JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.view).items()}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Weights, and what `from_facts` reads."""
+        return self.tensors(), {"backbone": self.backbone, "shape": self.shape, "view": self.input()}
+
+
+def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View]:
+    """Backbone, shape of the images and view, as `FeatureNet.state` writes them; raises InputError for others."""
+    backbone, view = fact(facts, "backbone", str), View.read(fact(facts, "view", dict))
+    shape = tuple(fact(facts, "shape", list))
+    if shape != view.stored:
+        raise InputError(f"the model's shape must be that of its view, {view.stored}, got {shape}")
+    return backbone, shape, view
+
+
+def at_start(backbone: str, view: View, start: str, seed: int, frozen: bool) -> Backbone:
+    """A backbone for a view, with its first weights; where they are drawn, they follow from the seed alone."""
+    torch.manual_seed(seeds.derived(seed, "backbone"))
+    return backbones.create(backbone, view.shape, start, frozen)
 
 
 def pooled(levels: Sequence[Tensor]) -> Tensor:

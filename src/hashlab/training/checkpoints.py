@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 import signal
 import threading
 import time
@@ -55,6 +56,15 @@ def unpack(data: bytes, what: str) -> State:
     except (SafetensorError, ValueError, KeyError, TypeError):
         pass
     raise InputError(f"{what} is damaged: it is not what was written")
+
+
+def fact(facts: Any, name: str, kind: type) -> Any:
+    """One of the JSON values that a saved method consists of; raises InputError where it is not there, or no such."""
+    words = {str: "text", list: "a list", dict: "an object"}
+    value = facts.get(name) if isinstance(facts, dict) else None
+    if not isinstance(value, kind):
+        raise InputError(f"the model's {name} must be {words[kind]}, got {reprlib.repr(value)}")
+    return value
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:

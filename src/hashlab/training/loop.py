@@ -63,7 +63,7 @@ class Phase:
         per_class: images of one class that stand together in a batch (see `batches.balanced`); 0 for plain shuffling.
         before_epoch: called with the epoch's number and the batches before each epoch.
         network: the part of `module` that maps images to outputs, which a compiler makes faster; all of it when None.
-        share_key: what its outcome depends on; runs whose keys are equal have the same phase, which is then run once.
+        share_key: all that its outcome depends on, such as a `PhaseKey`; runs whose keys are equal do it once.
     """
 
     name: str

@@ -25,6 +25,12 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def auto_precision(device: torch.device) -> str:
+    """bfloat16 where the GPU has arithmetic for it (Ampere and newer: capability 8), else float32."""
+    fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bfloat16" if fast else "float32"
+
+
 @contextmanager
 def deterministic(active: bool) -> Iterator[None]:
     """Only algorithms that give the same bits every time, where `active`; else the fastest."""
