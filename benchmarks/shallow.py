@@ -34,7 +34,7 @@ def make(rows: int, features: int, classes: int = 10) -> tuple[np.ndarray, np.nd
 def real(weights: str) -> tuple[np.ndarray, np.ndarray]:
     """Features (5000, 1280) of `cifar10-59k`'s training images by a MobileNetV2 that stays as it is, and labels."""
     train = data.load("cifar10", protocol="cifar10-59k").train
-    method = methods.create("lsh", 1, features="mobilenet_v2", weights=weights, size=128).fit(train)
+    method = methods.create("lsh", 1, backbone="mobilenet_v2", weights=weights, size=128).fit(train)
     return method.net.features(train).numpy(), train.labels
 
 

@@ -47,7 +47,7 @@ def test_runs_in_one_pass_equal_separate_runs(tmp_path):
     [
         ("mu_liu", QUICK, {"pre-training": 1, "hashing": 2}, 0),
         ("mu_liu", QUICK | {"frozen": True}, {"hashing": 2}, 1),
-        ("itq", {"features": "tiny"}, {}, 1),
+        ("itq", {"backbone": "tiny"}, {}, 1),
     ],
 )
 def test_two_lengths_share_what_does_not_depend_on_the_length(method, settings, steps, passes, tuning, monkeypatch):

@@ -366,7 +366,7 @@ def test_what_is_known_after_fit_only(digits):
     assert (method.backbone, method.shape, method.device.type, method.precision) == ("tiny", (8, 8), "cpu", "float32")
 
 
-@pytest.mark.parametrize("name, settings", [("mu_liu", QUICK), ("dmsh", {"epochs": 0}), ("itq", {"features": "tiny"})])
+@pytest.mark.parametrize("name, settings", [("mu_liu", QUICK), ("dmsh", {"epochs": 0}), ("itq", {"backbone": "tiny"})])
 def test_nothing_is_born_outside_init(name, settings, digits):
     """Every attribute is there from the beginning, before and after `fit`; those of one loaded are the same."""
     method, again = methods.create(name, 12, **settings), methods.create(name, 12, **settings)

@@ -23,7 +23,7 @@ from hashlab.data.opening import load as load_data
 from hashlab.data.parts import Dataset
 from hashlab.errors import InputError
 from hashlab.methods import models
-from hashlab.methods.base import Shared
+from hashlab.methods.base import Shared, recorded
 from hashlab.networks import backbones, weights
 from hashlab.records import Record
 from hashlab.training import loop, numerics, seeds
@@ -197,8 +197,9 @@ def check_labels_suit(learner: methods.Method, dataset: Dataset) -> None:
 
 def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int) -> dict[str, Any]:
     """What makes this run this run: equal settings on equal software and hardware give equal codes."""
-    config = _named(dataclasses.asdict(learner.config))
-    usual = _named(dataclasses.asdict(learner.Config()))
+    config, usual = (
+        _named(recorded(learner.Config, dataclasses.asdict(one))) for one in (learner.config, learner.Config())
+    )
     changed = {key: value for key, value in config.items() if value != usual[key]}
     return {
         "method": method,

@@ -20,6 +20,7 @@ import numpy as np
 
 from hashlab import methods, metrics, records
 from hashlab.errors import InputError
+from hashlab.methods.base import recorded
 from hashlab.records import Record
 
 PROTOCOL, BITS, SEEDS, TUNED_AT = "cifar10-59k", (12, 24), (0, 1, 2), 24
@@ -90,7 +91,7 @@ def variants(method: str) -> list[dict[str, Any]]:
 def common(method: str) -> dict[str, Any]:
     """The settings that do not vary: where features come from, and how long a hash layer is trained."""
     if method in methods.SHALLOW:
-        return {"features": BACKBONE, "size": SIDE}
+        return {"backbone": BACKBONE, "size": SIDE}
     return {"backbone": BACKBONE, "size": SIDE, "frozen": True, "optimiser": "adamw", "epochs": 30}
 
 
@@ -154,7 +155,7 @@ def _one(kept: Sequence[Record], method: str, bits: int, seed: int, variant: dic
     A setting that did not exist yet when a record was made has its default there.
     """
     config = methods.create(method, bits, **common(method), **variant).config
-    wanted, usual = dataclasses.asdict(config), dataclasses.asdict(type(config)())
+    wanted, usual = (recorded(type(config), dataclasses.asdict(one)) for one in (config, type(config)()))
     del wanted["weights"]
     run = {"method": method, "protocol": PROTOCOL + part, "bits": bits, "seed": seed}
     same = [r for r in kept if run.items() <= r.items() and wanted.items() <= (usual | r["config"]).items()]

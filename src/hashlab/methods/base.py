@@ -77,6 +77,22 @@ def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
     return kind(**fitting)
 
 
+def recorded(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by the names that records and models have for them, of which the names of records are made.
+
+    These stay when a setting is renamed, so that what was made before is found again: a settings class says
+    `RECORDED`, name -> name in records; None for one that has a single value, and is left out.
+    """
+    names = {name: name for name in settings} | getattr(kind, "RECORDED", {})
+    return {names[name]: value for name, value in settings.items() if names[name] is not None}
+
+
+def from_recorded(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by their own names, of settings as `recorded` gives them."""
+    names = {old: name for name, old in getattr(kind, "RECORDED", {}).items()}
+    return {names.get(name, name): value for name, value in settings.items()}
+
+
 def _types(kind: type) -> dict[str, type]:
     """The type that is written at each setting, where it is one of `TYPES`; else that of its default."""
     try:

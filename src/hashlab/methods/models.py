@@ -14,7 +14,7 @@ from torch import Tensor
 import hashlab
 from hashlab import _disk, codes, files, methods
 from hashlab.errors import InputError
-from hashlab.methods.base import Method
+from hashlab.methods.base import Method, from_recorded, recorded
 from hashlab.networks import backbones
 from hashlab.training import checkpoints
 
@@ -31,7 +31,7 @@ def save(method: Method, folder: str | Path, facts: dict[str, Any] | None = None
         "method": method.about.name,
         "bits": method.bits,
         "tables": method.tables,
-        "settings": method.overrides,
+        "settings": recorded(method.Config, method.overrides),
         "facts": facts or {},
         "hashlab": hashlab.__version__,
     }
@@ -94,7 +94,8 @@ def load(folder: str | Path, device: str | None = None) -> Method:
     if missing:
         raise InputError(f"{folder} is not a model: {' and '.join(missing)} missing")
     summary, file = _described(folder), folder / FILES[0]
-    method = methods.create(summary["method"], summary["bits"], **summary["settings"])
+    settings = from_recorded(methods._class(summary["method"]).Config, summary["settings"])
+    method = methods.create(summary["method"], summary["bits"], **settings)
     data = files.read_bytes(file)
     if hashlib.sha256(data).hexdigest() != summary["sha256"]:
         raise InputError(f"{file} is damaged, or of another model than model.json says")
@@ -127,7 +128,7 @@ def _give(method: Method, tensors: dict[str, Tensor], facts: Any, device: str) -
 def card(method: Method, summary: dict[str, Any]) -> str:
     """What the model is, in Markdown."""
     about = method.about
-    facts = {"bits": method.bits, **summary["facts"], "settings": summary["settings"] or "defaults"}
+    facts = {"bits": method.bits, **summary["facts"], "settings": method.overrides or "defaults"}
     lines = [f"- {key}: {value}" for key, value in facts.items()]
     width = sum(codes.row_bytes(bits) for bits in method.tables or (method.bits,))
     return f"""# {about.name}, {method.bits} bits

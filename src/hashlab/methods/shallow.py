@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -36,7 +37,8 @@ PIXELS = "pixels"
 class ShallowConfig:
     """Settings of every shallow method: where its features come from."""
 
-    features: str = setting(PIXELS, "pixels in units of 0..1, or the name of a backbone")
+    backbone: str = setting(PIXELS, "pixels in units of 0..1, or the name of a backbone, whose features are taken")
+    frozen: bool = setting(True, "the backbone stays as it is, which it always does here")
     weights: str = setting("scratch", "of the backbone: torchvision-imagenet, or a safetensors file")
     size: int = setting(
         0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE
@@ -45,6 +47,11 @@ class ShallowConfig:
     precision: str = setting("auto", "of the backbone; auto for bfloat16 on GPUs that have it, else float32")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"precision": DeepConfig.CHOICES["precision"]}
+    RECORDED: ClassVar[dict[str, str | None]] = {"backbone": "features", "frozen": None}  # see `recorded`
+
+    def __post_init__(self) -> None:
+        if not self.frozen:
+            raise InputError("frozen must be true: a shallow method trains no backbone, got false")
 
 
 class ShallowMethod(Method):
@@ -54,14 +61,14 @@ class ShallowMethod(Method):
     estimator: ClassVar[str | type]  # a class, by its name where it is one of hashlab.shallow
 
     def __init__(self, bits: int, **overrides: Any):
-        super().__init__(bits, **overrides)
+        super().__init__(bits, **_renamed(overrides))
         self.hasher: Any = None  # the fitted estimator
         self.net: FeatureNet | None = None  # what gives the features; None for pixels
         self.shape: tuple[int, ...] | None = None  # of the images that were trained on
 
     @property
     def backbone(self) -> str:
-        return self.config.features
+        return self.config.backbone
 
     @property
     def precision(self) -> str:
@@ -179,6 +186,16 @@ class ShallowMethod(Method):
         width = math.prod(self.shape) if self.net is None else self.net.network.backbone.features
         if self.hasher.n_features_in_ != width:
             raise InputError(f"the model's hasher must take {width} features, got {self.hasher.n_features_in_}")
+
+
+def _renamed(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which `features`, as it was called once, is `backbone`."""
+    if "features" not in overrides:
+        return overrides
+    if "backbone" in overrides:
+        raise InputError("features is the old name of backbone: give backbone only, got both")
+    warnings.warn("the setting features is called backbone now, as in deep methods", FutureWarning, stacklevel=4)
+    return {"backbone" if name == "features" else name: value for name, value in overrides.items()}
 
 
 def _about(name: str, title: str, year: int, paper: str, labels: tuple[str, ...] = ANY, **more: str) -> About:

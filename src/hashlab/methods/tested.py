@@ -6,7 +6,6 @@ such labels, and more than one kind of features.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +25,11 @@ class Trial:
 
 def trials(about: About, config: type) -> list[Trial]:
     """Every kind of labels with the first of the features, and the first kind with the second."""
-    shallow = "features" in {field.name for field in dataclasses.fields(config)}
-    first, second = ("pixels", "tiny") if shallow else ("tiny", "lenet")
-    word = "features" if shallow else "backbone"
+    first, second = ("pixels", "tiny") if config().backbone == "pixels" else ("tiny", "lenet")
     more = {"size": 20} if second == "lenet" else {}  # it takes images of 16 pixels and more
-    found = [Trial(SETS[kind], first, {word: first} | _one_level(about, kind)) for kind in about.labels]
+    found = [Trial(SETS[kind], first, {"backbone": first} | _one_level(about, kind)) for kind in about.labels]
     kind = about.labels[0]
-    return [*found, Trial(SETS[kind], second, {word: second} | more | _one_level(about, kind))]
+    return [*found, Trial(SETS[kind], second, {"backbone": second} | more | _one_level(about, kind))]
 
 
 def _one_level(about: About, kind: str) -> dict[str, Any]:
