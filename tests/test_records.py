@@ -15,6 +15,7 @@ import pytest
 from hashlab import _disk, codes, data, experiments, files, methods, metrics, records
 from hashlab.cli import main, settings
 from hashlab.errors import InputError
+from hashlab.methods.base import from_recorded, recorded
 
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
 MINE = dict.fromkeys(records.FIELDS)  # a record from elsewhere, which knows little
@@ -80,10 +81,12 @@ def test_a_record_of_other_defaults_is_not_taken_for_this_run(kept, monkeypatch)
 
 @pytest.mark.parametrize("record", records.load(Path(__file__).parents[1] / "results"), ids=lambda r: r.path.stem)
 def test_a_committed_record_has_the_name_that_its_run_gives_today(record):
-    usual = dataclasses.asdict(methods.create(record.method, record.bits).Config())
+    kind = methods.create(record.method, record.bits).Config
+    usual = recorded(kind, dataclasses.asdict(kind()))
     changed = {key: value for key, value in record["config"].items() if value != usual[key]}
-    config = methods.create(record.method, record.bits, **changed).config
-    assert {key: dataclasses.asdict(config)[key] for key in record["config"]} == record["config"]
+    config = methods.create(record.method, record.bits, **from_recorded(kind, changed)).config
+    again = recorded(kind, dataclasses.asdict(config))
+    assert {key: again[key] for key in record["config"]} == record["config"]
     assert record.variant == (" ".join(f"{k}={v}" for k, v in sorted(changed.items())) or "defaults")
     assert record.path.with_suffix("").as_posix().endswith(f"results/{records.name(record)}")
 
