@@ -131,6 +131,16 @@ def test_features_is_the_old_name_of_backbone(digits, tmp_path):
         make("itq", features="tiny", backbone="tiny")
 
 
+def test_an_estimator_that_writes_into_its_features_does_not_spoil_those_of_other_runs(digits, monkeypatch):
+    shared, fit = methods.Shared(), hashlab.shallow.ITQ.fit
+    untouched = make("itq", backbone="tiny").fit(digits.train, shared=shared).encode(digits.train, shared)
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlab.shallow.ITQ, "fit", lambda self, X, y: [fit(self, X, y), X.fill(0)][0])
+        make("itq", backbone="tiny").fit(digits.train, shared=shared)
+    again = make("itq", backbone="tiny").fit(digits.train, shared=shared).encode(digits.train, shared)
+    assert again.tobytes() == untouched.tobytes()
+
+
 @pytest.mark.parametrize("name", methods.SHALLOW)
 def test_a_shallow_method_trains_no_backbone(name):
     with pytest.raises(InputError, match="frozen must be true"):

@@ -67,7 +67,8 @@ class DeepMethod(Method):
     """A method that trains a network: a backbone, a head (a linear layer), and the loss of the subclass.
 
     After `fit`: `.network` maps normalised images to real outputs z (B, K); `.history` holds a line per epoch;
-    `.backbone`, `.view`, `.device` and `.precision` say what the settings came to.
+    `.backbone`, `.view`, `.device` and `.precision` say what the settings came to; `.net` is the `FeatureNet`
+    that has them all.
     """
 
     Config: ClassVar[type] = DeepConfig

@@ -143,7 +143,7 @@ class ShallowMethod(Method):
     def _features(self, images: Images, shared: Shared | None) -> np.ndarray:
         """Features (N, d) of images uint8 (N, H, W[, C])."""
         if self.net is not None:
-            return self.net.features(images, shared).numpy()
+            return self.net.features(images, shared).numpy().copy()  # an estimator may write into what it is given
         features.check_shape(images, self.shape)
         return np.concatenate([np.reshape(block, (len(block), -1)) / 255 for block in stored(images).blocks(4096)])
 
