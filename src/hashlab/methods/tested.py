@@ -25,7 +25,7 @@ class Trial:
 
 def trials(about: About, config: type) -> list[Trial]:
     """Every kind of labels with the first of the features, and the first kind with the second."""
-    shallow = config().backbone == "pixels"
+    shallow = getattr(config(), "backbone", None) == "pixels"
     first = "pixels" if shallow else "tiny"
     second = "tiny" if shallow else "lenet"
     each = [_trial(about, kind, first) for kind in about.labels]
