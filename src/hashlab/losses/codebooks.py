@@ -27,7 +27,7 @@ def balanced(bits: int, wanted: int) -> Tensor:
     """Codes of -1 and +1 with bits // 2 of +1: all there are where these are few, else so many drawn ones."""
     half = bits // 2
     if math.comb(bits, half) > wanted:
-        rank = torch.rand(wanted, bits).argsort(1).argsort(1)  # a random order of the bits of each code
+        rank = torch.rand(wanted, bits).argsort(1).argsort(1)  # a random order of a code's bits
         return 2.0 * (rank < half) - 1
     ones = torch.tensor(list(combinations(range(bits), half)), dtype=torch.long)
     codes = torch.full((len(ones), bits), -1.0).scatter_(1, ones, 1.0)

@@ -123,7 +123,9 @@ class Pyramid(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
         floors = self.top_down(maps)
-        levels = [head(x.mean((2, 3))) for head, x in zip(self.heads, floors, strict=True)]  # (B, K) each
+        levels = []  # (B, K) each
+        for head, floor in zip(self.heads, floors, strict=True):
+            levels.append(head(floor.mean((2, 3))))
         z = self.fuse(torch.cat(levels, 1))
         return (z, *levels) if self.training else z
 

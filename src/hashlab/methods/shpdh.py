@@ -135,12 +135,14 @@ class SHPDH(DeepMethod):
         levels = self._levels(train)
         wanted = self.config.levels
         if wanted > levels.shape[1]:
-            raise InputError(f"levels={wanted} asks for more levels than the labels have, {levels.shape[1]}")
+            most = levels.shape[1]
+            raise InputError(f"levels={wanted} asks for more levels than the labels have, {most}")
         used = trees.numbered(levels[:, : wanted or None])
         count = used.shape[1]
         given = self.s_of(count)
         if len(given) != count:
-            raise InputError(f"setting s must have a number per level, {count}, got {len(given)}: {given}")
+            got = f"{len(given)}: {given}"
+            raise InputError(f"setting s must have a number per level, {count}, got {got}")
         return used
 
     def _levels(self, train: Part) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from hashlab import codes
 from hashlab.errors import InputError
 
-BLOCK = 65536  # codes that are counted at once in single precision, in which counts below 2^24 are exact
+BLOCK = 65536  # codes counted at once in single precision, where counts below 2^24 are exact
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Diagnosis:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists; NaN becomes None."""
         shown = vars(self) | {"balance": self.balance.tolist()}
-        return {name: None if x != x else x for name, x in shown.items()}  # NaN alone differs from itself
+        # NaN alone differs from itself
+        return {name: None if x != x else x for name, x in shown.items()}
 
 
 def diagnose(packed: codes.Array, bits: int, outputs: codes.Array | None = None) -> Diagnosis:

@@ -54,7 +54,7 @@ class Distance:
 
     @property
     def _sums(self) -> np.ndarray:
-        """How many values the sum of T distances can have when the smallest of them is m: (min(K_t) + 1,)."""
+        """How many values the sum of T distances can have if the smallest is m: (min(K_t) + 1,)."""
         shortest = min(self.tables)
         smallest = np.arange(shortest + 1)
         least = len(self.tables) * smallest

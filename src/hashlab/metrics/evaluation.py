@@ -156,7 +156,7 @@ def _whole(at: int | None) -> int | None:
 
 
 def _check_cutoffs(at: int | None, cutoffs: Sequence[int] | None, items: int) -> list[int]:
-    """All cut-offs in order, that of AP among them; raises InputError where one is no rank of the database."""
+    """All cut-offs in order, that of AP among them; raises InputError for one beyond the database."""
     if cutoffs is None:
         cutoffs = [k for k in CUTOFFS if k <= items]
     chosen = list(cutoffs) if np.iterable(cutoffs) else []

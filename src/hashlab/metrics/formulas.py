@@ -83,8 +83,8 @@ def precision_sums(ranking: Histogram, at: int | np.ndarray | None = None, order
 def average_precision(ranking: Histogram, at: int | None = None, order: str = "expected") -> np.ndarray:
     """AP: `precision_sums` over min(at, R); 0 where nothing is relevant; float64 (Q,).
 
-    What this is not: interpolated. Precision is taken as it is at each relevant rank, not as the best
-    at that recall or beyond, and no area of trapezoids is drawn under it.
+    What this is not: interpolated. Precision is taken as it is at each relevant rank, not as the
+    best at that recall or beyond, and no area of trapezoids is drawn under it.
     """
     return precision_sums(ranking, at, order) / possible(ranking, at)
 
@@ -92,7 +92,8 @@ def average_precision(ranking: Histogram, at: int | None = None, order: str = "e
 def weighted_average_precision(ranking: Histogram, at: int | None = None) -> np.ndarray:
     """AP with the average cumulative gain (ACG) in place of precision, over min(at, R), float64 (Q,).
 
-    What this is not: a number in 0..1, for ACG counts labels; nor a mean of AP in which queries have weights.
+    What this is not: a number in 0..1, for ACG counts labels; nor a mean of AP in which queries
+    have weights.
 
     Reference: F. Zhao, Y. Huang, L. Wang, T. Tan, "Deep Semantic Ranking Based Hashing for Multi-Label Image
     Retrieval", CVPR 2015.
@@ -147,10 +148,10 @@ def ranks(n: int) -> np.ndarray:
 
 
 def ndcg(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
-    """nDCG within the first k ranks: gain over log2(1 + rank), relative to the best ranking, float64 (Q, C).
+    """nDCG within the first k ranks: gain over log2(1 + rank), over the best ranking's, (Q, C).
 
-    What this is not: the form with gains 2^g - 1 of web search, nor one in which the first two ranks
-    weigh the same. The best ranking is that of the whole database, not of what was retrieved.
+    What this is not: the form with gains 2^g - 1 of web search, nor one in which the first two
+    ranks weigh the same. The best ranking is that of the whole database, not of what was retrieved.
     """
     return relative_to_ideal(ranking, cutoffs, discounts(ranking.size))
 
@@ -172,7 +173,8 @@ def by_rank(items: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
 def hierarchical_precision(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
     """Gain within the first k ranks over the best possible there, float64 (Q, C).
 
-    What this is not: precision. Items of another fine class have gain too, and the best ranking always has 1.
+    What this is not: precision. Items of another fine class have gain too, and the best ranking
+    always has 1.
     """
     return relative_to_ideal(ranking, cutoffs, ranks(ranking.size))
 
@@ -180,7 +182,8 @@ def hierarchical_precision(ranking: Histogram, cutoffs: Sequence[int]) -> np.nda
 def mean_hierarchical_precision(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
     """mAHP: mean over the ranks 1..k of `hierarchical_precision`, float64 (Q, C).
 
-    What this is not: a kind of AP. Every rank counts, not those of relevant items only, and k is not cut to R.
+    What this is not: a kind of AP. Every rank counts, not those of relevant items only, and k is
+    not cut to R.
     """
     return mean_over_ranks(ranking, cutoffs, np.ones(max(cutoffs)))
 

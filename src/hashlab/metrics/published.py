@@ -99,10 +99,11 @@ def _map_at_r(ranking: Histogram, at: int | None) -> Scores:
 
 
 def _hits_in_topk(ranking: Histogram, at: int | None) -> Scores:
-    """What this is not: a measure of recall; one hit, at rank 1, is AP 1 however much is relevant."""
+    """What this is not: a measure of recall; one hit, at rank 1, is AP 1 whatever was missed."""
     dropped = _hits_in_topk_drop(ranking, at)
     expected = np.nan_to_num(dropped.expected) * dropped.kept
-    worst = np.where(dropped.sure, np.nan_to_num(dropped.worst), 0.0)  # the order of ties in which there is no hit
+    # where an order of ties without a hit exists, it is the worst
+    worst = np.where(dropped.sure, np.nan_to_num(dropped.worst), 0.0)
     return _always(expected, worst, np.nan_to_num(dropped.best))
 
 
@@ -164,20 +165,20 @@ def hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _step_integral(ranking: Histogram, at: None) -> Scores:
-    """What this is not: an expectation over orders of ties; with long ties it is another number than AP."""
+    """What this is not: an expectation over orders of ties; with long ties it differs from AP."""
     precision = ranking.hits_to / np.maximum(ranking.items_to, 1)
     ap = formulas.total(ranking.hits * precision) / formulas.possible(ranking, None)
     return _always(ap, ap, ap)
 
 
 def _hpdh(ranking: Histogram, at: None) -> Scores:
-    """What this is not: a number where a query has nothing relevant; mAP is NaN, as in the source."""
+    """What this is not: a number where a query has nothing relevant: then mAP is NaN."""
     relevant = ranking.total_hits
     return _scores(ranking, None, np.where(relevant > 0, relevant, np.nan))
 
 
 def _hpdh_ndcg(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
-    """Mean over the cut-offs 1..k of nDCG with discounts 1, 1, 1/log2(2), 1/log2(3), …, float64 (Q, C).
+    """Mean over the cut-offs 1..k of nDCG with discounts 1, 1, 1/log2(2), 1/log2(3), …, (Q, C).
 
     What this is not: nDCG at k, nor one with the usual discounts.
     """
@@ -193,10 +194,12 @@ def _no_ap(ranking: Histogram, at: None) -> Scores:
 def trapezoid_area(retrieved: np.ndarray, relevant: np.ndarray) -> float:
     """Area under precision over recall by radius, as HABIR's `recall_precision.m` and `area_RP.m` draw it.
 
-    What this is not: a mean of AP over queries, or a curve by rank: it has a point per radius, pooled over queries.
+    What this is not: a mean of AP over queries, or an area by rank: there is a point per radius,
+    pooled over queries.
 
     Args:
-        retrieved, relevant: all and relevant items within radius 0..R, pooled over queries, int64 (R + 1,).
+        retrieved, relevant: all and relevant items within radius 0..R, pooled over queries,
+            int64 (R + 1,).
     """
     last = int((retrieved < retrieved[-1]).sum())  # the largest distance that occurs; its own radius is left out
     recall = relevant[:last] / max(relevant[-1], 1)

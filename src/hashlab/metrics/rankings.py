@@ -40,7 +40,7 @@ class Rankings:
             coming = pool.submit(self.histogram, self.blocks[0])
             for rows in self._shown(self.blocks[1:]):
                 ranking = coming.result()
-                coming = pool.submit(self.histogram, rows)  # made while the caller looks at `ranking`
+                coming = pool.submit(self.histogram, rows)  # while the caller looks at `ranking`
                 yield ranking
             yield coming.result()
 

@@ -32,30 +32,37 @@ class Report:
         queries, items: how many queries, and items in the database.
         queries_without_relevant: queries to which nothing in the database is relevant; by default their AP is 0.
         map, map_worst, map_best: mean AP, expected under a random order of ties, and its extremes.
-            What this is not: interpolated, or the area under `precision` over `recall`, which go by radius.
+            What this is not: interpolated; the area under `precision` over `recall`, which go by
+            radius.
         ap, ap_worst, ap_best: AP per query, float64 (Q,); NaN where the convention leaves the query out.
         weighted_map: mean AP with ACG in place of precision; for several labels only.
-            What this is not: a number in 0..1, as ACG counts labels; a mean in which queries have weights.
+            What this is not: a number in 0..1, as ACG counts labels; a mean in which queries have
+            weights.
         precision, recall: within radius r = 0..R, pooled over queries, float64 (R + 1,); precision is NaN where
             nothing is retrieved. Radius is distance, for a union of tables the smallest. None for real distances.
-            What this is not: a mean over queries. Those with many items within the radius weigh more.
+            What this is not: a mean over queries. Those with many items within the radius weigh
+            more.
         lookup_success: share of queries with any item within radius r, float64 (R + 1,).
             What this is not: a measure of relevance. Any item will do.
         lookup_hit: share of queries with a relevant item within radius r, float64 (R + 1,).
             What this is not: recall. One relevant item will do.
         precision_radius2: mean over queries of the precision within radius 2, where an empty ball counts 0.
-            What this is not: `precision[2]`, which is pooled; a mean over those queries only that find something.
+            What this is not: `precision[2]`, which is pooled; a mean over those queries only that
+            find something.
         precision_at: {k: precision within the first k ranks}.
             What this is not: R-precision. With fewer than k relevant items it cannot reach 1.
         recall_at: {k: recall within the first k ranks}; 0 if nothing is relevant.
-            What this is not: the Recall@k of metric learning, which asks for one relevant item. It is over all R
-            relevant items, not over min(k, R).
+            What this is not: the Recall@k of metric learning, which asks for one relevant item. It
+            is over all R relevant items, not over min(k, R).
         ndcg_at: {k: nDCG}, gain = levels or labels in common, discount 1 / log2(1 + rank).
-            What this is not: the form with gains 2^g - 1 of web search; the two agree for gains of 0 and 1.
+            What this is not: the form with gains 2^g - 1 of web search; the two agree for gains of
+            0 and 1.
         acg_at: {k: average gain within the first k ranks}; for several labels only.
             What this is not: normalised. It grows with the labels that images have.
-        hp_at: {k: hierarchical precision, the gain within the first k ranks over the best possible}; for levels only.
-            What this is not: precision. Items of another fine class count too, and an ideal ranking always has 1.
+        hp_at: {k: hierarchical precision, the gain within the first k ranks over the best possible};
+            for levels only.
+            What this is not: precision. Items of another fine class count too, and an ideal ranking
+            always has 1.
         mahp_at: {k: mean of hierarchical precision over the ranks 1..k}; for levels only.
             What this is not: a kind of AP. Every rank counts, not only those of relevant items.
         query_labels: int64 (Q, L), for `per_class`.
@@ -241,7 +248,7 @@ def build(
 
 
 def _means(blocks: list[dict[str, np.ndarray]], cutoffs: list[int]) -> dict[str, float | AtK]:
-    """Means over queries by their names in `Report`: a number, {k: number}, or None for what was not measured."""
+    """Means over queries by their names in `Report`: a number, {k: number}, or None for no value."""
     means = dict.fromkeys(OPTIONAL)
     for name in blocks[0]:
         mean = np.concatenate([block[name] for block in blocks]).mean(0)

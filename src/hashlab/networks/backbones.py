@@ -81,7 +81,7 @@ def check_levels(backbone: Backbone, names: Sequence[str]) -> None:
 
 
 def spelt(scales: str) -> str:
-    """One name for one thing: levels with + between them, which may be given with commas and blanks."""
+    """One name for one thing: levels with + between them, where commas and blanks may stand."""
     return scales.replace(",", "+").replace(" ", "")
 
 
@@ -288,7 +288,7 @@ def from_torchvision(name: str) -> bool:
 
 
 def check(name: str, shape: tuple[int, ...], start: str = weights.SCRATCH) -> None:
-    """Raise InputError unless a backbone takes images of `shape` (H, W) or (H, W, C), and `start` are its weights.
+    """Raise InputError unless a backbone takes images (H, W) or (H, W, C) and has weights `start`.
 
     Nothing is downloaded or loaded for it.
     """
@@ -312,9 +312,9 @@ def create(
     """A backbone for images of `shape` (H, W) or (H, W, C); what is not loaded is drawn from torch's generator.
 
     Args:
-        start: `scratch`, `torchvision-imagenet` (downloaded when first used, and never read where its SHA-256 is
-            another than the one in `weights.PINNED`), or a path to a safetensors file with the state dict of the
-            torchvision network, or of our own.
+        start: `scratch`, `torchvision-imagenet` (downloaded when first used, and never read where its
+            SHA-256 is another than the one in `weights.PINNED`), or a path to a safetensors file with
+            the state dict of the torchvision network, or of our own.
         frozen: whether it stays as it is, batch statistics included.
 
     Raises:

@@ -306,7 +306,7 @@ def compute(
 
 
 def _missing(folder: Path, index: np.ndarray, names: Sequence[str]) -> list[int]:
-    """Blocks that hold positions of the pool `index` (N,), and have no file for one of the levels."""
+    """Blocks of the pool positions `index` (N,) that lack the file of one of the levels."""
     needed = np.unique(index // BLOCK).tolist()
     return [
         block

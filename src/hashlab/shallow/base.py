@@ -110,7 +110,7 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return X
 
     def check_labels(self, y: Any, count: int) -> np.ndarray:
-        """Labels as 0/1 membership, float64 (N, C): one column per class or label; raises InputError for others."""
+        """Labels as 0/1 membership, float64 (N, C); raises InputError for those that do not fit."""
         name = type(self).__name__
         if y is None:
             raise InputError(f"{name} requires y to be passed, but the target y is None")

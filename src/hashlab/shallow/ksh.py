@@ -174,7 +174,8 @@ def descend(
 ) -> tuple[np.ndarray, float, float]:
     """Outputs and cost after a gradient step from outputs u (N,), and its curvature.
 
-    The curvature is doubled until a parabola bounds the cost. `square` is the squared length of the gradient.
+    The curvature is doubled until a parabola bounds the cost. `square` is the squared length of the
+    gradient.
     """
     for doublings in range(51):
         bound = curvature * 2**doublings
