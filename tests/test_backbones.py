@@ -124,8 +124,9 @@ def test_weights_of_a_torchvision_net_with_and_without_its_last_layer(tmp_path):
         file = tmp_path / f"{len(dropped)}.safetensors"
         safetensors.torch.save_file({k: v for k, v in values.items() if k not in dropped}, file)
         net = backbones.create("resnet18", (32, 32, 3), str(file))
-        found = net.stages["conv5"][1].conv2.weight
-        assert found.dtype == torch.float32 and torch.equal(found, whole.layer4[1].conv2.weight.half().float())
+        loaded_weight = net.stages["conv5"][1].conv2.weight
+        assert loaded_weight.dtype == torch.float32
+        assert torch.equal(loaded_weight, whole.layer4[1].conv2.weight.half().float())
 
 
 def test_weights_that_do_not_fit(tmp_path):

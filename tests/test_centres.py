@@ -33,8 +33,8 @@ def by_loops(u, y, c, s, floor):
 @pytest.mark.parametrize("floor", [0.0, 1e-8, 1e-6])
 def test_class_wise_loss_with_plain_loops(s, floor):
     u, c, y = normal(6, 5), normal(4, 5, 1), torch.tensor([0, 3, 2, 2, 1, 0])
-    found = class_wise_loss(u.float() if floor else u, y, c.float() if floor else c, s, floor).item()
-    assert found == pytest.approx(by_loops(u.tolist(), y.tolist(), c.tolist(), s, floor), rel=1e-5)
+    loss = class_wise_loss(u.float() if floor else u, y, c.float() if floor else c, s, floor).item()
+    assert loss == pytest.approx(by_loops(u.tolist(), y.tolist(), c.tolist(), s, floor), rel=1e-5)
 
 
 def test_it_is_the_posterior_of_equally_likely_gaussian_classes():

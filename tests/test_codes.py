@@ -166,12 +166,12 @@ def test_what_is_not_packed_says_how_to_pack_it(case):
 
 @pytest.mark.parametrize("bits", [1, 7, 8, 9, 63, 64, 65])
 def test_every_padding_bit_counts(bits):
-    for place in range(bits, 8 * codes.row_bytes(bits)):
-        packed = codes.pack(np.arange(8 * codes.row_bytes(bits))[None] == place)
+    for position in range(bits, 8 * codes.row_bytes(bits)):
+        packed = codes.pack(np.arange(8 * codes.row_bytes(bits))[None] == position)
         with pytest.raises(InputError, match=f"zero padding after bit {bits}"):
             codes.check_packed(packed, bits)
-    for place in range(bits):
-        codes.check_packed(codes.pack(np.arange(8 * codes.row_bytes(bits))[None] == place), bits)
+    for position in range(bits):
+        codes.check_packed(codes.pack(np.arange(8 * codes.row_bytes(bits))[None] == position), bits)
 
 
 def test_lists_become_arrays_and_ragged_ones_do_not():

@@ -44,12 +44,12 @@ def cosine(a, b):
 @given(st.integers(1, 8), st.integers(1, 5), st.integers(0, 1000))
 def test_label_similarity_with_plain_loops(count, several, seed):
     labels = torch.randint(0, 2, (count, several), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-    found = {kind: label_similarity(labels, kind) for kind in ("shares", "cosine")}
+    similarity = {kind: label_similarity(labels, kind) for kind in ("shares", "cosine")}
     for i, j in itertools.product(range(count), range(count)):
         expected = cosine(labels[i].tolist(), labels[j].tolist())
-        assert found["cosine"][i, j].item() == pytest.approx(expected, abs=1e-6)
-        assert found["shares"][i, j].item() == (expected > 0)
-    assert found["cosine"].max() <= 1
+        assert similarity["cosine"][i, j].item() == pytest.approx(expected, abs=1e-6)
+        assert similarity["shares"][i, j].item() == (expected > 0)
+    assert similarity["cosine"].max() <= 1
 
 
 def test_of_one_class_both_similarities_are_the_same():
@@ -113,8 +113,8 @@ def test_with_plain_loops(labels, similarity, form, activation, quantise):
     for unlike, balance in itertools.product(LOWEST, ("halves", "none")):
         settings = (form, activation, quantise, 0.3, similarity, unlike, balance)
         expected = of_loops(outputs(5, 4), labels, *settings)
-        found = float(CSDHLoss(*settings)(outputs(5, 4), labels))
-        assert found == pytest.approx(expected, rel=1e-6), settings  # similarities are float32
+        loss = float(CSDHLoss(*settings)(outputs(5, 4), labels))
+        assert loss == pytest.approx(expected, rel=1e-6), settings  # similarities are float32
 
 
 @given(st.integers(1, 64), st.integers(0, 1000))
@@ -163,8 +163,8 @@ def test_what_several_labels_ask_for():
     u = torch.tensor([[1.0, 1, 1, 1], [1, 1, -1, -1]])  # agreement 0
     s = label_similarity(torch.tensor([[1, 1, 0], [0, 1, 1]]), "cosine")
     assert s[0, 1].item() == pytest.approx(0.5)
-    found = [regression(u, s), regression(u, s, low=0.0), regression(u, torch.ones(2, 2))]
-    assert [pair[0, 1].item() for pair in found] == pytest.approx([0, 0.25, 1], abs=1e-6)
+    values = [regression(u, s), regression(u, s, low=0.0), regression(u, torch.ones(2, 2))]
+    assert [pair[0, 1].item() for pair in values] == pytest.approx([0, 0.25, 1], abs=1e-6)
 
 
 # ---- the method
@@ -173,9 +173,9 @@ SMALL = {"epochs": 10, "batch_size": 64, "shift": 1, "optimiser": "adamw", "lr":
 
 
 def score(method, loaded):
-    found = [method.encode(part) for part in (loaded.query, loaded.database)]
+    packed = [method.encode(part) for part in (loaded.query, loaded.database)]
     labels = [part.targets for part in (loaded.query, loaded.database)]
-    return metrics.evaluate(*found, *labels, bits=method.bits, relevance=loaded.relevance).map
+    return metrics.evaluate(*packed, *labels, bits=method.bits, relevance=loaded.relevance).map
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -205,8 +205,8 @@ def test_every_setting_reaches_the_loss():
     changes = [{}, {"form": "contrastive"}, {"form": "likelihood"}, {"quantise": "none"}, {"alpha": 0.5}]
     changes += [{"activation": name} for name in ("sigmoid", "clip", "none")]
     changes += [{"similarity": "cosine"}, {"unlike": "half"}, {"balance": "none"}]
-    found = [methods.create("csdh", 12, epochs=1, **changed).fit(scenes.train) for changed in changes]
-    assert len({method.outputs(scenes.query).tobytes() for method in found}) == len(changes)
+    fitted = [methods.create("csdh", 12, epochs=1, **changed).fit(scenes.train) for changed in changes]
+    assert len({method.outputs(scenes.query).tobytes() for method in fitted}) == len(changes)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def sign(x):
 
 def members(labels):
     """The classes of every image."""
-    return [[y] if isinstance(y, int) else [c for c, there in enumerate(y) if there] for y in labels.tolist()]
+    return [[y] if isinstance(y, int) else [c for c, has_it in enumerate(y) if has_it] for y in labels.tolist()]
 
 
 def cross_entropy(logits, labels):
@@ -84,11 +84,11 @@ def orthohash_by_loops(z, labels, s=8.0, m=0.2):
 
 
 def dpn_by_loops(z, labels, m=1.5):
-    found = [
+    losses = [
         sum(np.mean([max(m - v * t, 0) for v, t in zip(row, T[k].tolist(), strict=True)]) for k in own)
         for row, own in zip(z, members(labels), strict=True)
     ]
-    return np.mean(found)
+    return np.mean(losses)
 
 
 def indicators(labels):
@@ -222,9 +222,9 @@ def test_no_more_centres_than_there_are():
 def test_codes_of_coins_or_far_apart(loss, buffer):
     for how, make in (("coins", classes.random_signs), ("apart", codebooks.centres)):
         torch.manual_seed(1)
-        found = getattr(loss(4, 24, codes=how), buffer)
+        codebook = getattr(loss(4, 24, codes=how), buffer)
         torch.manual_seed(1)
-        assert torch.equal(found, make(4, 24))
+        assert torch.equal(codebook, make(4, 24))
 
 
 def csq_by_loops(z, centre, weight=0.3):
@@ -246,8 +246,8 @@ def test_csq_with_plain_loops(seed):
 def test_csq_several_classes_have_the_vote_of_their_centres():
     loss = csq.CSQLoss(4, 8)
     for labels in (CLASSES, SEVERAL):
-        for own, found in zip(members(labels), loss.of(labels).tolist(), strict=True):
-            for k, bit in enumerate(found):
+        for own, centre in zip(members(labels), loss.of(labels).tolist(), strict=True):
+            for k, bit in enumerate(centre):
                 votes = sum(loss.centres[c, k].item() for c in own)
                 assert bit == (sign(votes) if votes else loss.ties[0, k].item())
     z = outputs(6, 8).float()
@@ -312,8 +312,8 @@ def test_sums_over_similar_images(count, seed):
     several = torch.randint(0, 2, (count, 3), generator=generator)
     for y in (labels, several):
         rows = y[: count // 2 + 1]
-        found = classes.similar_sums(rows, y, x)
-        torch.testing.assert_close(found, pairs.similar(rows, y).double() @ x)
+        sums = classes.similar_sums(rows, y, x)
+        torch.testing.assert_close(sums, pairs.similar(rows, y).double() @ x)
 
 
 @LABELS
@@ -361,9 +361,9 @@ def test_what_is_trained_along_stands_in_the_module():
 def test_pairs_of_names_and_losses():
     """Every loss is given as a function of tensors and as a module."""
     for name, module in itertools.product(["greedyhash", "orthohash", "dpn", "csq", "classifier_sign"], ["Loss"]):
-        found = methods._class(name)
+        kind = methods._class(name)
         names = vars(__import__(f"hashlab.methods.{name}", fromlist=["x"]))
-        assert f"{name}_loss" in names and any(key.endswith(module) for key in names), found
+        assert f"{name}_loss" in names and any(key.endswith(module) for key in names), kind
 
 
 # ---- DCWH: how far apart classes are driven
@@ -373,9 +373,9 @@ def test_pairs_of_names_and_losses():
 def test_dcwh_with_another_variance_is_itself_on_another_scale(s):
     """Without its penalties the loss depends on sqrt(s) u and sqrt(s) c only."""
     u, c = outputs(6, 5), outputs(4, 5, 1)
-    found = dcwh.dcwh_loss(u, CLASSES, c, 0.0, 0.0, s=s)
-    torch.testing.assert_close(found, dcwh.dcwh_loss(u * s**0.5, CLASSES, c * s**0.5, 0.0, 0.0))
+    loss_of_u = dcwh.dcwh_loss(u, CLASSES, c, 0.0, 0.0, s=s)
+    torch.testing.assert_close(loss_of_u, dcwh.dcwh_loss(u * s**0.5, CLASSES, c * s**0.5, 0.0, 0.0))
     probability = torch.softmax(-s / 2 * torch.cdist(u, c).square(), 1)[torch.arange(6), CLASSES]
-    torch.testing.assert_close(found, -probability.log().mean())
+    torch.testing.assert_close(loss_of_u, -probability.log().mean())
     module = dcwh.DCWHLoss(clouds.Centres([], [4], 5), s=s)
     assert torch.equal(module(u.float(), CLASSES), dcwh.dcwh_loss(u.float(), CLASSES, module.c.level0, s=s))

@@ -50,41 +50,41 @@ def ordered_pairs(labels):
 # ---- the formulas
 
 
-def mean_of(found, balance):
+def mean_of(by_kind, balance):
     """Of losses of similar and of dissimilar pairs: of all, or half of the one mean and half of the other."""
     if balance == "halves":
-        return (np.mean(found[True]) + np.mean(found[False])) / 2
-    return np.mean(found[True] + found[False])
+        return (np.mean(by_kind[True]) + np.mean(by_kind[False])) / 2
+    return np.mean(by_kind[True] + by_kind[False])
 
 
 def dsh_by_loops(b, labels, m=6.0, alpha=0.3, balance="none"):
-    found, pulls = {True: [], False: []}, []
+    by_kind, pulls = {True: [], False: []}, []
     for i, j, s in ordered_pairs(labels):
         d = sum((x - y) ** 2 for x, y in zip(b[i], b[j], strict=True))
-        found[s].append((d if s else max(m - d, 0)) / 2)
+        by_kind[s].append((d if s else max(m - d, 0)) / 2)
         pulls.append(sum(abs(abs(x) - 1) for x in b[i]) + sum(abs(abs(x) - 1) for x in b[j]))
-    return mean_of(found, balance) + alpha * np.mean(pulls)
+    return mean_of(by_kind, balance) + alpha * np.mean(pulls)
 
 
 def dhn_by_loops(z, labels, weight=0.3, scale=0.7, balance="none"):
-    found = {True: [], False: []}
+    by_kind = {True: [], False: []}
     for i, j, s in ordered_pairs(labels):
-        found[s].append(likelihood(scale * dot(z[i], z[j]), s))
+        by_kind[s].append(likelihood(scale * dot(z[i], z[j]), s))
     pulls = [math.log(math.cosh(abs(x) - 1)) for row in z for x in row]
-    return mean_of(found, balance) + weight * np.mean(pulls)
+    return mean_of(by_kind, balance) + weight * np.mean(pulls)
 
 
 def hashnet_by_loops(h, labels, alpha=0.7):
-    found = ordered_pairs(labels)
-    ones = sum(s for *_, s in found)
+    pairs_of = ordered_pairs(labels)
+    ones = sum(s for *_, s in pairs_of)
     total = 0.0
-    for i, j, s in found:
+    for i, j, s in pairs_of:
         c, (a, b) = 1.0, (labels[i].tolist(), labels[j].tolist())
         if s and labels.ndim == 2:
             c = sum(x and y for x, y in zip(a, b, strict=True)) / sum(x or y for x, y in zip(a, b, strict=True))
-        w = len(found) / ones if s else len(found) / (len(found) - ones)
+        w = len(pairs_of) / ones if s else len(pairs_of) / (len(pairs_of) - ones)
         total += c * w * likelihood(alpha * dot(h[i], h[j]), s)
-    return total / len(found)
+    return total / len(pairs_of)
 
 
 def cauchy_distance(a, b):
@@ -92,15 +92,15 @@ def cauchy_distance(a, b):
 
 
 def dch_by_loops(h, labels, gamma=3.0, weight=0.3):
-    found = ordered_pairs(labels)
-    ones = sum(s for *_, s in found)
+    pairs_of = ordered_pairs(labels)
+    ones = sum(s for *_, s in pairs_of)
     total = 0.0
-    for i, j, s in found:
+    for i, j, s in pairs_of:
         d = cauchy_distance(h[i], h[j])
-        w = len(found) / ones if s else len(found) / (len(found) - ones)
+        w = len(pairs_of) / ones if s else len(pairs_of) / (len(pairs_of) - ones)
         total += w * (s * math.log(d / gamma) + math.log(1 + gamma / d))
     pulls = [math.log(1 + cauchy_distance([abs(x) for x in row], [1.0] * len(row)) / gamma) for row in h]
-    return total / len(found) + weight * np.mean(pulls)
+    return total / len(pairs_of) + weight * np.mean(pulls)
 
 
 def dtsh_by_loops(u, labels, alpha=2.0, weight=0.3):
@@ -232,8 +232,8 @@ def test_dch_draws_similar_images_into_a_small_ball():
         dch.dch_loss(torch.tensor([[1.0, 0.0], [math.cos(a), math.sin(a)]]), torch.tensor([0, 0]), 2.0, 0.0)
         for a in angles.tolist()
     ]
-    for a, found in zip(angles.tolist(), losses, strict=True):
-        assert float(found) == pytest.approx(math.log(1 + (1 - math.cos(a)) / 2), rel=1e-5)
+    for a, value in zip(angles.tolist(), losses, strict=True):
+        assert float(value) == pytest.approx(math.log(1 + (1 - math.cos(a)) / 2), rel=1e-5)
 
 
 def test_dtsh_without_a_triplet_is_the_penalty_alone():
@@ -271,8 +271,8 @@ def factorise_by_loops(h, labels, sweeps):
 @SEEDS
 def test_cnnh_factorisation_with_plain_loops(labels, seed):
     start = outputs(6, 4, seed).tanh()
-    found = cnnh.factorise(start, labels, sweeps=2, groups=6)
-    np.testing.assert_allclose(found.numpy(), factorise_by_loops(start, labels, 2), atol=1e-9)
+    h = cnnh.factorise(start, labels, sweeps=2, groups=6)
+    np.testing.assert_allclose(h.numpy(), factorise_by_loops(start, labels, 2), atol=1e-9)
 
 
 @pytest.mark.parametrize("groups", [1, 20, 200])
@@ -321,10 +321,10 @@ def test_cnnh_second_stage_with_plain_loops():
 def test_dsdh_network_step_with_plain_loops(labels, seed, balance):
     u, memory, b = outputs(3, 4, seed), outputs(6, 4, seed + 10), quantisation.signs(outputs(3, 4, seed + 20))
     s = pairs.similar(labels[:3], labels)
-    found = {True: [], False: []}
+    by_kind = {True: [], False: []}
     for i, j in itertools.product(range(3), range(6)):
-        found[bool(s[i, j])].append(likelihood(float(dot(u[i], memory[j])) / 2, s[i, j]))
-    expected = mean_of(found, balance) + 0.3 * float(((u - b) ** 2).mean())
+        by_kind[bool(s[i, j])].append(likelihood(float(dot(u[i], memory[j])) / 2, s[i, j]))
+    expected = mean_of(by_kind, balance) + 0.3 * float(((u - b) ** 2).mean())
     assert float(dsdh.dsdh_loss(u, memory, s, b, 0.3, balance)) == pytest.approx(expected)
     assert torch.autograd.gradcheck(lambda u: dsdh.dsdh_loss(u, memory, s, b, 0.3, balance), u.requires_grad_())
 
@@ -355,11 +355,11 @@ def test_dsdh_discrete_step_is_the_best_for_every_bit(seed, eta):
         b = dsdh.discrete_step(b, w, y, u, eta, cycles=1)
         values.append(objective(b, w))
     assert all(after <= before + 1e-9 for before, after in itertools.pairwise(values))
-    found = dsdh.discrete_step(b, w, y, u, eta, cycles=20)
+    best = dsdh.discrete_step(b, w, y, u, eta, cycles=20)
     for i, k in itertools.product(range(8), range(5)):
-        other = found.clone()
+        other = best.clone()
         other[i, k] *= -1
-        assert objective(other, w) >= objective(found, w) - 1e-9
+        assert objective(other, w) >= objective(best, w) - 1e-9
 
 
 def test_dsdh_classifier_is_the_ridge_regression():
@@ -420,9 +420,9 @@ def test_adsh_codes_are_those_of_the_step(labels, dissimilar):
     loss.renew()
     assert torch.equal(loss.b, expected)
     rows = torch.tensor([4, 1])
-    found = loss(outputs(2, 4, 5).float(), labels[rows], rows)
+    value = loss(outputs(2, 4, 5).float(), labels[rows], rows)
     new = torch.tanh(outputs(2, 4, 5).float())
-    torch.testing.assert_close(found, adsh.adsh_loss(new, expected, s[rows], expected[rows], 7.0))
+    torch.testing.assert_close(value, adsh.adsh_loss(new, expected, s[rows], expected[rows], 7.0))
     assert torch.equal(loss.memory[rows], new) and torch.equal(loss.memory[0], u[0])
 
 
@@ -433,9 +433,9 @@ def test_memories_stay_finite_with_long_codes(make, dtype):
     loss = make(labels)
     loss.begin(z.detach())
     loss.renew()
-    found = loss(z, labels, torch.arange(16))
-    found.backward()
-    assert torch.isfinite(found) and torch.isfinite(z.grad).all() and not list(loss.parameters())
+    value = loss(z, labels, torch.arange(16))
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(z.grad).all() and not list(loss.parameters())
 
 
 def test_dissimilar_images_of_one_code_cost_what_the_floor_says():

@@ -128,8 +128,8 @@ def test_the_pyramid_by_hand():
     ends = [F.relu(smooth(x)).mean((2, 3)) for smooth, x in zip(head.smooth, (floor, top), strict=True)]
     codes = [head.heads[0](ends[0]), head.heads[1](ends[1])]
     expected = (head.fuse(torch.cat(codes, 1)), *codes)
-    for found, wanted in zip(head((fine, coarse)), expected, strict=True):
-        torch.testing.assert_close(found, wanted)
+    for output, wanted in zip(head((fine, coarse)), expected, strict=True):
+        torch.testing.assert_close(output, wanted)
     assert torch.equal(head.eval()((fine, coarse)), head.train()((fine, coarse))[0])
 
 
@@ -237,9 +237,9 @@ def test_bad_labels(labels, words):
 
 
 def score(method, loaded):
-    found = method.encode(loaded.query.images), method.encode(loaded.database.images)
+    packed = method.encode(loaded.query.images), method.encode(loaded.database.images)
     labels = loaded.query.targets, loaded.database.targets
-    return metrics.evaluate(*found, *labels, bits=method.bits, relevance=loaded.relevance).map
+    return metrics.evaluate(*packed, *labels, bits=method.bits, relevance=loaded.relevance).map
 
 
 @pytest.mark.parametrize("fusion", ["concat", "pyramid"])

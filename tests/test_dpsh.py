@@ -144,9 +144,9 @@ SMALL = {"epochs": 10, "batch_size": 64, "lr": 0.1, "shift": 1}
 
 
 def score(method, loaded):
-    found = [method.encode(part) for part in (loaded.query, loaded.database)]
+    packed = [method.encode(part) for part in (loaded.query, loaded.database)]
     labels = [part.targets for part in (loaded.query, loaded.database)]
-    return metrics.evaluate(*found, *labels, bits=method.bits, relevance=loaded.relevance).map
+    return metrics.evaluate(*packed, *labels, bits=method.bits, relevance=loaded.relevance).map
 
 
 @pytest.mark.parametrize("form", ["memory", "batch"])

@@ -291,14 +291,15 @@ def _with(report, **changes):
 
 def test_report_speaks_json_and_words():
     report = score(*case(5, 150, 12, 3, 1), at=20)
-    said = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert said["map"] == report.map and said["at"] == 20 and said["convention"] is None and "mahp_at" not in said
-    assert len(said["precision"]) == 13 and said["precision_at"]["10"] == report.precision_at[10]
-    assert [p is None for p in said["precision"]] == np.isnan(report.precision).tolist()
-    assert said["interval95"] == list(report.interval()) and said["map_per_class"] == {
+    values = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert values["map"] == report.map and values["at"] == 20
+    assert values["convention"] is None and "mahp_at" not in values
+    assert len(values["precision"]) == 13 and values["precision_at"]["10"] == report.precision_at[10]
+    assert [p is None for p in values["precision"]] == np.isnan(report.precision).tolist()
+    assert values["interval95"] == list(report.interval()) and values["map_per_class"] == {
         str(c): value for c, value in report.per_class().items()
     }
-    assert not {"ap", "ap_worst", "ap_best", "query_labels"} & set(said)
+    assert not {"ap", "ap_worst", "ap_best", "query_labels"} & set(values)
     assert f"mAP@20 {report.map:.4f}" in repr(report) and "5 queries x 150 items" in repr(report)
     assert f"radius 2  {report.precision_radius2:.4f}" in report.summary()
 

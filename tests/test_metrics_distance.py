@@ -28,8 +28,8 @@ def test_weights_are_words_of_powers(tables, per):
     measure = distance.check(total, tables, "weighted", weights)
     each = weights if len(weights) == total else np.repeat(weights, tables)
     (x, power), (y, _) = measure.words(packed(a, tables)), measure.words(packed(b, tables))
-    found = (np.bitwise_count(x ^ y).astype(int) << power.astype(int)).sum(1)
-    assert found.tolist() == [sum(w for w, differs in zip(each, row, strict=True) if differs) for row in a != b]
+    weighted = (np.bitwise_count(x ^ y).astype(int) << power.astype(int)).sum(1)
+    assert weighted.tolist() == [sum(w for w, differs in zip(each, row, strict=True) if differs) for row in a != b]
     assert measure.radius.tolist() == list(range(each.sum() + 1))
 
 

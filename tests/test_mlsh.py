@@ -46,10 +46,10 @@ def split(method, packed):
 
 
 def score(method, loaded):
-    found = method.encode(loaded.query.images), method.encode(loaded.database.images)
+    packed = method.encode(loaded.query.images), method.encode(loaded.database.images)
     labels = loaded.query.targets, loaded.database.targets
     how = {"tables": method.tables, "combine": method.combine, "weights": method.table_weights}
-    return metrics.evaluate(*found, *labels, bits=method.bits, relevance=loaded.relevance, **how).map
+    return metrics.evaluate(*packed, *labels, bits=method.bits, relevance=loaded.relevance, **how).map
 
 
 # ---- levels
@@ -89,12 +89,12 @@ def test_the_mean_that_a_network_ends_in_is_the_level_before_it():
 
 def test_every_table_is_a_cosdish_on_its_own_level(fitted, digits):
     packed = fitted.encode(digits.query.images)
-    for table, (name, found) in enumerate(zip(LEVELS, split(fitted, packed), strict=True)):
+    for table, (name, bits) in enumerate(zip(LEVELS, split(fitted, packed), strict=True)):
         alone = COSDISH(8, random_state=seeds.derived(5, "table", table))
         alone.fit(level(fitted, digits.train.images, name), digits.train.labels)
         z = alone.decision_function(level(fitted, digits.query.images, name))
         clear = np.abs(z) > 1e-4  # nearer to 0, single precision decides
-        assert clear.mean() > 0.99 and (found == (z >= 0))[clear].all()
+        assert clear.mean() > 0.99 and (bits == (z >= 0))[clear].all()
 
 
 def test_outputs_with_plain_loops():
@@ -186,10 +186,10 @@ def test_rules_with_plain_loops(seed, rule):
     (query, q), (database, x) = tables_of_codes(seed, 6, sizes), tables_of_codes(seed + 1, 25, sizes)
     labels = np.arange(6) % 3, np.arange(25) % 3
     how = {"tables": sizes, "combine": rule, "weights": weights if rule == "weighted" else None}
-    found = metrics.evaluate(q, x, *labels, bits=sum(sizes), **how)
+    report = metrics.evaluate(q, x, *labels, bits=sum(sizes), **how)
     expected = metrics.evaluate_distances(by_loops(query, database, rule, weights), *labels)
-    np.testing.assert_allclose(found.ap, expected.ap)
-    np.testing.assert_allclose(found.ap_worst, expected.ap_worst)
+    np.testing.assert_allclose(report.ap, expected.ap)
+    np.testing.assert_allclose(report.ap_worst, expected.ap_worst)
 
 
 @given(st.integers(0, 10_000))
@@ -329,8 +329,8 @@ def test_saved_and_loaded_it_gives_the_same_codes_and_says_the_same_of_them(rule
     method.save(tmp_path / "model")
     loaded = methods.load(tmp_path / "model", "cpu")
     assert loaded.encode(digits.query.images).tobytes() == method.encode(digits.query.images).tobytes()
-    for said in ("taps", "tables", "combine", "table_weights"):
-        assert getattr(loaded, said) == getattr(method, said)
+    for attribute in ("taps", "tables", "combine", "table_weights"):
+        assert getattr(loaded, attribute) == getattr(method, attribute)
 
 
 # ---- bad input

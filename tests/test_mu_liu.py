@@ -26,12 +26,12 @@ def random_codes(bits, count=6, seed=0):
 @pytest.mark.parametrize("bits", [1, 3, 12, 128])
 def test_bilinear_loss_with_plain_loops(bits, c):
     t, _, y = random_codes(bits)
-    found = bilinear_loss(t, y, c)
+    losses = bilinear_loss(t, y, c)
     for i, j in itertools.product(range(6), range(6)):
         expected = 1.0
         for k in range(bits):
             expected *= math.cosh(c / bits) - y[i, j] * t[i, k] * t[j, k] * math.sinh(c / bits)
-        assert found[i, j].item() == pytest.approx(float(expected), rel=1e-9)
+        assert losses[i, j].item() == pytest.approx(float(expected), rel=1e-9)
 
 
 @settings(deadline=None)

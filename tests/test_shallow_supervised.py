@@ -183,12 +183,12 @@ def test_ksh_step_is_bounded_by_its_parabola():
     kernel, labels = centred_kernel()
     R = residual(similar_times(labels), np.zeros((0, 60)), 30)
     a = np.random.default_rng(0).standard_normal(8)
-    here, slope = smooth(kernel @ a, R)
+    cost, slope = smooth(kernel @ a, R)
     gradient = kernel.T @ slope
-    end, value, bound = descend(R, kernel @ a, kernel @ gradient, here, gradient @ gradient, 1.0)
+    end, value, bound = descend(R, kernel @ a, kernel @ gradient, cost, gradient @ gradient, 1.0)
     for tried in 2.0 ** np.arange(51):
         reached = smooth(kernel @ (a - gradient / tried), R)[0]
-        if reached <= here - gradient @ gradient / (2 * tried):
+        if reached <= cost - gradient @ gradient / (2 * tried):
             break
     assert bound == tried > 1 and value == pytest.approx(reached)
     assert np.allclose(end, kernel @ (a - gradient / bound))

@@ -227,8 +227,10 @@ def test_sklsh_thresholds_are_random():
 def test_sklsh_distances_do_not_see_shifts(shift):
     """Of rows moved together, codes change; in expectation their distances do not."""
     X = cloud(2)
-    here, there = (SKLSH(bits=4000).fit(X).transform(X + s) for s in (0, shift))
-    assert (here[0] != here[1]).mean() == pytest.approx((there[0] != there[1]).mean(), abs=0.05)
+    codes_of_pair, codes_of_shifted = (SKLSH(bits=4000).fit(X).transform(X + s) for s in (0, shift))
+    differ = (codes_of_pair[0] != codes_of_pair[1]).mean()
+    differ_shifted = (codes_of_shifted[0] != codes_of_shifted[1]).mean()
+    assert differ == pytest.approx(differ_shifted, abs=0.05)
 
 
 def test_sklsh_width_is_the_distance_to_the_50th_neighbour():

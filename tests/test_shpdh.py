@@ -234,9 +234,9 @@ def test_birds_have_four_levels_with_the_authors_variances():
 
 
 def score(method, loaded):
-    found = method.encode(loaded.query.images), method.encode(loaded.database.images)
+    packed = method.encode(loaded.query.images), method.encode(loaded.database.images)
     labels = loaded.query.levels, loaded.database.levels
-    return metrics.evaluate(*found, *labels, bits=method.bits, relevance="levels", at=500)
+    return metrics.evaluate(*packed, *labels, bits=method.bits, relevance="levels", at=500)
 
 
 def test_learns_the_digits_and_not_without_the_loss(tree, monkeypatch):
