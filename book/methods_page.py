@@ -36,7 +36,7 @@ COMMON = "It also has the settings that all {} methods have, see [below](#sec:{}
 
 def page(bibliography: str) -> str:
     """The page's text; `bibliography` is that of references.bib."""
-    found = [(methods.about(name), methods._class(name)) for name in methods.names()]
+    found = [(methods.about(name), methods.kind_of(name)) for name in methods.names()]
     parts = [HEAD]
     for kind in ORDER:
         of_kind = [(about, which) for about, which in found if about.kind == kind]

@@ -50,7 +50,7 @@ from hashlab.training import checkpoints
 from hashlab import cli
 from hashlab import codes
 from hashlab import data
-from hashlab import encoding
+from hashlab.methods import models
 from hashlab import experiments
 from hashlab import methods
 from hashlab import metrics
@@ -617,7 +617,7 @@ attempts = {
         digits.train, seed=1, checkpoints="state"
     ),
     "a folder that holds no model": lambda: methods.load("empty"),
-    "a folder without images": lambda: encoding.encode_folder("model", "empty", "codes.npz"),
+    "a folder without images": lambda: models.encode_folder(methods.load("model"), "empty", "codes.npz"),
     "a learning rate far too high": run(pretrain_lr=1e20),
 }
 found = {name: message(attempt) for name, attempt in attempts.items()}

@@ -29,10 +29,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hashlab import codes, data, encoding, experiments, files, methods, metrics, records, shallow
+from hashlab import codes, data, experiments, files, methods, metrics, records, shallow
 from hashlab.cli import main
 from hashlab.data import batches, folders, prepared
 from hashlab.errors import InputError
+from hashlab.methods import models
 from hashlab.training import checkpoints
 
 SECONDS, BYTES = 60, 2 << 30
@@ -1127,7 +1128,7 @@ PYTHON = {
     "records of nothing": (lambda at: lambda: records.read(at.folder / "x.json"), "No such file"),
     "a record of text": (lambda at: lambda: records.read(at.file("x.json", "{")), "is not a record"),
     "encode a folder with NUL": (
-        lambda at: lambda: encoding.encode_folder(at.house / "deep", NUL, at.folder / "c.npz"),
+        lambda at: lambda: models.encode_folder(methods.load(at.house / "deep"), NUL, at.folder / "c.npz"),
         "NUL|null",
     ),
     "files with NUL": (python(lambda: folders.files(NUL)), "NUL|null"),

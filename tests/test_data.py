@@ -217,10 +217,10 @@ def test_coarse_labels_are_checked_against_the_tree(tiny):
         **(about.__dict__ | {"relevance": "levels", "levels": (("a", "b"), ("c", "d")), "tree": tree})
     )
     split = {name: (images, np.array(tree, np.uint8)[labels]) for name, (images, labels) in arrays.items()}
-    cache.check(levels, split)
+    cache.check_arrays(levels, split)
     split["train"][1][4, 1] = 1
     with pytest.raises(InputError, match="altered"):
-        cache.check(levels, split)
+        cache.check_arrays(levels, split)
 
 
 def test_digits_are_scikit_learns():

@@ -361,7 +361,7 @@ def test_what_is_trained_along_stands_in_the_module():
 def test_pairs_of_names_and_losses():
     """Every loss is given as a function of tensors and as a module."""
     for name, module in itertools.product(["greedyhash", "orthohash", "dpn", "csq", "classifier_sign"], ["Loss"]):
-        found = methods._class(name)
+        found = methods.kind_of(name)
         names = vars(__import__(f"hashlab.methods.{name}", fromlist=["x"]))
         assert f"{name}_loss" in names and any(key.endswith(module) for key in names), found
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hashlab import codes, data, encoding, methods
+from hashlab import codes, data, methods
 from hashlab.cli import main
 from hashlab.errors import InputError
+from hashlab.methods import models
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -43,7 +44,7 @@ def read(file):
 
 
 def test_codes_of_a_folder_are_those_of_its_images(model, folder, digits, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(encoding, "BLOCK", 7)
+    monkeypatch.setattr(models, "BLOCK", 7)
     assert main(["encode", str(model), str(folder), "-o", str(tmp_path / "codes.npz")]) == 0
     assert "30 images, 12 bits each; 0 skipped" in capsys.readouterr().out
     found = read(tmp_path / "codes.npz")
@@ -57,7 +58,7 @@ def test_codes_of_a_folder_are_those_of_its_images(model, folder, digits, tmp_pa
 def test_codes_of_several_tables_stand_side_by_side(folder, digits, tmp_path):
     method = methods.create("mlsh", 24, epochs=1).fit(digits.train)
     card = (method.save(tmp_path / "model") / "README.md").read_text()
-    done = encoding.encode_folder(tmp_path / "model", folder, tmp_path / "codes.npz")
+    done = models.encode_folder(methods.load(tmp_path / "model"), folder, tmp_path / "codes.npz")
     found = read(tmp_path / "codes.npz")
     assert done.bits == found["bits"] == 24 == found["tables"].sum() and found["codes"].shape == (30, 3)
     packed = method.encode(digits.query.images[:30])
@@ -90,7 +91,7 @@ def test_grey_and_colour_meet_what_the_model_takes(model, folder, tmp_path, digi
     """A photograph of another size and mode is brought into the model's form, by the reader of folders."""
     big = Image.fromarray(digits.query.images[3]).resize((64, 48)).convert("RGBA")
     big.save(folder / "00a.png")
-    assert encoding.encode_folder(model, folder, tmp_path / "c.npz").images == 31
+    assert models.encode_folder(methods.load(model), folder, tmp_path / "c.npz").images == 31
 
 
 def test_readme_search_finds_what_is_nearest(model, folder, tmp_path, monkeypatch, capsys):
@@ -133,4 +134,4 @@ def test_bad_words(words, said, model, folder, tmp_path, capsys, monkeypatch):
 def test_nothing_but_broken_images(model, tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"none of the 1 images in .* can be read"):
-        encoding.encode_folder(model, tmp_path, tmp_path / "c.npz", skip_broken=True)
+        models.encode_folder(methods.load(model), tmp_path, tmp_path / "c.npz", skip_broken=True)

@@ -102,7 +102,7 @@ def _check_places(
     kept = records.root(root) / f"{records.name(settings)}.json"
     done = _kept(kept, settings) if save and kept.is_file() else None
     if save_model is not None:
-        models.check(save_model, records.name(settings))
+        models.check_target(save_model, records.name(settings))
     if save and (done is None or save_model is not None):
         files.check_folder(records.root(root))  # checkpoints
         files.check_folder(kept.parent)

@@ -43,7 +43,7 @@ def where(about: SetInfo, path: str | Path | None = None) -> str:
     return f"not in the cache: `hashlab data fetch {about.name}`{hand}"
 
 
-def check(about: SetInfo, arrays: Arrays) -> dict[str, np.ndarray]:
+def check_arrays(about: SetInfo, arrays: Arrays) -> dict[str, np.ndarray]:
     """The canonical order of every split; raises InputError where size, type or content differ from the set's."""
     orders = {}
     for split, count in about.counts.items():
@@ -111,7 +111,7 @@ def write(about: SetInfo, arrays: Arrays, path: str | Path | None = None) -> Pat
 
 
 def _write(about: SetInfo, arrays: Arrays, folder: Path) -> Path:
-    orders = check(about, arrays)
+    orders = check_arrays(about, arrays)
     with _disk.aside(folder) as beside:
         for split, pair in arrays.items():
             for kind, array in zip(("images", "labels"), pair, strict=True):
@@ -143,7 +143,7 @@ def fetch(
 
 def _whole(about: SetInfo, folder: Path) -> bool:
     try:
-        check(about, read(about, folder))
+        check_arrays(about, read(about, folder))
     except InputError:
         return False
     return True

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hashlab.errors import InputError
-from hashlab.methods.base import About, Method, Shared
+from hashlab.methods import models
+from hashlab.methods.base import About, Method, Shared, from_recorded
 
-__all__ = ["About", "Method", "Shared", "about", "create", "load", "names", "register"]
+__all__ = ["About", "Method", "Shared", "about", "create", "kind_of", "load", "names", "register"]
 
 CLASSES = {  # module -> class; a module is imported when its method is used
     "mu_liu": "MuLiu",
@@ -78,7 +79,8 @@ def names() -> list[str]:
     return [*CLASSES, *SHALLOW, *REGISTERED]
 
 
-def _class(name: str) -> type[Method]:
+def kind_of(name: str) -> type[Method]:
+    """The class of the method called `name`; raises InputError for an unknown name."""
     if name not in names():
         raise InputError(f"unknown method {name!r}; expected one of: {', '.join(names())}")
     if name in REGISTERED:
@@ -89,7 +91,7 @@ def _class(name: str) -> type[Method]:
 
 def about(name: str) -> About:
     """What the method called `name` is; raises InputError for an unknown name."""
-    return _class(name).about
+    return kind_of(name).about
 
 
 def create(name: str, bits: int, **overrides: Any) -> Method:
@@ -102,12 +104,26 @@ def create(name: str, bits: int, **overrides: Any) -> Method:
 
     Raises:
         InputError: unknown name or setting, a setting of the wrong type, bits < 1.
+
+    Example:
+        >>> import hashlab
+        >>> digits = hashlab.data.load("digits")
+        >>> method = hashlab.methods.create("itq", bits=12, backbone="pixels").fit(digits.train)
+        >>> method.encode(digits.query.images).shape  # packed: 12 bits in a word of 64
+        (300, 8)
     """
-    return _class(name)(bits, **overrides)
+    return kind_of(name)(bits, **overrides)
 
 
 def load(folder: str | Path, device: str | None = None) -> Method:
-    """A fitted method from the folder that its `save` wrote; raises InputError where that is not one, or damaged."""
-    from hashlab.methods import models
+    """A fitted method from the folder that its `save` wrote, on a device.
 
-    return models.load(folder, device)
+    Raises InputError where the folder is not that of a model, or damaged.
+    """
+    return models.load(folder, _as_recorded, device)
+
+
+def _as_recorded(name: str, bits: int, settings: dict[str, Any]) -> Method:
+    """A method ready to be fitted, of settings by the names that models have for them."""
+    kind = kind_of(name)
+    return kind(bits, **from_recorded(kind.Config, settings))

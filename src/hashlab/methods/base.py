@@ -16,6 +16,7 @@ from hashlab import codes
 from hashlab.data.batches import Images
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.methods import models
 from hashlab.training.checkpoints import State
 from hashlab.training.sharing import Shared
 
@@ -174,9 +175,7 @@ class Method:
 
     def save(self, folder: str | Path, facts: dict[str, Any] | None = None) -> Path:
         """Write the fitted method into a folder; `methods.load(folder)` gives it back. See `models.save`."""
-        from hashlab.methods import models
-
-        return models.save(self, folder, facts)
+        return models.save(self, recorded(self.Config, self.overrides), folder, facts)
 
 
 def check_part(train: Any) -> None:
