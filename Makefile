@@ -21,6 +21,7 @@ book: $(READY)  ## render the committed, executed notebooks to _build/html
 	@$(BIN)/python book/build.py html
 
 test: lint  ## style, unit tests, and every notebook run again and compared
+	@$(BIN)/python -m pytest --doctest-modules src/hashlab
 	@$(BIN)/python -m pytest --nbval --nbval-current-env --numprocesses 2 --dist loadfile tests notebooks
 
 notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb

@@ -61,7 +61,7 @@ def test_they_are_computed_once_and_found_again(part, weights, monkeypatch, tmp_
     first = MuLiu(8, **settings).fit(part)
     kept = {f"{block}-{level}.npy" for block in range(4) for level in ("conv1", "conv2", "fc")}
     assert {file.name for file in (tmp_path / "features").rglob("*.npy")} == kept
-    monkeypatch.setattr(features, "_keep", lambda *a: pytest.fail("computed again"))
+    monkeypatch.setattr(features, "keep", lambda *a: pytest.fail("computed again"))
     again = MuLiu(8, **settings).fit(part)
     assert again.outputs(part).tobytes() == first.outputs(part).tobytes()
     Pooled(8, **settings).fit(part)  # other levels, which the same pass has given
@@ -70,7 +70,7 @@ def test_they_are_computed_once_and_found_again(part, weights, monkeypatch, tmp_
 
 
 def test_an_interrupted_computation_goes_on_where_it_was(part, weights, monkeypatch, tmp_path):
-    keep, done = features._keep, []
+    keep, done = features.keep, []
 
     def stops(folder, block, *rest):
         if len(done) == 2:
@@ -79,7 +79,7 @@ def test_an_interrupted_computation_goes_on_where_it_was(part, weights, monkeypa
         keep(folder, block, *rest)
 
     method = MuLiu(8, frozen=True, weights=weights, epochs=1, batch_size=8)
-    monkeypatch.setattr(features, "_keep", stops)
+    monkeypatch.setattr(features, "keep", stops)
     with pytest.raises(KeyboardInterrupt):
         method.fit(part)
     done.clear()

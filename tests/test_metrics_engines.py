@@ -88,9 +88,9 @@ def test_repeated_codes_are_counted_as_often_as_they_stand_there(name, bits, mon
     query, database = query[np.arange(50) % 20], few[pick]
     rule = labels.check(name, *relevance(name, 50, 4000, width=2), 50, 4000)
     found = rankings.engine(query, database, measure, rule)(slice(0, 50))
-    assert len(rankings._items(measure.words(database)[0], rule.words[1])[2]) > 0
+    assert len(rankings.arranged(measure.words(database)[0], rule.words[1])[2]) > 0
     monkeypatch.setattr(rankings, "REPEATED", 0)
-    assert len(rankings._items(measure.words(database)[0], rule.words[1])[2]) == 0
+    assert len(rankings.arranged(measure.words(database)[0], rule.words[1])[2]) == 0
     assert np.array_equal(rankings.engine(query, database, measure, rule)(slice(0, 50)), found)
     assert found.sum() == 50 * 4000
 

@@ -224,7 +224,7 @@ def test_birds_have_four_levels_with_the_authors_variances():
     images = np.random.default_rng(0).integers(0, 256, (24, 8, 8), np.uint8)
     train = SimpleNamespace(images=images, labels=leaf, levels=above[leaf])
     method = fitted(train, batch_size=8)
-    assert [len(c) for c in method.centres] == [6, 5, 3, 2] and method._s(4) == (1.0, 0.67, 0.5, 0.25)
+    assert [len(c) for c in method.centres] == [6, 5, 3, 2] and method.s_of(4) == (1.0, 0.67, 0.5, 0.25)
     with torch.no_grad():
         fine, second, *_ = method.centres
         assert fine.shape == (6, 8) and second.shape == (5, 8)

@@ -56,6 +56,16 @@ def pack(bits: Array) -> Array:
 
     Raises:
         InputError: bits is not a 2-D bool array with at least one column.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import codes
+        >>> u = np.array([[0.5, -1.0, 2.0], [-0.1, 0.0, -3.0]])  # outputs of two images
+        >>> packed = codes.pack(codes.binarize(u))
+        >>> packed[:, 0].tolist()  # 1 + 4, and 2, for a zero counts as a one
+        [5, 2]
+        >>> codes.hamming(packed, packed).tolist()
+        [[0, 3], [3, 0]]
     """
     if not is_array(bits, 2, "bool") or bits.shape[1] == 0:
         raise InputError(f"bits must be (N, K) bool with K >= 1, got {describe(bits)}")

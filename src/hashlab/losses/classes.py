@@ -13,12 +13,16 @@ from torch.nn import functional as F
 
 def count(labels: np.ndarray) -> int:
     """The number of classes C of (N,) classes 0..C-1, or of 0/1 (N, C)."""
-    return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    if labels.ndim == 2:
+        return labels.shape[1]
+    return int(labels.max()) + 1
 
 
 def indicators(labels: Tensor, classes: int) -> Tensor:
     """Which classes each image has: float (B, C) of zeros and ones."""
-    return labels.float() if labels.ndim == 2 else F.one_hot(labels, classes).float()
+    if labels.ndim == 2:
+        return labels.float()
+    return F.one_hot(labels, classes).float()
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -40,6 +44,11 @@ def similar_sums(labels: Tensor, others: Tensor, x: Tensor) -> Tensor:
     """
     if labels.ndim == 1:
         classes = int(torch.maximum(labels.max(), others.max())) + 1
-        return x.new_zeros(classes, x.shape[1]).index_add_(0, others, x)[labels]
-    shared = [rows.float() @ others.float().T > 0 for rows in labels.split(1024)]  # blocks: (1024, N) at once
-    return torch.cat([s.to(x.dtype) @ x for s in shared])
+        of_class = x.new_zeros(classes, x.shape[1]).index_add_(0, others, x)  # (C, K)
+        return of_class[labels]
+    others = others.float()
+    sums = []
+    for block in labels.split(1024):  # (1024, N) at once
+        similar = block.float() @ others.T > 0
+        sums.append(similar.to(x.dtype) @ x)
+    return torch.cat(sums)

@@ -18,8 +18,13 @@ PASSES = ("plain", "train")
 
 def squared_distances(u: Tensor, c: Tensor) -> Tensor:
     """||u_i - c_m||^2 of outputs u (B, K) and centres c (M, K): (B, M), in single precision at least."""
-    u, c = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (u, c))  # a difference of large squares
+    u = _single_at_least(u)  # it is a difference of large squares
+    c = _single_at_least(c)
     return u.square().sum(1, keepdim=True) - 2 * u @ c.T + c.square().sum(1)
+
+
+def _single_at_least(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def class_wise_loss(u: Tensor, y: Tensor, c: Tensor, s: float, floor: float = 0.0) -> Tensor:
@@ -44,7 +49,9 @@ def class_wise_loss(u: Tensor, y: Tensor, c: Tensor, s: float, floor: float = 0.
 
 def beyond_edge(u: Tensor) -> tuple[Tensor, Tensor]:
     """How far outputs u (B, K) lie below and above the cube, summed over the bits: (B,) and (B,)."""
-    return F.relu(-EDGE - u).sum(1), F.relu(u - EDGE).sum(1)
+    below = F.relu(-EDGE - u).sum(1)
+    above = F.relu(u - EDGE).sum(1)
+    return below, above
 
 
 def cubic_loss(u: Tensor) -> Tensor:
@@ -93,10 +100,13 @@ class Centres(nn.Module):
             u: outputs (N, K) of the training images.
             y: their classes (N,) on the fine level.
         """
-        self.level0.copy_(means(u.to(self.level0), y.to(self.level0.device), self.level0))
+        fine = self.level0
+        fine.copy_(means(u.to(fine), y.to(fine.device), fine))
         for level in range(self.depth - 1):
-            fine, coarse = getattr(self, f"level{level}"), getattr(self, f"level{level + 1}")
-            coarse.copy_(means(fine, getattr(self, f"parents{level}"), coarse))
+            below = getattr(self, f"level{level}")
+            above = getattr(self, f"level{level + 1}")
+            parents = getattr(self, f"parents{level}")
+            above.copy_(means(below, parents, above))
 
 
 def means(x: Tensor, y: Tensor, otherwise: Tensor) -> Tensor:
@@ -123,23 +133,36 @@ class Recentre:
     def __init__(
         self, centres: Centres, network: nn.Module, every: int, how: str, size: int, seed: int, precision: str
     ):
-        self.centres, self.network, self.every, self.how = centres, network, every, how
-        self.size, self.seed, self.precision = size, seed, precision
+        self.centres = centres
+        self.network = network
+        self.every = every
+        self.how = how
+        self.size = size
+        self.seed = seed
+        self.precision = precision
 
     def __call__(self, epoch: int, batches: Batches) -> None:
         if epoch == 1 or (epoch - 1) % self.every:
             return
         self.network.train(self.how == "train")
         with numerics.autocast(batches.device, self.precision):
-            u, labels = self.as_encoded(batches) if self.how == "plain" else self.as_trained(batches, epoch)
-        self.centres.move(u, labels.reshape(len(labels), -1)[:, 0])
+            if self.how == "plain":
+                u, labels = self.as_encoded(batches)
+            else:
+                u, labels = self.as_trained(batches, epoch)
+        fine = labels.reshape(len(labels), -1)[:, 0]
+        self.centres.move(u, fine)
 
     def as_encoded(self, batches: Batches) -> tuple[Tensor, Tensor]:
         return batches.map(self.network, "class centres"), batches.labels
 
     @torch.no_grad()
     def as_trained(self, batches: Batches, epoch: int) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(seeds.derived(self.seed, "centres", epoch))
-        seen = [(self.network(batch.images).float(), batch.labels) for batch in batches.epoch(self.size, generator)]
-        u, labels = zip(*seen, strict=True)
+        seed = seeds.derived(self.seed, "centres", epoch)
+        generator = torch.Generator().manual_seed(seed)
+        u = []
+        labels = []
+        for batch in batches.epoch(self.size, generator):
+            u.append(self.network(batch.images).float())
+            labels.append(batch.labels)
         return torch.cat(u), torch.cat(labels)

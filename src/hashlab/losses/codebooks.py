@@ -17,16 +17,21 @@ def hadamard(bits: int) -> Tensor:
     """Sylvester's matrix (K, K) of -1 and +1 for K a power of two; two of its rows differ in K/2 places."""
     h = torch.ones(1, 1)
     while len(h) < bits:
-        h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)])
+        upper = torch.cat([h, h], 1)
+        lower = torch.cat([h, -h], 1)
+        h = torch.cat([upper, lower])
     return h
 
 
 def balanced(bits: int, wanted: int) -> Tensor:
     """Codes of -1 and +1 with bits // 2 of +1: all there are where these are few, else so many drawn ones."""
-    if math.comb(bits, bits // 2) > wanted:
-        return 2.0 * (torch.rand(wanted, bits).argsort(1).argsort(1) < bits // 2) - 1
-    every = torch.tensor(list(combinations(range(bits), bits // 2)), dtype=torch.long)
-    return torch.full((len(every), bits), -1.0).scatter_(1, every, 1.0)[torch.randperm(len(every))]
+    half = bits // 2
+    if math.comb(bits, half) > wanted:
+        rank = torch.rand(wanted, bits).argsort(1).argsort(1)  # a random order of a code's bits
+        return 2.0 * (rank < half) - 1
+    ones = torch.tensor(list(combinations(range(bits), half)), dtype=torch.long)
+    codes = torch.full((len(ones), bits), -1.0).scatter_(1, ones, 1.0)
+    return codes[torch.randperm(len(codes))]
 
 
 def capacity(bits: int) -> int:
@@ -48,7 +53,8 @@ def centres(count: int, bits: int) -> Tensor:
         raise InputError(f"a centre per class is needed: {bits} bits are too few for {count} classes")
     if power_of_two(bits) and count <= 2 * bits:
         return torch.cat([hadamard(bits), -hadamard(bits)])[:count]
-    codes, chosen = balanced(bits, max(1000, 20 * count)), [0]
+    codes = balanced(bits, max(1000, 20 * count))
+    chosen = [0]
     nearest = codes @ codes[0]  # inner product with the nearest of those that are chosen
     while len(chosen) < count:
         chosen.append(int(nearest.argmin()))

@@ -49,13 +49,15 @@ class Renew:
     """
 
     def __init__(self, loss: LearnedCodes, network: nn.Module):
-        self.loss, self.network = loss, network
+        self.loss = loss
+        self.network = network
 
     @torch.no_grad()
     def __call__(self, epoch: int, batches: Batches) -> None:
         if epoch == 1:
             self.network.eval()
-            self.loss.begin(torch.cat([self.network(x) for x in batches.stream()]))
+            u = torch.cat([self.network(x) for x in batches.stream()])
+            self.loss.begin(u)
         self.loss.renew()
 
 
@@ -69,5 +71,6 @@ def descend(b: Tensor, q: Tensor, gram: Tensor, cycles: int = 1) -> Tensor:
     """
     b = b.clone()
     for k in list(range(b.shape[1])) * cycles:
-        b[:, k] = quantisation.signs(q[:, k] - b @ gram[:, k] + b[:, k] * gram[k, k])
+        pull = q[:, k] - b @ gram[:, k] + b[:, k] * gram[k, k]  # of all but the bit itself
+        b[:, k] = quantisation.signs(pull)
     return b

@@ -23,6 +23,12 @@ def off_diagonal(count: int, device: torch.device) -> Tensor:
     return ~torch.eye(count, dtype=torch.bool, device=device)
 
 
+def squared_distances(u: Tensor) -> Tensor:
+    """||u_i - u_j||^2 of all pairs of outputs u (B, K): (B, B), never below 0."""
+    lengths = u.square().sum(1)  # (B,)
+    return (lengths[:, None] + lengths[None, :] - 2 * u @ u.T).clamp(min=0)
+
+
 def weights(s: Tensor, counted: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """One over the number of pairs of a pair's kind, similar or dissimilar, and 0 for pairs that do not count: (B, N).
 
@@ -30,7 +36,9 @@ def weights(s: Tensor, counted: Tensor | None = None, dtype: torch.dtype = torch
         s: bool (B, N), the similar ones.
         counted: bool (B, N), the pairs that count; all when None.
     """
-    alike, apart = (s, ~s) if counted is None else (counted & s, counted & ~s)
+    counted = torch.ones_like(s) if counted is None else counted
+    alike = counted & s
+    apart = counted & ~s
     return alike / alike.sum(dtype=dtype).clamp(min=1) + apart / apart.sum(dtype=dtype).clamp(min=1)
 
 

@@ -40,7 +40,9 @@ def adsh_loss(u: Tensor, v: Tensor, s: Tensor, own: Tensor, gamma: float = 200.0
         own: (B, K), the codes of these images.
     """
     bits = u.shape[1]
-    return (u @ v.T / bits - s).square().mean() + gamma / len(v) * (own - u).square().sum(1).mean() / bits**2
+    similarities = (u @ v.T / bits - s).square().mean()
+    away = gamma / len(v) * (own - u).square().sum(1).mean() / bits**2
+    return similarities + away
 
 
 def discrete_step(v: Tensor, u: Tensor, su: Tensor, gamma: float) -> Tensor:
@@ -59,8 +61,9 @@ class ADSHLoss(learned_codes.LearnedCodes):
         super().__init__(labels, bits)
         self.gamma = gamma
         similar = classes.similar_sums(labels, labels, torch.ones(len(labels), 1)).sum()  # of all pairs
-        ratio = similar / (float(len(labels)) ** 2 - similar).clamp(min=1)
-        self.register_buffer("r", ratio if dissimilar == "ratio" else torch.ones(()))
+        others = float(len(labels)) ** 2 - similar
+        r = similar / others.clamp(min=1) if dissimilar == "ratio" else torch.ones(())
+        self.register_buffer("r", r)
 
     def begin(self, z: Tensor) -> None:
         """Fill the memory with the first outputs, from z (N, K); the codes begin as their signs."""

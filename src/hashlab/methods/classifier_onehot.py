@@ -34,7 +34,10 @@ class OneHot(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.linear(x)
-        return z if self.training else 2.0 * F.one_hot(z.argmax(1), z.shape[1]).to(z.dtype) - 1
+        if self.training:
+            return z
+        largest = F.one_hot(z.argmax(1), z.shape[1]).to(z.dtype)
+        return 2.0 * largest - 1
 
 
 class ClassifierOneHot(DeepMethod):

@@ -52,5 +52,6 @@ class ClassifierSign(DeepMethod):
     )
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
-        c, loss = self.config, ClassifierSignLoss(classes.count(labels), self.bits)
+        c = self.config
+        loss = ClassifierSignLoss(classes.count(labels), self.bits)
         return [self.phase("hashing", network, loss, c.epochs, c.lr)]

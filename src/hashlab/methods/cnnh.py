@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab.losses import classes
+from hashlab.losses import classes, quantisation
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
@@ -36,16 +36,22 @@ def factorise(h: Tensor, labels: Tensor, sweeps: int = 5, groups: int = 20) -> T
     Args:
         groups: parts of the rows, whose entries move at once; n for one entry at a time.
     """
-    h, q = h.clone(), h.shape[1]
-    itself = torch.ones_like(h[:, :1]) if labels.ndim == 1 else 2.0 * labels.any(1, keepdim=True) - 1  # S_ii: (n, 1)
-    for rows in [torch.arange(g, len(h), groups, device=h.device) for g in range(min(groups, len(h)))] * sweeps:
+    h = h.clone()
+    q = h.shape[1]
+    itself = torch.ones_like(h[:, :1])  # S_ii: (n, 1)
+    if labels.ndim == 2:
+        itself = 2.0 * labels.any(1, keepdim=True) - 1  # an image without labels is unlike itself
+    parts = [torch.arange(g, len(h), groups, device=h.device) for g in range(min(groups, len(h)))]
+    for rows in parts * sweeps:
         for j in range(q):
-            column, own = h[:, j : j + 1].clone(), h[rows]  # (n, 1), (r, q)
+            column = h[:, j : j + 1].clone()  # (n, 1)
+            own = h[rows]  # (r, q)
             s = 2 * classes.similar_sums(labels[rows], labels, column) - column.sum()  # S_i . H_j: (r, 1)
             first = own @ (h.T @ column) - q * s
             corner = own.square().sum(1, keepdim=True) - q * itself[rows]  # L_ii: (r, 1)
             second = column.square().sum() + own[:, j : j + 1].square() + corner
-            h[rows, j] = (column[rows] - first / second.clamp(min=1e-6)).clamp(-1, 1)[:, 0]
+            moved = column[rows] - first / second.clamp(min=1e-6)
+            h[rows, j] = moved.clamp(-1, 1)[:, 0]
     return h
 
 
@@ -66,7 +72,8 @@ class CNNHLoss(nn.Module):
         self.register_buffer("codes", torch.rand(len(labels), bits) * 2 - 1)
 
     def first_stage(self, sweeps: int) -> None:
-        self.codes.copy_(torch.where(factorise(self.codes, self.labels, sweeps) >= 0, 1.0, -1.0))
+        h = factorise(self.codes, self.labels, sweeps)
+        self.codes.copy_(quantisation.signs(h))
 
     def forward(self, z: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         return cnnh_loss(z, self.codes[rows])
@@ -94,7 +101,8 @@ class CNNH(DeepMethod):
     Config: ClassVar[type] = Config
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
-        c, loss = self.config, CNNHLoss(torch.from_numpy(labels), self.bits)
+        c = self.config
+        loss = CNNHLoss(torch.from_numpy(labels), self.bits)
 
         def find_codes(epoch: int, batches: object) -> None:
             if epoch == 1:

@@ -18,14 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab.data.parts import Part
 from hashlab.losses import pairs, quantisation
-from hashlab.methods.base import About, check_pair_labels, setting
+from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -59,7 +57,9 @@ def regression(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
 
     The target is 1 at s = 1, falls in a line, and is `low` at s = 0: -1 for opposite codes, 0 for half of the bits.
     """
-    return (1 - 2 * hamming_embedding(u) / u.shape[1] - (low + (1 - low) * s)).square()
+    similarity = 1 - 2 * hamming_embedding(u) / u.shape[1]
+    target = low + (1 - low) * s
+    return (similarity - target).square()
 
 
 def contrastive(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
@@ -68,9 +68,9 @@ def contrastive(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
     A dissimilar pair is left in peace when half of the bits differ. DSH does not divide by K; here it makes one
     learning rate do for all lengths. `low` is not used.
     """
-    lengths = u.square().sum(1)  # (B,)
-    d = (lengths[:, None] + lengths[None, :] - 2 * u @ u.T).clamp(min=0)  # (B, B)
-    return (s * d + (1 - s) * (2 * u.shape[1] - d).clamp(min=0)) / (2 * u.shape[1])
+    bits = u.shape[1]
+    d = pairs.squared_distances(u)  # (B, B)
+    return (s * d + (1 - s) * (2 * bits - d).clamp(min=0)) / (2 * bits)
 
 
 def likelihood(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
@@ -101,17 +101,20 @@ class CSDHLoss(nn.Module):
         balance: str = "halves",
     ):
         super().__init__()
-        self.form, self.activation, self.penalty = (
-            FORMS[form],
-            ACTIVATIONS[activation],
-            quantisation.PENALTIES[quantise],
-        )
-        self.alpha, self.similarity, self.low, self.balance = alpha, similarity, LOWEST[unlike], balance
+        self.form = FORMS[form]
+        self.activation = ACTIVATIONS[activation]
+        self.penalty = quantisation.PENALTIES[quantise]
+        self.alpha = alpha
+        self.similarity = similarity
+        self.low = LOWEST[unlike]
+        self.balance = balance
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        u, s = self.activation(z), label_similarity(labels, self.similarity).to(z.dtype)
+        u = self.activation(z)
+        s = label_similarity(labels, self.similarity).to(z.dtype)
         losses = self.form(u, s, self.low)  # (B, B)
-        mean = pairs.mean(losses, s > 0, pairs.off_diagonal(len(u), u.device), self.balance)
+        counted = pairs.off_diagonal(len(u), u.device)
+        mean = pairs.mean(losses, s > 0, counted, self.balance)
         return mean + self.alpha * self.penalty(u)
 
 
@@ -152,9 +155,7 @@ class CSDH(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def targets(self, train: Part) -> np.ndarray:
-        return check_pair_labels(train.labels, len(train.labels if isinstance(train, Part) else train.images))
-
     def loss(self, z: Tensor, labels: Tensor) -> Tensor:
         names = ("form", "activation", "quantise", "alpha", "similarity", "unlike", "balance")
-        return CSDHLoss(**{name: getattr(self.config, name) for name in names})(z, labels)
+        loss = CSDHLoss(**{name: getattr(self.config, name) for name in names})
+        return loss(z, labels)

@@ -33,7 +33,8 @@ def dch_loss(h: Tensor, labels: Tensor, gamma: float = 20.0, weight: float = 0.1
     Args:
         gamma: distance at which similar and dissimilar are equally likely.
     """
-    bits, s = h.shape[1], pairs.similar(labels)
+    bits = h.shape[1]
+    s = pairs.similar(labels)
     u = F.rms_norm(h, (bits,), eps=1e-24)  # as long as a code, sqrt(K), so that d(x, y) = (K - x^T y) / 2
     r = F.relu(bits - u @ u.T) / (2 * gamma)  # d / gamma: (B, B)
     losses = torch.log1p(torch.where(s, r, 1 / r.clamp(min=1e-3 / gamma)))
@@ -47,7 +48,8 @@ class DCHLoss(nn.Module):
 
     def __init__(self, gamma: float = 20.0, weight: float = 0.1):
         super().__init__()
-        self.gamma, self.weight = gamma, weight
+        self.gamma = gamma
+        self.weight = weight
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return dch_loss(torch.tanh(z), labels, self.gamma, self.weight)

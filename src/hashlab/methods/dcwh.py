@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from hashlab.losses import classes
 from hashlab.losses.clouds import Centres, Recentre, beyond_edge, class_wise_loss, cubic_loss, vertex_loss
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
@@ -46,7 +47,9 @@ def dcwh_loss(
     if sides == "code":
         below, above = beyond_edge(u)
         outside = below.sum() + above.mean()
-    return class_wise_loss(u, y, c, s, floor) + (cubic * outside + vertex * vertex_loss(u)) / len(u)
+    class_wise = class_wise_loss(u, y, c, s, floor)
+    cube = cubic * outside + vertex * vertex_loss(u)
+    return class_wise + cube / len(u)
 
 
 class DCWHLoss(nn.Module):
@@ -62,7 +65,11 @@ class DCWHLoss(nn.Module):
         s: float = 1.0,
     ):
         super().__init__()
-        self.c, self.weights, self.sides, self.floor, self.s = c, (cubic, vertex), sides, floor, s
+        self.c = c
+        self.weights = (cubic, vertex)
+        self.sides = sides
+        self.floor = floor
+        self.s = s
 
     def forward(self, u: Tensor, y: Tensor) -> Tensor:
         return dcwh_loss(u, y, self.c.level0, *self.weights, self.sides, self.floor, self.s)
@@ -107,7 +114,8 @@ class DCWH(DeepMethod):
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
-        self.centres = Centres([], [int(labels.max()) + 1], self.bits)
-        loss = DCWHLoss(self.centres, c.cubic, c.vertex, c.sides, FLOOR if c.form == "clamped" else 0.0, c.s)
+        floor = FLOOR if c.form == "clamped" else 0.0
+        self.centres = Centres([], [classes.count(labels)], self.bits)
+        loss = DCWHLoss(self.centres, c.cubic, c.vertex, c.sides, floor, c.s)
         move = Recentre(self.centres, network, c.every, "plain", c.batch_size, 0, self.precision)
         return [self.phase("hashing", network, loss, c.epochs, c.lr, before_epoch=move)]

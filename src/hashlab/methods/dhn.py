@@ -30,7 +30,8 @@ def dhn_loss(z: Tensor, labels: Tensor, weight: float = 0.1, scale: float = 0.5,
     Args:
         balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
     """
-    s, counted = pairs.similar(labels), pairs.off_diagonal(len(z), z.device)
+    s = pairs.similar(labels)
+    counted = pairs.off_diagonal(len(z), z.device)
     losses = pairs.likelihood_loss(scale * z @ z.T, s)  # (B, B)
     return pairs.mean(losses, s, counted, balance) + weight * quantisation.log_cosh(z)
 
@@ -40,7 +41,9 @@ class DHNLoss(nn.Module):
 
     def __init__(self, weight: float = 0.1, scale: float = 0.5, balance: str = "none"):
         super().__init__()
-        self.weight, self.scale, self.balance = weight, scale, balance
+        self.weight = weight
+        self.scale = scale
+        self.balance = balance
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return dhn_loss(torch.tanh(z), labels, self.weight, self.scale, self.balance)

@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,7 +27,7 @@ from hashlab.data.batches import stored
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
 from hashlab.losses import pairs, quantisation
-from hashlab.methods.base import About, check_pair_labels, setting
+from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, images_of
 from hashlab.networks import backbones
 
@@ -94,8 +93,9 @@ class Fusion(nn.Module):
 
     def forward(self, means: Tensor) -> Tensor:
         scales = self.standard(means).split(self.channels, 1)  # (B, C) each
-        reduced = [F.relu(reduce(x)) for reduce, x in zip(self.reduce, scales, strict=True)]  # (B, width) each
-        return self.hash(self.fuse(torch.cat(reduced, 1)))  # (B, K)
+        reduced = [F.relu(reduce(x)) for reduce, x in zip(self.reduce, scales, strict=True)]
+        joint = torch.cat(reduced, 1)  # (B, width times scales)
+        return self.hash(self.fuse(joint))  # (B, K)
 
 
 class Pyramid(nn.Module):
@@ -122,7 +122,10 @@ class Pyramid(nn.Module):
         return [F.relu(smooth(x)) for smooth, x in zip(self.smooth, floors, strict=True)]
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-        levels = [head(x.mean((2, 3))) for head, x in zip(self.heads, self.top_down(maps), strict=True)]  # (B, K)
+        floors = self.top_down(maps)
+        levels = []  # (B, K) each
+        for head, floor in zip(self.heads, floors, strict=True):
+            levels.append(head(floor.mean((2, 3))))
         z = self.fuse(torch.cat(levels, 1))
         return (z, *levels) if self.training else z
 
@@ -150,7 +153,7 @@ class Config(DeepConfig):
     }
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scales", self.scales.replace(",", "+").replace(" ", ""))  # one name for one thing
+        object.__setattr__(self, "scales", backbones.spelt(self.scales))
 
 
 class DMSH(DeepMethod):
@@ -166,9 +169,6 @@ class DMSH(DeepMethod):
         status="reconstruction from the abstract and the authors' later papers",
     )
     Config: ClassVar[type] = Config
-
-    def targets(self, train: Part) -> np.ndarray:
-        return check_pair_labels(train.labels, len(train.labels if isinstance(train, Part) else train.images))
 
     def check(self, train: Part) -> None:
         super().check(train)
@@ -187,7 +187,8 @@ class DMSH(DeepMethod):
         return self.config.fusion == "concat"
 
     def head(self, backbone: backbones.Backbone) -> nn.Module:
-        c, taps = self.config, self.choose_taps(backbone.levels, self.config.backbone)
+        c = self.config
+        taps = self.choose_taps(backbone.levels, c.backbone)
         channels = [backbone.levels[name].channels for name in taps]
         if self.pooled:
             return Fusion(channels, c.width, c.fused, self.bits, c.standardise)
@@ -201,11 +202,11 @@ class DMSH(DeepMethod):
         return torch.stack([dmsh_loss(u, labels, self.config.lam) for u in outputs]).mean()
 
 
-def choose(there: Mapping[str, backbones.Level], scales: str, backbone: str, maps: bool) -> tuple[str, ...]:
+def choose(levels: Mapping[str, backbones.Level], scales: str, backbone: str, maps: bool) -> tuple[str, ...]:
     """The levels that a setting names, fine first.
 
     Args:
-        there: all levels of the backbone.
+        levels: all levels of the backbone.
         scales: names with + between them, or "auto": the last three levels that are maps.
         backbone: its name, for messages.
         maps: whether only maps will do.
@@ -213,9 +214,10 @@ def choose(there: Mapping[str, backbones.Level], scales: str, backbone: str, map
     Raises InputError for a level that is not there, that is named twice, or that is a vector where maps are needed.
     """
     if scales == "auto":
-        return tuple(name for name, level in there.items() if level.stride)[-MOST:]
-    names = backbones.named(there, scales, backbone)
-    vectors = [name for name in names if maps and not there[name].stride]
+        every = [name for name, level in levels.items() if level.stride]
+        return tuple(every[-MOST:])
+    names = backbones.named(levels, scales, backbone)
+    vectors = [name for name in names if maps and not levels[name].stride]
     if vectors:
         raise InputError(f"scales: fusion=pyramid needs maps, but level {vectors[0]} of {backbone} is a vector")
     return names

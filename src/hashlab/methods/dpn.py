@@ -34,7 +34,8 @@ def dpn_loss(v: Tensor, y: Tensor, t: Tensor, m: float = 1.0) -> Tensor:
         t: (C, K) of -1 and +1, the code of every class.
         m: margin.
     """
-    positive, negative = (m - v).clamp(min=0), (m + v).clamp(min=0)  # hinges where t is +1, and where it is -1
+    positive = (m - v).clamp(min=0)  # hinges where t is +1
+    negative = (m + v).clamp(min=0)  # hinges where t is -1
     bits = v.shape[1]
     hinges = (positive @ (1 + t).T + negative @ (1 - t).T) / (2 * bits)  # (B, C)
     return (y * hinges).sum(1).mean()

@@ -23,9 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashlab.data.parts import Part
 from hashlab.losses import pairs, quantisation
-from hashlab.methods.base import About, check_pair_labels, setting
+from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
 
@@ -58,7 +57,8 @@ class DPSHLoss(nn.Module):
 
     def __init__(self, labels: Tensor, bits: int, alpha: float = 0.1, balance: str = "none"):
         super().__init__()
-        self.alpha, self.balance = alpha, balance
+        self.alpha = alpha
+        self.balance = balance
         self.register_buffer("labels", labels)
         self.register_buffer("memory", torch.zeros(len(labels), bits))
 
@@ -98,13 +98,12 @@ class DPSH(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def targets(self, train: Part) -> np.ndarray:
-        return check_pair_labels(train.labels, len(train.labels if isinstance(train, Part) else train.images))
-
     def loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """The loss within a batch; no image makes a pair with itself."""
         c = self.config
-        return dpsh_loss(z, z, pairs.similar(labels), c.alpha, c.balance, counted=pairs.off_diagonal(len(z), z.device))
+        s = pairs.similar(labels)
+        counted = pairs.off_diagonal(len(z), z.device)
+        return dpsh_loss(z, z, s, c.alpha, c.balance, counted)
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config

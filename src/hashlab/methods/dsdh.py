@@ -38,13 +38,15 @@ def dsdh_loss(u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float, ba
         weight: eta K / (2N) makes the gradient that of J, over 2N: there each pair has two ends that move.
         balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
     """
-    return pairs.mean(pairs.likelihood_loss(u @ memory.T / 2, s), s, balance=balance) + weight * (u - b).square().mean()
+    losses = pairs.likelihood_loss(u @ memory.T / 2, s)  # (B, N)
+    return pairs.mean(losses, s, balance=balance) + weight * (u - b).square().mean()
 
 
 def classifier(b: Tensor, y: Tensor, ridge: float) -> Tensor:
     """W (K, C) that minimises ||Y - B W||^2 + ridge ||W||^2 for codes b (N, K) and classes y (N, C)."""
     try:
-        return torch.linalg.solve(b.T @ b + ridge * torch.eye(b.shape[1], device=b.device), b.T @ y)
+        gram = b.T @ b + ridge * torch.eye(b.shape[1], device=b.device)
+        return torch.linalg.solve(gram, b.T @ y)
     except torch.linalg.LinAlgError:
         raise FloatingPointError(f"codes do not decide the classifier at nu/mu = {ridge:g}; try a higher nu") from None
 
@@ -68,7 +70,10 @@ class DSDHLoss(learned_codes.LearnedCodes):
         balance: str = "none",
     ):
         super().__init__(labels, bits)
-        self.count, self.ridge, self.eta, self.balance = count, nu / mu, eta / mu, balance
+        self.count = count
+        self.ridge = nu / mu
+        self.eta = eta / mu
+        self.balance = balance
         self.weight = eta * bits / (2 * len(labels))
 
     @torch.no_grad()
@@ -80,7 +85,8 @@ class DSDHLoss(learned_codes.LearnedCodes):
 
     def forward(self, z: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         self.remember(z, rows)
-        memory, s = self.memory.to(z.dtype), pairs.similar(labels, self.labels)
+        memory = self.memory.to(z.dtype)
+        s = pairs.similar(labels, self.labels)
         return dsdh_loss(z, memory, s, self.b[rows], self.weight, self.balance)
 
 
@@ -112,7 +118,8 @@ class DSDH(DeepMethod):
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
-        y, count = torch.from_numpy(labels), classes.count(labels)
+        y = torch.from_numpy(labels)
+        count = classes.count(labels)
         loss = DSDHLoss(y, count, self.bits, c.mu, c.nu, c.eta, c.balance)
         renew = learned_codes.Renew(loss, network)
         return [self.phase("hashing", network, loss, c.epochs, c.lr, rows=True, before_epoch=renew)]

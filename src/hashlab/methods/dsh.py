@@ -34,11 +34,12 @@ def dsh_loss(b: Tensor, labels: Tensor, m: float, alpha: float = 0.01, balance: 
         m: margin, a squared distance; outputs of -1 and +1 that differ in r bits have 4 r.
         balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
     """
-    s, counted = pairs.similar(labels), pairs.off_diagonal(len(b), b.device)
-    norms = b.square().sum(1)
-    d = (norms[:, None] + norms[None, :] - 2 * b @ b.T).clamp(min=0)  # (B, B)
+    s = pairs.similar(labels)
+    counted = pairs.off_diagonal(len(b), b.device)
+    d = pairs.squared_distances(b)  # (B, B)
     losses = (d * s + (m - d).clamp(min=0) * ~s) / 2
-    return pairs.mean(losses, s, counted, balance) + 2 * alpha * b.shape[1] * quantisation.absolute(b)
+    mean = pairs.mean(losses, s, counted, balance)
+    return mean + 2 * alpha * b.shape[1] * quantisation.absolute(b)
 
 
 class DSHLoss(nn.Module):
@@ -46,7 +47,9 @@ class DSHLoss(nn.Module):
 
     def __init__(self, bits: int, margin: float = 2.0, alpha: float = 0.01, balance: str = "none"):
         super().__init__()
-        self.m, self.alpha, self.balance = margin * bits, alpha, balance
+        self.m = margin * bits
+        self.alpha = alpha
+        self.balance = balance
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return dsh_loss(z, labels, self.m, self.alpha, self.balance)

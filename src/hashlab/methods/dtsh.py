@@ -30,11 +30,14 @@ def dtsh_loss(u: Tensor, labels: Tensor, alpha: float, weight: float = 0.1) -> T
     Args:
         alpha: margin; the authors take K/2.
     """
-    s, theta = pairs.similar(labels), u @ u.T / 2  # (B, B)
-    q, p = (s & pairs.off_diagonal(len(u), u.device)).nonzero(as_tuple=True)  # (P,): every similar pair
+    s = pairs.similar(labels)  # (B, B)
+    theta = u @ u.T / 2  # (B, B)
+    alike = s & pairs.off_diagonal(len(u), u.device)
+    q, p = alike.nonzero(as_tuple=True)  # (P,): every similar pair
     counted = ~s[q]  # (P, B)
     losses = F.softplus(alpha + theta[q] - theta[q, p][:, None])  # (P, B)
-    return (losses * counted).sum() / counted.sum().clamp(min=1) + weight * quantisation.squared(u)
+    mean = (losses * counted).sum() / counted.sum().clamp(min=1)
+    return mean + weight * quantisation.squared(u)
 
 
 class DTSHLoss(nn.Module):
@@ -42,7 +45,8 @@ class DTSHLoss(nn.Module):
 
     def __init__(self, bits: int, margin: float = 0.5, weight: float = 0.1):
         super().__init__()
-        self.alpha, self.weight = margin * bits, weight
+        self.alpha = margin * bits
+        self.weight = weight
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return dtsh_loss(z, labels, self.alpha, self.weight)

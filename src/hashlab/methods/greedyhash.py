@@ -42,7 +42,9 @@ class GreedyHashLoss(nn.Module):
 
     def __init__(self, count: int, bits: int, alpha: float = 0.1, p: float = 3.0):
         super().__init__()
-        self.classifier, self.alpha, self.p = nn.Linear(bits, count, bias=False), alpha, p
+        self.classifier = nn.Linear(bits, count, bias=False)
+        self.alpha = alpha
+        self.p = p
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return greedyhash_loss(z, labels, self.classifier.weight, self.alpha, self.p)

@@ -33,12 +33,16 @@ def hashnet_loss(h: Tensor, labels: Tensor, alpha: float) -> Tensor:
     over pairs of two different images, of which |S_1| are similar and |S_0| are not. c_ij is the number of labels that
     a similar pair shares, of those that one of the two has; 1 for classes.
     """
-    s, counted = pairs.similar(labels), pairs.off_diagonal(len(h), h.device)
+    s = pairs.similar(labels)
+    counted = pairs.off_diagonal(len(h), h.device)
     losses = pairs.likelihood_loss(alpha * h @ h.T, s)  # (B, B)
     if labels.ndim == 2:
         y = labels.to(h.dtype)
-        shared, sizes = y @ y.T, y.sum(1)
-        losses = losses * torch.where(s, shared / (sizes[:, None] + sizes - shared).clamp(min=1), 1.0)
+        shared = y @ y.T
+        sizes = y.sum(1)
+        either = sizes[:, None] + sizes - shared  # labels that one of the two has
+        c = torch.where(s, shared / either.clamp(min=1), 1.0)
+        losses = losses * c
     return 2 * pairs.balanced_mean(losses, s, counted)  # halves of a weight |S|/|S_1| and |S|/|S_0|
 
 
@@ -47,7 +51,9 @@ class HashNetLoss(nn.Module):
 
     def __init__(self, bits: int, alpha: float = 10.0, last_beta: float = 7.0, stages: int = 10):
         super().__init__()
-        self.alpha, self.last_beta, self.stages = alpha / bits, last_beta, stages
+        self.alpha = alpha / bits
+        self.last_beta = last_beta
+        self.stages = stages
         self.register_buffer("beta", torch.ones(()))
 
     def step(self, epoch: int, epochs: int) -> None:

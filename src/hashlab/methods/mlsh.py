@@ -20,12 +20,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hashlab import codes, files, metrics
 from hashlab.data.batches import Images, stored
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.losses import classes
 from hashlab.methods.base import About, Shared, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
 from hashlab.networks import backbones
@@ -50,9 +50,10 @@ class Tables(nn.Module):
 
     def __init__(self, channels: Sequence[int], bits: Sequence[int]):
         super().__init__()
-        groups = [(c,) for c in channels] if len(bits) == len(channels) else [tuple(channels)]
-        self.inputs = _slices([sum(group) for group in groups])  # of each table, in x
+        widths = channels if len(bits) == len(channels) else [sum(channels)]
+        self.inputs = _slices(widths)  # of each table, in x
         self.columns = _slices(bits)  # of each table, in z
+        self.bits = tuple(bits)
         self.register_buffer("mean", torch.zeros(sum(channels)))
         self.register_buffer("W", torch.zeros(sum(channels), sum(bits)))
         self.register_buffer("weights", torch.ones(len(bits), dtype=torch.int64))  # of the tables
@@ -63,8 +64,10 @@ class Tables(nn.Module):
 
     def fill(self, table: int, hasher: COSDISH) -> None:
         """Take the linear map that a fitted COSDISH has learned as that of one table."""
-        self.mean[self.inputs[table]] = torch.as_tensor(hasher.mean_, dtype=torch.float32)
-        self.W[self.inputs[table], self.columns[table]] = torch.as_tensor(hasher.weights_, dtype=torch.float32)
+        inputs = self.inputs[table]
+        columns = self.columns[table]
+        self.mean[inputs] = torch.as_tensor(hasher.mean_, dtype=torch.float32)
+        self.W[inputs, columns] = torch.as_tensor(hasher.weights_, dtype=torch.float32)
 
 
 def _slices(sizes: Sequence[int]) -> list[slice]:
@@ -86,21 +89,24 @@ def weights_of(maps: Sequence[float], chance: float) -> list[int]:
     return np.maximum(np.rint(15 * gains / gains.max()), 0).astype(int).tolist()
 
 
-def choose(there: Mapping[str, backbones.Level], scales: str, backbone: str) -> tuple[str, ...]:
+def choose(levels: Mapping[str, backbones.Level], scales: str, backbone: str) -> tuple[str, ...]:
     """The levels that a setting names, in the backbone's order: one table for each.
 
     Args:
-        there: all levels of the backbone.
+        levels: all levels of the backbone.
         scales: names with + between them, or "auto": the last three maps, and the dense layer behind them. Where the
             network ends in a mean over the places of its last map, as ResNet and MobileNet do, that map stands for it.
         backbone: its name, for messages.
 
     Raises InputError for a level that the backbone does not have, or one that is named twice.
     """
-    if scales == "auto":
-        maps = [name for name, level in there.items() if level.stride]
-        return (*maps[-MAPS:], *(name for name in list(there)[-1:] if name not in ("pool", *maps)))
-    return backbones.named(there, scales, backbone)
+    if scales != "auto":
+        return backbones.named(levels, scales, backbone)
+    maps = [name for name, level in levels.items() if level.stride]
+    last = list(levels)[-1]
+    if last == "pool" or last in maps:
+        return tuple(maps[-MAPS:])
+    return (*maps[-MAPS:], last)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +129,7 @@ class Config(DeepConfig):
     }
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scales", self.scales.replace(",", "+").replace(" ", ""))  # one name for one thing
+        object.__setattr__(self, "scales", backbones.spelt(self.scales))
 
     def hasher(self, bits: int, seed: int) -> COSDISH:
         """The COSDISH of one table."""
@@ -167,8 +173,9 @@ class MLSH(DeepMethod):
 
     def check(self, train: Part) -> None:
         super().check(train)
-        most = max(self._shares(self._taps(stored(images_of(train)).shape)))
-        self.config.hasher(most, 0)._check_settings()
+        taps = self._taps(stored(images_of(train)).shape)
+        most = max(self._shares(taps))
+        self.config.hasher(most, 0).check_settings()
         count = len(self.targets(train))
         if most > count - count // HELD_OUT:
             raise InputError(f"COSDISH samples as many images as a table has bits ({most}), got {count} images")
@@ -186,25 +193,24 @@ class MLSH(DeepMethod):
 
     def head(self, backbone: backbones.Backbone) -> Tables:
         taps = self.choose_taps(backbone.levels, self.config.backbone)
-        return Tables([backbone.levels[name].channels for name in taps], self._shares(taps))
+        channels = [backbone.levels[name].channels for name in taps]
+        return Tables(channels, self._shares(taps))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Classification of logits (B, C) with classes (B,), or with several labels 0/1 (B, C)."""
-        if labels.ndim == 2:
-            return F.binary_cross_entropy_with_logits(logits, labels.float())
-        return F.cross_entropy(logits, labels)
+        return classes.classification_loss(logits, labels)
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
         if c.frozen or not c.epochs:
             return []
-        classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-        last = nn.Linear(network.backbone.features, classes)  # dropped afterwards
+        last = nn.Linear(network.backbone.features, classes.count(labels))  # dropped afterwards
         classifier = nn.Sequential(network.backbone, last)
         return [self.phase("classification", classifier, self.loss, c.epochs, c.lr, shared=True)]
 
     def shared_settings(self) -> Hashable:
-        return self.about.name, dataclasses.replace(self.config, **{key: getattr(Config(), key) for key in OWN})
+        usual = {name: getattr(Config(), name) for name in OWN}
+        return self.about.name, dataclasses.replace(self.config, **usual)
 
     def fit(self, train: Part, *, seed: int = 0, shared: Shared | None = None, **how: Any) -> Self:
         """As `DeepMethod.fit`; then a COSDISH for each table, on the features of all training images."""
@@ -228,12 +234,11 @@ class MLSH(DeepMethod):
     def _hashers(self, x: np.ndarray, labels: np.ndarray, seed: int) -> list[COSDISH]:
         """A fitted COSDISH for each table."""
         head: Tables = self.network.head
-        return [
-            self.config.hasher(columns.stop - columns.start, seeds.derived(seed, "table", table)).fit(
-                x[:, inputs], labels
-            )
-            for table, (inputs, columns) in enumerate(zip(head.inputs, head.columns, strict=True))
-        ]
+        hashers = []
+        for table, (inputs, bits) in enumerate(zip(head.inputs, head.bits, strict=True)):
+            hasher = self.config.hasher(bits, seeds.derived(seed, "table", table))
+            hashers.append(hasher.fit(x[:, inputs], labels))
+        return hashers
 
     def _weigh(self, x: np.ndarray, labels: np.ndarray, seed: int) -> list[int]:
         """Weights of the tables: each is trained on four fifths of the images, and judged by the last fifth.
@@ -241,13 +246,23 @@ class MLSH(DeepMethod):
         The network has seen that fifth too, where it was trained; the tables have not.
         """
         order = np.random.default_rng(seeds.derived(seed, "held out")).permutation(len(x))
-        held, rest = order[: len(x) // HELD_OUT], order[len(x) // HELD_OUT :]
+        last = len(x) // HELD_OUT
+        held = order[:last]
+        rest = order[last:]
         relevance = "shares_label" if labels.ndim == 2 else "same_class"
+        hashers = self._hashers(x[rest], labels[rest], seed)
         maps = []
-        for inputs, hasher in zip(self.network.head.inputs, self._hashers(x[rest], labels[rest], seed), strict=True):
-            query, database = (codes.pack(hasher.transform(x[rows][:, inputs])) for rows in (held, rest))
+        for inputs, hasher in zip(self.network.head.inputs, hashers, strict=True):
+            query = codes.pack(hasher.transform(x[held][:, inputs]))
+            database = codes.pack(hasher.transform(x[rest][:, inputs]))
             report = metrics.evaluate(
-                query, database, labels[held], labels[rest], bits=hasher.bits, relevance=relevance, cutoffs=[1]
+                query,
+                database,
+                labels[held],
+                labels[rest],
+                bits=hasher.bits,
+                relevance=relevance,
+                cutoffs=[1],
             )
             maps.append(report.map)
         return weights_of(maps, chance=report.precision[-1])
@@ -265,7 +280,11 @@ class MLSH(DeepMethod):
     def _announce(self) -> None:
         """Say how the stored bits are to be compared."""
         head: Tables = self.network.head
-        several = len(head.columns) > 1
-        self.tables = tuple(columns.stop - columns.start for columns in head.columns) if several else None
-        self.combine = self.config.combine if several else None
+        if len(head.bits) == 1:
+            self.tables = None
+            self.combine = None
+            self.table_weights = None
+            return
+        self.tables = head.bits
+        self.combine = self.config.combine
         self.table_weights = tuple(head.weights.tolist()) if self.combine == "weighted" else None

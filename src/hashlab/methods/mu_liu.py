@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab.losses import pairs
+from hashlab.losses import classes, pairs
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
@@ -71,7 +71,8 @@ class MuLiuLoss(nn.Module):
 
     def __init__(self, c: float = 1.0, form: str = "bilinear"):
         super().__init__()
-        self.c, self.form = c, form
+        self.c = c
+        self.form = form
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return mu_liu_loss(z, labels, self.c, self.form)
@@ -82,7 +83,8 @@ class Concurrent(nn.Module):
 
     def __init__(self, network: Network, classes: int):
         super().__init__()
-        self.network, self.classifier = network, nn.Linear(network.backbone.features, classes)
+        self.network = network
+        self.classifier = nn.Linear(network.backbone.features, classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = x if x.ndim == 2 else self.network.body(x)
@@ -130,14 +132,17 @@ class MuLiu(DeepMethod):
         return self.loss(z, labels) + self.config.concurrent * F.cross_entropy(logits, labels)
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
-        c, classes = self.config, int(labels.max()) + 1
+        c = self.config
+        count = classes.count(labels)
         stages = []
         if not c.frozen:  # else nothing that stays would learn from it
-            last = nn.Linear(network.backbone.features, classes)  # dropped afterwards
+            last = nn.Linear(network.backbone.features, count)  # dropped afterwards
             classifier = nn.Sequential(network.backbone, last)
-            stages += [
+            stages.append(
                 self.phase("pre-training", classifier, F.cross_entropy, c.pretrain_epochs, c.pretrain_lr, shared=True)
-            ]
-        if not c.concurrent:
-            return stages + super().phases(network, labels)
-        return [*stages, self.phase("both", Concurrent(network, classes), self.joint_loss, c.epochs, c.lr)]
+            )
+        if c.concurrent:
+            stages.append(self.phase("both", Concurrent(network, count), self.joint_loss, c.epochs, c.lr))
+        else:
+            stages += super().phases(network, labels)
+        return stages

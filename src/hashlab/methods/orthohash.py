@@ -37,7 +37,8 @@ def orthohash_loss(v: Tensor, y: Tensor, o: Tensor, s: float = 8.0, m: float = 0
     """
     cosines = F.normalize(v) @ F.normalize(o).T  # (B, C)
     logs = torch.log_softmax(s * (cosines - m * y), 1)
-    return -(y / y.sum(1, keepdim=True).clamp(min=1) * logs).sum(1).mean()
+    shares = y / y.sum(1, keepdim=True).clamp(min=1)
+    return -(shares * logs).sum(1).mean()
 
 
 class OrthoHashLoss(nn.Module):
@@ -45,7 +46,8 @@ class OrthoHashLoss(nn.Module):
 
     def __init__(self, count: int, bits: int, s: float = 8.0, m: float = 0.2, codes: str = "coins"):
         super().__init__()
-        self.s, self.m = s, m
+        self.s = s
+        self.m = m
         self.register_buffer("o", CODEBOOKS[codes](count, bits))
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:

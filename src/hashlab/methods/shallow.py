@@ -75,10 +75,11 @@ class ShallowMethod(Method):
         return "float32" if self.net is None else self.net.precision
 
     def check(self, train: Part) -> None:
-        estimator, images = self._estimator(0), stored(images_of(train))
-        estimator._check_settings()
+        estimator = self._estimator(0)
+        images = stored(images_of(train))
+        estimator.check_settings()
         if estimator.supervised:
-            estimator._labels(train.labels, len(images))
+            estimator.check_labels(train.labels, len(images))
         if self.backbone != PIXELS:
             self._check_backbone(images.shape)
 
@@ -109,17 +110,20 @@ class ShallowMethod(Method):
         """
         self.check(train)
         seeds.check(seed)
-        c, images, place = self.config, images_of(train), backbones.device(device)
+        c = self.config
+        images = images_of(train)
+        chosen = backbones.device(device)
         self.shape = tuple(stored(images).shape)
         if self.backbone != PIXELS:
             view = features.view_of(self.backbone, c.weights, images, crop=c.crop, size=c.size)
-            self.net = self._build(self.backbone, self.shape, view, place, c.weights, seed)
+            self.net = self._build(self.backbone, self.shape, view, chosen, c.weights, seed)
         self.hasher = self._estimator(seed).fit(self._features(images, shared), train.labels)
         return self
 
     def _estimator(self, seed: int) -> Any:
-        shared = {field.name for field in dataclasses.fields(ShallowConfig)}
-        own = {key: value for key, value in dataclasses.asdict(self.config).items() if key not in shared}
+        of_all = {field.name for field in dataclasses.fields(ShallowConfig)}
+        settings = dataclasses.asdict(self.config)
+        own = {name: value for name, value in settings.items() if name not in of_all}
         if own.get("gamma") == 0:
             own["gamma"] = None
         kind = getattr(hashlab.shallow, self.estimator) if isinstance(self.estimator, str) else self.estimator
@@ -145,7 +149,8 @@ class ShallowMethod(Method):
         if self.net is not None:
             return self.net.features(images, shared).numpy().copy()  # an estimator may write into what it is given
         features.check_shape(images, self.shape)
-        return np.concatenate([np.reshape(block, (len(block), -1)) / 255 for block in stored(images).blocks(4096)])
+        blocks = stored(images).blocks(4096)
+        return np.concatenate([np.reshape(block, (len(block), -1)) / 255 for block in blocks])
 
     def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
         """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C])."""
@@ -162,8 +167,8 @@ class ShallowMethod(Method):
     def state(self) -> State:
         if self.hasher is None:
             raise InputError("the method is not fitted yet: call fit(train) first")
-        arrays = {key: torch.from_numpy(np.array(value)) for key, value in self.hasher.fitted_arrays().items()}
-        tensors = {f"hasher/{key}": tensor for key, tensor in arrays.items()}
+        arrays = self.hasher.fitted_arrays()
+        tensors = {f"hasher/{name}": torch.from_numpy(np.array(value)) for name, value in arrays.items()}
         facts: dict[str, Any] = {"shape": list(self.shape), "backbone": self.backbone}
         if self.net is not None:
             own, facts["body"] = self.net.state()
@@ -171,7 +176,8 @@ class ShallowMethod(Method):
         return tensors, facts
 
     def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
-        self.shape, backbone = tuple(fact(facts, "shape", list)), fact(facts, "backbone", str)
+        self.shape = tuple(fact(facts, "shape", list))
+        backbone = fact(facts, "backbone", str)
         check_shape(self.shape, "crop")
         if backbone != self.backbone:
             raise InputError(f"the model's backbone must be {self.backbone}, got {backbone}")
@@ -180,7 +186,8 @@ class ShallowMethod(Method):
         arrays = {key: tensor.numpy() for key, tensor in loop.under(tensors, "hasher/").items()}
         self.hasher = self._estimator(0).set_fitted(arrays)
         if self.backbone != PIXELS:
-            net = self._build(*features.from_facts(fact(facts, "body", dict)), backbones.device(device))
+            body = features.from_facts(fact(facts, "body", dict))
+            net = self._build(*body, backbones.device(device))
             loop.fill(net.tensors(), loop.under(tensors, "body/"), "the model's safetensors file")
             self.net = net
         width = math.prod(self.shape) if self.net is None else self.net.network.backbone.features
@@ -231,7 +238,8 @@ class LSH(ShallowMethod):
     """Random hyperplanes."""
 
     about = _about("lsh", "Similarity estimation techniques from rounding algorithms", 2002, "Charikar, STOC 2002")
-    Config, estimator = LSHConfig, "LSH"
+    Config = LSHConfig
+    estimator = "LSH"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +254,8 @@ class SKLSH(ShallowMethod):
 
     about = _about("sklsh", "Locality-Sensitive Binary Codes from Shift-Invariant Kernels", 2009,
                    "Raginsky and Lazebnik, NIPS 2009")  # fmt: skip
-    Config, estimator = SKLSHConfig, "SKLSH"
+    Config = SKLSHConfig
+    estimator = "SKLSH"
 
 
 class PCAH(ShallowMethod):
@@ -275,7 +284,8 @@ class ITQ(ShallowMethod):
     """Principal components, turned towards the corners of the cube."""
 
     about = _about("itq", "Iterative Quantization", 2011, "Gong and Lazebnik, CVPR 2011")
-    Config, estimator = ITQConfig, "ITQ"
+    Config = ITQConfig
+    estimator = "ITQ"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +300,8 @@ class CCAITQ(ShallowMethod):
 
     about = _about("cca_itq", "Iterative Quantization, with canonical correlation analysis", 2011,
                    "Gong and Lazebnik, CVPR 2011, section 4")  # fmt: skip
-    Config, estimator = CCAITQConfig, "CCAITQ"
+    Config = CCAITQConfig
+    estimator = "CCAITQ"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +318,8 @@ class KSH(ShallowMethod):
     """Kernels to anchors; one bit after the other takes what is left of the similarity matrix."""
 
     about = _about("ksh", "Supervised Hashing with Kernels", 2012, "Liu, Wang, Ji, Jiang and Chang, CVPR 2012")
-    Config, estimator = KSHConfig, "KSH"
+    Config = KSHConfig
+    estimator = "KSH"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +339,8 @@ class SDH(ShallowMethod):
     """Codes from which a linear classifier finds the labels, bit by bit."""
 
     about = _about("sdh", "Supervised Discrete Hashing", 2015, "Shen, Shen, Liu and Shen, CVPR 2015")
-    Config, estimator = SDHConfig, "SDH"
+    Config = SDHConfig
+    estimator = "SDH"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,4 +359,5 @@ class COSDISH(ShallowMethod):
     """Discrete codes from sampled columns of the similarity matrix."""
 
     about = _about("cosdish", "Column Sampling Based Discrete Supervised Hashing", 2016, "Kang, Li and Zhou, AAAI 2016")
-    Config, estimator = COSDISHConfig, "COSDISH"
+    Config = COSDISHConfig
+    estimator = "COSDISH"

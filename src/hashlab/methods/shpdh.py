@@ -59,7 +59,9 @@ class SHPDHLoss(nn.Module):
 
     def __init__(self, c: Centres, s: tuple[float, ...], cubic: float = 10.0, vertex: float = 0.1, floor: float = 0.0):
         super().__init__()
-        self.c, self.s, self.weights = c, s, (cubic, vertex, floor)
+        self.c = c
+        self.s = s
+        self.weights = (cubic, vertex, floor)
 
     def forward(self, u: Tensor, y: Tensor) -> Tensor:
         return shpdh_loss(u, y, self.c, self.s, *self.weights)
@@ -130,14 +132,18 @@ class SHPDH(DeepMethod):
 
     def targets(self, train: Part) -> np.ndarray:
         """Classes (N, L) on every level that is used, numbered without gaps."""
-        found, wanted = self._levels(train), self.config.levels
-        if wanted > found.shape[1]:
-            raise InputError(f"levels={wanted} asks for more levels than the labels have, {found.shape[1]}")
-        found = trees.numbered(found[:, : wanted or None])
-        given = self._s(found.shape[1])
-        if len(given) != found.shape[1]:
-            raise InputError(f"setting s must have a number per level, {found.shape[1]}, got {len(given)}: {given}")
-        return found
+        levels = self._levels(train)
+        wanted = self.config.levels
+        if wanted > levels.shape[1]:
+            most = levels.shape[1]
+            raise InputError(f"levels={wanted} asks for more levels than the labels have, {most}")
+        used = trees.numbered(levels[:, : wanted or None])
+        count = used.shape[1]
+        given = self.s_of(count)
+        if len(given) != count:
+            got = f"{len(given)}: {given}"
+            raise InputError(f"setting s must have a number per level, {count}, got {got}")
+        return used
 
     def _levels(self, train: Part) -> np.ndarray:
         """All levels that there are: of the tree, else of the labels."""
@@ -154,14 +160,18 @@ class SHPDH(DeepMethod):
             )
         return fine[:, None]
 
-    def _s(self, levels: int) -> tuple[float, ...]:
+    def s_of(self, levels: int) -> tuple[float, ...]:
+        """s_l for so many levels, by the setting."""
         return usual_s(levels) if self.config.s == "auto" else read_s(self.config.s)
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
-        c, levels = self.config, labels.shape[1]
+        c = self.config
+        levels = labels.shape[1]
         above = [torch.from_numpy(parents) for parents in trees.parents(labels)]
-        self.centres = Centres(above, [int(level.max()) + 1 for level in labels.T], self.bits)
-        loss = SHPDHLoss(self.centres, self._s(levels), c.cubic, c.vertex, FLOOR if c.form == "clamped" else 0.0)
+        counts = [int(level.max()) + 1 for level in labels.T]
+        floor = FLOOR if c.form == "clamped" else 0.0
+        self.centres = Centres(above, counts, self.bits)
+        loss = SHPDHLoss(self.centres, self.s_of(levels), c.cubic, c.vertex, floor)
         seed = int(torch.randint(2**31, ()))
         move = Recentre(self.centres, network, c.every, c.centre_pass, c.batch_size, seed, self.precision)
         return [self.phase("hashing", network, loss, c.epochs, c.lr, before_epoch=move)]

@@ -25,20 +25,25 @@ class Trial:
 
 def trials(about: About, config: type) -> list[Trial]:
     """Every kind of labels with the first of the features, and the first kind with the second."""
-    first, second = ("pixels", "tiny") if getattr(config(), "backbone", None) == "pixels" else ("tiny", "lenet")
-    more = {"size": 20} if second == "lenet" else {}  # it takes images of 16 pixels and more
-    found = [Trial(SETS[kind], first, {"backbone": first} | _one_level(about, kind)) for kind in about.labels]
-    kind = about.labels[0]
-    return [*found, Trial(SETS[kind], second, {"backbone": second} | more | _one_level(about, kind))]
+    shallow = getattr(config(), "backbone", None) == "pixels"
+    first = "pixels" if shallow else "tiny"
+    second = "tiny" if shallow else "lenet"
+    each = [_trial(about, kind, first) for kind in about.labels]
+    return [*each, _trial(about, about.labels[0], second)]
 
 
-def _one_level(about: About, kind: str) -> dict[str, Any]:
-    """A method of several levels is told where there is one."""
-    return {"levels": 1} if kind != "levels" and "levels" in about.labels else {}
+def _trial(about: About, kind: str, backbone: str) -> Trial:
+    settings: dict[str, Any] = {"backbone": backbone}
+    if backbone == "lenet":
+        settings["size"] = 20  # it takes images of 16 pixels and more
+    if kind != "levels" and "levels" in about.labels:
+        settings["levels"] = 1  # a method of several levels is told where there is one
+    return Trial(SETS[kind], backbone, settings)
 
 
 def tested_with(about: About, config: type) -> str:
     """The sets and the features of a method's trials: `digits, digit_scenes; tiny, lenet`."""
-    found = trials(about, config)
-    parts = ([trial.dataset for trial in found], [trial.features for trial in found])
-    return "; ".join(", ".join(dict.fromkeys(part)) for part in parts)
+    every = trials(about, config)
+    sets = dict.fromkeys(trial.dataset for trial in every)  # each once, in order
+    features = dict.fromkeys(trial.features for trial in every)
+    return f"{', '.join(sets)}; {', '.join(features)}"

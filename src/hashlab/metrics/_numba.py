@@ -34,14 +34,19 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Returns: order, int64 (N,); starts, int64 (B + 1,); uniform, bool (B,).
     """
-    kind = distinct(np.ascontiguousarray(labels.T), np.empty((0, labels.shape[1]), np.uint64))[1]
-    order, grid = np.arange(len(kind)), np.arange(0, len(kind), BLOCK)
-    starts = np.append(grid, len(kind))
-    if (int(kind.max()) + 1) * RUN < len(kind):
+    no_labels = np.empty((0, labels.shape[1]), np.uint64)
+    kind = distinct(np.ascontiguousarray(labels.T), no_labels)[1]
+    order = np.arange(len(kind))
+    starts = np.append(np.arange(0, len(kind), BLOCK), len(kind))
+    kinds = int(kind.max()) + 1
+    if kinds * RUN < len(kind):
         order = _by_kind(kind)
-        starts = np.union1d(starts, 1 + np.flatnonzero(np.diff(kind[order])))
-    changes = np.append(0, np.cumsum(np.diff(kind[order]) != 0))  # before each item, (N,)
-    return order, starts, changes[starts[:-1]] == changes[starts[1:] - 1]
+        ends_of_runs = np.flatnonzero(np.diff(kind[order]))
+        starts = np.union1d(starts, 1 + ends_of_runs)
+    changes = np.cumsum(np.diff(kind[order]) != 0)
+    changes = np.append(0, changes)  # before each item, (N,)
+    uniform = changes[starts[:-1]] == changes[starts[1:] - 1]
+    return order, starts, uniform
 
 
 def _by_kind(kind: np.ndarray) -> np.ndarray:
@@ -60,18 +65,19 @@ def distinct(words, labels):
     while size < 2 * len(words):
         size *= 2
     table = np.full(size, -1, np.int64)
-    first, kind = np.empty(len(words), np.int64), np.empty(len(words), np.int64)
-    found = 0
+    first = np.empty(len(words), np.int64)
+    kind = np.empty(len(words), np.int64)
+    kinds = 0  # so far
     for i in range(len(words)):
         at = _hash(words, labels, i) & np.uint64(size - 1)
         while table[at] >= 0 and not _equal(words, labels, first[table[at]], i):
             at = (at + np.uint64(1)) & np.uint64(size - 1)
         if table[at] < 0:
-            table[at] = found
-            first[found] = i
-            found += 1
+            table[at] = kinds
+            first[kinds] = i
+            kinds += 1
         kind[i] = table[at]
-    return first[:found], kind
+    return first[:kinds], kind
 
 
 @compiled
@@ -104,26 +110,27 @@ def popcount(typing_context, word):  # numba has no np.bitwise_count; the machin
 
 
 @compiled
-def count(query, query_labels, database, labels, times, starts, uniform, shift, spans, base, shared, counts):
+def count(query, query_labels, database, labels, times, starts, uniform, shift, spans, base, several, counts):
     """Fill counts (Q, G, B): items of gain group g in bin b for each query.
 
     query (Q, W) and database (W, N) are uint64 words, word w of them weighing 2**shift[w]. With one span the bin is
     the weighted distance; with T spans of words it is base[smallest distance of a span] + sum of all. Labels are
-    uint64, (Q, L) and (L, N): masks when `shared` (group = bits in common), else classes (group = levels in common,
+    uint64, (Q, L) and (L, N): masks when `several` (group = bits in common), else classes (group = levels in common,
     plus L - 1 where the first is). Item i counts times[i], uint32; with no `times`, once. Blocks lie between `starts`;
     those that are `uniform` have one label throughout.
     """
     groups, bins = counts.shape[1:]
-    place = 0  # a key is group << place | bin
-    while 1 << place < bins:
-        place += 1
+    width = 0  # bits that a bin takes: a key is group << width | bin
+    while 1 << width < bins:
+        width += 1
     scratch = np.empty((3, BLOCK), np.uint64)
-    tally = np.empty((TILE, 4, groups << place), np.uint32)
+    tally = np.empty((TILE, 4, groups << width), np.uint32)
     for first in range(0, len(query), TILE):
         last = min(first + TILE, len(query))
         tally[:] = 0
         for block in range(len(starts) - 1):
-            start, size = starts[block], starts[block + 1] - starts[block]
+            start = starts[block]
+            size = starts[block + 1] - starts[block]
             key = scratch[0, :size]
             for i in range(first, last):
                 if len(spans) == 2:
@@ -132,25 +139,29 @@ def count(query, query_labels, database, labels, times, starts, uniform, shift, 
                     _union(key, scratch[1, :size], scratch[2, :size], query[i], database, shift, spans, base, start)
                 group = np.uint64(0)
                 if uniform[block]:
-                    group = _group(query_labels[i], labels, shared, start)
+                    group = _group(query_labels[i], labels, several, start)
                 else:
-                    _add_group(key, query_labels[i], labels, shared, np.uint64(place), start)
-                here = tally[i - first, :, group << np.uint64(place) :]
+                    _add_group(key, query_labels[i], labels, several, np.uint64(width), start)
+                bins_of_group = tally[i - first, :, group << np.uint64(width) :]
                 if len(times):
-                    _tally_times(key, here, times[start : start + size])
+                    _tally_times(key, bins_of_group, times[start : start + size])
                 else:
-                    _tally(key, here)
+                    _tally(key, bins_of_group)
         for i in range(first, last):
-            _collect(tally[i - first], place, counts[i])
+            _collect(tally[i - first], width, counts[i])
 
 
 @compiled
 def _distance(key, query, database, shift, first, end, start):
-    column, word, by = database[first, start : start + len(key)], query[first], shift[first]
+    column = database[first, start : start + len(key)]
+    word = query[first]
+    by = shift[first]
     for j in range(len(key)):
         key[j] = popcount(column[j] ^ word) << by
     for w in range(first + 1, end):
-        column, word, by = database[w, start : start + len(key)], query[w], shift[w]
+        column = database[w, start : start + len(key)]
+        word = query[w]
+        by = shift[w]
         for j in range(len(key)):
             key[j] += popcount(column[j] ^ word) << by
 
@@ -169,10 +180,10 @@ def _union(key, part, smallest, query, database, shift, spans, base, start):
 
 
 @compiled
-def _group(query, labels, shared, item):
+def _group(query, labels, several, item):
     group = np.uint64(0)
     for w in range(len(query)):
-        if shared:
+        if several:
             group += popcount(labels[w, item] & query[w])
         elif labels[w, item] == query[w]:
             group += np.uint64(len(query) if w == 0 else 1)
@@ -180,14 +191,15 @@ def _group(query, labels, shared, item):
 
 
 @compiled
-def _add_group(key, query, labels, shared, place, start):
+def _add_group(key, query, labels, several, width, start):
     for w in range(len(query)):
-        column, word = labels[w, start : start + len(key)], query[w]
-        if shared:
+        column = labels[w, start : start + len(key)]
+        word = query[w]
+        if several:
             for j in range(len(key)):
-                key[j] += popcount(column[j] & word) << place
+                key[j] += popcount(column[j] & word) << width
         else:
-            step = np.uint64(len(query) if w == 0 else 1) << place
+            step = np.uint64(len(query) if w == 0 else 1) << width
             for j in range(len(key)):
                 key[j] += step * np.uint64(column[j] == word)
 
@@ -195,7 +207,10 @@ def _add_group(key, query, labels, shared, place, start):
 @compiled
 def _tally(key, tally):
     # neighbours often fall into the same bin: four tables let their increments overlap in time
-    a, b, c, d = tally[0], tally[1], tally[2], tally[3]
+    a = tally[0]
+    b = tally[1]
+    c = tally[2]
+    d = tally[3]
     fours = len(key) // 4 * 4
     for j in range(0, fours, 4):
         a[key[j]] += np.uint32(1)
@@ -208,7 +223,10 @@ def _tally(key, tally):
 
 @compiled
 def _tally_times(key, tally, times):
-    a, b, c, d = tally[0], tally[1], tally[2], tally[3]
+    a = tally[0]
+    b = tally[1]
+    c = tally[2]
+    d = tally[3]
     fours = len(key) // 4 * 4
     for j in range(0, fours, 4):
         a[key[j]] += times[j]
@@ -220,9 +238,9 @@ def _tally_times(key, tally, times):
 
 
 @compiled
-def _collect(tally, place, counts):
+def _collect(tally, width, counts):
     counts[:] = 0
     for part in tally:
         for g in range(counts.shape[0]):
             for b in range(counts.shape[1]):
-                counts[g, b] += part[(g << place) + b]
+                counts[g, b] += part[(g << width) + b]

@@ -21,29 +21,38 @@ class Counter:
     """Counts for blocks of queries over one database, packed codes (Q, 8 W) and (N, 8 W) on one device."""
 
     def __init__(self, query: torch.Tensor, database: torch.Tensor, distance: Distance, relevance: Relevance):
-        self.query, self.database, self.distance, self.relevance = query, database, distance, relevance
+        self.query = query
+        self.database = database
+        self.distance = distance
+        self.relevance = relevance
         self.device = database.device
-        self.query_labels, self.database_labels, self.base, self.weights = (
-            torch.from_numpy(x).to(self.device)
-            for x in (relevance.query, relevance.database, distance.base, distance.weights.astype(np.float32))
-        )
+        self.query_labels = self._on_device(relevance.query)
+        self.database_labels = self._on_device(relevance.database)
+        self.base = self._on_device(distance.base)
+        self.weights = self._on_device(distance.weights.astype(np.float32))
         self.bins = distance.bins
         self.lanes = LANES.get(self.device.type, 1)
 
+    def _on_device(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(self.device)
+
     def count(self, rows: slice) -> np.ndarray:
         """Counts of a block of queries, int64 (rows, G, B)."""
-        signs, labels = self._signs(self.query[rows]), self.query_labels[rows]
-        halves = [-w / 2 * s for w, s in zip(self._split(self.weights), signs, strict=True)]
-        shape = len(labels), self.lanes, self.relevance.groups, self.bins
+        labels = self.query_labels[rows]
+        tables = zip(self._split(self.weights), self._signs(self.query[rows]), strict=True)
+        halves = [-w / 2 * s for w, s in tables]
+        shape = (len(labels), self.lanes, self.relevance.groups, self.bins)
         tally = torch.zeros(shape, dtype=torch.int32, device=self.device).flatten(1)
         one = torch.ones((), dtype=torch.int32, device=self.device)
-        step = max(1, PAIRS.get(self.device.type, PAIRS["cpu"]) // len(labels))
-        lane = torch.arange(step, device=self.device) % self.lanes * (self.relevance.groups * self.bins)
+        pairs = PAIRS.get(self.device.type, PAIRS["cpu"])
+        step = max(1, pairs // len(labels))
+        lane = torch.arange(step, device=self.device) % self.lanes
+        offset = lane * (self.relevance.groups * self.bins)  # where a lane's table begins
         for start in range(0, len(self.database), step):
             part = slice(start, start + step)
             key = self._bin(halves, self._signs(self.database[part]))  # (rows, items)
             self._add_group(key, labels, self.database_labels[part])
-            key += lane[: key.shape[1]]
+            key += offset[: key.shape[1]]
             tally.scatter_add_(1, key, one.expand_as(key))
         return tally.view(shape).sum(1).cpu().numpy()
 
@@ -54,20 +63,27 @@ class Counter:
         ]
         if len(tables) == 1:
             return tables[0]
-        total = torch.stack(tables).sum(0)
-        return total if self.distance.combine != "union" else total + self.base[torch.stack(tables).amin(0)]
+        distances = torch.stack(tables)  # (T, rows, items)
+        total = distances.sum(0)
+        if self.distance.combine == "union":
+            total += self.base[distances.amin(0)]
+        return total
 
     def _add_group(self, key: torch.Tensor, query: torch.Tensor, database: torch.Tensor) -> None:
-        if self.relevance.shared:
-            key.add_((query.float() @ database.float().T).long(), alpha=self.bins)
+        if self.relevance.several:
+            in_common = query.float() @ database.float().T
+            key.add_(in_common.long(), alpha=self.bins)
             return
         for level in range(query.shape[1]):
             step = query.shape[1] if level == 0 else 1
-            key.add_(query[:, level, None] == database[:, level], alpha=self.bins * step)
+            equal = query[:, level, None] == database[:, level]  # (rows, items)
+            key.add_(equal, alpha=self.bins * step)
 
     def _signs(self, packed: torch.Tensor) -> list[torch.Tensor]:
-        spans = packed.split([codes.row_bytes(bits) for bits in self.distance.tables], 1)
-        return [codes.unpackbits(s)[:, :k].float() * 2 - 1 for s, k in zip(spans, self.distance.tables, strict=True)]
+        tables = self.distance.tables
+        spans = packed.split([codes.row_bytes(bits) for bits in tables], 1)
+        ones = [codes.unpackbits(span)[:, :bits] for span, bits in zip(spans, tables, strict=True)]
+        return [table.float() * 2 - 1 for table in ones]
 
     def _split(self, row: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return row.split(self.distance.tables)

@@ -14,6 +14,8 @@ import numpy as np
 from hashlab import codes
 from hashlab.errors import InputError
 
+BLOCK = 65536  # codes counted at once in single precision, where counts below 2^24 are exact
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -43,6 +45,7 @@ class Diagnosis:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists; NaN becomes None."""
         shown = vars(self) | {"balance": self.balance.tolist()}
+        # NaN alone differs from itself
         return {name: None if x != x else x for name, x in shown.items()}
 
 
@@ -60,7 +63,10 @@ def diagnose(packed: codes.Array, bits: int, outputs: codes.Array | None = None)
     Raises:
         InputError: codes or outputs of another shape or type, or none at all.
     """
-    balance, correlation, buckets = bit_balance(packed, bits), bit_correlation(packed, bits), bucket_sizes(packed, bits)
+    balance = bit_balance(packed, bits)
+    correlation = bit_correlation(packed, bits)
+    buckets = bucket_sizes(packed, bits)
+    constant = (balance == 0) | (balance == 1)
     if outputs is not None and tuple(outputs.shape) != (len(packed), bits):
         raise InputError(f"outputs must be ({len(packed)}, {bits}) as the codes, got {codes.describe(outputs)}")
     pairs = np.abs(correlation[np.triu_indices(bits, 1)])
@@ -69,7 +75,7 @@ def diagnose(packed: codes.Array, bits: int, outputs: codes.Array | None = None)
         bits=bits,
         items=len(packed),
         balance=balance,
-        constant_bits=int(((balance == 0) | (balance == 1)).sum()),
+        constant_bits=int(constant.sum()),
         correlation=float(pairs.mean()) if len(pairs) else float("nan"),
         distinct=len(buckets),
         largest_bucket=int(buckets[0]),
@@ -86,8 +92,11 @@ def bit_balance(packed: codes.Array, bits: int) -> np.ndarray:
 def bit_correlation(packed: codes.Array, bits: int) -> np.ndarray:
     """Pearson correlation of every two bits over the codes, float64 (K, K); NaN for a bit that never changes."""
     x = _bits(packed, bits)  # (N, K)
-    blocks = (x[i : i + 65536].astype(np.float32) for i in range(0, len(x), 65536))  # counts below 2^24 are exact
-    both = sum((b.T @ b).astype(np.float64) for b in blocks) / len(x)  # (K, K): how often two bits are one together
+    counts = np.zeros((bits, bits))  # how many codes have ones at both bits
+    for start in range(0, len(x), BLOCK):
+        block = x[start : start + BLOCK].astype(np.float32)
+        counts += block.T @ block
+    both = counts / len(x)
     mean = both.diagonal()
     covariance = both - np.outer(mean, mean)
     spread = np.sqrt(mean * (1 - mean))
@@ -98,8 +107,10 @@ def bit_correlation(packed: codes.Array, bits: int) -> np.ndarray:
 def bucket_sizes(packed: codes.Array, bits: int) -> np.ndarray:
     """How many items share each code that occurs, largest first, int64 (distinct codes,)."""
     codes.check_packed(packed, bits)
-    rows = np.ascontiguousarray(codes.as_numpy(packed)).view(f"V{packed.shape[1]}")[:, 0]
-    return np.sort(np.unique(rows, return_counts=True)[1])[::-1]
+    packed = np.ascontiguousarray(codes.as_numpy(packed))
+    rows = packed.view(f"V{packed.shape[1]}")[:, 0]  # a code as one value
+    sizes = np.unique(rows, return_counts=True)[1]
+    return np.sort(sizes)[::-1]
 
 
 def entropy(sizes: np.ndarray) -> float:
@@ -108,7 +119,8 @@ def entropy(sizes: np.ndarray) -> float:
     It is the entropy of the codes at hand: N codes cannot show more than log2 N bits.
     """
     p = sizes / sizes.sum()
-    return float(-(p * np.log2(p)).sum()) + 0.0  # no -0.0 for a single bucket
+    bits = -(p * np.log2(p)).sum()
+    return float(bits) + 0.0  # no -0.0 for a single bucket
 
 
 def quantisation_error(outputs: codes.Array) -> float:
@@ -119,7 +131,8 @@ def quantisation_error(outputs: codes.Array) -> float:
     """
     codes.binarize(outputs)  # the same demands on outputs
     u = codes.as_numpy(outputs).astype(np.float64)  # (N, K)
-    return float(((np.abs(u) - 1) ** 2).mean())
+    away = np.abs(u) - 1
+    return float((away**2).mean())
 
 
 def _bits(packed: codes.Array, bits: int) -> np.ndarray:

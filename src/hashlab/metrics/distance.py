@@ -35,14 +35,16 @@ class Distance:
     @property
     def bins(self) -> int:
         """B, how many values there are."""
-        return int(self._sums.sum()) if self.combine == "union" else int(self.weights.sum()) + 1
+        if self.combine == "union":
+            return int(self._sums.sum())
+        return int(self.weights.sum()) + 1
 
     @cached_property
     def radius(self) -> np.ndarray:
         """The radius at which a lookup reaches each bin, int64 (B,), ascending."""
         if self.combine == "union":
             return np.repeat(np.arange(len(self._sums)), self._sums)
-        return np.arange(int(self.weights.sum()) + 1)
+        return np.arange(self.bins)
 
     @cached_property
     def base(self) -> np.ndarray:
@@ -52,15 +54,20 @@ class Distance:
 
     @property
     def _sums(self) -> np.ndarray:
-        # the sum of T distances whose smallest is m lies in T m .. m + (all bits but those of the smallest table)
-        smallest = np.arange(min(self.tables) + 1)
-        return sum(self.tables) - min(self.tables) - (len(self.tables) - 1) * smallest + 1
+        """How many values the sum of T distances can have if the smallest is m: (min(K_t) + 1,)."""
+        shortest = min(self.tables)
+        smallest = np.arange(shortest + 1)
+        least = len(self.tables) * smallest
+        most = smallest + sum(self.tables) - shortest  # all bits of the other tables differ
+        return most - least + 1
 
     @property
     def spans(self) -> np.ndarray:
         """First word of each separately measured table, and the end, int64 (T + 1,)."""
         ends = np.cumsum([codes.row_bytes(bits) // 8 for bits in self.tables])
-        return np.array([0, *ends]) if self.combine == "union" else np.array([0, ends[-1]])
+        if self.combine == "union":
+            return np.array([0, *ends])
+        return np.array([0, ends[-1]])
 
     def words(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Packed codes as words that weigh powers of two: uint64 (N, W) and the powers, uint64 (W,).
@@ -70,8 +77,10 @@ class Distance:
         words = codes.words(packed)  # (N, W)
         if self.combine != "weighted":
             return words, np.zeros(words.shape[1], np.uint64)
-        padded = np.concatenate([np.pad(w, (0, -len(w) % 64)) for w in self.split(self.weights)])
-        masks = np.stack([codes.words(codes.pack(padded[None] >> p & 1 > 0))[0] for p in range(4)])  # (4, W)
+        tables = self.split(self.weights)
+        padded = np.concatenate([np.pad(table, (0, -len(table) % 64)) for table in tables])
+        digits = padded >> np.arange(4)[:, None] & 1  # (4, 64 W)
+        masks = codes.words(codes.pack(digits > 0))  # (4, W)
         power, column = np.nonzero(masks)
         return words[:, column] & masks[power, column], power.astype(np.uint64)
 
@@ -93,10 +102,11 @@ def check(bits: int, tables: Any, combine: str | None, weights: Any) -> Distance
         raise InputError(f"combine must be one of {', '.join(COMBINE)}, got {combine!r}")
     if (weights is not None) != (combine == "weighted"):
         raise InputError("weights are given if and only if combine='weighted'")
-    return Distance(tables, combine, np.ones(bits, np.int64) if weights is None else _weights(weights, tables))
+    of_bits = np.ones(bits, np.int64) if weights is None else _checked(weights, tables)
+    return Distance(tables, combine, of_bits)
 
 
-def _weights(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
+def _checked(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
     weights = codes.as_numpy(weights, "weights")
     if weights.dtype.kind not in "iu" or weights.shape not in ((len(tables),), (sum(tables),)):
         raise InputError(
@@ -105,7 +115,8 @@ def _weights(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
         )
     if weights.min() < 0 or weights.max() > 15 or weights.max() == 0:
         raise InputError(f"weights must lie in 0..15, not all 0, got {weights.min()} to {weights.max()}")
-    return np.repeat(weights, tables if len(weights) == len(tables) else 1).astype(np.int64)
+    bits_of_each = tables if len(weights) == len(tables) else 1
+    return np.repeat(weights, bits_of_each).astype(np.int64)
 
 
 def check_codes(packed: Any, distance: Distance, name: str) -> None:
@@ -125,5 +136,6 @@ def _check_parts(packed: Any, tables: tuple[int, ...], name: str) -> None:
         raise InputError(f"{name} of {shape} bits must be (N, {width}) uint8, got {codes.describe(packed)}")
     start = 0
     for bits in tables:
-        codes.check_packed(packed[:, start : start + codes.row_bytes(bits)], bits, name)
-        start += codes.row_bytes(bits)
+        end = start + codes.row_bytes(bits)
+        codes.check_packed(packed[:, start:end], bits, name)
+        start = end

@@ -58,10 +58,19 @@ def evaluate(
 
     Raises:
         InputError: before any work, with one sentence on what was expected and what came.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import codes, metrics
+        >>> query = codes.pack(np.array([[0, 0, 0, 0]]) > 0)
+        >>> database = codes.pack(np.array([[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]]) > 0)
+        >>> report = metrics.evaluate(query, database, np.array([0]), np.array([0, 1, 0]), bits=4)
+        >>> print(f"{report.map:.4f}")  # relevant items at ranks 1 and 3: (1/1 + 2/3) / 2
+        0.8333
     """
     rule = _convention(convention, at)
     measure = distance.check(bits, tables, combine, weights)
-    query_codes, database_codes = _of_one_kind(query_codes, database_codes)
+    _check_one_kind(query_codes, database_codes)
     distance.check_codes(database_codes, measure, "database codes")
     real = rule.name == "asymmetric"
     if real:
@@ -69,7 +78,7 @@ def evaluate(
     else:
         distance.check_codes(query_codes, measure, "query codes")
     relevant = labels.check(relevance, query_labels, database_labels, len(query_codes), len(database_codes))
-    at, cutoffs = _check_cutoffs(at, cutoffs, len(database_codes))
+    cutoffs = _check_cutoffs(at, cutoffs, len(database_codes))
     if (cells := relevant.groups * measure.bins) > MOST_CELLS:
         raise InputError(f"at most {MOST_CELLS} counts a query (gains times distances) fit, got {cells}")
     if real:
@@ -81,7 +90,7 @@ def evaluate(
         ranked,
         relevant,
         rule,
-        at,
+        _whole(at),
         cutoffs,
         None if real else int(measure.radius[-1]) + 1,
         bits=bits,
@@ -127,10 +136,10 @@ def evaluate_distances(
         raise InputError("distances must be numbers, got NaN: an item cannot be ranked")
     sides = "rows of distances", "columns of distances"
     relevant = labels.check(relevance, query_labels, database_labels, *distances.shape, sides)
-    at, cutoffs = _check_cutoffs(at, cutoffs, distances.shape[1])
+    cutoffs = _check_cutoffs(at, cutoffs, distances.shape[1])
     ranked = rankings.from_distances(lambda rows: distances[rows], relevant)
     settings = {"bits": None, "convention": convention, "tables": None, "combine": None}
-    return report.build(ranked, relevant, rule, at, cutoffs, None, **settings)
+    return report.build(ranked, relevant, rule, _whole(at), cutoffs, None, **settings)
 
 
 def _convention(name: str | None, at: int | None) -> Convention:
@@ -142,27 +151,38 @@ def _convention(name: str | None, at: int | None) -> Convention:
     return rule
 
 
-def _check_cutoffs(at: int | None, cutoffs: Sequence[int] | None, items: int) -> tuple[int | None, list[int]]:
+def _whole(at: int | None) -> int | None:
+    return None if at is None else int(at)
+
+
+def _check_cutoffs(at: int | None, cutoffs: Sequence[int] | None, items: int) -> list[int]:
+    """All cut-offs in order, that of AP among them; raises InputError for one beyond the database."""
     if cutoffs is None:
         cutoffs = [k for k in CUTOFFS if k <= items]
     chosen = list(cutoffs) if np.iterable(cutoffs) else []
     if not chosen:
         raise InputError(f"cutoffs must be a sequence of ranks, got {cutoffs!r}")
-    for name, k in [("at", at)] * (at is not None) + [("each of cutoffs", k) for k in chosen]:
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= items:
-            raise InputError(f"{name} must be a whole number in 1..{items}, the size of the database, got {k!r}")
-    at = None if at is None else int(at)
-    return at, sorted({int(k) for k in chosen} | ({at} - {None}))
+    if at is not None:
+        _check_rank("at", at, items)
+    for k in chosen:
+        _check_rank("each of cutoffs", k, items)
+    every = chosen if at is None else [*chosen, at]
+    return sorted({int(k) for k in every})
 
 
-def _of_one_kind(query: Array, database: Array) -> tuple[Array, Array]:
+def _check_rank(name: str, k: int, items: int) -> None:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= items:
+        raise InputError(f"{name} must be a whole number in 1..{items}, the size of the database, got {k!r}")
+
+
+def _check_one_kind(query: Array, database: Array) -> None:
+    """Raise InputError unless both are arrays, or tensors on one device."""
     for name, array in (("query", query), ("database", database)):
         if not isinstance(array, (np.ndarray, torch.Tensor)):
             raise InputError(f"{name} codes must be a NumPy array or a tensor, got {type(array).__name__}")
     devices = [x.device if isinstance(x, torch.Tensor) else "numpy" for x in (query, database)]
     if devices[0] != devices[1]:
         raise InputError(f"query and database codes must be of one kind, got {devices[0]} and {devices[1]}")
-    return query, database
 
 
 def _check_outputs(outputs: Array, measure: Distance) -> None:

@@ -30,13 +30,15 @@ CACHED = 1 << 15  # ranks of queries looked at together: 256 KB
 @lru_cache(maxsize=2)
 def harmonic(n: int) -> np.ndarray:
     """Harmonic numbers H[0..n], float64 (n + 1,)."""
-    return np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n + 1))])
+    rank = np.arange(1, n + 1)
+    return np.concatenate([[0.0], np.cumsum(1.0 / rank)])
 
 
 @lru_cache(maxsize=2)
 def discounts(n: int) -> np.ndarray:
     """Sums of 1 / log2(1 + rank) over the first 0..n ranks, float64 (n + 1,)."""
-    return np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, n + 2)))])
+    rank = np.arange(1, n + 1)
+    return np.concatenate([[0.0], np.cumsum(1.0 / np.log2(1 + rank))])
 
 
 def tie_sum(
@@ -63,32 +65,45 @@ def tie_sum(
         step = s * (r - 1) / np.maximum(n * (n - 1.0), 1)
         return step * m + (first - step * (before + 1)) * (h[before + m] - h[before])
     skip = n - r if order == "worst" else 0 * n  # irrelevant items in front of the relevant ones
-    found = np.clip(m - skip, 0, r)
-    before = np.where(found > 0, before + skip, 0)
-    return found + (gained - before) * (h[before + found] - h[before])
+    hits = np.clip(m - skip, 0, r)  # among the positions counted
+    before = np.where(hits > 0, before + skip, 0)
+    return hits + (gained - before) * (h[before + hits] - h[before])
 
 
 def precision_sums(ranking: Histogram, at: int | np.ndarray | None = None, order: str = "expected") -> np.ndarray:
     """Sum of precisions over the relevant ranks up to `at` (a number, or one per query), float64 (Q,)."""
-    n, r = ranking.items, ranking.hits  # (Q, B)
-    before, hits = ranking.items_to - n, ranking.hits_to - r
-    return total(tie_sum(ranking.seen(at), n, r, r, before, hits, harmonic(ranking.size), order))
+    n = ranking.items  # (Q, B)
+    r = ranking.hits
+    before = ranking.items_to - n
+    gained = ranking.hits_to - r
+    h = harmonic(ranking.size)
+    return total(tie_sum(ranking.seen(at), n, r, r, before, gained, h, order))
 
 
 def average_precision(ranking: Histogram, at: int | None = None, order: str = "expected") -> np.ndarray:
-    """AP: `precision_sums` over min(at, R); 0 where nothing is relevant; float64 (Q,)."""
+    """AP: `precision_sums` over min(at, R); 0 where nothing is relevant; float64 (Q,).
+
+    What this is not: interpolated. Precision is taken as it is at each relevant rank, not as the
+    best at that recall or beyond, and no area of trapezoids is drawn under it.
+    """
     return precision_sums(ranking, at, order) / possible(ranking, at)
 
 
 def weighted_average_precision(ranking: Histogram, at: int | None = None) -> np.ndarray:
     """AP with the average cumulative gain (ACG) in place of precision, over min(at, R), float64 (Q,).
 
+    What this is not: a number in 0..1, for ACG counts labels; nor a mean of AP in which queries
+    have weights.
+
     Reference: F. Zhao, Y. Huang, L. Wang, T. Tan, "Deep Semantic Ranking Based Hashing for Multi-Label Image
     Retrieval", CVPR 2015.
     """
-    n, s = ranking.items, ranking.gains
-    before, gained = ranking.items_to - n, s.cumsum(1) - s
-    sums = tie_sum(ranking.seen(at), n, ranking.hits, s, before, gained, harmonic(ranking.size))
+    n = ranking.items  # (Q, B)
+    s = ranking.gains
+    before = ranking.items_to - n
+    gained = s.cumsum(1) - s
+    h = harmonic(ranking.size)
+    sums = tie_sum(ranking.seen(at), n, ranking.hits, s, before, gained, h)
     return total(sums) / possible(ranking, at)
 
 
@@ -113,14 +128,17 @@ def within(items: np.ndarray, values: np.ndarray, cutoffs: Sequence[int], table:
     Returns:
         float64, (Q, C).
     """
-    to, query = items.cumsum(1), np.arange(len(items))
+    to = items.cumsum(1)
+    query = np.arange(len(items))
     mean = values / np.maximum(items, 1)
-    sums = (mean * (table[to] - table[to - items])).cumsum(1)  # with each whole group, (Q, B)
-    found = []
+    of_group = mean * (table[to] - table[to - items])
+    sums = of_group.cumsum(1)  # with each whole group, (Q, B)
+    columns = []
     for k in cutoffs:
         last = query, (to < k).sum(1)  # the group in which rank k lies
-        found.append(sums[last] - mean[last] * (table[to[last]] - table[k]))
-    return np.stack(found, 1)
+        beyond = mean[last] * (table[to[last]] - table[k])  # what this group has behind rank k
+        columns.append(sums[last] - beyond)
+    return np.stack(columns, 1)
 
 
 @lru_cache(maxsize=2)
@@ -130,29 +148,43 @@ def ranks(n: int) -> np.ndarray:
 
 
 def ndcg(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
-    """nDCG within the first k ranks: gain over log2(1 + rank), relative to the best ranking, float64 (Q, C)."""
+    """nDCG within the first k ranks: gain over log2(1 + rank), over the best ranking's, (Q, C).
+
+    What this is not: the form with gains 2^g - 1 of web search, nor one in which the first two
+    ranks weigh the same. The best ranking is that of the whole database, not of what was retrieved.
+    """
     return relative_to_ideal(ranking, cutoffs, discounts(ranking.size))
 
 
 def relative_to_ideal(ranking: Histogram, cutoffs: Sequence[int], table: np.ndarray) -> np.ndarray:
     """Discounted gain within the first k ranks over that of the best ranking, 0 if that is 0, float64 (Q, C)."""
+    gained = within(ranking.items, ranking.gains, cutoffs, table)
     best = within(*ranking.ideal, cutoffs, table)
-    return within(ranking.items, ranking.gains, cutoffs, table) / np.where(best > 0, best, 1)
+    return gained / np.where(best > 0, best, 1)
 
 
 def by_rank(items: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
     """Expected value at each of the first k ranks, from items and sums of values per group, float64 (Q, k)."""
     mean = values / np.maximum(items, 1)
-    return np.repeat(mean.ravel(), seen(items, k).ravel()).reshape(len(items), k)
+    times = seen(items, k)  # ranks of each group among the first k, (Q, B)
+    return np.repeat(mean.ravel(), times.ravel()).reshape(len(items), k)
 
 
 def hierarchical_precision(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
-    """Gain within the first k ranks over the best possible there, float64 (Q, C)."""
+    """Gain within the first k ranks over the best possible there, float64 (Q, C).
+
+    What this is not: precision. Items of another fine class have gain too, and the best ranking
+    always has 1.
+    """
     return relative_to_ideal(ranking, cutoffs, ranks(ranking.size))
 
 
 def mean_hierarchical_precision(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
-    """Mean over the ranks 1..k of `hierarchical_precision`, float64 (Q, C)."""
+    """mAHP: mean over the ranks 1..k of `hierarchical_precision`, float64 (Q, C).
+
+    What this is not: a kind of AP. Every rank counts, not those of relevant items only, and k is
+    not cut to R.
+    """
     return mean_over_ranks(ranking, cutoffs, np.ones(max(cutoffs)))
 
 
@@ -161,11 +193,18 @@ def mean_over_ranks(ranking: Histogram, cutoffs: Sequence[int], discount: np.nda
 
     Nothing else here looks at single ranks. The discounts are of the first ranks, (max(cutoffs),).
     """
-    last, found = max(cutoffs), np.empty((len(ranking.items), len(cutoffs)))
+    last = max(cutoffs)
+    columns = np.array(cutoffs) - 1
+    ideal_items, ideal_gains = ranking.ideal
+    means = np.empty((len(ranking.items), len(cutoffs)))
     step = max(1, CACHED // last)
-    for rows in (slice(i, i + step) for i in range(0, len(found), step)):
-        gained = (by_rank(ranking.items[rows], ranking.gains[rows], last) * discount).cumsum(1)  # (rows, last)
-        best = (by_rank(*(x[rows] for x in ranking.ideal), last) * discount).cumsum(1)
-        mean = (gained / np.where(best > 0, best, 1)).cumsum(1) / np.arange(1, last + 1)
-        found[rows] = mean[:, np.array(cutoffs) - 1]
-    return found
+    for start in range(0, len(means), step):
+        rows = slice(start, start + step)
+        gain = by_rank(ranking.items[rows], ranking.gains[rows], last)  # (rows, last)
+        most = by_rank(ideal_items[rows], ideal_gains[rows], last)
+        gained = (gain * discount).cumsum(1)
+        best = (most * discount).cumsum(1)
+        ratio = gained / np.where(best > 0, best, 1)
+        mean = ratio.cumsum(1) / np.arange(1, last + 1)
+        means[rows] = mean[:, columns]
+    return means

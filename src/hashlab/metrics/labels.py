@@ -35,49 +35,61 @@ class Relevance:
     classes: tuple[np.ndarray, ...] = ()
 
     @property
-    def shared(self) -> bool:
+    def several(self) -> bool:
         """Whether items have any number of labels, rather than one class on each level."""
         return self.name == "shares_label"
 
     @cached_property
     def groups(self) -> int:
         """G, the number of gain groups."""
-        if self.shared:
-            return 1 + int(min(np.bitwise_count(masks).sum(1).max() for masks in (self.words[0], self.words[1].T)))
-        return 2 * self.query.shape[1]
+        if not self.several:
+            return 2 * self.query.shape[1]
+        query, database = self.words
+        most_of_query = np.bitwise_count(query).sum(1).max()  # labels of one image
+        most_of_database = np.bitwise_count(database.T).sum(1).max()
+        return 1 + int(min(most_of_query, most_of_database))
 
     @property
     def gain(self) -> np.ndarray:
         """Labels or levels in common, per group, int64 (G,)."""
         group = np.arange(self.groups)
-        return group if self.shared else np.where(self.relevant, group - self.query.shape[1] + 1, group)
+        if self.several:
+            return group
+        levels = self.query.shape[1]
+        return np.where(self.relevant, group - levels + 1, group)
 
     @property
     def relevant(self) -> np.ndarray:
         """Whether the items of a group are relevant, bool (G,)."""
-        return np.arange(self.groups) >= (1 if self.shared else self.query.shape[1])
+        first = 1 if self.several else self.query.shape[1]
+        return np.arange(self.groups) >= first
 
     @property
     def query_labels(self) -> np.ndarray:
         """The labels of the queries as they were given, int64 (Q, L)."""
-        if self.shared:
+        if self.several:
             return self.query.astype(np.int64)
-        return np.stack([names[ranks] for names, ranks in zip(self.classes, self.query.T, strict=True)], 1)
+        levels = zip(self.classes, self.query.T, strict=True)
+        return np.stack([names[ranks] for names, ranks in levels], 1)
 
     @cached_property
     def words(self) -> tuple[np.ndarray, np.ndarray]:
         """Labels as the compiled engine compares them: uint64 (Q, L) and (L, N), or label masks (Q, W) and (W, N)."""
-        query, database = (_masks(x) if self.shared else x.astype(np.uint64) for x in (self.query, self.database))
-        return query, np.ascontiguousarray(database.T)
+        as_words = _masks if self.several else _classes
+        database = as_words(self.database).T
+        return as_words(self.query), np.ascontiguousarray(database)
 
     def group(self, rows: slice) -> np.ndarray:
         """Gain groups of some queries with every database item, int64 (rows, N)."""
         query = self.query[rows]
-        if self.shared:
-            return (query.astype(np.float32) @ self.database.T.astype(np.float32)).astype(np.int64)
-        levels = np.arange(query.shape[1])
-        weight = np.where(levels == 0, len(levels), 1)
-        return sum(weight[i] * (query[:, i, None] == self.database[:, i]) for i in levels)
+        if self.several:
+            in_common = query.astype(np.float32) @ self.database.T.astype(np.float32)
+            return in_common.astype(np.int64)
+        group = np.zeros((len(query), len(self.database)), np.int64)
+        for level, names in enumerate(self.database.T):
+            weight = query.shape[1] if level == 0 else 1
+            group += weight * (query[:, level, None] == names)
+        return group
 
 
 def check(
@@ -95,8 +107,8 @@ def check(
     """
     if relevance not in tuple(RELEVANCE):
         raise InputError(f"relevance must be one of {', '.join(RELEVANCE)}, got {relevance!r}")
-    query = _labels(relevance, "query labels", query_labels, queries, sides[0])
-    database = _labels(relevance, "database labels", database_labels, items, sides[1])
+    query = _checked(relevance, "query labels", query_labels, queries, sides[0])
+    database = _checked(relevance, "database labels", database_labels, items, sides[1])
     if query.shape[1] != database.shape[1]:
         raise InputError(
             f"query and database labels must have equally many columns, got {query.shape[1]} and {database.shape[1]}"
@@ -108,21 +120,28 @@ def check(
 
 def _ranked(name: str, query: np.ndarray, database: np.ndarray) -> Relevance:
     """Classes of any size, int64 (Q, L) and (N, L), as ranks 0..C-1 among those that occur on a level."""
-    ranks, classes = np.empty((len(query) + len(database), query.shape[1]), np.int64), []
-    for level, column in enumerate(np.concatenate([query, database]).T):
+    both = np.concatenate([query, database])
+    ranks = np.empty_like(both)
+    classes = []
+    for level, column in enumerate(both.T):
         names, ranks[:, level] = np.unique(column, return_inverse=True)
         classes.append(names)
     return Relevance(name, ranks[: len(query)], ranks[len(query) :], tuple(classes))
 
 
-def _labels(relevance: str, name: str, labels: Any, count: int, side: str) -> np.ndarray:
+_OTHERS = {  # number of axes -> the rules that take such labels, for messages
+    1: "; (N,) labels go with same_class",
+    2: "; (N, L) labels go with shares_label or levels",
+}
+
+
+def _checked(relevance: str, name: str, labels: Any, count: int, side: str) -> np.ndarray:
     labels = codes.as_numpy(labels, name)
     form = f"{name} must be {RELEVANCE[relevance]} for {relevance}"
     kinds = "iub" if relevance == "shares_label" else "iu"
     dimensions = 1 if relevance == "same_class" else 2
     if labels.ndim != dimensions or labels.dtype.kind not in kinds or 0 in labels.shape[1:]:
-        other = "(N, L) labels go with shares_label or levels" if dimensions == 1 else "(N,) labels go with same_class"
-        hint = f"; {other}" if labels.ndim == 3 - dimensions else ""
+        hint = _OTHERS.get(labels.ndim, "") if labels.ndim != dimensions else ""
         raise InputError(f"{form}, got {labels.shape} {labels.dtype}{hint}")
     if len(labels) != count:
         raise InputError(f"{name} must be as many as {side}, got {len(labels)} and {count}")
@@ -137,3 +156,7 @@ def _labels(relevance: str, name: str, labels: Any, count: int, side: str) -> np
 
 def _masks(labels: np.ndarray) -> np.ndarray:
     return codes.words(codes.pack(labels))  # (N, ceil(L / 64))
+
+
+def _classes(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.uint64)  # (N, L)

@@ -27,7 +27,8 @@ def distances(
         weights: of each table or of each bit, where combine is "weighted".
     """
     differ = _words(query) ^ _words(database)  # (N, W)
-    parts = np.split(differ, np.cumsum([-(-bits // 64) for bits in tables])[:-1], axis=1)  # per table (N, W_t)
+    ends = np.cumsum([-(-bits // 64) for bits in tables])  # of each table, in words
+    parts = np.split(differ, ends[:-1], axis=1)  # per table (N, W_t)
     far = [np.bitwise_count(part).sum(1, dtype=np.int64) for part in parts]  # per table (N,)
     if combine == "union":
         return np.min(far, 0) * (sum(tables) + 1) + sum(far)
@@ -35,7 +36,8 @@ def distances(
         return sum(far)
     if len(weights) == len(tables):
         return sum(weight * part for weight, part in zip(weights, far, strict=True))
-    return np.concatenate([_bits(*table) for table in zip(parts, tables, strict=True)], axis=1) @ np.asarray(weights)
+    bits = [_bits(part, count) for part, count in zip(parts, tables, strict=True)]
+    return np.concatenate(bits, axis=1) @ np.asarray(weights)
 
 
 def _words(packed: np.ndarray) -> np.ndarray:
@@ -72,17 +74,27 @@ def average_precision(distance: np.ndarray, good: np.ndarray, at: int | None = N
     position i (from 0) with probability r / n, and then R + i (r - 1) / (n - 1) good ones in front of it on average.
     """
     order = np.argsort(distance)  # any order of ties will do
-    distance, good = distance[order], good[order]
+    distance = distance[order]
+    good = good[order]
     at = len(good) if at is None else at
-    total, start, before = 0.0, 0, 0
-    for end in [*np.flatnonzero(np.diff(distance)) + 1, len(good)]:
-        n, r = end - start, int(good[start:end].sum())
+    ends = [*np.flatnonzero(np.diff(distance)) + 1, len(good)]  # of the groups of ties
+    total = 0.0
+    start = 0  # items in front of the group
+    before = 0  # good ones among them
+    for end in ends:
+        n = end - start
+        r = int(good[start:end].sum())
         i = np.arange(max(0, min(end, at) - start))
-        total += r / n * float(np.sum((before + i * (r - 1) / max(n - 1, 1) + 1) / (start + i + 1)))
-        start, before = end, before + r
+        hits = before + i * (r - 1) / max(n - 1, 1) + 1  # where a good item stands, itself included
+        precision = hits / (start + i + 1)
+        total += r / n * float(np.sum(precision))
+        start = end
+        before += r
     return total / max(1, min(at, before))
 
 
 def at_radius(far: np.ndarray, good: np.ndarray, radii: int) -> np.ndarray:
     """How many items, and how many good ones, lie at each of the radii 0 to radii - 1, int64 (2, radii)."""
-    return np.array([np.bincount(far, minlength=radii), np.bincount(far[good], minlength=radii)])
+    every = np.bincount(far, minlength=radii)
+    good_ones = np.bincount(far[good], minlength=radii)
+    return np.array([every, good_ones])

@@ -35,7 +35,10 @@ class Scores:
     @staticmethod
     def join(parts: Sequence[Scores]) -> Scores:
         """The scores of several blocks of queries as one."""
-        return Scores(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Scores)))
+        joined = {}
+        for field in fields(Scores):
+            joined[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
+        return Scores(**joined)
 
 
 @dataclass(frozen=True)
@@ -65,141 +68,179 @@ def _scores(ranking: Histogram, at: int | None, over: np.ndarray, drop: np.ndarr
     """Precision sums of the three orders over one denominator per query (Q,), leaving out the queries in `drop`."""
     sure = np.ones(len(over), bool) if drop is None else ~drop
     over = np.where(sure, over, np.nan)
-    return Scores(*(precision_sums(ranking, at, order) / over for order in ORDERS), sure.astype(float), sure)
+    expected, worst, best = (precision_sums(ranking, at, order) / over for order in ORDERS)
+    return Scores(expected, worst, best, sure.astype(float), sure)
+
+
+def _always(expected: np.ndarray, worst: np.ndarray, best: np.ndarray) -> Scores:
+    """Scores of queries that all count."""
+    sure = np.ones(len(expected), bool)
+    return Scores(expected, worst, best, sure.astype(float), sure)
 
 
 def _min_k_r(ranking: Histogram, at: int | None) -> Scores:
+    """What this is not: over R where k < R, so that a perfect top k has AP 1."""
     return _scores(ranking, at, formulas.possible(ranking, at))
 
 
 def _all_relevant(ranking: Histogram, at: int | None) -> Scores:
+    """What this is not: in reach of 1 where k < R, however good the top k."""
     return _scores(ranking, at, formulas.possible(ranking, None))
 
 
 def _all_relevant_drop(ranking: Histogram, at: int | None) -> Scores:
+    """What this is not: a mean over all queries; those with nothing relevant leave it."""
     return _scores(ranking, at, formulas.possible(ranking, None), drop=ranking.total_hits == 0)
 
 
 def _map_at_r(ranking: Histogram, at: int | None) -> Scores:
+    """What this is not: mAP at one k for all queries, R-precision, or AP of the whole ranking."""
     return _scores(ranking, ranking.total_hits, formulas.possible(ranking, None), drop=ranking.total_hits == 0)
 
 
 def _hits_in_topk(ranking: Histogram, at: int | None) -> Scores:
+    """What this is not: a measure of recall; one hit, at rank 1, is AP 1 whatever was missed."""
     dropped = _hits_in_topk_drop(ranking, at)
-    expected, worst, best = (np.nan_to_num(x) for x in (dropped.expected, dropped.worst, dropped.best))
-    always = np.ones(len(expected), bool)
-    return Scores(expected * dropped.kept, np.where(dropped.sure, worst, 0.0), best, always.astype(float), always)
+    expected = np.nan_to_num(dropped.expected) * dropped.kept
+    # where an order of ties without a hit exists, it is the worst
+    worst = np.where(dropped.sure, np.nan_to_num(dropped.worst), 0.0)
+    return _always(expected, worst, np.nan_to_num(dropped.best))
 
 
 def _hits_in_topk_drop(ranking: Histogram, at: int | None) -> Scores:
+    """What this is not: a mean over all queries; to find nothing within k costs nothing."""
     at = ranking.size if at is None else at
     inside = ranking.items_to <= at  # groups that end within k, (Q, B)
     whole = np.where(inside, ranking.items_to, 0).max(1)  # their ranks, (Q,)
     hits = np.where(inside, ranking.hits_to, 0).max(1)
     scores = _scores(ranking, whole, np.maximum(hits, 1), drop=hits == 0)
-    for q in np.flatnonzero(whole < at):
-        sums = [np.nan_to_num(x[q] * hits[q]) for x in (scores.expected, scores.worst, scores.best)]
-        straddling = _straddling(ranking, q, at, int(whole[q]), int(hits[q]), sums)
-        for field, value in zip(fields(Scores), straddling, strict=True):
-            getattr(scores, field.name)[q] = value
+    for q in np.flatnonzero(whole < at):  # a group straddles rank k
+        _straddle(scores, ranking, q, at, int(whole[q]), int(hits[q]))
     return scores
 
 
-def _straddling(
-    ranking: Histogram, q: int, at: int, before: int, hits: int, sums: list[float]
-) -> tuple[float, float, float, float, bool]:
-    """Expected, worst and best AP over hits within k, probability and certainty of a hit, of one query.
+def _straddle(scores: Scores, ranking: Histogram, q: int, at: int, before: int, hits: int) -> None:
+    """Complete the scores of query q, which are those of `before` ranks with `hits` relevant ones.
 
-    `before` ranks with `hits` relevant ones and precision sums (3,) lie in whole groups; the next group straddles k.
+    How many hits the group that straddles rank k has within k is random, and with it what AP is
+    divided by.
     """
     group = int((ranking.items_to[q] <= at).sum())
-    n, r, m = int(ranking.items[q, group]), int(ranking.hits[q, group]), at - before
-    inside, chance = hypergeometric(n, r, m)  # hits among the m positions within k
+    m = at - before  # positions of the group within k
+    n = int(ranking.items[q, group])
+    r = int(ranking.hits[q, group])
+    inside, chance = hypergeometric(n, r, m)  # hits among the m positions
     some = inside + hits > 0
+    scores.sure[q] = some.all()
+    # rounding must not make it more than certain
+    scores.kept[q] = 1.0 if some.all() else min(chance[some].sum(), 1.0)
     if not some.any():
-        return np.nan, np.nan, np.nan, 0.0, False
-    inside, chance = inside[some], chance[some]
+        return  # NaN, as it is without any hit in whole groups
+    inside = inside[some]
+    chance = chance[some]
     h = harmonic(ranking.size)
-    ap = [
-        (s + tie_sum(m, m, inside, inside, before, hits, h, order)) / (hits + inside)
-        for s, order in zip(sums, ORDERS, strict=True)
-    ]
-    sure = bool(some.all())
-    kept = 1.0 if sure else min(chance.sum(), 1.0)  # rounding must not make more than certain of it
-    return chance @ ap[0] / chance.sum(), ap[1].min(), ap[2].max(), kept, sure
+
+    def ap(whole: float, order: str) -> np.ndarray:
+        """AP for each number of hits inside, from AP over whole groups."""
+        sums = np.nan_to_num(whole * hits) + tie_sum(m, m, inside, inside, before, hits, h, order)
+        return sums / (hits + inside)
+
+    scores.expected[q] = chance @ ap(scores.expected[q], "expected") / chance.sum()
+    scores.worst[q] = ap(scores.worst[q], "worst").min()
+    scores.best[q] = ap(scores.best[q], "best").max()
 
 
 def hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:
     """How many of r special items fall among m drawn from n: the possible numbers and their probabilities."""
-    x = np.arange(max(0, m - (n - r)), min(r, m) + 1)
+    least = max(0, m - (n - r))
+    most = min(r, m)
+    x = np.arange(least, most + 1)
     y = x[:-1].astype(float)
-    steps = np.log((r - y) * (m - y)) - np.log((y + 1) * (n - r - m + y + 1))  # log of p(x + 1) / p(x)
+    over = np.log((r - y) * (m - y))
+    under = np.log((y + 1) * (n - r - m + y + 1))
+    steps = over - under  # log of p(x + 1) / p(x)
     log = np.concatenate([[0.0], np.cumsum(steps)])
     p = np.exp(log - log.max())
     return x, p / p.sum()
 
 
 def _step_integral(ranking: Histogram, at: None) -> Scores:
+    """What this is not: an expectation over orders of ties; with long ties it differs from AP."""
     precision = ranking.hits_to / np.maximum(ranking.items_to, 1)
     ap = formulas.total(ranking.hits * precision) / formulas.possible(ranking, None)
-    always = np.ones(len(ap), bool)
-    return Scores(ap, ap, ap, always.astype(float), always)
+    return _always(ap, ap, ap)
 
 
 def _hpdh(ranking: Histogram, at: None) -> Scores:
-    return _scores(ranking, None, np.where(ranking.total_hits > 0, ranking.total_hits, np.nan))
+    """What this is not: a number where a query has nothing relevant: then mAP is NaN."""
+    relevant = ranking.total_hits
+    return _scores(ranking, None, np.where(relevant > 0, relevant, np.nan))
 
 
 def _hpdh_ndcg(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
-    """Mean over the cut-offs 1..k of nDCG with discounts 1, 1, 1/log2(2), 1/log2(3), …, float64 (Q, C)."""
-    return formulas.mean_over_ranks(ranking, cutoffs, 1.0 / np.log2(np.maximum(np.arange(max(cutoffs)), 2)))
+    """Mean over the cut-offs 1..k of nDCG with discounts 1, 1, 1/log2(2), 1/log2(3), …, (Q, C).
+
+    What this is not: nDCG at k, nor one with the usual discounts.
+    """
+    discount = 1.0 / np.log2(np.maximum(np.arange(max(cutoffs)), 2))
+    return formulas.mean_over_ranks(ranking, cutoffs, discount)
 
 
 def _no_ap(ranking: Histogram, at: None) -> Scores:
     nothing = np.full(len(ranking.items), np.nan)  # one area for all queries, none per query
-    always = np.ones(len(nothing), bool)
-    return Scores(nothing, nothing, nothing, always.astype(float), always)
+    return _always(nothing, nothing, nothing)
 
 
-def trapezoid_area(retrieved: np.ndarray, found: np.ndarray) -> float:
+def trapezoid_area(retrieved: np.ndarray, relevant: np.ndarray) -> float:
     """Area under precision over recall by radius, as HABIR's `recall_precision.m` and `area_RP.m` draw it.
 
+    What this is not: a mean of AP over queries, or an area by rank: there is a point per radius,
+    pooled over queries.
+
     Args:
-        retrieved, found: all and relevant items within radius 0..R, pooled over queries, int64 (R + 1,).
+        retrieved, relevant: all and relevant items within radius 0..R, pooled over queries,
+            int64 (R + 1,).
     """
     last = int((retrieved < retrieved[-1]).sum())  # the largest distance that occurs; its own radius is left out
-    recall = found[:last] / max(found[-1], 1)
-    precision = found[:last] / np.maximum(retrieved[:last], 1)
+    recall = relevant[:last] / max(relevant[-1], 1)
+    precision = relevant[:last] / np.maximum(retrieved[:last], 1)
     if last and recall[0] != 0:
-        recall, precision = np.append(0.0, recall), np.append(precision[0], precision)
+        recall = np.append(0.0, recall)
+        precision = np.append(precision[0], precision)
     recall, first = np.unique(recall, return_index=True)
     return float(np.trapezoid(precision[first], recall))
 
 
 def mean(scores: Scores) -> tuple[float, float, float]:
     """Expected, worst and best mean AP over the queries that count."""
-    sure, maybe = scores.sure, ~scores.sure & (scores.kept > 0)
-    if not maybe.any():
-        return tuple(float(x[sure].mean()) if sure.any() else 0.0 for x in (scores.expected, scores.worst, scores.best))
-    return (
-        _expected_mean(scores, sure, maybe),
-        _extreme_mean(scores.worst[sure], np.sort(scores.worst[maybe])),
-        -_extreme_mean(-scores.best[sure], np.sort(-scores.best[maybe])),
-    )
+    sure = scores.sure
+    maybe = ~scores.sure & (scores.kept > 0)
+    if maybe.any():
+        expected = _expected_mean(scores, sure, maybe)
+        worst = _least_mean(scores.worst[sure], np.sort(scores.worst[maybe]))
+        best = -_least_mean(-scores.best[sure], np.sort(-scores.best[maybe]))
+        return expected, worst, best
+    if not sure.any():
+        return 0.0, 0.0, 0.0
+    return tuple(float(ap[sure].mean()) for ap in (scores.expected, scores.worst, scores.best))
 
 
 def _expected_mean(scores: Scores, sure: np.ndarray, maybe: np.ndarray) -> float:
     """E[sum of AP / number of kept queries], over the number m of kept ones among those that may be dropped."""
-    chance, total = np.array([1.0]), np.array([scores.expected[sure].sum()])  # P(m) and E[sum of AP; m], (m + 1,)
+    chance = np.array([1.0])  # P(m), (m + 1,)
+    total = np.array([scores.expected[sure].sum()])  # E[sum of AP; m], (m + 1,)
     for p, ap in zip(scores.kept[maybe], scores.expected[maybe], strict=True):
-        total = (1 - p) * np.append(total, 0) + p * np.append(0, total + ap * chance)
+        with_it = total + ap * chance  # where this query is kept, m grows by one
+        total = (1 - p) * np.append(total, 0) + p * np.append(0, with_it)
         chance = (1 - p) * np.append(chance, 0) + p * np.append(0, chance)
-    return float((total / np.maximum(sure.sum() + np.arange(len(total)), 1)).sum())
+    counts = sure.sum() + np.arange(len(total))
+    return float((total / np.maximum(counts, 1)).sum())
 
 
-def _extreme_mean(sure: np.ndarray, maybe: np.ndarray) -> float:
+def _least_mean(sure: np.ndarray, maybe: np.ndarray) -> float:
     """The least mean of `sure` and any number of the ascending `maybe`."""
-    sums, counts = sure.sum() + np.append(0, maybe.cumsum()), len(sure) + np.arange(len(maybe) + 1)
+    sums = sure.sum() + np.append(0, maybe.cumsum())
+    counts = len(sure) + np.arange(len(maybe) + 1)
     return float((sums / np.maximum(counts, 1)).min())
 
 

@@ -39,13 +39,16 @@ class Rankings:
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(self.histogram, self.blocks[0])
             for rows in self._shown(self.blocks[1:]):
-                ranking, coming = coming.result(), pool.submit(self.histogram, rows)
+                ranking = coming.result()
+                coming = pool.submit(self.histogram, rows)  # while the caller looks at `ranking`
                 yield ranking
             yield coming.result()
 
     def _shown(self, blocks: list[slice]) -> Iterable[slice]:
         """The same blocks, with a bar past two seconds where somebody looks."""
-        return progress.Progress(blocks, "evaluate", delay=2.0) if progress.mode() == "live" else blocks
+        if progress.mode() != "live":
+            return blocks
+        return progress.Progress(blocks, "evaluate", delay=2.0)
 
 
 def from_codes(query: codes.Array, database: codes.Array, distance: Distance, relevance: Relevance) -> Rankings:
@@ -55,7 +58,8 @@ def from_codes(query: codes.Array, database: codes.Array, distance: Distance, re
     def histogram(rows: slice) -> Histogram:
         counts = count(rows)
         filled = counts.any((0, 1))  # most distances never occur between long codes
-        return Histogram(counts.compress(filled, 2), relevance.gain, relevance.relevant, distance.radius[filled])
+        counts = counts.compress(filled, 2)
+        return Histogram(counts, relevance.gain, relevance.relevant, distance.radius[filled])
 
     return Rankings(_blocks(len(query), relevance.groups * distance.bins), histogram)
 
@@ -69,12 +73,14 @@ def from_distances(distances: Callable[[slice], np.ndarray], relevance: Relevanc
 def tie_groups(distance: np.ndarray, group: np.ndarray, relevance: Relevance) -> Histogram:
     """Rank items by distance, (Q, N) real, and count those of each gain group, (Q, N) int, that tie."""
     order = np.argsort(distance, axis=1)  # any order of ties will do
-    ranked, group = np.take_along_axis(distance, order, 1), np.take_along_axis(group, order, 1)
+    ranked = np.take_along_axis(distance, order, 1)
+    group = np.take_along_axis(group, order, 1)
     tie = np.cumsum(ranked[:, 1:] != ranked[:, :-1], axis=1)
     tie = np.pad(tie, ((0, 0), (1, 0)))  # (Q, N): the number of the tie group at each rank
-    shape = len(distance), relevance.groups, int(tie.max()) + 1
+    shape = (len(distance), relevance.groups, int(tie.max()) + 1)
     query = np.arange(len(distance))[:, None]
-    counts = np.bincount(np.ravel_multi_index((query, group, tie), shape).ravel(), minlength=np.prod(shape))
+    cell = np.ravel_multi_index((query, group, tie), shape)  # (Q, N)
+    counts = np.bincount(cell.ravel(), minlength=np.prod(shape))
     return Histogram(counts.reshape(shape), relevance.gain, relevance.relevant)
 
 
@@ -83,12 +89,15 @@ def asymmetric(query: np.ndarray, database: np.ndarray) -> Callable[[slice], np.
 
     |p - b| summed over bits is sum p + sum_b (1 - 2 p): bytes of bits are looked up in tables of such sums.
     """
-    weight = np.rint(-np.tanh(query.astype(np.float64) / 2) * FIXED_POINT).astype(np.int64)  # 1 - 2 sigmoid(u)
-    byte = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(np.int64)
+    weight = -np.tanh(query.astype(np.float64) / 2)  # 1 - 2 sigmoid(u)
+    weight = np.rint(weight * FIXED_POINT).astype(np.int64)
+    byte = np.arange(256, dtype=np.uint8)[:, None]
+    byte = np.unpackbits(byte, axis=1, bitorder="little").astype(np.int64)  # (256, 8)
     columns = np.ascontiguousarray(database.T)  # (8 W, N)
 
     def distances(rows: slice) -> np.ndarray:
-        bits = np.pad(weight[rows], ((0, 0), (0, -weight.shape[1] % 8)))
+        missing = -weight.shape[1] % 8  # to whole bytes
+        bits = np.pad(weight[rows], ((0, 0), (0, missing)))
         tables = bits.reshape(len(bits), -1, 8) @ byte.T  # (rows, ceil(K / 8), 256)
         return sum(tables[:, i][:, columns[i]] for i in range(tables.shape[1]))
 
@@ -109,28 +118,32 @@ def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relev
 
     query, shift = distance.words(query)  # (Q, W), (W,)
     query_labels, labels = relevance.words  # (Q, L), (L, N)
-    database, labels, times, starts, uniform = _items(distance.words(database)[0], labels)
+    items = arranged(distance.words(database)[0], labels)
     base = distance.base.astype(np.uint64)
 
     def count(rows: slice) -> np.ndarray:
-        first, kind = _numba.distinct(query[rows], np.ascontiguousarray(query_labels[rows].T))
-        asked, asked_labels = query[rows][first], query_labels[rows][first]
+        block = query[rows]
+        block_labels = query_labels[rows]
+        first, kind = _numba.distinct(block, np.ascontiguousarray(block_labels.T))
+        asked = block[first]  # equal queries are asked once
+        asked_labels = block_labels[first]
         counts = np.empty((len(first), relevance.groups, distance.bins), np.int64)
 
         def part(start: int, stop: int) -> None:
-            ranked = shift, distance.spans, base, relevance.shared, counts[start:stop]
-            items = database, labels, times, starts, uniform
-            _numba.count(asked[start:stop], asked_labels[start:stop], *items, *ranked)
+            some = slice(start, stop)
+            how = (shift, distance.spans, base, relevance.several)
+            _numba.count(asked[some], asked_labels[some], *items, *how, counts[some])
 
-        ends = np.linspace(0, len(counts), torch.get_num_threads() + 1).astype(int)
-        with ThreadPoolExecutor(len(ends) - 1) as pool:
+        threads = torch.get_num_threads()
+        ends = np.linspace(0, len(counts), threads + 1).astype(int)
+        with ThreadPoolExecutor(threads) as pool:
             list(pool.map(part, ends[:-1], ends[1:]))
         return counts if len(first) == len(kind) else counts[kind]
 
     return count
 
 
-def _items(database: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+def arranged(database: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
     """The database (N, W) with labels (L, N), both uint64, as the compiled engine wants it.
 
     Codes of trained networks repeat: where many do, each kind of item is compared once and counted as often as it
@@ -142,13 +155,15 @@ def _items(database: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
     from hashlab.metrics import _numba
 
     first, kind = _numba.distinct(database, labels)
-    times = np.zeros(0, np.uint32)
-    if len(first) < REPEATED * len(kind):
-        database, labels = database[first], labels[:, first]
-        times = np.bincount(kind).astype(np.uint32)
+    repeated = len(first) < REPEATED * len(kind)
+    if repeated:
+        database = database[first]
+        labels = labels[:, first]
     order, starts, uniform = _numba.runs(labels)
-    rows = np.ascontiguousarray(database[order].T), np.ascontiguousarray(labels[:, order])
-    return *rows, times[order] if len(times) else times, starts, uniform
+    words = np.ascontiguousarray(database[order].T)
+    labels = np.ascontiguousarray(labels[:, order])
+    times = np.bincount(kind)[order] if repeated else np.zeros(0)
+    return words, labels, times.astype(np.uint32), starts, uniform
 
 
 def _blocks(queries: int, cells: int) -> list[slice]:

@@ -32,17 +32,39 @@ class Report:
         queries, items: how many queries, and items in the database.
         queries_without_relevant: queries to which nothing in the database is relevant; by default their AP is 0.
         map, map_worst, map_best: mean AP, expected under a random order of ties, and its extremes.
+            What this is not: interpolated; the area under `precision` over `recall`, which go by
+            radius.
         ap, ap_worst, ap_best: AP per query, float64 (Q,); NaN where the convention leaves the query out.
         weighted_map: mean AP with ACG in place of precision; for several labels only.
+            What this is not: a number in 0..1, as ACG counts labels; a mean in which queries have
+            weights.
         precision, recall: within radius r = 0..R, pooled over queries, float64 (R + 1,); precision is NaN where
             nothing is retrieved. Radius is distance, for a union of tables the smallest. None for real distances.
+            What this is not: a mean over queries. Those with many items within the radius weigh
+            more.
         lookup_success: share of queries with any item within radius r, float64 (R + 1,).
+            What this is not: a measure of relevance. Any item will do.
         lookup_hit: share of queries with a relevant item within radius r, float64 (R + 1,).
+            What this is not: recall. One relevant item will do.
         precision_radius2: mean over queries of the precision within radius 2, where an empty ball counts 0.
-        precision_at, recall_at: {k: precision or recall within the first k ranks}; recall is 0 if nothing is relevant.
+            What this is not: `precision[2]`, which is pooled; a mean over those queries only that
+            find something.
+        precision_at: {k: precision within the first k ranks}.
+            What this is not: R-precision. With fewer than k relevant items it cannot reach 1.
+        recall_at: {k: recall within the first k ranks}; 0 if nothing is relevant.
+            What this is not: the Recall@k of metric learning, which asks for one relevant item. It
+            is over all R relevant items, not over min(k, R).
         ndcg_at: {k: nDCG}, gain = levels or labels in common, discount 1 / log2(1 + rank).
+            What this is not: the form with gains 2^g - 1 of web search; the two agree for gains of
+            0 and 1.
         acg_at: {k: average gain within the first k ranks}; for several labels only.
-        hp_at, mahp_at: {k: hierarchical precision at k, and its mean over ranks 1..k}; for levels only.
+            What this is not: normalised. It grows with the labels that images have.
+        hp_at: {k: hierarchical precision, the gain within the first k ranks over the best possible};
+            for levels only.
+            What this is not: precision. Items of another fine class count too, and an ideal ranking
+            always has 1.
+        mahp_at: {k: mean of hierarchical precision over the ranks 1..k}; for levels only.
+            What this is not: a kind of AP. Every rank counts, not only those of relevant items.
         query_labels: int64 (Q, L), for `per_class`.
     """
 
@@ -95,13 +117,15 @@ class Report:
             lines.append(f"95 % interval over queries  {low:.4f} to {high:.4f}")
         if self.convention:
             lines.append(f"convention  {self.convention}: {published.CONVENTIONS[self.convention].definition}")
-        radius = "precision within radius 2", self.precision_radius2
-        for words, value in (radius, ("weighted_map", self.weighted_map)):
-            if value is not None:
-                lines.append(f"{words}  {value:.4f}")
+        if self.precision_radius2 is not None:
+            lines.append(f"precision within radius 2  {self.precision_radius2:.4f}")
+        if self.weighted_map is not None:
+            lines.append(f"weighted_map  {self.weighted_map:.4f}")
         for name in ("precision_at", "recall_at", "ndcg_at", "acg_at", "hp_at", "mahp_at"):
-            if getattr(self, name):
-                lines.append(f"{name:12}  " + "  ".join(f"{k}: {v:.4f}" for k, v in getattr(self, name).items()))
+            by_cutoff = getattr(self, name) or {}
+            values = "  ".join(f"{k}: {value:.4f}" for k, value in by_cutoff.items())
+            if values:
+                lines.append(f"{name:12}  {values}")
         if self.queries_without_relevant:
             lines.append(f"{self.queries_without_relevant} queries have no relevant item")
         return "\n".join(lines)
@@ -117,21 +141,25 @@ class Report:
         drawn = ~np.isnan(self.precision)
         precision = self.precision[drawn]
         if interpolated:
-            precision = np.maximum.accumulate(precision[::-1])[::-1]
+            from_the_end = np.maximum.accumulate(precision[::-1])
+            precision = from_the_end[::-1]
         return self.recall[drawn], precision
 
     def per_class(self) -> dict[int, float]:
         """Mean AP of the queries of each class (fine level; each label that a query has); NaN if all were left out."""
+        means = {}
+        for name, rows in self._members().items():
+            ap = self.ap[rows & ~np.isnan(self.ap)]
+            if rows.any():
+                means[name] = float(ap.mean()) if len(ap) else float("nan")
+        return means
+
+    def _members(self) -> dict[int, np.ndarray]:
+        """Of each class, or label, which queries have it: bool (Q,)."""
         if self.relevance == "shares_label":
-            members = {label: self.query_labels[:, label] > 0 for label in range(self.query_labels.shape[1])}
-        else:
-            members = {int(c): self.query_labels[:, 0] == c for c in np.unique(self.query_labels[:, 0])}
-        counted = ~np.isnan(self.ap)
-        return {
-            c: float(self.ap[rows & counted].mean()) if (rows & counted).any() else float("nan")
-            for c, rows in members.items()
-            if rows.any()
-        }
+            return {label: has > 0 for label, has in enumerate(self.query_labels.T)}
+        fine = self.query_labels[:, 0]
+        return {int(name): fine == name for name in np.unique(fine)}
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of mAP, were the queries a sample of many: mean AP +- z s / sqrt(Q), s with Q - 1.
@@ -143,8 +171,10 @@ class Report:
         ap = self.ap[~np.isnan(self.ap)]
         if len(ap) < 2:
             return float("nan"), float("nan")
-        half = NormalDist().inv_cdf((1 + level) / 2) * float(ap.std(ddof=1)) / len(ap) ** 0.5
-        return float(ap.mean()) - half, float(ap.mean()) + half
+        mean = float(ap.mean())
+        z = NormalDist().inv_cdf((1 + level) / 2)
+        half = z * float(ap.std(ddof=1)) / len(ap) ** 0.5
+        return mean - half, mean + half
 
     def to_dict(self) -> dict[str, Any]:
         """All but the per-query arrays as plain numbers, strings and lists; NaN is None, what has no value is left out.
@@ -153,7 +183,7 @@ class Report:
         """
         shown = {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata}
         shown |= {"interval95": self.interval(), "map_per_class": self.per_class()}
-        settings = ("convention", "at")
+        settings = ("convention", "at")  # where None has a meaning
         return {name: _plain(x) for name, x in shown.items() if x is not None or name in settings}
 
 
@@ -183,32 +213,50 @@ def build(
         radii: how many radii there are, R + 1; None where distances are real numbers.
         settings: attributes of the report that say what was done.
     """
-    scores, found, balls = [], [], []
+    scores = []
+    values = []  # of each block, by name
+    balls = np.zeros((4, radii or 0), np.int64)
+    without = 0
     for ranking in rankings:
         scores.append(rule.score(ranking, at))
-        found.append(_per_query(ranking, relevance, rule, at, cutoffs))
-        balls.append(np.zeros((4, 0), np.int64) if radii is None else _balls(ranking, radii))
+        values.append(_per_query(ranking, relevance, rule, at, cutoffs))
+        without += int((ranking.total_hits == 0).sum())
+        if radii is not None:
+            balls += _balls(ranking, radii)
+    queries = len(relevance.query)
     joined = Scores.join(scores)
-    means = {name: np.concatenate([part[name] for part in found]).mean(0) for name in found[0]}
-    mean_ap = published.mean(joined)
+    expected, worst, best = published.mean(joined)
     if rule.pooled is not None:
-        mean_ap = (rule.pooled(*sum(balls)[:2]),) * 3
+        expected = worst = best = rule.pooled(balls[0], balls[1])
     return Report(
         **settings,
         at=at,
         relevance=relevance.name,
-        queries=len(relevance.query),
+        queries=queries,
         items=len(relevance.database),
-        queries_without_relevant=round(means.pop("without") * len(relevance.query)),
-        **dict(zip(("map", "map_worst", "map_best"), mean_ap, strict=True)),
-        **{name: None for name in OPTIONAL if name not in means},
-        **{name: float(v) if v.ndim == 0 else dict(zip(cutoffs, v.tolist(), strict=True)) for name, v in means.items()},
-        **_curves(sum(balls), len(relevance.query)),
+        queries_without_relevant=without,
+        map=expected,
+        map_worst=worst,
+        map_best=best,
+        **_means(values, cutoffs),
+        **_curves(balls, queries),
         ap=joined.expected,
         ap_worst=joined.worst,
         ap_best=joined.best,
         query_labels=relevance.query_labels,
     )
+
+
+def _means(blocks: list[dict[str, np.ndarray]], cutoffs: list[int]) -> dict[str, float | AtK]:
+    """Means over queries by their names in `Report`: a number, {k: number}, or None for no value."""
+    means = dict.fromkeys(OPTIONAL)
+    for name in blocks[0]:
+        mean = np.concatenate([block[name] for block in blocks]).mean(0)
+        if mean.ndim == 0:
+            means[name] = float(mean)
+        else:
+            means[name] = dict(zip(cutoffs, mean.tolist(), strict=True))
+    return means
 
 
 def _per_query(
@@ -217,30 +265,33 @@ def _per_query(
     """Metrics per query, float64 (Q,) or (Q, C) for C cut-offs, by their names in `Report`."""
     ranks = formulas.ranks(ranking.size)
     hits = formulas.within(ranking.items, ranking.hits, cutoffs, ranks)
-    found = {
-        "without": ranking.total_hits == 0,
+    values = {
         "precision_at": hits / cutoffs,
         "recall_at": hits / formulas.possible(ranking, None)[:, None],
         "ndcg_at": rule.ndcg(ranking, cutoffs),
     }
     if ranking.radius is not None:
         near = ranking.radius <= 2
-        items, good = ranking.items[:, near].sum(1), ranking.hits[:, near].sum(1)
-        found["precision_radius2"] = good / np.maximum(items, 1)
-    if relevance.shared:
-        found["acg_at"] = formulas.within(ranking.items, ranking.gains, cutoffs, ranks) / cutoffs
-        found["weighted_map"] = formulas.weighted_average_precision(ranking, at)
+        items = ranking.items[:, near].sum(1)
+        good = ranking.hits[:, near].sum(1)
+        values["precision_radius2"] = good / np.maximum(items, 1)
+    if relevance.several:
+        gains = formulas.within(ranking.items, ranking.gains, cutoffs, ranks)
+        values["acg_at"] = gains / cutoffs
+        values["weighted_map"] = formulas.weighted_average_precision(ranking, at)
     if relevance.name == "levels":
-        found["hp_at"] = formulas.hierarchical_precision(ranking, cutoffs)
-        found["mahp_at"] = formulas.mean_hierarchical_precision(ranking, cutoffs)
-    return found
+        values["hp_at"] = formulas.hierarchical_precision(ranking, cutoffs)
+        values["mahp_at"] = formulas.mean_hierarchical_precision(ranking, cutoffs)
+    return values
 
 
 def _balls(ranking: Histogram, radii: int) -> np.ndarray:
     """Items, relevant items, queries with any and queries with a relevant item, by radius, int64 (4, R + 1)."""
     bins = np.searchsorted(ranking.radius, np.arange(radii), side="right")  # tie groups within each radius
-    sums = [x.sum(0) for x in (ranking.items_to, ranking.hits_to, ranking.items_to > 0, ranking.hits_to > 0)]
-    return np.pad(np.stack(sums), ((0, 0), (1, 0)))[:, bins]
+    counts = (ranking.items_to, ranking.hits_to, ranking.items_to > 0, ranking.hits_to > 0)
+    sums = np.stack([count.sum(0) for count in counts])  # (4, B)
+    before = np.pad(sums, ((0, 0), (1, 0)))  # of the first 0..B tie groups
+    return before[:, bins]
 
 
 def _curves(balls: np.ndarray, queries: int) -> dict[str, Curve]:

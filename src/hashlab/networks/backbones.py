@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hashlab.errors import InputError
-from hashlab.networks import weights as weights_
+from hashlab.networks import weights
 
 
 class Level(NamedTuple):
@@ -61,12 +61,13 @@ class Backbone(nn.Module):
     def forward_levels(self, x: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
         """What the named stages give, in the order asked for; later stages are not run."""
         check_levels(self, names)
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
-            if found.keys() >= set(names):
+            if outputs.keys() >= set(names):
                 break
-            x = found[name] = stage(x)
-        return tuple(found[name] for name in names)
+            x = stage(x)
+            outputs[name] = x
+        return tuple(outputs[name] for name in names)
 
     def train(self, mode: bool = True) -> Self:
         return super().train(mode and not self.frozen)
@@ -79,22 +80,28 @@ def check_levels(backbone: Backbone, names: Sequence[str]) -> None:
         raise InputError(f"unknown level {unknown[0]!r}; this backbone has: {', '.join(backbone.levels)}")
 
 
-def named(there: Mapping[str, Level], scales: str, backbone: str) -> tuple[str, ...]:
+def spelt(scales: str) -> str:
+    """One name for one thing: levels with + between them, where commas and blanks may stand."""
+    return scales.replace(",", "+").replace(" ", "")
+
+
+def named(levels: Mapping[str, Level], scales: str, backbone: str) -> tuple[str, ...]:
     """The levels that a setting names, with + between them, in the backbone's order.
 
     Args:
-        there: all levels of the backbone.
+        levels: all levels of the backbone.
         backbone: its name, for messages.
 
     Raises InputError for a level that the backbone does not have, or one that is named twice.
     """
     names = scales.split("+")
-    unknown = [name for name in names if name not in there]
+    unknown = [name for name in names if name not in levels]
     if unknown:
-        raise InputError(f"scales: backbone {backbone} has no level {unknown[0]!r}; it has {', '.join(there)}")
+        known = ", ".join(levels)
+        raise InputError(f"scales: backbone {backbone} has no level {unknown[0]!r}; it has {known}")
     if len(set(names)) < len(names):
         raise InputError(f"scales: each level can be named once, got {scales}")
-    return tuple(name for name in there if name in names)
+    return tuple(name for name in levels if name in names)
 
 
 # ---- nets of our own
@@ -103,12 +110,14 @@ def named(there: Mapping[str, Level], scales: str, backbone: str) -> tuple[str, 
 def _block(inputs: int, outputs: int, kernel: int = 3, padding: int = 1, pool: bool = True) -> nn.Sequential:
     """Convolution, max-pooling, batch normalisation, ReLU: pooling first spares the other two 3/4 of their work."""
     layers = [nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False)]
-    layers += [nn.MaxPool2d(2)] if pool else []
+    if pool:
+        layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def _dense(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU())
+    linear = nn.Linear(inputs, outputs, bias=False)
+    return nn.Sequential(nn.Flatten(), linear, nn.BatchNorm1d(outputs), nn.ReLU())
 
 
 def tiny(channels: int, height: int, width: int) -> Stages:
@@ -125,11 +134,15 @@ def lenet(channels: int, height: int, width: int) -> Stages:
 
     The sizes are those of Caffe's MNIST example; batch normalisation is an addition.
     """
-    rows, columns = (((side - 4) // 2 - 4) // 2 for side in (height, width))
+
+
+    def places(side: int) -> int:
+        return ((side - 4) // 2 - 4) // 2  # two convolutions without padding, each pooled
+
     return [
         ("conv1", _block(channels, 20, 5, 0), Level(20, 2)),
         ("conv2", _block(20, 50, 5, 0), Level(50, 4)),
-        ("fc", _dense(50 * rows * columns, 500), Level(500, None)),
+        ("fc", _dense(50 * places(height) * places(width), 500), Level(500, None)),
     ]
 
 
@@ -175,31 +188,41 @@ def resnet9(channels: int, height: int, width: int) -> Stages:
 def _alexnet(net: nn.Module) -> Stages:
     """Five convolutions, each ending with its ReLU: pooling opens the next stage."""
     levels = [Level(64, 4), Level(192, 8), Level(384, 16), Level(256, 16), Level(256, 16)]
-    return _convolutions(net, [0, 2, 5, 8, 10, 12], levels) + _two_dense(net, 12, 3)
+    stages = _convolutions(net, [0, 2, 5, 8, 10, 12], levels)
+    return stages + _two_dense(net, 12, 3)
 
 
 def _vgg(net: nn.Module) -> Stages:
     """Five blocks of convolutions, each ending with its last ReLU: pooling opens the next stage."""
     pools = [i for i, layer in enumerate(net.features) if isinstance(layer, nn.MaxPool2d)]
     levels = [Level(64, 1), Level(128, 2), Level(256, 4), Level(512, 8), Level(512, 16)]
-    return _convolutions(net, [0, *pools], levels) + _two_dense(net, pools[-1], 2)
+    stages = _convolutions(net, [0, *pools], levels)
+    return stages + _two_dense(net, pools[-1], 2)
 
 
 def _convolutions(net: nn.Module, cuts: Sequence[int], levels: Sequence[Level]) -> Stages:
     """`net.features` cut at the given places, as conv1, conv2, …"""
-    parts = [net.features[a:b] for a, b in pairwise(cuts)]
-    return [(f"conv{i}", part, level) for i, (part, level) in enumerate(zip(parts, levels, strict=True), 1)]
+    parts = [net.features[start:end] for start, end in pairwise(cuts)]
+    return _numbered(parts, levels)
+
+
+def _numbered(parts: Sequence[nn.Module], levels: Sequence[Level]) -> Stages:
+    """Stages conv1, conv2, …"""
+    names = [f"conv{i}" for i in range(1, len(parts) + 1)]
+    return list(zip(names, parts, levels, strict=True))
 
 
 def _two_dense(net: nn.Module, pool: int, first: int) -> Stages:
     """The last pooling with fc6, and fc7; `first` layers of the classifier belong to fc6."""
-    opening = nn.Sequential(net.features[pool:], net.avgpool, nn.Flatten(), net.classifier[:first])
-    return [("fc6", opening, Level(4096, None)), ("fc7", net.classifier[first : first + 3], Level(4096, None))]
+    fc6 = nn.Sequential(net.features[pool:], net.avgpool, nn.Flatten(), net.classifier[:first])
+    fc7 = net.classifier[first : first + 3]
+    return [("fc6", fc6, Level(4096, None)), ("fc7", fc7, Level(4096, None))]
 
 
 def _resnet(net: nn.Module) -> Stages:
     """conv1, then the four groups of blocks that the paper calls conv2 to conv5, then the mean over all places."""
-    widths = [64, *(64 * 2**i * net.layer1[0].expansion for i in range(4))]
+    expansion = net.layer1[0].expansion
+    levels = [Level(64, 2), *(Level(64 * 2**i * expansion, 4 * 2**i) for i in range(4))]
     parts = [
         nn.Sequential(net.conv1, net.bn1, net.relu),
         nn.Sequential(net.maxpool, net.layer1),
@@ -207,15 +230,16 @@ def _resnet(net: nn.Module) -> Stages:
         net.layer3,
         net.layer4,
     ]
-    stages = [(f"conv{i}", part, Level(w, 2**i)) for i, (part, w) in enumerate(zip(parts, widths, strict=True), 1)]
-    return [*stages, ("pool", nn.Sequential(net.avgpool, nn.Flatten()), Level(widths[-1], None))]
+    pool = nn.Sequential(net.avgpool, nn.Flatten())
+    return [*_numbered(parts, levels), ("pool", pool, Level(levels[-1].channels, None))]
 
 
 def _mobilenet_v2(net: nn.Module) -> Stages:
     """Bottlenecks grouped by stride, then the mean over all places."""
     levels = [Level(16, 2), Level(24, 4), Level(32, 8), Level(96, 16), Level(1280, 32)]
+    stages = _convolutions(net, [0, 2, 4, 7, 14, 19], levels)
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return [*_convolutions(net, [0, 2, 4, 7, 14, 19], levels), ("pool", pool, Level(1280, None))]
+    return [*stages, ("pool", pool, Level(1280, None))]
 
 
 # ---- by name
@@ -263,51 +287,50 @@ def from_torchvision(name: str) -> bool:
     return BACKBONES[name].cut is not None
 
 
-def check(name: str, shape: tuple[int, ...], weights: str = "scratch") -> None:
-    """Raise InputError unless `name` is a backbone that takes images of `shape` (H, W) or (H, W, C) and has `weights`.
+def check(name: str, shape: tuple[int, ...], start: str = weights.SCRATCH) -> None:
+    """Raise InputError unless a backbone takes images (H, W) or (H, W, C) and has weights `start`.
 
     Nothing is downloaded or loaded for it.
     """
     check_name(name)
-    smallest = BACKBONES[name].smallest
-    if min(shape[:2]) < smallest:
-        size = f"{shape[0]}x{shape[1]}"
-        raise InputError(f"backbone {name} takes images of at least {smallest} px, got {size} (setting size enlarges)")
-    if weights == weights_.IMAGENET and not from_torchvision(name):
-        raise InputError(
-            f"backbone {name} has no weights {weights}; expected: {weights_.SCRATCH} or a safetensors file"
-        )
+    kind = BACKBONES[name]
+    size = f"{shape[0]}x{shape[1]}"
+    if min(shape[:2]) < kind.smallest:
+        least = f"at least {kind.smallest} px"
+        raise InputError(f"backbone {name} takes images of {least}, got {size} (setting size enlarges)")
     with torch.device("meta"):
         network = _network(name, shape)
-    if (count := parameters(network)) > MOST_WEIGHTS:
-        size = f"{shape[0]}x{shape[1]}"
+    count = parameters(network)
+    if count > MOST_WEIGHTS:
         raise InputError(f"backbone {name} has {count} weights for images of {size}, at most {MOST_WEIGHTS} fit")
-    if weights != weights_.SCRATCH:
-        weights_.check(weights, network, BACKBONES[name].dropped, name)
+    weights.check(start, network, kind.dropped, name)
 
 
-def create(name: str, shape: tuple[int, ...], weights: str = "scratch", frozen: bool = False) -> Backbone:
+def create(
+    name: str, shape: tuple[int, ...], start: str = weights.SCRATCH, frozen: bool = False
+) -> Backbone:
     """A backbone for images of `shape` (H, W) or (H, W, C); what is not loaded is drawn from torch's generator.
 
     Args:
-        weights: `scratch`, `torchvision-imagenet` (downloaded when first used, and never read where its SHA-256 is
-            another than the one in `weights.PINNED`), or a path to a safetensors file with the state dict of the
-            torchvision network, or of our own.
+        start: `scratch`, `torchvision-imagenet` (downloaded when first used, and never read where its
+            SHA-256 is another than the one in `weights.PINNED`), or a path to a safetensors file with
+            the state dict of the torchvision network, or of our own.
         frozen: whether it stays as it is, batch statistics included.
 
     Raises:
         InputError: unknown name, images that are too small, weights that are altered or of another architecture.
     """
-    check(name, shape, weights)
-    kind, network = BACKBONES[name], _network(name, shape)
-    weights_.load(weights, network, kind.dropped, name)
+    check(name, shape, start)
+    kind = BACKBONES[name]
+    network = _network(name, shape)
+    weights.load(start, network, kind.dropped, name)
     backbone = Backbone(kind.cut(network)) if kind.cut else network
     return backbone.freeze() if frozen else backbone
 
 
 @cache
 def levels(name: str, shape: tuple[int, ...]) -> Mapping[str, Level]:
-    """What the stages of a backbone give, by name and in order, found without making its weights.
+    """What the stages of a backbone give, by name and in order; its weights are not made for it.
 
     Raises InputError as `create` does.
     """
@@ -319,7 +342,8 @@ def _network(name: str, shape: tuple[int, ...]) -> nn.Module:
     """What a file of weights for the backbone is the state dict of."""
     kind = BACKBONES[name]
     if kind.cut is None:
-        return Backbone(kind.stages(shape[2] if len(shape) == 3 else 1, *shape[:2]))
+        channels = shape[2] if len(shape) == 3 else 1
+        return Backbone(kind.stages(channels, *shape[:2]))
     import torchvision
 
     return torchvision.models.get_model(name, weights=None)
@@ -342,7 +366,8 @@ def device(name: str | torch.device | None = None) -> torch.device:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of devices that torch gives up
-            chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+            usual = "cuda" if torch.cuda.is_available() else "cpu"
+            chosen = torch.device(name or usual)
         torch.zeros(1, device=chosen).item()  # some can be named but hold nothing
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None

@@ -47,7 +47,10 @@ class Network(nn.Module):
 
     def __init__(self, backbone: Backbone, head: nn.Module, taps: tuple[str, ...] = (), pooled: bool = False):
         super().__init__()
-        self.backbone, self.head, self.taps, self.pooled = backbone, head, taps, pooled
+        self.backbone = backbone
+        self.head = head
+        self.taps = taps
+        self.pooled = pooled
 
     def body(self, images: Tensor) -> Any:
         """What the head takes: features (B, d), or a tuple with the maps of each tap, or their means (B, sum C)."""
@@ -63,8 +66,12 @@ class Network(nn.Module):
 def input_shape(backbone: str, shape: tuple[int, ...], crop: int = 0, size: int = 0) -> tuple[int, int, int]:
     """(H, W, C) of what a backbone takes where images are (H, W[, C]); torchvision's make three channels of one."""
     channels = shape[2] if len(shape) == 3 else 1
-    height, width = (size or crop,) * 2 if size or crop else shape[:2]
-    return height, width, 3 if channels == 1 and backbones.from_torchvision(backbone) else channels
+    if channels == 1 and backbones.from_torchvision(backbone):
+        channels = 3
+    side = size or crop
+    if side:
+        return side, side, channels
+    return shape[0], shape[1], channels
 
 
 def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
@@ -78,11 +85,15 @@ def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
     """
     shape = stored(images).shape
     mean, std = statistics(images)
+    channels = shape[2] if len(shape) == 3 else 1
     if backbones.from_torchvision(backbone):
-        mean, std = (3 * mean, 3 * std) if len(mean) == 1 else (mean, std)
+        if len(mean) == 1:
+            mean = 3 * mean  # a tuple, three times the same
+            std = 3 * std
         if start != weights.SCRATCH:
-            mean, std = weights.IMAGENET_MEAN, weights.IMAGENET_STD
-    return View(*shape[:2], shape[2] if len(shape) == 3 else 1, mean, std, **how)
+            mean = weights.IMAGENET_MEAN
+            std = weights.IMAGENET_STD
+    return View(shape[0], shape[1], channels, mean, std, **how)
 
 
 def check_shape(images: Images, expected: tuple[int, ...]) -> None:
@@ -102,7 +113,8 @@ class Origin:
 
     @classmethod
     def of(cls, backbone: str, start: str, seed: int) -> Self:
-        return cls(backbone, weights.describe(start, backbone), seed if start == weights.SCRATCH else None)
+        drawn_with = seed if start == weights.SCRATCH else None
+        return cls(backbone, weights.describe(start, backbone), drawn_with)
 
 
 @dataclass(frozen=True)
@@ -143,7 +155,10 @@ class FeatureNet:
         resident_mb: int = 8192,
     ):
         self.network = network.to(device, memory_format=torch.channels_last)
-        self.backbone, self.shape, self.view, self.device = backbone, shape, view, device
+        self.backbone = backbone
+        self.shape = shape
+        self.view = view
+        self.device = device
         self.precision = numerics.auto_precision(device) if precision == "auto" else precision
         self.origin = origin
         self.deterministic = deterministic
@@ -175,9 +190,14 @@ class FeatureNet:
         """
         if not self.network.backbone.frozen:
             return self._compute(images, None)
-        which = images if isinstance(images, Part) else Itself(images)
-        origin = self.origin or Itself(self)
-        key = FeatureKey(which, origin, self._taps, self.view, self.precision, str(self.device))
+        key = FeatureKey(
+            images=images if isinstance(images, Part) else Itself(images),
+            origin=self.origin or Itself(self),
+            taps=self._taps,
+            view=self.view,
+            precision=self.precision,
+            device=str(self.device),
+        )
         shared = Shared() if shared is None else shared
         return shared.features(key, lambda: self._compute(images, self._facts))
 
@@ -190,12 +210,17 @@ class FeatureNet:
         """Which features these are, to find them again; None for those of random weights, which nobody asks twice."""
         if self.origin is None or self.origin.seed is not None:
             return None
-        return {"backbone": self.origin.backbone, "weights": self.origin.weights, "precision": self.precision}
+        return {
+            "backbone": self.origin.backbone,
+            "weights": self.origin.weights,
+            "precision": self.precision,
+        }
 
     def _compute(self, images: Images, facts: dict[str, Any] | None) -> Tensor:
         self.network.eval()
         with numerics.deterministic(self.deterministic):
-            backbone, batches = self.network.backbone, self._batches(images)
+            backbone = self.network.backbone
+            batches = self._batches(images)
             return compute(backbone, self._taps, images, batches, facts, self._in_precision)
 
     def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
@@ -220,7 +245,8 @@ class FeatureNet:
 
     def input(self) -> dict[str, Any]:
         """How images become the network's input, as JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.view).items()}
+        values = dataclasses.asdict(self.view)
+        return {name: list(x) if isinstance(x, tuple) else x for name, x in values.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights, and what `from_facts` reads."""
@@ -229,7 +255,8 @@ class FeatureNet:
 
 def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View]:
     """Backbone, shape of the images and view, as `FeatureNet.state` writes them; raises InputError for others."""
-    backbone, view = fact(facts, "backbone", str), View.read(fact(facts, "view", dict))
+    backbone = fact(facts, "backbone", str)
+    view = View.read(fact(facts, "view", dict))
     shape = tuple(fact(facts, "shape", list))
     if shape != view.stored:
         raise InputError(f"the model's shape must be that of its view, {view.stored}, got {shape}")
@@ -244,7 +271,8 @@ def at_start(backbone: str, view: View, start: str, seed: int, frozen: bool) -> 
 
 def pooled(levels: Sequence[Tensor]) -> Tensor:
     """Means over all places of the maps (B, C, H, W) of some levels, side by side; vectors (B, C) stay: (B, sum C)."""
-    return torch.cat([x.mean((2, 3)) if x.ndim == 4 else x for x in levels], 1)
+    means = [x.mean((2, 3)) if x.ndim == 4 else x for x in levels]
+    return torch.cat(means, 1)
 
 
 def compute(
@@ -262,21 +290,40 @@ def compute(
             set in the cache are.
         wrap: what gives the function that is applied to each block its precision.
     """
+
+    def means_of(levels: Sequence[str]) -> Function:
+        return wrap(lambda x: pooled(backbone.forward_levels(x, levels)))
+
     if facts is None or not isinstance(images, Part) or images.pool.folder is None:
-        return batches.map(wrap(lambda x: pooled(backbone.forward_levels(x, names))), "features")
+        return batches.map(means_of(names), "features")
     folder = _folder(images, batches, facts)
-    needed = np.unique(images.index // BLOCK).tolist()
-    missing = [block for block in needed if not all(_file(folder, block, name).is_file() for name in names)]
-    every = wrap(lambda x: pooled(backbone.forward_levels(x, list(backbone.levels))))
+    missing = _missing(folder, images.index, names)
+    every = means_of(list(backbone.levels))
     for block in Progress(missing, "features", total=len(missing), delay=2):
-        _keep(folder, block, every, images, batches, backbone.levels)
-    return torch.cat([torch.from_numpy(_read(folder, name, images.index)) for name in names], 1)
+        keep(folder, block, every, images, batches, backbone.levels)
+    columns = [_read(folder, name, images.index) for name in names]
+    return torch.cat([torch.from_numpy(column) for column in columns], 1)
+
+
+def _missing(folder: Path, index: np.ndarray, names: Sequence[str]) -> list[int]:
+    """Blocks of the pool positions `index` (N,) that lack the file of one of the levels."""
+    needed = np.unique(index // BLOCK).tolist()
+    return [
+        block
+        for block in needed
+        if not all(_file(folder, block, name).is_file() for name in names)
+    ]
 
 
 def _folder(images: Part, batches: Batches, facts: dict[str, Any]) -> Path:
-    about, device = images.pool.about, batches.device.type
-    facts = facts | {"view": dataclasses.asdict(batches.view), "device": device, "torch": torch.__version__}
-    text = json.dumps(facts | {"images": [*about.fingerprints.values(), about.pixels]}, sort_keys=True)
+    about = images.pool.about
+    facts = facts | {
+        "view": dataclasses.asdict(batches.view),
+        "device": batches.device.type,
+        "torch": torch.__version__,
+        "images": [*about.fingerprints.values(), about.pixels],
+    }
+    text = json.dumps(facts, sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:16]
     return images.pool.folder.parent / "features" / f"{about.name}-{short}"
 
@@ -285,16 +332,17 @@ def _file(folder: Path, block: int, name: str) -> Path:
     return folder / f"{block}-{name}.npy"
 
 
-def _keep(
+def keep(
     folder: Path, block: int, network: Function, images: Part, like: Batches, levels: Mapping[str, Level]
 ) -> None:
     """Compute a block of the pool for all levels, and write each into a file of its own."""
     last = min((block + 1) * BLOCK, len(images.pool.stored))
     part = images.pool.part(np.arange(block * BLOCK, last))
-    found = Batches(part, None, like.device, like.view).map(network, "features").numpy()  # (B, sum C)
+    batches = Batches(part, None, like.device, like.view)
+    means = batches.map(network, "features").numpy()  # (B, sum C)
     folder.mkdir(parents=True, exist_ok=True)
-    ends = np.cumsum([level.channels for level in levels.values()])[:-1]
-    for name, columns in zip(levels, np.split(found, ends, axis=1), strict=True):
+    ends = np.cumsum([level.channels for level in levels.values()])
+    for name, columns in zip(levels, np.split(means, ends[:-1], axis=1), strict=True):
         content = io.BytesIO()
         np.save(content, np.ascontiguousarray(columns), allow_pickle=False)
         files.write(_file(folder, block, name), content.getvalue())
@@ -305,7 +353,8 @@ def _read(folder: Path, name: str, index: np.ndarray) -> np.ndarray:
     rows: np.ndarray | None = None
     for block in np.unique(index // BLOCK).tolist():
         stored = np.load(_file(folder, block, name), mmap_mode="r", allow_pickle=False)
-        rows = np.empty((len(index), stored.shape[1]), np.float32) if rows is None else rows
-        here = index // BLOCK == block
-        rows[here] = stored[index[here] % BLOCK]
+        if rows is None:
+            rows = np.empty((len(index), stored.shape[1]), np.float32)
+        in_block = index // BLOCK == block
+        rows[in_block] = stored[index[in_block] % BLOCK]
     return rows

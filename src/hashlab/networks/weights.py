@@ -17,9 +17,11 @@ from torch import nn
 
 from hashlab.errors import InputError
 
-SCRATCH, IMAGENET = "scratch", "torchvision-imagenet"
+SCRATCH = "scratch"
+IMAGENET = "torchvision-imagenet"
 # What torchvision's ImageNet weights were trained with, and a file for one of its networks is taken to be.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # SHA-256 of torchvision's file `IMAGENET1K_V1` of each network. torchvision itself publishes the first eight digits,
 # in the name of the file; the others were taken, on 28 November 2026, from public repositories that pin the same files
@@ -85,10 +87,16 @@ def _check_shapes(weights: str, shapes: Shapes, network: nn.Module, dropped: str
     """Raise InputError unless these are the weights of `network`, whose counts of batches nothing here uses."""
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     for key in sorted(wanted.keys() | shapes.keys()):
-        optional = key.endswith("num_batches_tracked") or (bool(dropped) and key.startswith(dropped))
+        optional = key.endswith("num_batches_tracked") or _is_dropped(key, dropped)
         if wanted.get(key) != shapes.get(key) and not (optional and key in wanted):
-            ours, theirs = wanted.get(key, "nothing"), shapes.get(key, "nothing")
-            raise InputError(f"{weights} holds other weights than those of {name}: {key} is {theirs}, {ours} expected")
+            ours = wanted.get(key, "nothing")
+            theirs = shapes.get(key, "nothing")
+            others = f"{weights} holds other weights than those of {name}"
+            raise InputError(f"{others}: {key} is {theirs}, {ours} expected")
+
+
+def _is_dropped(key: str, dropped: str) -> bool:
+    return bool(dropped) and key.startswith(dropped)
 
 
 def load(weights: str, network: nn.Module, dropped: str, name: str) -> None:
@@ -97,11 +105,12 @@ def load(weights: str, network: nn.Module, dropped: str, name: str) -> None:
         return
     if weights == IMAGENET:
         values = _imagenet(name)
-        _check_shapes(weights, {key: tuple(tensor.shape) for key, tensor in values.items()}, network, dropped, name)
+        shapes = {key: tuple(tensor.shape) for key, tensor in values.items()}
+        _check_shapes(weights, shapes, network, dropped, name)
     else:
         check(weights, network, dropped, name)
         values = safetensors.torch.load_file(_file(weights))
-    kept = {key: value for key, value in values.items() if not (dropped and key.startswith(dropped))}
+    kept = {key: value for key, value in values.items() if not _is_dropped(key, dropped)}
     network.load_state_dict(kept, strict=False)
 
 

@@ -22,11 +22,15 @@ def principal_axes(X: np.ndarray, count: int) -> np.ndarray:
     """
     wide = X.shape[1] > len(X)
     gram = X @ X.T if wide else X.T @ X
-    values, vectors = linalg.eigh(gram, subset_by_index=[max(0, len(gram) - count), len(gram) - 1])
-    there = values > max(X.shape) * np.finfo(X.dtype).eps * values[-1]
-    values, vectors = values[there][::-1], vectors[:, there][:, ::-1]  # strongest first
+    first = max(0, len(gram) - count)
+    values, vectors = linalg.eigh(gram, subset_by_index=[first, len(gram) - 1])
+    varying = values > max(X.shape) * np.finfo(X.dtype).eps * values[-1]
+    values = values[varying][::-1]  # strongest first
+    vectors = vectors[:, varying][:, ::-1]
     axes = X.T @ vectors / np.sqrt(values) if wide else vectors  # (d, K)
-    return axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
+    row = np.abs(axes).argmax(0)
+    largest = axes[row, np.arange(len(row))]  # entry of each axis, (K,)
+    return axes * np.sign(largest)
 
 
 def axis_per_bit(X: np.ndarray, bits: int, name: str) -> np.ndarray:
@@ -36,11 +40,11 @@ def axis_per_bit(X: np.ndarray, bits: int, name: str) -> np.ndarray:
     return axes
 
 
-def check_directions(bits: int, there: int, X: np.ndarray, name: str) -> None:
+def check_directions(bits: int, directions: int, X: np.ndarray, name: str) -> None:
     """Raise InputError where more bits are wanted than there are directions to take them from."""
-    if bits > there:
+    if bits > directions:
         raise InputError(
-            f"{name} takes each bit from a direction of its own, so bits must be at most {there} here, "
+            f"{name} takes each bit from a direction of its own, so bits must be at most {directions} here, "
             f"got bits={bits} (n_samples={len(X)}, n_features={X.shape[1]})"
         )
 

@@ -16,8 +16,8 @@ class AnchorHasher(Hasher):
     (K,).
     """
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_whole("anchors", self.anchors)
         if self.gamma is not None:
             check_positive("gamma", self.gamma)
@@ -27,16 +27,21 @@ class AnchorHasher(Hasher):
         name = type(self).__name__
         if len(X) < self.anchors:
             raise InputError(f"{name} draws {self.anchors} anchors among the training rows, got n_samples={len(X)}")
-        self.anchors_ = X[rng.choice(len(X), self.anchors, replace=False)]
+        rows = rng.choice(len(X), self.anchors, replace=False)
+        self.anchors_ = X[rows]
         self.gamma_ = self.gamma or 1 / (2 * mean_squared_distance(X, self.anchors_))
         return rbf_kernel(X, self.anchors_, self.gamma_)
 
     def _outputs(self, X: np.ndarray) -> np.ndarray:
-        return rbf_kernel(X, self.anchors_, self.gamma_) @ self.weights_ + self.offset_  # (N, K)
+        kernel = rbf_kernel(X, self.anchors_, self.gamma_)  # (N, m)
+        return kernel @ self.weights_ + self.offset_  # (N, K)
 
 
 def mean_squared_distance(X: np.ndarray, Z: np.ndarray) -> float:
     """Mean of ||x − z||² over all pairs of rows of X (N, d) and Z (M, d)."""
     mean = X.mean(0)  # taken off first: means far from zero would cost digits
-    X, Z = X - mean, Z - mean
-    return float((X**2).sum(1).mean() + (Z**2).sum(1).mean())  # −2 x̄·z̄ is gone, as x̄ = 0
+    X = X - mean
+    Z = Z - mean
+    of_x = (X**2).sum(1).mean()
+    of_z = (Z**2).sum(1).mean()
+    return float(of_x + of_z)  # −2 x̄·z̄ is gone, as x̄ = 0

@@ -37,10 +37,10 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Raises:
             InputError: features or labels that it cannot learn from; the message says what was expected.
         """
-        self._check_settings()
+        self.check_settings()
         X = self._features(X, reset=True)
         check_varying(X)
-        labels = self._labels(y, len(X)) if self.supervised else None
+        labels = self.check_labels(y, len(X)) if self.supervised else None
         self._fit(X, labels, np.random.default_rng(self.random_state))
         return self
 
@@ -48,7 +48,8 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Real outputs, float64 (N, K), of features (N, d); raises InputError for features unlike those of `fit`."""
         check_is_fitted(self)
         X = self._features(X, reset=False)
-        return np.concatenate([self._outputs(X[start : start + BLOCK]) for start in range(0, len(X), BLOCK)])
+        blocks = (X[start : start + BLOCK] for start in range(0, len(X), BLOCK))
+        return np.concatenate([self._outputs(block) for block in blocks])
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes, bool (N, K), of features (N, d): a bit is 1 where its real output is >= 0."""
@@ -57,8 +58,12 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def fitted_arrays(self) -> dict[str, np.ndarray]:
         """All that `fit` learned, as arrays by name; `set_fitted` takes it back."""
         check_is_fitted(self)
-        learned = {name: np.asarray(value) for name, value in vars(self).items() if name.endswith("_")}
-        return {name: value for name, value in learned.items() if value.dtype.kind in "biuf"}
+        arrays = {}
+        for name, value in vars(self).items():
+            value = np.asarray(value)
+            if name.endswith("_") and value.dtype.kind in "biuf":
+                arrays[name] = value
+        return arrays
 
     def set_fitted(self, arrays: dict[str, np.ndarray]) -> Self:
         """Take what `fitted_arrays` of an estimator with the same settings gave; raises InputError where it is not."""
@@ -88,7 +93,8 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _outputs(self, X: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def _check_settings(self) -> None:
+    def check_settings(self) -> None:
+        """Raise InputError where a setting is out of its range; nothing else is looked at."""
         check_bits(self.bits)
 
     def _features(self, X: Any, reset: bool) -> np.ndarray:
@@ -103,8 +109,8 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise InputError(f"features must be finite, got {'NaN' if np.isnan(X).any() else 'inf'} among them")
         return X
 
-    def _labels(self, y: Any, count: int) -> np.ndarray:
-        """Labels as 0/1 membership, float64 (N, C): one column per class or label."""
+    def check_labels(self, y: Any, count: int) -> np.ndarray:
+        """Labels as 0/1 membership, float64 (N, C); raises InputError for those that do not fit."""
         name = type(self).__name__
         if y is None:
             raise InputError(f"{name} requires y to be passed, but the target y is None")
@@ -120,10 +126,10 @@ class LinearHasher(Hasher):
 
 def in_one_sentence(error: ValueError) -> str:
     """What scikit-learn says of features, without line breaks and without the features themselves."""
-    said = " ".join(str(error).split())
-    if "Reshape your data" in said:
+    sentence = " ".join(str(error).split())
+    if "Reshape your data" in sentence:
         return "features must be (N, d), got a single axis. Reshape your data: (1, -1) makes it one row"
-    return said
+    return sentence
 
 
 def membership(y: Any, count: int, several: bool, name: str) -> np.ndarray:

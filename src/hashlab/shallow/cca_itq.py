@@ -47,8 +47,8 @@ class CCAITQ(LinearHasher):
         self.iterations = iterations
         self.random_state = random_state
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_positive("rho", self.rho)
         check_whole("iterations", self.iterations)
 
@@ -58,16 +58,26 @@ class CCAITQ(LinearHasher):
         X = X - self.mean_
         directions, correlations = cca(X, labels - labels.mean(0), self.rho)
         self.correlations_ = correlations[: self.bits]
+        correlated = directions[:, : self.bits] * self.correlations_
         scaled = np.zeros((X.shape[1], self.bits))  # (d, K)
-        scaled[:, : len(self.correlations_)] = directions[:, : self.bits] * self.correlations_
-        self.rotation_, self.loss_ = rotate(X @ scaled, random_rotation(self.bits, rng), self.iterations)
+        scaled[:, : correlated.shape[1]] = correlated
+        start = random_rotation(self.bits, rng)
+        self.rotation_, self.loss_ = rotate(X @ scaled, start, self.iterations)
         self.weights_ = scaled @ self.rotation_
 
 
 def cca(X: np.ndarray, Y: np.ndarray, rho: float) -> tuple[np.ndarray, np.ndarray]:
     """Canonical directions of X (N, d) with Y (N, L), both centred: (d, M) and correlations (M,), M = min(d, L)."""
-    Lx, Ly = (linalg.cholesky(V.T @ V / (len(V) - 1) + rho * np.eye(V.shape[1]), lower=True) for V in (X, Y))
-    cross = linalg.solve_triangular(Lx, X.T @ Y / (len(X) - 1), lower=True)  # (d, L)
+    Lx = covariance_root(X, rho)
+    Ly = covariance_root(Y, rho)
+    cross = X.T @ Y / (len(X) - 1)  # (d, L)
+    cross = linalg.solve_triangular(Lx, cross, lower=True)
     cross = linalg.solve_triangular(Ly, cross.T, lower=True).T
     left, correlations, _ = linalg.svd(cross, full_matrices=False)
     return linalg.solve_triangular(Lx, left, lower=True, trans="T"), correlations
+
+
+def covariance_root(V: np.ndarray, rho: float) -> np.ndarray:
+    """Lower triangular L with L Lᵀ = the covariance of centred V (N, d) plus ρI: (d, d)."""
+    covariance = V.T @ V / (len(V) - 1)
+    return linalg.cholesky(covariance + rho * np.eye(V.shape[1]), lower=True)

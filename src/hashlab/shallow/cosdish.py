@@ -63,8 +63,8 @@ class COSDISH(LinearHasher):
         self.ridge = ridge
         self.random_state = random_state
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_whole("outer", self.outer)
         check_whole("inner", self.inner)
         check_positive("ridge", self.ridge)
@@ -84,9 +84,11 @@ class COSDISH(LinearHasher):
         self.codes_ = B > 0
 
     def _regress(self, X: np.ndarray, B: np.ndarray) -> None:
-        self.mean_, scale = X.mean(0), X.std(0)
+        self.mean_ = X.mean(0)
+        scale = X.std(0)
         scale[scale == 0] = 1.0
-        self.weights_ = ridge((X - self.mean_) / scale, B, self.ridge) / scale[:, None]  # (d, K)
+        standardised = (X - self.mean_) / scale
+        self.weights_ = ridge(standardised, B, self.ridge) / scale[:, None]  # (d, K)
 
 
 def similarity(rows: np.ndarray, sampled: np.ndarray, dissimilar: str) -> np.ndarray:
@@ -115,13 +117,15 @@ def sampled_codes(B: np.ndarray, S: np.ndarray, S_omega: np.ndarray) -> np.ndarr
     large matrices are multiplied once for all bits.
     """
     q = B.shape[1]
-    votes, products = S.T @ B, B.T @ B  # (K, K) each
+    votes = S.T @ B  # (K, K)
+    products = B.T @ B  # (K, K)
     codes = np.empty((q, q))
     R = q * S_omega
     for k in range(q):
         p = -2 * (q * votes[:, k] - codes[:, :k] @ products[:k, k])
-        codes[:, k] = two_approximation(-2 * R, p)
-        R = R - np.outer(codes[:, k], codes[:, k])
+        b = two_approximation(-2 * R, p)
+        codes[:, k] = b
+        R = R - np.outer(b, b)
     return codes
 
 
@@ -134,11 +138,14 @@ def two_approximation(Q: np.ndarray, p: np.ndarray) -> np.ndarray:
     cluster; the cheapest of these M costs at most twice the best. As ||P_i − P_j||² = 2λ + 2Q'_ij, the nearest points
     are the smallest entries of a column of Q', so neither P nor λ is needed.
     """
-    M, H = len(Q) + 1, (len(Q) + 2) // 2  # H = M/2, a half rounded up
+    M = len(Q) + 1
+    H = (len(Q) + 2) // 2  # M/2, a half rounded up
     full = np.zeros((M, M))  # Q'
     full[:-1, :-1] = 4 * Q
     np.fill_diagonal(full, 0)
-    full[:-1, -1] = full[-1, :-1] = p - full[:-1, :-1].sum(0) / 2
+    last = p - full[:-1, :-1].sum(0) / 2
+    full[:-1, -1] = last
+    full[-1, :-1] = last
     distance = full[:-1].copy()  # (q, M): of every point but the last to every point, up to 2λ and a factor
     np.fill_diagonal(distance, -np.inf)  # a point is nearest to itself
     nearest = distance.argsort(axis=0, kind="stable")[: H - 1]  # (H - 1, M)

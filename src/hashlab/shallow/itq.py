@@ -30,6 +30,16 @@ class ITQ(LinearHasher):
     Reference:
         Y. Gong and S. Lazebnik, Iterative Quantization: A Procrustean Approach to Learning Binary Codes, CVPR 2011,
         section 2.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import codes, shallow
+        >>> X = np.random.default_rng(0).standard_normal((100, 16))
+        >>> bits = shallow.ITQ(bits=12).fit(X).transform(X)
+        >>> bits.shape, bits.dtype
+        ((100, 12), dtype('bool'))
+        >>> codes.pack(bits).shape
+        (100, 8)
     """
 
     def __init__(self, bits: int = 32, *, iterations: int = 50, random_state: int | None = 0):
@@ -37,8 +47,8 @@ class ITQ(LinearHasher):
         self.iterations = iterations
         self.random_state = random_state
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_whole("iterations", self.iterations)
 
     @one_thread
@@ -46,7 +56,8 @@ class ITQ(LinearHasher):
         self.mean_ = X.mean(0)
         X = X - self.mean_
         axes = axis_per_bit(X, self.bits, "ITQ")  # (d, K)
-        self.rotation_, self.loss_ = rotate(X @ axes, random_rotation(self.bits, rng), self.iterations)
+        start = random_rotation(self.bits, rng)
+        self.rotation_, self.loss_ = rotate(X @ axes, start, self.iterations)
         self.weights_ = axes @ self.rotation_
 
 

@@ -65,8 +65,8 @@ class KSH(AnchorHasher):
         self.steps = steps
         self.random_state = random_state
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_whole("steps", self.steps, 0)
         check_whole("labeled", self.labeled, 2)
 
@@ -76,7 +76,8 @@ class KSH(AnchorHasher):
         kernel -= mean
         if self.labeled < len(X):
             rows = rng.choice(len(X), self.labeled, replace=False)
-            kernel, labels = kernel[rows], labels[rows]
+            kernel = kernel[rows]
+            labels = labels[rows]
         self.weights_, self.climbed_ = greedy(kernel, similar_times(labels), self.bits, self.steps)
         self.offset_ = -mean @ self.weights_
 
@@ -92,19 +93,27 @@ def greedy(kernel: np.ndarray, S: Product, bits: int, steps: int) -> tuple[np.nd
     """Weights (m, K), bit after bit, for a centred kernel (N, m); and which bits the gradient steps improved."""
     white = whitening(kernel)  # (m, P)
     Z = kernel @ white  # (N, P), orthonormal columns
-    left = Z.T @ np.column_stack([bits * S(z) for z in Z.T])  # Zᵀ R Z, (P, P)
-    weights, climbed = np.zeros((kernel.shape[1], bits)), np.zeros(bits, bool)
+    RZ = np.column_stack([bits * S(z) for z in Z.T])
+    left = Z.T @ RZ  # (P, P)
+    weights = np.zeros((kernel.shape[1], bits))
+    climbed = np.zeros(bits, bool)
     codes = np.zeros((bits, len(kernel)))  # a row per bit
     for k in range(bits):
         R = residual(S, codes[:k], bits)
         start = white @ leading(left) * np.sqrt(len(kernel))  # aᵀK̄ᵀK̄a = N
         end = climb(kernel, R, start, steps)
-        gains = [y @ R(y) for y in (signs(kernel @ start), signs(kernel @ end))]
-        climbed[k] = gains[1] > gains[0]
+        climbed[k] = gain(kernel, R, end) > gain(kernel, R, start)
         weights[:, k] = end if climbed[k] else start
         codes[k] = signs(kernel @ weights[:, k])
-        left -= np.outer(Z.T @ codes[k], Z.T @ codes[k])
+        explained = Z.T @ codes[k]
+        left -= np.outer(explained, explained)
     return weights, climbed
+
+
+def gain(kernel: np.ndarray, R: Product, a: np.ndarray) -> float:
+    """yᵀ R y of the bits y = sign(K̄ a) that weights (m,) give."""
+    y = signs(kernel @ a)
+    return y @ R(y)
 
 
 def residual(S: Product, codes: np.ndarray, bits: int) -> Product:
@@ -115,14 +124,16 @@ def residual(S: Product, codes: np.ndarray, bits: int) -> Product:
 def whitening(kernel: np.ndarray) -> np.ndarray:
     """W (m, P) with Wᵀ K̄ᵀ K̄ W = I, over the P directions in which the kernel (N, m) varies."""
     values, vectors = linalg.eigh(kernel.T @ kernel)
-    there = values > len(values) * 1e-12 * values[-1]
-    return vectors[:, there] / np.sqrt(values[there])
+    varying = values > len(values) * 1e-12 * values[-1]
+    return vectors[:, varying] / np.sqrt(values[varying])
 
 
 def leading(matrix: np.ndarray) -> np.ndarray:
     """Eigenvector (P,) of the largest eigenvalue of a symmetric matrix, its largest entry positive."""
-    vector = linalg.eigh(matrix, subset_by_index=[len(matrix) - 1] * 2)[1][:, 0]
-    return vector * np.sign(vector[np.abs(vector).argmax()])
+    last = len(matrix) - 1
+    vector = linalg.eigh(matrix, subset_by_index=[last, last])[1][:, 0]
+    largest = vector[np.abs(vector).argmax()]
+    return vector * np.sign(largest)
 
 
 def climb(kernel: np.ndarray, R: Product, start: np.ndarray, steps: int) -> np.ndarray:
@@ -131,34 +142,48 @@ def climb(kernel: np.ndarray, R: Product, start: np.ndarray, steps: int) -> np.n
     Outputs u = K̄ a (N,) travel with the weights, so that a step takes two products with the kernel, however often its
     length is halved.
     """
-    a, u = start, kernel @ start
-    before, momentum, value, curvature = (a, u), (0.0, 1.0), smooth(u, R)[0], 1.0
+    a = start
+    u = kernel @ start
+    last_a = a
+    last_u = u
+    last_t = 0.0
+    t = 1.0  # of Nesterov's sequence
+    cost = smooth(u, R)[0]
+    curvature = 1.0
     for _ in range(steps):
-        alpha = (momentum[0] - 1) / momentum[1]
-        probe, at_probe = a + alpha * (a - before[0]), u + alpha * (u - before[1])
-        here, slope = smooth(at_probe, R)
+        alpha = (last_t - 1) / t
+        probe = a + alpha * (a - last_a)
+        at_probe = u + alpha * (u - last_u)
+        probe_cost, slope = smooth(at_probe, R)
         gradient = kernel.T @ slope  # (m,)
         along = kernel @ gradient  # (N,): how outputs change against a step
-        before, old = (a, u), value
-        u, value, curvature = descend(R, at_probe, along, here, gradient @ gradient, curvature)
+        last_a = a
+        last_u = u
+        last_cost = cost
+        u, cost, curvature = descend(R, at_probe, along, probe_cost, gradient @ gradient, curvature)
         a = probe - gradient / curvature
-        momentum = momentum[1], (1 + np.sqrt(1 + 4 * momentum[1] ** 2)) / 2
-        if abs(value - old) <= 1e-2 * len(kernel):
+        last_t = t
+        t = (1 + np.sqrt(1 + 4 * t**2)) / 2
+        if abs(cost - last_cost) <= 1e-2 * len(kernel):
             break
     return a
 
 
 def descend(
-    R: Product, u: np.ndarray, along: np.ndarray, here: float, square: float, curvature: float
+    R: Product, u: np.ndarray, along: np.ndarray, cost: float, square: float, curvature: float
 ) -> tuple[np.ndarray, float, float]:
-    """Outputs and cost after a gradient step, and its curvature: the least doubling for which a parabola bounds it."""
+    """Outputs and cost after a gradient step from outputs u (N,), and its curvature.
+
+    The curvature is doubled until a parabola bounds the cost. `square` is the squared length of the
+    gradient.
+    """
     for doublings in range(51):
         bound = curvature * 2**doublings
         end = u - along / bound
-        value = smooth(end, R)[0]
-        if value <= here - square / (2 * bound):
+        end_cost = smooth(end, R)[0]
+        if end_cost <= cost - square / (2 * bound):
             break
-    return end, value, bound
+    return end, end_cost, bound
 
 
 def smooth(u: np.ndarray, R: Product) -> tuple[float, np.ndarray]:

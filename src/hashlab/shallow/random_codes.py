@@ -32,8 +32,10 @@ class RandomCodes(Hasher):
         self.key_ = rng.integers(0, 256, 32, np.uint8)
 
     def _outputs(self, X: np.ndarray) -> np.ndarray:
-        key, size = self.key_.tobytes(), -(-self.bits // 8)
+        key = self.key_.tobytes()
+        size = -(-self.bits // 8)
         rows = np.ascontiguousarray(X + 0.0, "<f8")  # adding zero makes −0 and 0 the same bytes
         hashed = b"".join(hashlib.shake_256(key + row.tobytes()).digest(size) for row in rows)
-        bits = np.unpackbits(np.frombuffer(hashed, np.uint8).reshape(len(X), size), axis=1, count=self.bits)
+        packed = np.frombuffer(hashed, np.uint8).reshape(len(X), size)
+        bits = np.unpackbits(packed, axis=1, count=self.bits)
         return np.where(bits, 1.0, -1.0)  # (N, K)

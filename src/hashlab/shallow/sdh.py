@@ -69,28 +69,41 @@ class SDH(AnchorHasher):
         self.ridge = ridge
         self.random_state = random_state
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         for name in ("rounds", "sweeps"):
             check_whole(name, getattr(self, name))
         for name in ("lam", "nu", "ridge"):
             check_positive(name, getattr(self, name))
 
     def _fit(self, X: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
-        phi = np.column_stack([self._draw(X, rng), np.ones(len(X))])  # (N, m + 1)
+        kernel = self._draw(X, rng)
+        phi = np.column_stack([kernel, np.ones(len(X))])  # (N, m + 1)
         regress = ridge_solver(phi, self.ridge)
         B = signs(rng.standard_normal((len(X), self.bits)))  # (N, K)
-        W, P, losses = ridge(B, labels, self.lam), regress(B), []  # (K, C), (m + 1, K)
+        W = ridge(B, labels, self.lam)  # (K, C)
+        P = regress(B)  # (m + 1, K)
+        losses = []
         for _ in range(self.rounds):
-            B = cyclic_descent(B, W, labels @ W.T + self.nu * phi @ P, self.sweeps)
-            W, P = ridge(B, labels, self.lam), regress(B)
+            Q = labels @ W.T + self.nu * phi @ P  # (N, K)
+            B = cyclic_descent(B, W, Q, self.sweeps)
+            W = ridge(B, labels, self.lam)
+            P = regress(B)
             losses.append(self._loss(labels, phi, B, W, P))
-        self.weights_, self.offset_ = P[:-1], P[-1]
-        self.codes_, self.loss_ = B > 0, np.array(losses)
+        self.weights_ = P[:-1]
+        self.offset_ = P[-1]
+        self.codes_ = B > 0
+        self.loss_ = np.array(losses)
 
     def _loss(self, Y: np.ndarray, phi: np.ndarray, B: np.ndarray, W: np.ndarray, P: np.ndarray) -> float:
-        fit = ((Y - B @ W) ** 2).sum() + self.lam * (W**2).sum()
-        return fit + self.nu * (((B - phi @ P) ** 2).sum() + self.ridge * (P**2).sum())
+        labels = squared(Y - B @ W) + self.lam * squared(W)
+        codes = squared(B - phi @ P) + self.ridge * squared(P)
+        return labels + self.nu * codes
+
+
+def squared(matrix: np.ndarray) -> float:
+    """||matrix||²."""
+    return (matrix**2).sum()
 
 
 def cyclic_descent(B: np.ndarray, W: np.ndarray, Q: np.ndarray, sweeps: int) -> np.ndarray:
@@ -98,7 +111,8 @@ def cyclic_descent(B: np.ndarray, W: np.ndarray, Q: np.ndarray, sweeps: int) -> 
 
     With all columns but the k-th fixed, b_k = sign(q_k − Σ_{j≠k} b_j w_j·w_k) is the best there is.
     """
-    B, gram = B.copy(), W @ W.T  # (K, K)
+    B = B.copy()
+    gram = W @ W.T  # (K, K)
     np.fill_diagonal(gram, 0)
     for _ in range(sweeps):
         before = B.copy()

@@ -37,9 +37,10 @@ class SH(Hasher):
     def _fit(self, X: np.ndarray, labels: np.ndarray | None, rng: np.random.Generator) -> None:
         self.axes_ = principal_axes(X - X.mean(0), self.bits)  # (d, P)
         V = X @ self.axes_  # (N, P)
+        ranges = np.ptp(V, axis=0)
         self.low_ = V.min(0)
-        self.frequencies_ = np.pi / np.ptp(V, axis=0)
-        self.axis_, self.mode_ = smoothest(np.ptp(V, axis=0), self.bits)
+        self.frequencies_ = np.pi / ranges
+        self.axis_, self.mode_ = smoothest(ranges, self.bits)
 
     def _outputs(self, X: np.ndarray) -> np.ndarray:
         phase = (X @ self.axes_ - self.low_) * self.frequencies_  # (N, P), 0 to π over the training rows
@@ -48,7 +49,8 @@ class SH(Hasher):
 
 def smoothest(ranges: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Axis and mode, (K,) each, of the waves with the smallest m/range, for ranges (P,) of the axes."""
-    most = np.ceil((bits + 1) * ranges / ranges.max()).astype(int) - 1  # modes 1 .. most of each axis
+    waves = np.ceil((bits + 1) * ranges / ranges.max())
+    most = waves.astype(int) - 1  # modes 1 .. most of each axis
     axis = np.repeat(np.arange(len(ranges)), most)
     mode = np.concatenate([np.arange(1, m + 1) for m in most])
     order = np.argsort(mode / ranges[axis], kind="stable")[:bits]

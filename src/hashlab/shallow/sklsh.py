@@ -37,14 +37,15 @@ class SKLSH(Hasher):
         self.gamma = gamma
         self.random_state = random_state
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         if self.gamma is not None:
             check_positive("gamma", self.gamma)
 
     def _fit(self, X: np.ndarray, labels: np.ndarray | None, rng: np.random.Generator) -> None:
         self.gamma_ = self.gamma or 1 / neighbour_distance(X, rng) ** 2
-        self.directions_ = rng.standard_normal((X.shape[1], self.bits)) * np.sqrt(self.gamma_)  # (d, K)
+        normal = rng.standard_normal((X.shape[1], self.bits))
+        self.directions_ = normal * np.sqrt(self.gamma_)  # (d, K)
         self.phases_ = rng.uniform(0, 2 * np.pi, self.bits)
         self.thresholds_ = rng.uniform(-1, 1, self.bits)
 
@@ -54,7 +55,11 @@ class SKLSH(Hasher):
 
 def neighbour_distance(X: np.ndarray, rng: np.random.Generator, neighbour: int = 50) -> float:
     """Mean distance of rows of X (N, d) to their 50th neighbour, or their last where there are fewer."""
-    sample = X if len(X) <= SAMPLE else X[rng.choice(len(X), SAMPLE, replace=False)]
-    found = NearestNeighbors(n_neighbors=min(neighbour + 1, len(X)), algorithm="brute").fit(X)  # + 1: itself
-    mean = float(found.kneighbors(sample)[0][:, -1].mean())
+    sample = X
+    if len(X) > SAMPLE:
+        sample = X[rng.choice(len(X), SAMPLE, replace=False)]
+    count = min(neighbour + 1, len(X))  # + 1: itself
+    nearest = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(X)
+    distances, _ = nearest.kneighbors(sample)  # (rows, count)
+    mean = float(distances[:, -1].mean())
     return mean or float(np.sqrt(2 * X.var(0).sum()))  # the root of the mean squared distance of two rows
