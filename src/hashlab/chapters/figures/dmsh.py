@@ -19,10 +19,10 @@ from hashlab.plots import HALO, arrow, axes, box, palette, panels, shades
 
 
 def receptive_field(backbone: Backbone, level: str, channels: int, side: int) -> tuple[int, int]:
-    """The first and the last column of an image that the middle place of a level's maps depends on.
+    """The first and the last column of an image that the middle of a level's maps depends on.
 
-    Found by asking, not by counting: in a copy of the network all weights are positive and pooling takes means, so
-    that no two paths from a pixel to the place cancel; then the gradient is positive exactly where there is a path.
+    It is measured, not counted: in a copy of the network all weights are positive and pooling takes means, so
+    that no two paths from a pixel to the middle cancel; then the gradient is positive exactly where a path exists.
 
     Args:
         channels, side: of the square images, in pixels.
@@ -71,7 +71,7 @@ def scale_maps(
     Args:
         image: uint8 (H, W) or (H, W, 3).
         maps: level -> (C, h, w).
-        fields: level -> first and last column that the middle place sees, as `receptive_field` gives them.
+        fields: level -> first and last column that the middle of its maps sees, as `receptive_field` gives them.
         each: maps per level.
     """
     if maps.keys() != fields.keys():

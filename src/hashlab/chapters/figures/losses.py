@@ -64,7 +64,7 @@ def plane(
     Args:
         z, moves: (B, 2).
         labels: int (B,).
-        marks: text -> place, what the arrows refer to: centres, codes.
+        marks: text -> point, what the arrows refer to: centres, codes.
     """
     if z.ndim != 2 or z.shape[1] != 2 or z.shape != moves.shape:
         raise InputError(f"outputs and moves must be (B, 2), got {tuple(z.shape)} and {tuple(moves.shape)}")
@@ -194,7 +194,7 @@ def _ridge(
 def landscape(loss: Loss, ax: Axes, title: str, reach: float = 2.0) -> Axes:
     """One bit of two images as a plane: level lines of `loss` (of z (2, 1)) and arrows downhill.
 
-    All arrows have one length; where there is no slope stands none.
+    All arrows have one length; where nothing slopes stands none.
     """
     ticks = np.linspace(-reach, reach, 41)
     outputs = np.stack(np.meshgrid(ticks, ticks), -1)  # (41, 41, 2)
@@ -202,7 +202,7 @@ def landscape(loss: Loss, ax: Axes, title: str, reach: float = 2.0) -> Axes:
     ax.contour(ticks, ticks, heights, 14, colors="0.75", linewidths=0.8)
     coarse = np.linspace(-0.9 * reach, 0.9 * reach, 10)
     grid = [(x, y) for x in coarse for y in coarse]
-    moves = np.array([pulls(loss, torch.tensor(place)[:, None]).numpy()[:, 0] for place in grid])
+    moves = np.array([pulls(loss, torch.tensor(z)[:, None]).numpy()[:, 0] for z in grid])
     norms = np.linalg.norm(moves, axis=1, keepdims=True)
     moves = np.divide(moves, norms, out=np.zeros_like(moves), where=norms > 1e-12)
     look = {"color": palette(1)[0], "angles": "xy", "pivot": "mid", "width": 0.007, "scale": 13}
