@@ -3,7 +3,7 @@
     python benchmarks/side_by_side.py --weights mobilenet_v2-coral-dequantised.safetensors
     python benchmarks/side_by_side.py --weights FILE --methods itq dpsh --device cuda
 
-What is tried and what is kept says `hashlab.comparison`. Records are kept as `hashlab run` keeps them, so an
+What is tried and what is kept says `hashlab.chapters.comparison`. Records are kept as `hashlab run` keeps them, so an
 interrupted comparison goes on where it was. The chapter "Side by side" is drawn from them.
 """
 

@@ -86,11 +86,12 @@ def out_of_step(source: Path, address: str | None = None) -> list[str]:
     target = source.with_suffix(".ipynb")
     if not target.is_file():
         return [f"{target.name} is missing"]
-    wanted, found = convert(source, address), nbformat.read(target, as_version=4)
-    if len(wanted.cells) != len(found.cells):
-        return [f"{target.name} has {len(found.cells)} cells, {source.name} has {len(wanted.cells)}"]
+    wanted = convert(source, address)
+    executed = nbformat.read(target, as_version=4)
+    if len(wanted.cells) != len(executed.cells):
+        return [f"{target.name} has {len(executed.cells)} cells, {source.name} has {len(wanted.cells)}"]
     problems = []
-    for number, (new, old) in enumerate(zip(wanted.cells, found.cells, strict=True)):
+    for number, (new, old) in enumerate(zip(wanted.cells, executed.cells, strict=True)):
         if (new.cell_type, new.source, new.metadata) != (old.cell_type, old.source, old.metadata):
             problems.append(f"{target.name}: cell {number} differs from {source.name}")
         if old.cell_type == "code" and old.source.strip() and not old.execution_count:
@@ -101,9 +102,8 @@ def out_of_step(source: Path, address: str | None = None) -> list[str]:
 def this_kernel() -> AsyncKernelManager:
     """A kernel in the environment that runs this script, whatever kernels the user has installed."""
     manager = AsyncKernelManager()
-    manager._kernel_spec = KernelSpec(
-        resource_dir=ipykernel.kernelspec.RESOURCES, **ipykernel.kernelspec.get_kernel_dict()
-    )
+    kernel = ipykernel.kernelspec.get_kernel_dict()
+    manager._kernel_spec = KernelSpec(resource_dir=ipykernel.kernelspec.RESOURCES, **kernel)
     return manager
 
 
@@ -122,19 +122,22 @@ async def execute(source: Path, address: str | None) -> None:
         # What the kernel process says of itself is not the notebook's; a failing cell is reported by nbclient.
         await client.async_execute(cleanup_kc=True, stderr=subprocess.DEVNULL)
     notebook.metadata = nbformat.from_dict(METADATA)  # without the version of the Python that ran it
-    _disk.write(source.with_suffix(".ipynb"), (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
+    text = nbformat.writes(notebook).rstrip("\n") + "\n"
+    _disk.write(source.with_suffix(".ipynb"), text.encode())
 
 
 async def execute_all(chosen: list[Path]) -> int:
     """Execute `chosen`, AT_A_TIME at once; returns how many failed, having said why."""
-    slots, address = asyncio.Semaphore(AT_A_TIME), repository()
+    slots = asyncio.Semaphore(AT_A_TIME)
+    address = repository()
 
     async def one(source: Path) -> bool:
         async with slots:
             try:
                 await execute(source, address)
             except CellExecutionError as error:
-                print(f"{source.name}: a cell failed; {source.stem}.ipynb stays as it was\n{error}", file=sys.stderr)
+                problem = f"{source.name}: a cell failed; {source.stem}.ipynb stays as it was"
+                print(f"{problem}\n{error}", file=sys.stderr)
                 return False
             print(f"{source.name} -> {source.stem}.ipynb", flush=True)
             return True
@@ -194,27 +197,32 @@ def with_results(text: str) -> str:
     """`text` with what the records say between its result markers: networks trained as a whole, then all methods."""
     from hashlab import records
 
-    found = records.load()
-    whole = records.render(records.table(r for r in found if r.protocol in WHOLE), "markdown")
-    block = f"<!-- results -->\n\n{whole}\n\n{side_by_side(found)}\n\n<!-- /results -->"
+    kept = records.load()
+    of_networks = records.table(record for record in kept if record.protocol in WHOLE)
+    whole = records.render(of_networks, "markdown")
+    block = f"<!-- results -->\n\n{whole}\n\n{side_by_side(kept)}\n\n<!-- /results -->"
     return re.sub(r"<!-- results -->.*?<!-- /results -->", lambda _: block, text, flags=re.DOTALL)
 
 
-def side_by_side(found: list) -> str:
+def side_by_side(kept: list) -> str:
     """All methods under one protocol, as Markdown: the best first, mAP as mean and spread over seeds."""
     from hashlab import methods
     from hashlab.chapters import comparison
     from hashlab.chapters.tables import spread
 
-    rows, whole = {}, comparison.whole(found)
+    whole = comparison.whole(kept)
+    rows = []
     for name in comparison.GRIDS:
-        groups = comparison.found(found, name).records
+        groups = comparison.found(kept, name).records
         maps = [[record.map for record in groups[bits]] for bits in comparison.BITS]
+        trained = [record.map for record in whole.get(name, [])]
         cells = [f"`{name}`", methods.about(name).kind, *map(spread, maps)]
-        rows[name] = sum(maps[-1]), [*cells, spread([r.map for r in whole[name]]) if name in whole else ""]
+        cells.append(spread(trained) if trained else "")
+        rows.append((sum(maps[-1]), cells))
+    rows.sort(reverse=True)
     head = ["method", "kind", *(f"mAP, {bits} bits" for bits in comparison.BITS)]
-    head += [f"{comparison.TUNED_AT} bits, network trained, too"]
-    lines = [head, ["---"] * len(head), *(row for _, row in sorted(rows.values(), reverse=True))]
+    head.append(f"{comparison.TUNED_AT} bits, network trained, too")
+    lines = [head, ["---"] * len(head), *(cells for _, cells in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -224,15 +232,19 @@ def cover(folder: Path) -> None:
 
     from hashlab import codes, data, plots, records
 
-    classes, bits = data.info("mnist").classes, 12
+    classes = data.info("mnist").classes
+    bits = 12
+    run = {"method": "mu_liu", "protocol": "mnist-full", "bits": bits, "seed": 0}
     for name, variant in {"before": "epochs=0 pretrain_epochs=0", "after": "defaults"}.items():
-        (record,) = records.load(variant=variant, protocol="mnist-full", method="mu_liu", bits=bits, seed=0)
+        (record,) = records.load(variant=variant, **run)
         stored = record.codes()
         packed = np.concatenate([stored["query_codes"], stored["database_codes"]])  # (N, 8)
         labels = np.concatenate([stored["query_labels"], stored["database_labels"]])  # (N,)
-        fullest = np.sort(np.unique(packed, axis=0, return_counts=True)[1])[-len(classes) :]
-        share = f"{fullest.sum() / len(packed):.0%} of {len(packed):,} images\non the {len(classes)} commonest codes"
-        maps = {f"{name.title()} training: {share}": (codes.unpack(packed, bits=bits), labels.astype(int))}
+        counts = np.unique(packed, axis=0, return_counts=True)[1]
+        fullest = np.sort(counts)[-len(classes) :]
+        share = f"{fullest.sum() / len(packed):.0%} of {len(packed):,} images"
+        title = f"{name.title()} training: {share}\non the {len(classes)} commonest codes"
+        maps = {title: (codes.unpack(packed, bits=bits), labels.astype(int))}
         picture = io.BytesIO()
         plots.code_maps(maps, classes).savefig(picture, dpi=120, format="png")
         _disk.write(folder / f"cover_{name}.png", picture.getvalue())

@@ -36,10 +36,10 @@ COMMON = "It also has the settings that all {} methods have, see [below](#sec:{}
 
 def page(bibliography: str) -> str:
     """The page's text; `bibliography` is that of references.bib."""
-    found = [(methods.about(name), methods.kind_of(name)) for name in methods.names()]
+    described = [(methods.about(name), methods.kind_of(name)) for name in methods.names()]
     parts = [HEAD]
     for kind in ORDER:
-        of_kind = [(about, which) for about, which in found if about.kind == kind]
+        of_kind = [(about, which) for about, which in described if about.kind == kind]
         parts += [f"## {kind.capitalize()}\n\nThey {KINDS[kind]}.\n", table(of_kind, bibliography)]
         parts += [details(about, which) for about, which in of_kind]
     for word, config in (("deep", DeepConfig), ("shallow", ShallowConfig)):
@@ -48,12 +48,13 @@ def page(bibliography: str) -> str:
     return "\n".join(parts)
 
 
-def table(found: list[tuple[About, type]], bibliography: str) -> str:
+def table(described: list[tuple[About, type]], bibliography: str) -> str:
     """A row per method: its name, what it is, the paper, labels, what it was tested with."""
     rows = ["| method | what it is | paper | labels | tested with |", "|---|---|---|---|---|"]
-    for about, which in found:
+    for about, which in described:
         labels = ", ".join(WORDS[kind] for kind in about.labels)
-        cells = (f"`{about.name}`", what(which), paper(about, bibliography), labels, tested_with(about, which.Config))
+        tests = tested_with(about, which.Config)
+        cells = (f"`{about.name}`", what(which), paper(about, bibliography), labels, tests)
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
@@ -68,7 +69,11 @@ def citation(about: About, bibliography: str) -> str | None:
     """The key of the paper: the entry whose title begins as the method's does."""
     entries = re.findall(r"^@\w+\{([^,]+),.*?^\s*title\s*=\s*\{(.+?)\},$", bibliography, re.MULTILINE | re.DOTALL)
     mine = letters(about.title)
-    keys = [key for key, title in entries if letters(title).startswith(mine) or mine.startswith(letters(title))]
+    keys = []
+    for key, title in entries:
+        theirs = letters(title)
+        if theirs.startswith(mine) or mine.startswith(theirs):
+            keys.append(key)
     return CITED.get(about.name, keys[0] if keys else None)
 
 
@@ -97,9 +102,12 @@ def settings(config: type, fields: Any) -> str:
     choices = getattr(config, "CHOICES", {})
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for field in fields:
-        values = f" ({', '.join(f'`{value}`' for value in choices[field.name])})" if field.name in choices else ""
+        meaning = plain(field.metadata["meaning"])
+        if field.name in choices:
+            values = ", ".join(f"`{value}`" for value in choices[field.name])
+            meaning += f" ({values})"
         default = f"`{field.default}`" if str(field.default) else "nothing"
-        rows.append(f"| `{field.name}` | {default} | {plain(field.metadata['meaning'])}{values} |")
+        rows.append(f"| `{field.name}` | {default} | {meaning} |")
     return "\n".join(rows) + "\n"
 
 
