@@ -4,13 +4,13 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 import torch
+from processes import command, python
 
 from hashlab import data, experiments, methods, records
 from hashlab.data.batches import Batches, View
@@ -18,6 +18,7 @@ from hashlab.errors import InputError
 from hashlab.training import checkpoints, loop
 from hashlab.training.checkpoints import Checkpoints, pack, unpack
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
 SETTINGS = {"epochs": 2, "pretrain_epochs": 1, "batch_size": 300}
 STEPS = 12  # of the three epochs
 
@@ -361,8 +362,7 @@ def test_a_run_leaves_no_checkpoints_behind(resume, steps, tmp_path, monkeypatch
 def killed(tmp_path_factory):
     """What came of runs that were killed, by optimiser, and where."""
     folder, script = tmp_path_factory.mktemp("runs"), Path(__file__).with_name("killed_runs.py")
-    words = [sys.executable, str(script), str(folder), "10", "sgd", "adamw"]
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = python(script, folder, "10", "sgd", "adamw", env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), folder
 
@@ -378,13 +378,11 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(optimiser, kille
     assert any("pre-training" in death for death in deaths) and "after some time" in deaths, deaths
 
 
-def test_ctrl_c_on_the_command_line(tmp_path, short):
+def test_ctrl_c_on_the_command_line(tmp_path, short, start):
     """The words that are printed are a command that finishes the run."""
     words = short("run", tmp_path / "a", epochs=3, pretrain_epochs=400)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "lines"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hashlab.cli", *words], stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = start(*command(*words), stderr=PIPE, env=environment)
     assert process.stderr.readline().startswith("pre-training 1/400")
     process.send_signal(signal.SIGINT)
     said = process.communicate()[1].splitlines()[-1]
