@@ -55,6 +55,14 @@ def short():
     return words
 
 
+@pytest.fixture(scope="session")
+def digits():
+    """The 1,797 small digits, split."""
+    from hashlab import data
+
+    return data.load("digits")
+
+
 @pytest.fixture
 def start():
     """`start("ls", "-l", stdout=PIPE)`: a process that ends with the test, see `processes`."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 from processes import command, python
 
-from hashlab import data, experiments, methods, records
+from hashlab import experiments, methods, records
 from hashlab.data.batches import Batches, View
 from hashlab.errors import InputError
 from hashlab.training import checkpoints, loop
@@ -21,11 +21,6 @@ from hashlab.training.checkpoints import Checkpoints, pack, unpack
 pytestmark = pytest.mark.usefixtures("ctrl_c")
 SETTINGS = {"epochs": 2, "pretrain_epochs": 1, "batch_size": 300}
 STEPS = 12  # of the three epochs
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 def method(bits=12, **changes):

@@ -7,16 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hashlab import codes, data, encoding, methods
+from hashlab import codes, encoding, methods
 from hashlab.cli import main
 from hashlab.errors import InputError
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 @pytest.fixture(scope="module")
