@@ -251,9 +251,13 @@ def sound(request, digits, tmp_path, monkeypatch):
     return loops[0], *unpack(file.read_bytes(), ""), file
 
 
-def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound):
+def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound, monkeypatch):
     """Each tensor taken away, of another shape, of another type, and one too many."""
     under_way, tensors, facts, _ = sound
+    phase, _, step = facts["position"]
+    if step:  # a step of the optimiser says what it keeps: the same each time, so one will do
+        kept = loop.kept_of(under_way.phases[phase], facts["unmoved"])
+        monkeypatch.setattr(loop, "kept_of", lambda *_: kept)
     under_way.check(tensors, facts)
     assert any(name.startswith("optimiser/") for name in tensors) == (facts["position"][2] > 0)
     wrong = [tensors | {"more": torch.zeros(1)}, tensors | {"optimiser/0/more": torch.zeros(1)}]
