@@ -3,11 +3,14 @@
 `make campaign` sets HASHLAB_CAMPAIGN=1: then the tests that attack the package are long, and say how much they tried.
 """
 
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
+from processes import started
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,6 +53,29 @@ def short():
         return [*run, *more]
 
     return words
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The 1,797 small digits, split."""
+    from hashlab import data
+
+    return data.load("digits")
+
+
+@pytest.fixture
+def start():
+    """`start("ls", "-l", stdout=PIPE)`: a process that ends with the test, see `processes`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *words, **settings: stack.enter_context(started(words, **settings))
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT interrupts, also where it is ignored from the start, as under `nohup make test &`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def missing_data(name: str) -> str | None:

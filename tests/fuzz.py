@@ -32,6 +32,7 @@ import safetensors.torch
 import torch
 import trials
 from PIL import Image
+from processes import PATIENCE
 
 from hashlab import data, files, methods, metrics, records
 from hashlab.data import folders, listed, opening, prepared
@@ -40,7 +41,7 @@ from hashlab.networks import backbones, weights
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
-SECONDS, WAITING = 10, 120  # of the processor, and of the clock, for one case
+SECONDS = 10  # of the processor for one case
 MEMORY = 1 << 30  # bytes that a case may ask for
 DEEP = "[" * 10_000 + "]" * 10_000
 
@@ -475,7 +476,7 @@ def case(form, start, folder, seed, sound):
     form.mend(folder)
     where = f"case {seed}, {file.relative_to(folder)}"
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    signal.setitimer(signal.ITIMER_REAL, WAITING)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
         found = form.read(folder)
     except InputError as error:

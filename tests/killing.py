@@ -111,6 +111,8 @@ def watch(moments, folder):
 
     sys.addaudithook(audit)
     builtins.open = io.open = opened
+    # who is killed loses nothing that was written: to wait for the disk would change nothing
+    os.fsync = os.fdatasync = lambda _: None
     for name in SYSTEM_CALLS:
         if hasattr(os, name):
             setattr(os, name, after(name, getattr(os, name)))

@@ -1,7 +1,8 @@
 """Bad input of every kind: one sentence that says what was expected and what came, exit 2, bounded time and memory.
 
 A row is a name, what makes the input, and what must be said. What it makes is words for `hashlab`, or a function that
-must raise InputError. Every row runs under limits: a minute, and 2 GiB beyond what the process has already.
+must raise InputError. Every row runs under limits: a minute of the processor, and 2 GiB beyond what the process has
+already.
 """
 
 import contextlib
@@ -15,8 +16,6 @@ import resource
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import warnings
 import zipfile
 import zlib
@@ -28,6 +27,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import PATIENCE, command, run
 
 from hashlab import codes, data, experiments, files, methods, metrics, records, shallow
 from hashlab.cli import main
@@ -45,22 +45,25 @@ class TooLong(BaseException):
 
 
 def raise_too_long(*_):
-    raise TooLong(f"not done after {SECONDS} s")
+    raise TooLong(f"not done after {SECONDS} s of the processor, or {PATIENCE} s")
 
 
 @contextlib.contextmanager
 def limited(seconds=SECONDS, more=BYTES):
-    """At most so many seconds, and so many bytes beyond what the process has already."""
+    """At most so many seconds of the processor, and bytes beyond what the process has already."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
-    handler = signal.signal(signal.SIGALRM, raise_too_long)
+    handlers = {number: signal.signal(number, raise_too_long) for number in (signal.SIGPROF, signal.SIGALRM)}
     resource.setrlimit(resource.RLIMIT_AS, (used + more, before[1]))
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(PATIENCE)  # for what waits, and takes no time of the processor
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
@@ -1197,8 +1200,7 @@ def under_limits():
 @pytest.mark.parametrize("name", HARD)
 def test_bad_input_of_a_process(name, house, tmp_path):
     make, said = HARD[name]
-    words = [sys.executable, "-m", "hashlab.cli", *make(Place(tmp_path, house))]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=5 * SECONDS, preexec_fn=under_limits)
+    done = run(*command(*make(Place(tmp_path, house))), preexec_fn=under_limits)
     assert done.returncode == 2 and done.stdout == "", done.stderr
     assert re.fullmatch(rf"hashlab: .*{said}.*\n", done.stderr)
 

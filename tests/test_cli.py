@@ -3,10 +3,9 @@
 import dataclasses
 import os
 import re
-import subprocess
-import sys
 
 import pytest
+from processes import command, run
 
 from hashlab import methods
 from hashlab.cli import aligned, describe_method, main
@@ -118,8 +117,7 @@ def test_a_pipe_that_is_closed_ends_it_quietly(words, unbuffered):
     """As by `| head -1`: whether it is noticed at the first line or when the last ones are handed over."""
     reads, writes = os.pipe()
     os.close(reads)
-    command = [sys.executable, "-m", "hashlab.cli", *words]
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, env=environment)
+    done = run(*command(*words), stdout=writes, env=environment)
     os.close(writes)
     assert done.stderr == "" and done.returncode == 1

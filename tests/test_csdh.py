@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import outputs, score
 
-from hashlab import codes, data, methods, metrics
+from hashlab import codes, data, methods
 from hashlab.errors import InputError
 from hashlab.losses import quantisation
 from hashlab.methods.csdh import (
@@ -26,10 +27,6 @@ from hashlab.methods.csdh import (
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2])
 SEVERAL = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0]], dtype=torch.uint8)
-
-
-def outputs(count, bits, seed=0):
-    return torch.randn(count, bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 1.3
 
 
 def cosine(a, b):
@@ -170,12 +167,6 @@ def test_what_several_labels_ask_for():
 # ---- the method
 
 SMALL = {"epochs": 10, "batch_size": 64, "shift": 1, "optimiser": "adamw", "lr": 0.01, "alpha": 0.01}
-
-
-def score(method, loaded):
-    found = [method.encode(part) for part in (loaded.query, loaded.database)]
-    labels = [part.targets for part in (loaded.query, loaded.database)]
-    return metrics.evaluate(*found, *labels, bits=method.bits, relevance=loaded.relevance).map
 
 
 @pytest.mark.parametrize("form", FORMS)

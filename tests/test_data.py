@@ -3,13 +3,13 @@
 import functools
 import itertools
 import os
-import subprocess
 import sys
 import threading
-import time
+from subprocess import PIPE
 
 import numpy as np
 import pytest
+from processes import threads, wait_until
 
 from hashlab import _disk, data
 from hashlab.data import cache, opening, parts, protocols, sets
@@ -404,7 +404,7 @@ FETCH = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from hashlab.data import cache, sets
+from hashlab.data import cache, opening, parts, sets
 root, until = Path(sys.argv[1]), Path(sys.argv[2])
 arrays = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
 about = sets.SetInfo(name="made", title="", shape=(4, 4), classes=("0",), counts={"all": 20}, source="", licence="",
@@ -419,42 +419,41 @@ print(cache.fetch(about, root / "cache", download), opening.open_pool(about, roo
 """
 
 
-def start_fetch(folder, until=None):
-    """A process that fetches a set; its download ends once the file `until` is there."""
-    command = [sys.executable, "-c", FETCH, str(folder), str(until or folder)]
-    environment = os.environ | {"HASHLAB_PROGRESS": "lines"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+@pytest.fixture
+def start_fetch(start, tmp_path):
+    """`start_fetch(file)`: a process that fetches a set; its download ends once the file is there."""
+
+    def started(until=tmp_path):
+        environment = os.environ | {"HASHLAB_PROGRESS": "lines"}
+        return start(
+            sys.executable, "-c", FETCH, tmp_path, until, stdout=PIPE, stderr=PIPE, env=environment
+        )
+
+    return started
 
 
-def wait_for(file):
-    end = time.monotonic() + 30
-    while not file.exists():
-        assert time.monotonic() < end, f"{file} did not come about"
-        time.sleep(0.01)
-
-
-def test_processes_that_want_the_same_set_fetch_it_once(tmp_path):
-    first = start_fetch(tmp_path, tmp_path / "go")
-    wait_for(tmp_path / "calls")
-    others = [start_fetch(tmp_path) for _ in range(4)]
+def test_processes_that_want_the_same_set_fetch_it_once(start_fetch, tmp_path):
+    first = start_fetch(tmp_path / "go")
+    wait_until((tmp_path / "calls").exists)
+    others = [start_fetch() for _ in range(4)]
     said = [process.stderr.readline() for process in others]
     assert said == ["another process is at work on made: waiting for it\n"] * 4
     (tmp_path / "go").touch()
-    outs = [process.communicate(timeout=60) for process in (first, *others)]
+    outs = [process.communicate() for process in (first, *others)]
     assert [out.split()[-1] for out, _ in outs] == ["(20,)"] * 5
     assert (tmp_path / "calls").read_text() == "called "
     assert [err for _, err in outs] == [""] * 5  # however often one of them waits, it says so once
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
 
 
-def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(tmp_path):
-    killed = start_fetch(tmp_path, tmp_path / "never")
-    wait_for(tmp_path / "calls")
+def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(start_fetch, tmp_path):
+    killed = start_fetch(tmp_path / "never")
+    wait_until((tmp_path / "calls").exists)
     killed.kill()
     killed.communicate()
     assert (tmp_path / "cache" / ".made.hashlab-lock").exists()  # its lock file is still there, and a folder of its own
     assert len(list((tmp_path / "cache").glob(".made.*.hashlab-part"))) == 1
-    out, err = start_fetch(tmp_path).communicate(timeout=60)
+    out, err = start_fetch().communicate()
     assert out.split()[-1] == "(20,)" and "waiting" not in err
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
 
@@ -477,16 +476,21 @@ def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path, monkeypatch, capsys)
         with _disk.lock(tmp_path / "made"):
             entered.set()
 
-    first, entered = locked(), threading.Event()
-    waiting = threading.Thread(target=enter)
-    waiting.start()
-    time.sleep(0.2)
-    (tmp_path / ".made.hashlab-lock").unlink()
-    second = locked()
-    first.close()
-    assert not entered.wait(0.3)
-    second.close()
-    waiting.join(20)
+    def look(*_):
+        looks.append(1)
+        return opened(*_)
+
+    first, entered, looks, opened = locked(), threading.Event(), [], _disk._opened
+    monkeypatch.setattr(_disk, "_opened", look)
+    with threads(enter):
+        wait_until(lambda: len(looks) > 2)
+        (tmp_path / ".made.hashlab-lock").unlink()
+        second = locked()
+        first.close()
+        seen = len(looks)
+        wait_until(lambda: len(looks) > seen + 2)
+        assert not entered.is_set()
+        second.close()
     assert entered.is_set() and list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err == "another process is at work on made: waiting for it\n"
 

@@ -8,12 +8,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import dot, outputs, sign
 from torch import nn
 
 from hashlab import data, methods
 from hashlab.errors import InputError
 from hashlab.losses import classes, clouds, codebooks, pairs
-from hashlab.methods import classifier_onehot, classifier_sign, csq, dcwh, dpn, greedyhash, orthohash
+from hashlab.methods import (
+    classifier_onehot,
+    classifier_sign,
+    csq,
+    dcwh,
+    dpn,
+    greedyhash,
+    orthohash,
+)
 
 CLASSES = torch.tensor([0, 0, 1, 3, 2, 0])
 SEVERAL = torch.tensor(
@@ -23,20 +32,8 @@ LABELS = pytest.mark.parametrize("labels", [CLASSES, SEVERAL], ids=["classes", "
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
 
 
-def outputs(count, bits, seed=0, spread=1.3):
-    return torch.randn(count, bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * spread
-
-
 def coins(count, bits, seed=0):
     return torch.where(outputs(count, bits, seed + 100) >= 0, 1.0, -1.0).double()
-
-
-def dot(a, b):
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def sign(x):
-    return 1.0 if x >= 0 else -1.0
 
 
 def members(labels):

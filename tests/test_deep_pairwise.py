@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import dot, outputs, sign
 
 from hashlab.losses import classes, learned_codes, pairs, quantisation
 from hashlab.methods import adsh, cnnh, dch, dhn, dsdh, dsh, dtsh, hashnet
@@ -17,18 +18,6 @@ CLASSES = torch.tensor([0, 0, 1, 1, 2, 0])
 SEVERAL = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 0]], dtype=torch.uint8)
 LABELS = pytest.mark.parametrize("labels", [CLASSES, SEVERAL], ids=["classes", "several"])
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
-
-
-def outputs(count, bits, seed=0, spread=1.3):
-    return torch.randn(count, bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * spread
-
-
-def dot(a, b):
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def sign(x):
-    return 1 if x >= 0 else -1
 
 
 def alike(a, b):

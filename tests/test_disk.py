@@ -4,13 +4,12 @@ import errno
 import os
 import re
 import stat
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import PATIENCE, python, threads
 
 from hashlab import _disk, data, experiments, methods, records
 from hashlab.data import prepared
@@ -164,11 +163,8 @@ def test_a_lock_is_for_one_at_a_time(tmp_path):
                 most.append(len(inside))
                 inside.pop()
 
-    threads = [threading.Thread(target=enter) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with threads(*[enter] * 4):
+        pass
     assert len(most) == 80 and set(most) == {1} and list(tmp_path.iterdir()) == []
     with _disk.lock(tmp_path / "thing"), pytest.raises(BlockingIOError), _disk.lock(tmp_path / "thing", wait=False):
         pass
@@ -219,7 +215,7 @@ def test_a_fetch_without_room_is_a_sentence_and_leaves_nothing(tmp_path):
     from test_folders import write_birds
 
     write_birds(tmp_path / "source" / "nabirds")
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True)
+    done = python("-c", LIMITED, tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "_images.npy: File too large" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
@@ -287,21 +283,17 @@ def test_the_second_of_two_identical_runs_waits_and_finds_the_record(tmp_path, m
     def slowly(*words):
         trained.append(1)
         begun.set()
-        assert go.wait(60)
+        assert go.wait(PATIENCE)
         return usual(*words)
 
     def run():
         found.append(experiments.run("mu_liu", "digits", 8, root=tmp_path, save=True, **QUICK))
 
     monkeypatch.setattr(experiments, "_measure", slowly)
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    threads[0].start()
-    assert begun.wait(60)
-    for thread in threads[1:]:
-        thread.start()
-    go.set()
-    for thread in threads:
-        thread.join()
+    with threads(run):
+        assert begun.wait(PATIENCE)
+        with threads(run, run):
+            go.set()
     assert trained == [1] and len(found) == 3 and found[0] == found[1] == found[2] == records.load(tmp_path)[0]
 
 

@@ -9,24 +9,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import outputs, score
 from torch.nn import functional as F
 
-from hashlab import data, methods, metrics
+from hashlab import data, methods
 from hashlab.errors import InputError
 from hashlab.methods import dmsh
 from hashlab.methods.dmsh import DMSHLoss, Fusion, Pyramid, dmsh_loss
 from hashlab.networks import backbones, features
 
 SMALL = {"backbone": "quick", "width": 64, "fused": 64, "batch_size": 64, "shift": 1}
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
-
-
-def outputs(count, bits, seed=0):
-    return torch.randn(count, bits, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 # ---- the loss
@@ -234,12 +226,6 @@ def test_bad_labels(labels, words):
 
 
 # ---- learning
-
-
-def score(method, loaded):
-    found = method.encode(loaded.query.images), method.encode(loaded.database.images)
-    labels = loaded.query.targets, loaded.database.targets
-    return metrics.evaluate(*found, *labels, bits=method.bits, relevance=loaded.relevance).map
 
 
 @pytest.mark.parametrize("fusion", ["concat", "pyramid"])

@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import outputs, score
 
-from hashlab import data, methods, metrics
+from hashlab import data, methods
 from hashlab.errors import InputError
 from hashlab.losses import pairs, quantisation
 from hashlab.methods.dpsh import DPSHLoss, dpsh_loss
@@ -17,10 +18,6 @@ from hashlab.training import loop
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2])
 SEVERAL = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0]], dtype=torch.uint8)
-
-
-def outputs(count, bits, seed=0):
-    return torch.randn(count, bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 1.3
 
 
 def by_loops(u, others, s, alpha, balance, counted=None):
@@ -141,12 +138,6 @@ def test_signs_are_those_of_the_codes():
 # ---- the method
 
 SMALL = {"epochs": 10, "batch_size": 64, "lr": 0.1, "shift": 1}
-
-
-def score(method, loaded):
-    found = [method.encode(part) for part in (loaded.query, loaded.database)]
-    labels = [part.targets for part in (loaded.query, loaded.database)]
-    return metrics.evaluate(*found, *labels, bits=method.bits, relevance=loaded.relevance).map
 
 
 @pytest.mark.parametrize("form", ["memory", "batch"])

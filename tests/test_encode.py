@@ -7,17 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hashlab import codes, data, methods
+from hashlab import codes, methods
 from hashlab.cli import main
 from hashlab.errors import InputError
 from hashlab.methods import models
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import json
-import subprocess
 import sys
 import time
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from processes import python, wait_until
 
 from hashlab import cli, data
 from hashlab.data import folders, listed, opening, parts, prepared, protocols, show
@@ -193,8 +193,7 @@ def test_eight_large_files_fit_into_the_memory_of_one(tmp_path):
     with (tmp_path / "large.ppm").open("wb") as out:
         out.write(b"P6 5500 4000 255\n")
         out.truncate(out.tell() + 3 * 22_000_000)  # zeros that take no room on the disk
-    words = [sys.executable, "-c", EIGHT_LARGE, str(tmp_path / "large.ppm")]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = python("-c", EIGHT_LARGE, tmp_path / "large.ppm")
     assert (done.stdout, done.stderr) == ("8 0 0\n", "")
 
 
@@ -664,28 +663,29 @@ def test_mended_images_are_read_and_the_others_not_again(birds, monkeypatch):
     assert seen == [folder / path] and len(data.load("nabirds", root=root).train) == 18
 
 
-SLOW = """
+SIX_IMAGES = """
 import sys, time
 from hashlab import data
 from hashlab.data import folders, prepared
 stream = folders.stream
-def slowly(paths, shape, **settings):
-    for block in stream(paths, shape, **(settings | {"block": 1})):
+def six(paths, shape, **settings):
+    for number, block in enumerate(stream(paths, shape, **(settings | {"block": 1}))):
+        if number == 6:
+            time.sleep(3600)
         yield block
-        time.sleep(0.05)
-folders.stream = slowly
+folders.stream = six
 prepared.prepare(data.info("nabirds"), sys.argv[1], size=16)
 """
 
 
-def test_a_killed_run_goes_on_where_it_was(birds):
+def test_a_killed_run_goes_on_where_it_was(birds, start):
     root, _ = birds
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(root)])
+    process = start(sys.executable, "-c", SIX_IMAGES, root)
     wait_until(lambda: done_in(root) >= 4)
     process.kill()
     process.wait()
     done = done_in(root)
-    assert 4 <= done < 24 and not (root / "nabirds").exists()
+    assert 4 <= done <= 6 and not (root / "nabirds").exists()
     read = []
     with pytest.MonkeyPatch.context() as patch:
         stream = folders.stream
@@ -705,13 +705,6 @@ def done_in(root):
     if not (root / ".nabirds.part" / "plan.json").exists():
         return 0
     return sum(int(np.load(file).any((1, 2)).sum()) for file in files)
-
-
-def wait_until(holds, seconds=20):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("damage", ["about", "json", "gone", "labels", "paths", "short", "file", "pixels"])

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import yaml
+from processes import python, run
 
 import hashlab
 
@@ -104,8 +105,7 @@ def test_every_import_is_declared(project):
 def test_import_is_light():
     heavy = ["torchvision", "sklearn", "matplotlib", "numba", "faiss", "scipy", "seaborn"]
     code = f"import sys, hashlab; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert python("-c", code).stdout.strip() == "[]"
 
 
 def test_types_are_shipped(project):
@@ -124,7 +124,7 @@ def checkout(tmp_path):
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
 
     def make(*arguments):
-        return subprocess.run(["make", *arguments], cwd=tmp_path, env=clean, capture_output=True, text=True)
+        return run("make", *arguments, cwd=tmp_path, env=clean)
 
     return SimpleNamespace(path=tmp_path, make=make)
 
@@ -182,7 +182,8 @@ def test_make_names_every_command_that_the_texts_name(checkout):
 
 
 def test_a_skip_for_want_of_data_fails_where_data_are_required(tmp_path):
-    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    for name in ("conftest.py", "processes.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = real_data(name): …\n")
     (tmp_path / "test_it.py").write_text(
         "import pytest\n@pytest.mark.real_data('mnist')\ndef test_it():\n    assert True\n"
@@ -191,8 +192,8 @@ def test_a_skip_for_want_of_data_fails_where_data_are_required(tmp_path):
     def outcome(**variables):
         environment = os.environ | {"HASHLAB_DATA": str(tmp_path / "cache"), "HASHLAB_REQUIRE_DATA": ""} | variables
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # the others are slow to load, and have no say here
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        words = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", tmp_path]
+        done = python(*words, cwd=tmp_path, env=environment)
         return done.returncode, done.stdout
 
     code, said = outcome()
@@ -399,8 +400,7 @@ def pages(tmp_path_factory):
     shutil.copy(ROOT / "_config.yml", copy)
     text = (ROOT / "pyproject.toml").read_text()
     (copy / "pyproject.toml").write_text(re.sub(r"(?m)^repository = .*", f'repository = "{ADDRESS}"', text))
-    command = [sys.executable, "book/build.py", "html"]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    done = python("book/build.py", "html", cwd=copy)
     assert done.returncode == 0, done.stderr
     folder = copy / "_build" / "html"
     assert str(folder / "index.html") in done.stdout
@@ -512,7 +512,7 @@ def test_commands_of_the_texts_exist():
 
 def test_only_ci_names_the_folder_beside_the_checkout():
     beside = "../" + "shared"
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = run("git", "ls-files", cwd=ROOT).stdout
     naming = [
         name
         for name in listed.splitlines()

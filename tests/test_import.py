@@ -1,16 +1,14 @@
 """What is imported, and when: nothing before it is needed."""
 
-import subprocess
-import sys
-
 import numpy as np
+import processes
 import pytest
 
 import hashlab
 
 
 def python(program):
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)
+    done = processes.python("-c", program)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

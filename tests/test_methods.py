@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hashlab import codes, data, experiments, methods, records
+from hashlab import codes, experiments, methods, records
 from hashlab.errors import InputError
 from hashlab.methods import About, dsh
 from hashlab.methods.base import TYPES, setting
@@ -31,11 +31,6 @@ def quick(name):
 
 
 DEEP = [name for name in methods.names() if name not in methods.SHALLOW]
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 @pytest.mark.parametrize("name", DEEP)

@@ -23,8 +23,9 @@ PER_QUERY = ("ap", "ap_worst", "ap_best")
 
 
 def cases(number):
-    """Run a test for so many seeds, a hundred at a time."""
-    return pytest.mark.parametrize("seeds", [range(i, i + 100) for i in range(0, number * TIMES, 100)], ids=str)
+    """Run a test for so many seeds, fifty at a time."""
+    seeds = [range(i, i + 50) for i in range(0, number * TIMES, 50)]
+    return pytest.mark.parametrize("seeds", seeds, ids=str)
 
 
 @dataclass(frozen=True)

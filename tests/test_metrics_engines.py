@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import python
 
 from hashlab import codes
 from hashlab.errors import InputError
@@ -391,8 +392,5 @@ def test_an_interval_needs_a_level(level):
 
 
 def test_importing_loads_no_compiler():
-    import subprocess
-    import sys
-
     code = "import sys, hashlab.metrics; sys.exit(bool({'numba', 'sklearn', 'scipy', 'faiss'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert python("-c", code).returncode == 0

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import score
 
 from hashlab import codes, data, experiments, methods, metrics, records
 from hashlab.errors import InputError
@@ -19,11 +20,6 @@ from hashlab.training import loop, seeds
 SMALL = {"batch_size": 64, "shift": 1, "lr": 0.1}
 UNTRAINED = {"epochs": 0}
 LEVELS = ("conv1", "conv2", "fc")  # of the backbone tiny
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +39,6 @@ def split(method, packed):
     """Bits of each table, bool (N, K_t), of packed codes."""
     width = packed.shape[1] // len(method.tables)
     return [codes.unpack(packed[:, t * width : (t + 1) * width], bits=k) for t, k in enumerate(method.tables)]
-
-
-def score(method, loaded):
-    found = method.encode(loaded.query.images), method.encode(loaded.database.images)
-    labels = loaded.query.targets, loaded.database.targets
-    how = {"tables": method.tables, "combine": method.combine, "weights": method.table_weights}
-    return metrics.evaluate(*found, *labels, bits=method.bits, relevance=loaded.relevance, **how).map
 
 
 # ---- levels

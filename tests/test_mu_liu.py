@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learning import score
 
-from hashlab import data, methods, metrics
+from hashlab import data, methods
 from hashlab.methods.mu_liu import MuLiuLoss, bilinear_loss, exponentiated_loss, mu_liu_loss
 
 SCALES = [0.5, 1.0, 4.0, 9.0]
@@ -135,16 +136,6 @@ def test_long_codes_stay_finite(dtype):
     loss = mu_liu_loss(z, torch.arange(16) % 4, c=9.0)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(z.grad).all()
-
-
-def score(method, loaded):
-    return metrics.evaluate(
-        method.encode(loaded.query.images),
-        method.encode(loaded.database.images),
-        loaded.query.labels,
-        loaded.database.labels,
-        bits=method.bits,
-    ).map
 
 
 def test_learns_digits_and_not_without_the_loss(monkeypatch):

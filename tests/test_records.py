@@ -5,12 +5,11 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import python
 
 from hashlab import _disk, codes, data, experiments, files, methods, metrics, records
 from hashlab.cli import main, settings
@@ -473,7 +472,7 @@ def test_settings_from_words():
 def test_import_is_light():
     heavy = "torchvision sklearn matplotlib numba faiss"
     code = f"import sys, hashlab.experiments, hashlab.cli; print([m for m in '{heavy}'.split() if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert python("-c", code).stdout == "[]\n"
 
 
 def test_compact_records_share_their_labels_and_say_the_same(tmp_path, short):

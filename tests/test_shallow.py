@@ -2,13 +2,12 @@
 
 import functools
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import python
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -73,7 +72,7 @@ for name in shallow.CLASSES:
             print(name, check.func.__name__)
 """
     environment = os.environ | {"SCIPY_ARRAY_API": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = python("-c", code, env=environment)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == sorted(f"{name} {check}" for name in NAMES for check in APART)
 
@@ -98,7 +97,7 @@ def test_import_is_light():
         "import sys, hashlab, hashlab.shallow as s; assert 'sklearn' not in sys.modules, 'early';"
         "s.LSH; assert 'sklearn' in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert python("-c", code).returncode == 0
 
 
 def test_names():

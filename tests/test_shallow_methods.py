@@ -19,11 +19,6 @@ BITS = 12
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
-
-
-@pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
     file = tmp_path_factory.mktemp("weights") / "tiny.safetensors"

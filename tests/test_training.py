@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hashlab import data, methods
+from hashlab import methods
 from hashlab.data.batches import Batches
 from hashlab.training import loop, numerics, seeds
 from hashlab.training.loop import Phase, rate
@@ -240,11 +240,6 @@ def test_compiled_training_is_compiled_and_leaves_the_module_as_it_was(monkeypat
 
 
 # ---- what runs share
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 def fit(digits, bits, seed=0, shared=None, **overrides):

@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import python
 
 SCRIPT = Path(__file__).with_name("trials.py")
 COMMANDS = (
@@ -29,9 +28,8 @@ COMMANDS = (
 def trials(tmp_path_factory, campaign):
     """What came of each command: a few moments and trials, every moment and fifty trials in the long form."""
     much = ("0", "50", "4") if campaign else ("2", "2", "2")
-    words = [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("trials")), *much]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "0"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    done = python(SCRIPT, tmp_path_factory.mktemp("trials"), *much, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -25,13 +25,13 @@ import numpy as np
 import torch
 from killing import Moments, snapshot, watch
 from PIL import Image
+from processes import PATIENCE
 
 from hashlab import cli, methods, records
 from hashlab.data import cache, opening, parts, sets
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
-PATIENCE = 60  # seconds for one life
 
 
 @dataclass

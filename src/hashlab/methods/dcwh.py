@@ -17,7 +17,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from hashlab.losses import classes
-from hashlab.losses.clouds import Centres, Recentre, beyond_edge, class_wise_loss, cubic_loss, vertex_loss
+from hashlab.losses.clouds import (
+    Centres,
+    Recentre,
+    beyond_edge,
+    class_wise_loss,
+    cubic_loss,
+    vertex_loss,
+)
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop

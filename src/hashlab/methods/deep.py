@@ -18,7 +18,14 @@ from hashlab.data.batches import Batch, Images, View, memory_explained, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
-from hashlab.methods.base import Method, Shared, check_labels, check_pair_labels, check_part, setting
+from hashlab.methods.base import (
+    Method,
+    Shared,
+    check_labels,
+    check_pair_labels,
+    check_part,
+    setting,
+)
 from hashlab.networks import backbones, features, weights
 from hashlab.networks.features import FeatureNet, Network
 from hashlab.training import loop, numerics, seeds
