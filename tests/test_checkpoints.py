@@ -258,7 +258,7 @@ def sound(request, digits, tmp_path, monkeypatch):
 def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound):
     """Each tensor taken away, of another shape, of another type, and one too many."""
     under_way, tensors, facts, _ = sound
-    under_way.check(tensors, facts)
+    under_way.check_snapshot(tensors, facts)
     assert any(name.startswith("optimiser/") for name in tensors) == (facts["position"][2] > 0)
     wrong = [tensors | {"more": torch.zeros(1)}, tensors | {"optimiser/0/more": torch.zeros(1)}]
     for name, tensor in tensors.items():
@@ -268,7 +268,7 @@ def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound):
     wrong.append({key: value for key, value in tensors.items() if not key.startswith("optimiser/")})
     for altered in wrong[:-1] if facts["position"][2] == 0 else wrong:
         with pytest.raises(InputError, match="expected, got"):
-            under_way.check(altered, facts)
+            under_way.check_snapshot(altered, facts)
 
 
 def test_a_checkpoint_says_just_what_is_said_at_its_position(sound):
@@ -283,11 +283,11 @@ def test_a_checkpoint_says_just_what_is_said_at_its_position(sound):
     wrong += [facts | {"spent": seconds} for seconds in (None, "x", [1, 2, 3], {})]
     wrong += [facts | {"history": line} for line in lines if line != history]
     wrong += [{k: v for k, v in facts.items() if k != key} for key in ("position", "history", "spent")]
-    everything = list(range(len(loop.trained(under_way.phases[0]))))
+    everything = list(range(len(under_way.phases[0].trained())))
     wrong += [facts | {"unmoved": x} for x in ([0], everything, None, 3)] if step else []
     for altered in wrong:
         with pytest.raises(InputError, match="expected"):
-            under_way.check(tensors, altered)
+            under_way.check_snapshot(tensors, altered)
 
 
 GONE = ["optimiser/", "optimiser/0/", "generator/", "losses", "weights/", "identity", "environment", "history"]

@@ -98,7 +98,7 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step():
 
 def test_a_gpu_is_not_asked_after_every_step(monkeypatch):
     """The losses are looked at every few steps and at the end of an epoch; the step is still the right one."""
-    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 5)
+    monkeypatch.setitem(loop.CHECK_EVERY, "cpu", 5)
     for broken, noticed in ((3, 5), (7, 8), (14, 16)):  # of 8 steps per epoch
         weight, loss = one_weight()
         seen = []
@@ -255,7 +255,7 @@ def fit(digits, bits, seed=0, shared=None, **overrides):
 def test_a_shared_pre_training_is_done_once_and_changes_nothing(digits, monkeypatch):
     shared, steps = methods.Shared(), []
     one_step = loop.Loop.one_step
-    monkeypatch.setattr(loop.Loop, "one_step", lambda self, *a: (steps.append(self.phase), one_step(self, *a))[1])
+    monkeypatch.setattr(loop.Loop, "one_step", lambda self, *a: (steps.append(self.phases_done), one_step(self, *a))[1])
     found = {(bits, seed): fit(digits, bits, seed, shared) for seed in (0, 1) for bits in (8, 70)}
     per_epoch = 1200 // 128
     assert steps.count(0) == 2 * 2 * per_epoch and steps.count(1) == 4 * per_epoch
@@ -275,7 +275,7 @@ def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monke
 
         def one_step_or_stop(self, phase, batch):
             one_step(self, phase, batch)
-            if self.at == stopped:
+            if self.steps_of_phase == stopped:
                 raise KeyError
 
         patch.setattr(loop.Loop, "one_step", one_step_or_stop)
