@@ -89,14 +89,10 @@ class Record(dict):
         """The stored arrays of `ARRAYS`, codes packed as `metrics.evaluate` takes them."""
         if self.path is None:
             raise InputError("the record was not read from a file, so its codes are not at hand")
-        file = self.path.with_name(self["codes"]["file"])
-        arrays = read_arrays(file, self["codes"]["sha256"])
-        if "labels" in self["codes"]:  # one file for all runs of a protocol, see `compact`
-            labels = self["codes"]["labels"]
-            arrays |= read_arrays(file.with_name(labels["file"]), labels["sha256"])
-        _check_arrays(arrays, file)
+        arrays = read_stored(self)
         if self["codes"].get("order") == "class":
-            arrays["database_codes"] = arrays["database_codes"][np.argsort(by_class(arrays["database_labels"]))]
+            order = by_class(arrays["database_labels"])
+            arrays["database_codes"] = arrays["database_codes"][np.argsort(order)]
         return in_memory(arrays, self["bits"], self.get("tables"))
 
 
@@ -117,14 +113,16 @@ def name(settings: dict[str, Any]) -> str:
         _check_type(value, FIELDS[key], key, "the settings of the run")
     for part in (identity["method"], *identity["protocol"].split("/")):
         _check_name(part, "the settings of the run")
-    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return "{protocol}/{method}-{bits}b-s{seed}-".format(**identity) + short
+    text = json.dumps(identity, sort_keys=True)
+    short = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return "{protocol}/{method}-{bits}b-s{seed}-{short}".format(**identity, short=short)
 
 
 def digest(record: dict[str, Any]) -> str:
     """SHA-256 of all that a record holds but its digest: of its JSON with sorted names and without spaces."""
     rest = plain({key: value for key, value in record.items() if key != "digest"})
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None) -> Record:
@@ -133,15 +131,11 @@ def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | 
     Raises InputError where the record is not complete, or `stem` is not its `name`; nothing is written then.
     """
     file = root(path) / f"{stem}.json"
-    _check_fields(plain(record | {"codes": {"file": f"{file.stem}.npz", "sha256": ""}, "digest": ""}), file)
+    complete = record | {"codes": {"file": f"{file.stem}.npz", "sha256": ""}, "digest": ""}
+    _check_fields(plain(complete), file)
     if stem != name(record):
         raise InputError(f"the record of this run is called {name(record)}, got {stem}")
-    bits, tables = record["bits"], record["tables"]
-    stored = {
-        key: codes.trim(files.join_tables(a, tables), bits) if key.endswith("codes") else _small(a)
-        for key, a in arrays.items()
-    }
-    data = files.npz(stored | {"bits": np.int64(bits)})
+    data = files.npz(_in_file(arrays, record["bits"], record["tables"]))
     record["codes"] = {"file": f"{file.stem}.npz", "sha256": hashlib.sha256(data).hexdigest()}
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write(file.with_suffix(".npz"), data)
@@ -153,8 +147,23 @@ def _write(record: Record) -> Record:
     """Write a record's JSON, its digest last."""
     record.pop("digest", None)
     record["digest"] = digest(record)
-    files.write(record.path, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
+    text = json.dumps(plain(record), indent=1, allow_nan=False)
+    files.write(record.path, f"{text}\n".encode())
     return record
+
+
+def _in_file(
+    arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | None
+) -> dict[str, np.ndarray]:
+    """Arrays as they stand in files: codes in ceil(bits / 8) bytes, labels as small as may be."""
+    stored = {}
+    for key, array in arrays.items():
+        if key.endswith("codes"):
+            stored[key] = codes.trim(files.join_tables(array, tables), bits)
+        else:
+            stored[key] = _small(array)
+    stored["bits"] = np.int64(bits)
+    return stored
 
 
 def _small(labels: np.ndarray) -> np.ndarray:
@@ -164,10 +173,12 @@ def _small(labels: np.ndarray) -> np.ndarray:
 def plain(value: Any) -> Any:
     """JSON has no NaN: where a metric is not defined the file says null."""
     if isinstance(value, dict):
-        return {key: plain(v) for key, v in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def read(file: str | Path) -> Record:
@@ -176,48 +187,75 @@ def read(file: str | Path) -> Record:
     fields = files.read_json(file, "a record")
     record = _check_fields(fields, file)
     record.path = file
-    if altered := _altered(record):
-        raise InputError(f"{file}: {altered}")
+    _check_digest(record)
     return record
+
+
+def _check_digest(record: Record) -> None:
+    """Raise InputError where a record was changed since it was written."""
+    if altered := _altered(record):
+        raise InputError(f"{record.path}: {altered}")
 
 
 def _altered(record: Record) -> str | None:
     """What the digest says, where it is not that of the record."""
+    recorded = record["digest"]
     own = digest(record)
-    if own == record["digest"]:
+    if own == recorded:
         return None
-    return f"changed since it was written: digest {record['digest'][:12]}… recorded, {own[:12]}… recomputed"
+    digests = f"digest {recorded[:12]}… recorded, {own[:12]}… recomputed"
+    return f"changed since it was written: {digests}"
 
 
 def _check_fields(fields: Any, file: Path) -> Record:
-    """The fields as a record; raises InputError where something that every record has is missing, or no such thing."""
+    """The fields as a record.
+
+    Raises InputError where something that every record has is missing, or no such thing.
+    """
     what = f"{file} is not a record"
     missing = [key for key in FIELDS if not isinstance(fields, dict) or key not in fields]
     if missing:
         raise InputError(f"{what}: {', '.join(missing)} missing")
     _check_values(fields, what)
-    stored = fields["codes"]
-    for named in (stored, stored.get("labels", stored) if isinstance(stored, dict) else stored):
-        if not isinstance(named, dict) or not all(isinstance(named.get(key), str) for key in ("file", "sha256")):
-            raise InputError(f"{what}: codes must name a file and its sha256, got {reprlib.repr(stored)}")
-        _check_name(named["file"], what)
-    if stored.get("order", "class") != "class":
-        raise InputError(f"{what}: codes.order must be class, got {reprlib.repr(stored['order'])}")
+    _check_stored(fields["codes"], what)
     for key, kind in FIELDS.items():
         _check_type(fields[key], kind, key, what)
     return Record(fields)
 
 
+def _check_stored(stored: Any, what: str) -> None:
+    """Raise InputError unless this is the entry `codes` of a record: one file, or two."""
+    entries = [stored]
+    if isinstance(stored, dict) and "labels" in stored:
+        entries.append(stored["labels"])
+    for entry in entries:
+        if not _is_file_entry(entry):
+            got = reprlib.repr(stored)
+            raise InputError(f"{what}: codes must name a file and its sha256, got {got}")
+        _check_name(entry["file"], what)
+    if stored.get("order", "class") != "class":
+        got = reprlib.repr(stored["order"])
+        raise InputError(f"{what}: codes.order must be class, got {got}")
+
+
+def _is_file_entry(entry: Any) -> bool:
+    """Whether this names a file and its content."""
+    if not isinstance(entry, dict):
+        return False
+    return all(isinstance(entry.get(key), str) for key in ("file", "sha256"))
+
+
 def _check_values(fields: Any, what: str) -> None:
     """Raise InputError unless these are plain values that can be shown and stored: no depths, infinities, escapes."""
-    level = [fields]
+    values = [fields]  # of one depth
     for _ in range(DEPTH + 1):
-        level = [inner for value in level for inner in _inner(value, what)]
-    if level:
+        values = [inner for value in values for inner in _inner(value, what)]
+    if values:
         raise InputError(f"{what}: objects within objects, more than {DEPTH} deep")
 
 
 def _inner(value: Any, what: str) -> Iterable[Any]:
+    """The values within a value; raises InputError for one that cannot be shown and stored."""
     if isinstance(value, dict):
         return [*value, *value.values()]
     if isinstance(value, list):
@@ -234,24 +272,33 @@ def _check_type(value: Any, kind: Any, key: str, what: str) -> None:
     optional = isinstance(kind, tuple)
     if optional and value is None:
         return
-    kind = kind[0] if optional else kind
-    word = type(kind) if isinstance(kind, dict | list) else kind
-    fits = isinstance(value, float | int if word is float else word) and isinstance(value, bool) == (word is bool)
-    if not fits:
-        wanted = WORDS[word] + (" or null" if optional else "")
+    if optional:
+        kind = kind[0]
+    type_ = type(kind) if isinstance(kind, dict | list) else kind
+    if not _is_a(value, type_):
+        wanted = WORDS[type_] + (" or null" if optional else "")
         raise InputError(f"{what}: {key} must be {wanted}, got {reprlib.repr(value)}")
     if isinstance(kind, dict):
         if missing := [name for name in kind if name not in value]:
             raise InputError(f"{what}: {key}: {', '.join(missing)} missing")
-        for name, inner in kind.items():
-            _check_type(value[name], inner, f"{key}.{name}", what)
+        for name, inner_kind in kind.items():
+            _check_type(value[name], inner_kind, f"{key}.{name}", what)
     elif isinstance(kind, list):
         for inner in value:
             _check_type(inner, kind[0], f"each of {key}", what)
 
 
+def _is_a(value: Any, type_: type) -> bool:
+    """As JSON has it: a whole number is a number, and true is none, though Python has it so."""
+    if isinstance(value, bool):
+        return type_ is bool
+    if type_ is float:
+        return isinstance(value, float | int)
+    return isinstance(value, type_)
+
+
 def _check_name(name: str, what: str) -> None:
-    """Raise InputError unless this is a name within a folder, here or elsewhere."""
+    """Raise InputError unless this is a name within a folder, on any system."""
     if name in ("", ".", "..") or set(name) & set("/\\:\0"):
         raise InputError(f"{what}: the name of a file in its folder is expected, got {reprlib.repr(name)}")
 
@@ -264,8 +311,31 @@ def read_arrays(file: Path, sha256: str) -> dict[str, np.ndarray]:
         raise InputError(f"the record's codes cannot be read: {error}") from None
     actual = hashlib.sha256(data).hexdigest()
     if actual != sha256:
-        raise InputError(f"{file}: not the codes of its record: sha256 {sha256[:12]}… expected, got {actual[:12]}…")
+        digests = f"sha256 {sha256[:12]}… expected, got {actual[:12]}…"
+        raise InputError(f"{file}: not the codes of its record: {digests}")
     return files.arrays(data, file)
+
+
+def _entries(record: Record) -> list[dict[str, str]]:
+    """What a record says of its files of arrays: one, or where labels stand apart, two."""
+    stored = record["codes"]
+    if "labels" in stored:  # one file for all runs of a protocol, see `compact`
+        return [stored, stored["labels"]]
+    return [stored]
+
+
+def files_of_codes(record: Record) -> list[Path]:
+    """The files in which a record's codes and labels stand."""
+    return [record.path.with_name(entry["file"]) for entry in _entries(record)]
+
+
+def read_stored(record: Record) -> dict[str, np.ndarray]:
+    """The arrays of a record's files as they stand there; raises InputError for others than its."""
+    arrays: dict[str, np.ndarray] = {}
+    for entry in _entries(record):
+        arrays |= read_arrays(record.path.with_name(entry["file"]), entry["sha256"])
+    _check_arrays(arrays, files_of_codes(record)[0])
+    return arrays
 
 
 def _check_arrays(arrays: dict[str, np.ndarray], file: Path) -> None:
@@ -273,32 +343,37 @@ def _check_arrays(arrays: dict[str, np.ndarray], file: Path) -> None:
     if missing := [key for key in ARRAYS if key not in arrays]:
         raise InputError(f"{file}: {', '.join(missing)} missing")
     for side in ("query", "database"):
-        packed, labels = arrays[f"{side}_codes"], arrays[f"{side}_labels"]
+        packed = arrays[f"{side}_codes"]
+        labels = arrays[f"{side}_labels"]
         if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
-            raise InputError(f"{file}: {side}_labels must be (N,) or (N, L) integers, got {codes.describe(labels)}")
+            got = codes.describe(labels)
+            raise InputError(f"{file}: {side}_labels must be (N,) or (N, L) integers, got {got}")
         if packed.shape[:1] != labels.shape[:1]:
-            raise InputError(f"{file}: as many codes as labels expected, got {packed.shape} and {labels.shape}")
+            got = f"{packed.shape} and {labels.shape}"
+            raise InputError(f"{file}: as many codes as labels expected, got {got}")
 
 
 def in_memory(arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | None) -> dict[str, np.ndarray]:
     """Arrays as they stand in files, codes padded as `metrics.evaluate` takes them."""
-    return {
-        key: files.split_tables(codes.pad(arrays[key], bits), bits, tables) if key.endswith("codes") else arrays[key]
-        for key in ARRAYS
-    }
+    padded = {key: arrays[key] for key in ARRAYS}
+    for key in ("query_codes", "database_codes"):
+        padded[key] = files.split_tables(codes.pad(arrays[key], bits), bits, tables)
+    return padded
 
 
 def compact(record: Record) -> Record:
-    """Rewrite a record's files to take less room: labels go into one file for all runs that have the same, and codes
-    of the database stand class by class, for those of a class resemble each other.
+    """Rewrite a record's files to take less room.
 
-    New files are written under new names, then the record that names them, and only then the old file goes. `verify`
-    finds what it found before; `hashlab evaluate` cannot read such a file, for it holds no labels.
+    Labels go into one file for all runs that have the same, and codes of the database stand class
+    by class, for those of a class resemble each other.
+
+    New files are written under new names, then the record that names them, and only then the old
+    file goes. `verify` finds what it found before; `hashlab evaluate` cannot read such a file, for
+    it holds no labels.
     """
     if "order" in record["codes"] and not _outdated(record):
         return record
-    if altered := _altered(record):  # which a new digest would hide
-        raise InputError(f"{record.path}: {altered}")
+    _check_digest(record)  # a change would be hidden by a new digest
     with _disk.lock(record.path.with_suffix("")):
         record |= read(record.path)  # another process may have been faster
         if "order" not in record["codes"]:
@@ -310,29 +385,33 @@ def compact(record: Record) -> Record:
 
 def _outdated(record: Record) -> list[Path]:
     """Files of a record's codes that it does not name: `compact` was ended before it could remove them."""
-    ours = re.compile(re.escape(record.path.stem) + r"(\.[0-9a-f]{8}|\.codes)?\.npz")
-    siblings = record.path.parent.glob("*.npz")
-    return [file for file in siblings if ours.fullmatch(file.name) and file.name != record["codes"]["file"]]
+    own = re.compile(re.escape(record.path.stem) + r"(\.[0-9a-f]{8}|\.codes)?\.npz")
+    siblings = [file for file in record.path.parent.glob("*.npz") if own.fullmatch(file.name)]
+    return [file for file in siblings if file.name != record["codes"]["file"]]
 
 
 def _compact(record: Record) -> None:
-    record.codes()  # raises where the files are not the record's
-    stored = files.arrays(record.path.with_name(record["codes"]["file"]).read_bytes(), record.path)
-    if "labels" in record["codes"]:
-        stored |= files.arrays(record.path.with_name(record["codes"]["labels"]["file"]).read_bytes(), record.path)
-    labels = {key: stored.pop(key) for key in list(stored) if key.endswith("labels")}
-    stored["database_codes"] = stored["database_codes"][by_class(labels["database_labels"])]
-    shared, own = files.npz(labels, zipfile.ZIP_BZIP2), files.npz(stored, zipfile.ZIP_LZMA)
-    digest = hashlib.sha256(shared).hexdigest()
-    place = record.path.with_name(f"labels-{digest[:8]}.npz")
-    if not place.is_file():
-        files.write(place, shared)
-    content = hashlib.sha256(own).hexdigest()
-    file = record.path.with_suffix(f".{content[:8]}.npz")  # another name than the old one, whatever that was
-    record["codes"] = {"file": file.name, "sha256": content, "order": "class"}
-    record["codes"]["labels"] = {"file": place.name, "sha256": digest}
-    files.write(file, own)
+    """Write a record's codes and labels into two files, then the record that names them."""
+    arrays = read_stored(record)
+    in_memory(arrays, record["bits"], record.get("tables"))  # raises where these are no such codes
+    labels = {key: arrays.pop(key) for key in list(arrays) if key.endswith("labels")}
+    order = by_class(labels["database_labels"])
+    arrays["database_codes"] = arrays["database_codes"][order]
+    of_labels = _write_compact(record, "labels-{}.npz", files.npz(labels, zipfile.ZIP_BZIP2))
+    # another name than the old file has, whatever that is
+    own_name = record.path.stem + ".{}.npz"
+    of_codes = _write_compact(record, own_name, files.npz(arrays, zipfile.ZIP_LZMA))
+    record["codes"] = of_codes | {"order": "class", "labels": of_labels}
     _write(record)
+
+
+def _write_compact(record: Record, form: str, data: bytes) -> dict[str, str]:
+    """Write a file beside a record, named by its content, unless it is there; returns its entry."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    file = record.path.with_name(form.format(sha256[:8]))
+    if not file.is_file() or file.read_bytes() != data:
+        files.write(file, data)
+    return {"file": file.name, "sha256": sha256}
 
 
 def by_class(labels: np.ndarray) -> np.ndarray:
