@@ -415,18 +415,28 @@ def _write_compact(record: Record, form: str, data: bytes) -> dict[str, str]:
 
 
 def by_class(labels: np.ndarray) -> np.ndarray:
-    """Positions (N,) of images in the order of their labels (N,) or (N, L), by the first column first; stable."""
-    return np.lexsort(labels.reshape(len(labels), -1).T[::-1])
+    """Positions (N,) of images in the order of their labels (N,) or (N, L); stable.
+
+    By the first column first.
+    """
+    columns = labels.reshape(len(labels), -1).T
+    return np.lexsort(columns[::-1])  # which sorts by its last row first
 
 
-def load(path: str | Path | None = None, *, refused: list[InputError] | None = None, **conditions: Any) -> list[Record]:
-    """All records under the root that meet the conditions (`method="mu_liu", bits=12`), sorted by file; see `NAMED`.
+def load(
+    path: str | Path | None = None,
+    *,
+    refused: list[InputError] | None = None,
+    **conditions: Any,
+) -> list[Record]:
+    """All records under the root that meet the conditions (`method="mu_liu", bits=12`).
 
-    A record's place says its protocol, method, bits and seed (see `name`), so with these conditions only files that
-    may do are opened; without them, all are.
+    Sorted by file; see `NAMED`. A record's file says its protocol, method, bits and seed (see
+    `name`), so with these conditions only files that may do are opened; without them, all are.
 
-    Raises InputError, which names the file, for one that is called as a record and cannot be read: results of which
-    one is missing are no results. With a list `refused` the error joins it instead, and the others are read.
+    Raises InputError, which names the file, for one that is called as a record and cannot be read:
+    results of which one is missing are no results. With a list `refused` the error joins it
+    instead, and the others are read.
     """
     kept = []
     for file in files_of(path, **conditions):
@@ -436,71 +446,110 @@ def load(path: str | Path | None = None, *, refused: list[InputError] | None = N
             if refused is None:
                 raise
             refused.append(error)
-    return [record for record in kept if all(record.get(key) == value for key, value in conditions.items())]
+    return [record for record in kept if _meets(record, conditions)]
+
+
+def _meets(record: Record, conditions: dict[str, Any]) -> bool:
+    return all(record.get(key) == value for key, value in conditions.items())
 
 
 def files_of(path: str | Path | None = None, **conditions: Any) -> list[Path]:
-    """Files under the root that are called as records are and may meet the conditions of `load`, sorted; see `name`."""
-    part = {key: glob.escape(str(conditions[key])) if key in conditions else "*" for key in ("method", "bits", "seed")}
+    """Files under the root that are called as records are, sorted; see `name`.
+
+    Only those that may meet the conditions of `load`.
+    """
     protocol = Path(conditions.get("protocol", ""))
-    if protocol.is_absolute() or ".." in protocol.parts:  # no record lies there
+    if protocol.is_absolute() or ".." in protocol.parts:  # no record lies outside the root
         return []
-    return sorted((root(path) / protocol).rglob(NAMED.format(**part)))
+    parts = dict.fromkeys(("method", "bits", "seed"), "*")
+    for key in parts.keys() & conditions.keys():
+        parts[key] = glob.escape(str(conditions[key]))
+    return sorted((root(path) / protocol).rglob(NAMED.format(**parts)))
 
 
 def comparison(record: dict[str, Any]) -> dict[str, Any]:
     """How a run's codes are compared, as `metrics.evaluate` takes it: tables, combine and weights."""
-    names = {"tables": "tables", "combine": "combine", "weights": "table_weights"}
-    return {word: record.get(key) for word, key in names.items()}
+    return {
+        "tables": record.get("tables"),
+        "combine": record.get("combine"),
+        "weights": record.get("table_weights"),
+    }
 
 
 def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
-    """Hold a record against its digest, its name and its stored codes; returns what differs, one sentence each.
+    """Hold a record against its digest, its name and its stored codes.
 
-    An empty list means: nothing was changed since it was written; the name of its file is that of the run it tells of;
-    it has all metrics that such a run has, and each comes out again; and so does the AP of a few queries, drawn by the
-    record's name, with the plain loops of `metrics.plain`, which share nothing with the engines (where there are few
-    images, also precision and recall within each radius). What a run took, and what on, only the digest vouches for.
+    Returns what differs, one sentence each. An empty list means: nothing was changed since it was
+    written; the name of its file is that of the run it tells of; it has all metrics that such a run
+    has, and each comes out again; and so does the AP of a few queries, drawn by the record's name,
+    with the plain loops of `metrics.plain`, which share nothing with the engines (where there are
+    few images, also precision and recall within each radius). What a run took, and what on, only
+    the digest vouches for.
 
-    Raises InputError when a field is missing or no such thing, and when the codes are missing or altered.
+    Raises InputError when a field is missing or no such thing, and when the codes are missing or
+    altered.
     """
     if record.path is None:
-        raise InputError("the record was not read from a file, so its name and codes cannot be compared")
+        raise InputError(
+            "the record was not read from a file, so its name and codes cannot be compared"
+        )
     _check_fields(plain(record), record.path)
     if altered := _altered(record):
         return [altered]
-    if (own := Path(name(record)).name) != record.path.stem:
-        return [f"the file of what it says was run is called {own}"]
+    own_name = Path(name(record)).name
+    if own_name != record.path.stem:
+        return [f"the file of what it says was run is called {own_name}"]
     if contradictions := list(_contradictions(record)):
         return contradictions
     stored = record.codes()
-    sizes = {side: len(stored[f"{side}_codes"]) for side in ("query", "database")}
-    if differing := [side for side, size in sizes.items() if record["sizes"][side] != size]:
-        return [f"sizes: {record['sizes'][side]} recorded for {side}, {sizes[side]} stored" for side in differing]
+    if other_sizes := list(_other_sizes(record, stored)):
+        return other_sizes
     report = _evaluated(record, stored, record["metrics"].get("convention"))
-    differences = _differences(record["metrics"], plain(report.to_dict()), tolerance)
-    return differences or list(_doubts(record, stored, report, tolerance))
+    if differences := _differences(record["metrics"], plain(report.to_dict()), tolerance):
+        return differences
+    if report.convention is not None:  # plain loops know ours only
+        report = _evaluated(record, stored, None)
+    in_ap = _doubts_in_ap(record, stored, report, tolerance)
+    within_radii = _doubts_within_radii(record, stored, report, tolerance)
+    return [*in_ap, *within_radii]
 
 
 def _contradictions(record: Record) -> Iterator[str]:
     """What a record says in two places, and not the same."""
-    if record["map"] != record["metrics"]["map"]:
-        yield f"map: {record['map']} recorded at the top, {record['metrics']['map']} among the metrics"
-    if record["weights"] != (weights := record["config"].get("weights", "none")):
-        yield f"weights: {record['weights']} recorded at the top, {weights} among the settings"
-    rest = record["variant"]
+    at_the_top = record["map"]
+    inside = record["metrics"]["map"]
+    if at_the_top != inside:
+        yield f"map: {at_the_top} recorded at the top, {inside} among the metrics"
+    at_the_top = record["weights"]
+    inside = record["config"].get("weights", "none")
+    if at_the_top != inside:
+        yield f"weights: {at_the_top} recorded at the top, {inside} among the settings"
+    unknown = record["variant"]  # what of it the settings do not say
     for key, value in sorted(record["config"].items()):
-        value = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
-        if rest.startswith(setting := f"{key}={value}"):
-            rest = rest.removeprefix(setting).lstrip()
-    if rest not in ("", "defaults"):
-        yield f"variant: {rest} recorded, the settings say otherwise"
+        as_set = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+        setting = f"{key}={as_set}"
+        if unknown.startswith(setting):
+            unknown = unknown.removeprefix(setting).lstrip()
+    if unknown not in ("", "defaults"):
+        yield f"variant: {unknown} recorded, the settings say otherwise"
 
 
-def _evaluated(record: Record, stored: dict[str, np.ndarray], convention: str | None) -> metrics.Report:
+def _other_sizes(record: Record, stored: dict[str, np.ndarray]) -> Iterator[str]:
+    """Where as many codes are not stored as the record says."""
+    for side in ("query", "database"):
+        recorded = record["sizes"][side]
+        count = len(stored[f"{side}_codes"])
+        if recorded != count:
+            yield f"sizes: {recorded} recorded for {side}, {count} stored"
+
+
+def _evaluated(
+    record: Record, stored: dict[str, np.ndarray], convention: str | None
+) -> metrics.Report:
+    """The metrics of the codes that are stored."""
     recorded = record["metrics"]
     cutoffs = recorded.get("precision_at")
-    if not isinstance(cutoffs, dict) or not all(re.fullmatch(r"[1-9]\d{0,8}", k, re.ASCII) for k in cutoffs):
+    if not isinstance(cutoffs, dict) or not all(map(_is_rank, cutoffs)):
         raise InputError(f"precision_at must be given by rank, got {reprlib.repr(cutoffs)}")
     return metrics.evaluate(
         *(stored[key] for key in ARRAYS),
@@ -508,9 +557,13 @@ def _evaluated(record: Record, stored: dict[str, np.ndarray], convention: str | 
         relevance=record["relevance"],
         convention=convention,
         at=recorded.get("at"),
-        cutoffs=[int(k) for k in cutoffs],
+        cutoffs=[int(rank) for rank in cutoffs],
         **comparison(record),
     )
+
+
+def _is_rank(word: str) -> bool:
+    return re.fullmatch(r"[1-9]\d{0,8}", word, re.ASCII) is not None
 
 
 def _differences(recorded: dict[str, Any], fresh: dict[str, Any], tolerance: float) -> list[str]:
@@ -532,63 +585,108 @@ def _same(a: Any, b: Any, tolerance: float) -> bool:
     return type(a) is type(b) and a == b
 
 
-def _doubts(record: Record, stored: dict[str, np.ndarray], report: metrics.Report, tolerance: float) -> Iterator[str]:
-    """Where plain loops, which share nothing with the engines, give something else than those did."""
-    query, database, query_labels, labels = (stored[key] for key in ARRAYS)
-    tables = record["tables"] or [record["bits"]]
-    if report.convention is not None:  # plain loops know ours
-        report = _evaluated(record, stored, None)
+# Plain loops share nothing with the engines. Where they give something else, one of both is wrong.
 
-    def ranking(q: int) -> tuple[np.ndarray, np.ndarray]:
-        far = plain_metrics.distances(query[q], database, tables, record["combine"], record["table_weights"])
-        return far, plain_metrics.relevant(record["relevance"], query_labels[q], labels)
 
-    drawn = np.random.default_rng(list(hashlib.sha256(record.path.stem.encode()).digest()))
-    for q in drawn.choice(len(query), min(SAMPLE, len(query)), replace=False).tolist():
-        ap = plain_metrics.average_precision(*ranking(q), report.at)
-        if not abs(ap - report.ap[q]) <= tolerance:
+def _doubts_in_ap(
+    record: Record, stored: dict[str, np.ndarray], report: metrics.Report, tolerance: float
+) -> Iterator[str]:
+    """Queries, of a few, whose AP is another by plain loops."""
+    count = len(stored["query_codes"])
+    by_name = hashlib.sha256(record.path.stem.encode()).digest()
+    rng = np.random.default_rng(list(by_name))
+    for q in rng.choice(count, min(SAMPLE, count), replace=False).tolist():
+        far, relevant = _ranking(record, stored, q)
+        ap = plain_metrics.average_precision(far, relevant, report.at)
+        if not abs(ap - report.ap[q]) <= tolerance:  # so said, NaN is a doubt
             yield f"query {q}: AP {report.ap[q]} by the engine, {ap} by plain loops"
-    if len(query) * len(database) <= SMALL:
-        counts = np.zeros((2, len(report.recall)), np.int64)
-        for q in range(len(query)):
-            far, good = ranking(q)
-            far = plain_metrics.radius(far, tables, record["combine"])
-            counts += plain_metrics.at_radius(far, good, counts.shape[1])
-        counts = counts.cumsum(1)
-        precision = [hits / items if items else None for items, hits in counts.T.tolist()]
-        recall = [hits / max(int(counts[1, -1]), 1) for hits in counts[1].tolist()]
-        for key, values in (("precision", precision), ("recall", recall)):
-            if not _same(plain(getattr(report, key).tolist()), values, tolerance):
-                yield f"{key} within a radius: not the same by the engine and by plain loops"
 
 
-def table(found: Iterable[Record]) -> list[dict[str, Any]]:
-    """One line per set of conditions: how many seeds, mean and standard deviation of mAP over them, seconds.
+def _doubts_within_radii(
+    record: Record, stored: dict[str, np.ndarray], report: metrics.Report, tolerance: float
+) -> Iterator[str]:
+    """Whether precision and recall within radii are others by plain loops, where images are few."""
+    queries = len(stored["query_codes"])
+    if queries * len(stored["database_codes"]) > SMALL:
+        return
+    counts = np.zeros((2, len(report.recall)), np.int64)  # items, and relevant ones, at each radius
+    for q in range(queries):
+        far, relevant = _ranking(record, stored, q)
+        radii = plain_metrics.radius(far, _tables(record), record["combine"])
+        counts += plain_metrics.at_radius(radii, relevant, counts.shape[1])
+    items, hits = counts.cumsum(1).tolist()
+    precision = [hit / item if item else None for item, hit in zip(items, hits, strict=True)]
+    recall = [hit / max(hits[-1], 1) for hit in hits]
+    for key, values in (("precision", precision), ("recall", recall)):
+        if not _same(plain(getattr(report, key).tolist()), values, tolerance):
+            yield f"{key} within a radius: not the same by the engine and by plain loops"
+
+
+def _ranking(
+    record: Record, stored: dict[str, np.ndarray], q: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (N,) of the database from query q, and which of it are relevant (N,)."""
+    far = plain_metrics.distances(
+        stored["query_codes"][q],
+        stored["database_codes"],
+        _tables(record),
+        record["combine"],
+        record["table_weights"],
+    )
+    relevant = plain_metrics.relevant(
+        record["relevance"], stored["query_labels"][q], stored["database_labels"]
+    )
+    return far, relevant
+
+
+def _tables(record: Record) -> list[int]:
+    """The bits of each table, also where there is one."""
+    return record["tables"] or [record["bits"]]
+
+
+def table(runs: Iterable[Record]) -> list[dict[str, Any]]:
+    """One line per set of conditions: seeds, mean and standard deviation of mAP, seconds.
 
     The standard deviation is that of a sample (n - 1), None for a single seed.
     """
     groups: dict[tuple, list[Record]] = {}
-    for record in found:
-        said = tuple(record.bits if key == "bits" else str(record.get(key)) for key in CONDITIONS)
-        # all settings, not only those that were named: "defaults" of two versions need not be the same
-        groups.setdefault((*said, json.dumps(record.get("config"), sort_keys=True)), []).append(record)
-    return [dict(zip(CONDITIONS, key[:-1], strict=True)) | _spread(group) for key, group in sorted(groups.items())]
+    for record in runs:
+        groups.setdefault(_conditions(record), []).append(record)
+    rows = []
+    for conditions, group in sorted(groups.items()):
+        named = zip(CONDITIONS, conditions, strict=False)  # all but the last one
+        rows.append(dict(named) | _spread(group))
+    return rows
+
+
+def _conditions(record: Record) -> tuple:
+    """What two records must have in common to stand in one line."""
+    named = [record.bits if key == "bits" else str(record.get(key)) for key in CONDITIONS]
+    # All settings too, not only those that were named: "defaults" of two versions need not be equal.
+    return (*named, json.dumps(record.get("config"), sort_keys=True))
 
 
 def _spread(group: list[Record]) -> dict[str, Any]:
-    def mean(values: Iterable[float | None]) -> float:
-        return float(np.mean(np.array(list(values), float)))  # NaN where one is not known
-
+    """Means over the records of one line, and how far their mAP varies."""
     maps = np.array([record.map for record in group], float)
+    worst = [record["metrics"]["map_worst"] for record in group]
+    best = [record["metrics"]["map_best"] for record in group]
+    seconds = [(record.get("seconds") or {}).get("train") for record in group]
+    devices = {(record.get("hardware") or {}).get("device", "unknown") for record in group}
     return {
         "seeds": len({record.seed for record in group}),
-        "map": mean(maps),
+        "map": _mean(maps),
         "map_std": float(np.std(maps, ddof=1)) if len(maps) > 1 else None,
-        "map_worst": mean(record["metrics"]["map_worst"] for record in group),
-        "map_best": mean(record["metrics"]["map_best"] for record in group),
-        "train_seconds": mean((record.get("seconds") or {}).get("train") for record in group),
-        "hardware": ", ".join(sorted({(record.get("hardware") or {}).get("device", "unknown") for record in group})),
+        "map_worst": _mean(worst),
+        "map_best": _mean(best),
+        "train_seconds": _mean(seconds),
+        "hardware": ", ".join(sorted(devices)),
     }
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    """NaN where one of them is not known."""
+    return float(np.mean(np.array(values, float)))
 
 
 COLUMNS = {
@@ -608,21 +706,32 @@ COLUMNS = {
 
 def render(rows: list[dict[str, Any]], form: str = "text") -> str:
     """The lines of `table` as text or markdown, mAP as mean ± standard deviation over seeds."""
-    shown = COLUMNS
-    places = [(row["dataset"], row["protocol"], row["data"]) for row in rows]
-    if len(set(places)) > len({place[:2] for place in places}):
-        shown = COLUMNS | {"data": "data"}  # one name and protocol stand for several sets of images
-    cells = [list(shown.values())] + [[_cell(row, key) for key in shown] for row in rows]
+    columns = COLUMNS
+    protocols = {(row["dataset"], row["protocol"]) for row in rows}
+    splits = {(row["dataset"], row["protocol"], row["data"]) for row in rows}
+    if len(splits) > len(protocols):  # one protocol stands for several sets of images
+        columns = COLUMNS | {"data": "data"}
+    cells = [list(columns.values())]
+    cells += [[_cell(row, key) for key in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    edge, gap = ("| ", " | ") if form == "markdown" else ("", "  ")
-    lines = [edge + gap.join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + edge[::-1] for line in cells]
-    rule = edge + gap.join("-" * width for width in widths) + edge[::-1]
-    return "\n".join(line.rstrip() for line in [lines[0], rule, *lines[1:]])
+    dashes = ["-" * width for width in widths]
+    lines = [_line(words, widths, form) for words in (cells[0], dashes, *cells[1:])]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _line(words: list[str], widths: list[int], form: str) -> str:
+    """Words below each other, in columns of these widths."""
+    padded = [word.ljust(width) for word, width in zip(words, widths, strict=True)]
+    if form == "markdown":
+        return f"| {' | '.join(padded)} |"
+    return "  ".join(padded)
 
 
 def _cell(row: dict[str, Any], key: str) -> str:
     if key == "map":
-        return f"{row['map']:.4f}" + (f" ± {row['map_std']:.4f}" if row["map_std"] is not None else "")
+        if row["map_std"] is None:
+            return f"{row['map']:.4f}"
+        return f"{row['map']:.4f} ± {row['map_std']:.4f}"
     if key == "band":
         return f"{row['map_worst']:.4f} to {row['map_best']:.4f}"
     if key == "variant":  # the column beside it says which weights
@@ -631,4 +740,6 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{8,}", r"\1…", row[key])
     if key == "weights":
         return re.sub(r"(sha256:\w{8})\w+", r"\1…", row[key])
-    return f"{row[key]:.0f}" if key == "train_seconds" else str(row[key])
+    if key == "train_seconds":
+        return f"{row[key]:.0f}"
+    return str(row[key])
