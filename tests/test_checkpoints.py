@@ -15,7 +15,7 @@ from processes import command, python
 from hashlab import experiments, methods, records
 from hashlab.data.batches import Batches, View
 from hashlab.errors import InputError
-from hashlab.training import checkpoints, loop
+from hashlab.training import checkpoints, loop, snapshots
 from hashlab.training.checkpoints import Checkpoints, pack, unpack
 
 pytestmark = pytest.mark.usefixtures("ctrl_c")
@@ -61,19 +61,19 @@ def test_pack_and_unpack():
         "d": torch.tensor(1.5),
     }
     facts = {"position": [0, 1, 2], "loss": 0.1 + 0.2, "text": "∘"}
-    found, said = unpack(pack(tensors, facts), "it")
-    assert said == facts and all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    again, facts_again = unpack(pack(tensors, facts), "it")
+    assert facts_again == facts and all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
 
 
 def test_every_altered_byte_and_every_cut_is_found():
     data = pack({"a": torch.arange(6.0), "b": torch.zeros(2, dtype=torch.uint8)}, {"x": 1})
-    for place in range(len(data)):
+    for byte in range(len(data)):
         altered = bytearray(data)
-        altered[place] ^= 1
+        altered[byte] ^= 1
         with pytest.raises(InputError, match="it is damaged"):
             unpack(bytes(altered), "it")
         with pytest.raises(InputError, match="it is damaged"):
-            unpack(data[:place], "it")
+            unpack(data[:byte], "it")
 
 
 def test_the_newest_two_are_kept(tmp_path):
@@ -150,6 +150,15 @@ def test_ctrl_c_saves_and_the_run_goes_on(digits, whole, tmp_path, monkeypatch):
     assert weights(method().fit(digits.train, checkpoints=tmp_path)) == whole and len(done) == STEPS - 6
 
 
+@pytest.fixture
+def usual_ctrl_c():
+    """Ctrl-C as Python takes it, also where these tests were started with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_ctrl_c_without_checkpoints_is_what_it_always_was(digits, monkeypatch):
     stop_after(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -256,9 +265,9 @@ def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound, monkeypatc
     under_way, tensors, facts, _ = sound
     phase, _, step = facts["position"]
     if step:  # a step of the optimiser says what it keeps: the same each time, so one will do
-        kept = loop.kept_of(under_way.phases[phase], facts["unmoved"])
-        monkeypatch.setattr(loop, "kept_of", lambda *_: kept)
-    under_way.check(tensors, facts)
+        kept = snapshots.state_after_a_step(under_way.phases[phase], facts["unmoved"])
+        monkeypatch.setattr(snapshots, "state_after_a_step", lambda *_: kept)
+    under_way.check_snapshot(tensors, facts)
     assert any(name.startswith("optimiser/") for name in tensors) == (facts["position"][2] > 0)
     wrong = [tensors | {"more": torch.zeros(1)}, tensors | {"optimiser/0/more": torch.zeros(1)}]
     for name, tensor in tensors.items():
@@ -268,26 +277,26 @@ def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound, monkeypatc
     wrong.append({key: value for key, value in tensors.items() if not key.startswith("optimiser/")})
     for altered in wrong[:-1] if facts["position"][2] == 0 else wrong:
         with pytest.raises(InputError, match="expected, got"):
-            under_way.check(altered, facts)
+            under_way.check_snapshot(altered, facts)
 
 
 def test_a_checkpoint_says_just_what_is_said_at_its_position(sound):
     under_way, tensors, facts, _ = sound
     (phase, epoch, step), history = facts["position"], facts["history"]
-    places = [[phase], [phase, epoch, step, 0], [phase, epoch, -1], [-1, epoch, step], [phase + 1, epoch, step]]
-    places += [[phase, epoch + 1, step], [phase, epoch, step + 99], [phase, epoch, float(step)], "here", None]
-    places += [[1, 0, 0], [0, epoch, step], [True, epoch, step], [phase, epoch, str(step)]]
+    positions = [[phase], [phase, epoch, step, 0], [phase, epoch, -1], [-1, epoch, step], [phase + 1, epoch, step]]
+    positions += [[phase, epoch + 1, step], [phase, epoch, step + 99], [phase, epoch, float(step)], "here", None]
+    positions += [[1, 0, 0], [0, epoch, step], [True, epoch, step], [phase, epoch, str(step)]]
     lines = [history[:-1], [*history, history[-1]], history[::-1], [{}], None, 3, [history[0] | {"loss": None}]]
     lines += [[line | {"seconds": math.nan} for line in history], [line | {"phase": "x"} for line in history]]
-    wrong = [facts | {"position": place} for place in places]
+    wrong = [facts | {"position": position} for position in positions]
     wrong += [facts | {"spent": seconds} for seconds in (None, "x", [1, 2, 3], {})]
     wrong += [facts | {"history": line} for line in lines if line != history]
     wrong += [{k: v for k, v in facts.items() if k != key} for key in ("position", "history", "spent")]
-    everything = list(range(len(loop.trained(under_way.phases[0]))))
+    everything = list(range(len(under_way.phases[0].trained())))
     wrong += [facts | {"unmoved": x} for x in ([0], everything, None, 3)] if step else []
     for altered in wrong:
         with pytest.raises(InputError, match="expected"):
-            under_way.check(tensors, altered)
+            under_way.check_snapshot(tensors, altered)
 
 
 GONE = ["optimiser/", "optimiser/0/", "generator/", "losses", "weights/", "identity", "environment", "history"]
@@ -369,10 +378,10 @@ def killed(tmp_path_factory):
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(optimiser, killed):
     """20 deaths by SIGKILL in all: in both phases, in the writing of checkpoints, and at any time."""
-    found, folder = killed[0][optimiser], killed[1]
-    assert found["killed"] == found["whole"] and len(found["whole"]["digest"]) == 64
+    outcome, folder = killed[0][optimiser], killed[1]
+    assert outcome["killed"] == outcome["whole"] and len(outcome["whole"]["digest"]) == 64
     assert not list((folder / optimiser / "killed").glob(".*"))  # nothing half-written stays
-    deaths = found["deaths"]
+    deaths = outcome["deaths"]
     assert len(deaths) == 10 and sum(".safetensors" in death for death in deaths) >= 2
     assert any("pre-training" in death for death in deaths) and "after some time" in deaths, deaths
 
@@ -384,13 +393,13 @@ def test_ctrl_c_on_the_command_line(tmp_path, short, start):
     process = start(*command(*words), stderr=PIPE, env=environment)
     assert process.stderr.readline().startswith("pre-training 1/400")
     process.send_signal(signal.SIGINT)
-    said = process.communicate()[1].splitlines()[-1]
+    message = process.communicate()[1].splitlines()[-1]
     assert process.returncode == 1
     assert (
-        said.startswith("hashlab: pre-training stopped after step ")
-        and "; go on with: hashlab run mu_liu digits" in said
+        message.startswith("hashlab: pre-training stopped after step ")
+        and "; go on with: hashlab run mu_liu digits" in message
     )
-    again = said.split("go on with: hashlab ")[1].split()
+    again = message.split("go on with: hashlab ")[1].split()
     assert again == [*words, "--resume"]
     (file,) = (tmp_path / "a" / ".checkpoints").rglob("*.safetensors")
     assert unpack(file.read_bytes(), "it")[1]["position"][0] == 0

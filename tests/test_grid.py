@@ -63,6 +63,71 @@ def test_two_lengths_share_what_does_not_depend_on_the_length(method, settings, 
     assert seen[train] == passes and set(seen.values()) <= {1}
 
 
+def test_a_run_says_what_it_is_before_it_is_done(tmp_path):
+    loaded = data.load("digits")
+    how = {"root": tmp_path, "save": True, "save_model": tmp_path / "model"}
+    (run,) = experiments.plan(["mu_liu"], loaded, [8], [3], [QUICK], tuning=True, **how)
+    assert (run.method, run.data, run.bits, run.seed) == ("mu_liu", loaded.tuning(), 8, 3)
+    assert run.settings["config"]["epochs"] == 1 and run.kept() is None and list(tmp_path.iterdir()) == []
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        run.seed = 4
+    record = run.do()
+    assert record.path == Path(f"{run.stem}.json") and run.name == records.name(record)
+    assert run.settings.items() <= record.items() and run.kept() == record
+    assert methods.load(tmp_path / "model").bits == 8
+    assert experiments.prepare("mu_liu", "digits", 8, 3, QUICK, tuning=True).name == run.name
+
+
+def test_a_run_can_be_done_again_and_keeps_no_network():
+    run = experiments.prepare("mu_liu", "digits", 8, 0, QUICK)
+    first, again, called = run.do(), run.do(methods.Shared()), run()
+    assert first.metrics == again.metrics == called.metrics
+    assert run.learner.network is None and run.learner.history == []
+
+
+@pytest.mark.parametrize("name", ["mu_liu", "itq", "mlsh"])
+def test_a_run_is_prepared_once(name, tmp_path, monkeypatch):
+    """Method, tuning split and settings: from the plan to the record, and where a model is saved."""
+    made = Counter()
+
+    def count(module, function):
+        usual = getattr(module, function)
+        monkeypatch.setattr(module, function, lambda *a, **k: (made.update([function]), usual(*a, **k))[1])
+
+    count(methods, "create")
+    count(experiments, "load_data")
+    count(experiments, "_settings")
+    settings = {"itq": {}}.get(name, {"epochs": 0})
+    how = {"root": tmp_path / "r", "save": True, "save_model": tmp_path / "m"}
+    for run in experiments.plan([name], "digits", [12, 24], variants=[settings], tuning=True, **how):
+        run.do()
+    assert made == {"create": 2, "load_data": 1, "_settings": 2}
+    made.clear()
+    experiments.run(name, "digits", 12, root=tmp_path / "r", save=True, save_model=tmp_path / "one", **settings)
+    assert made == {"create": 1, "load_data": 1, "_settings": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"device": "abacus"}, "abacus"),
+        ({"overrides": {"batch_size": 9999}}, r"batch_size must lie in 2\.\.1200"),
+        ({"save_model": "full"}, "holds other things than a model"),
+        ({"root": "full/thing", "save": True}, "is a file; a folder is expected"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_by_its_check(change, words, tmp_path, monkeypatch):
+    """Whatever is wrong: the device, settings that do not suit the data, or places."""
+    no_training(monkeypatch)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thing").touch()
+    change = {key: tmp_path / value if key in ("root", "save_model") else value for key, value in change.items()}
+    whole = {"method": "mu_liu", "data": "digits", "bits": 8, "overrides": QUICK}
+    experiments.prepare(**whole).check()
+    with pytest.raises(InputError, match=words):
+        experiments.prepare(**whole | change).check()
+
+
 def test_a_tuning_split_is_made_once_and_equal_parts_are_one():
     loaded = data.load("digits")
     assert loaded.tuning() is loaded.tuning() and loaded.tuning().train is loaded.tuning().database
@@ -94,8 +159,8 @@ def test_a_phase_that_failed_is_not_kept_and_a_new_one_takes_the_place_of_the_ol
 
 def test_grid_on_the_command_line(tmp_path, capsys, short):
     assert main(short("grid", tmp_path, "--seeds", "3", bits=(8, 16), c="2,4", epochs=1)) == 0
-    found = {(record.bits, record.config["c"]) for record in records.load(tmp_path, seed=3)}
-    assert found == {(8, 2), (8, 4), (16, 2), (16, 4)} and capsys.readouterr().out.count("mAP 0.") == 4
+    kept = {(record.bits, record.config["c"]) for record in records.load(tmp_path, seed=3)}
+    assert kept == {(8, 2), (8, 4), (16, 2), (16, 4)} and capsys.readouterr().out.count("mAP 0.") == 4
 
 
 def test_what_is_named_twice_is_run_once(tmp_path, capsys, short):
@@ -117,7 +182,7 @@ def test_variants():
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (["--bits", "8", "0"], "bits must be a whole number of at least 1, got 0"),
         (["--bits", "8", "--seeds", "0", "-1"], "seed must be an integer in 0"),
@@ -126,9 +191,9 @@ def test_variants():
         (["--bits", "8", "--set", "weights=nowhere.safetensors"], "got 'nowhere.safetensors': no such file"),
     ],
 )
-def test_nothing_is_run_where_one_run_cannot_be(words, said, tmp_path, capsys):
+def test_nothing_is_run_where_one_run_cannot_be(words, message, tmp_path, capsys):
     assert main(["grid", "mu_liu", "digits", "--root", str(tmp_path), *words]) == 2
-    assert said in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    assert message in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
 def no_training(monkeypatch):
@@ -154,10 +219,10 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_work(
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     closed = f"nothing can be written into {tmp_path / 'closed'}: Permission denied"
     file = f"{tmp_path / 'file'} is a file; a folder is expected"
-    for place, said in (("file", file), ("file/new", file), ("closed", closed), ("closed/new/folder", closed)):
+    for folder, message in (("file", file), ("file/new", file), ("closed", closed), ("closed/new/folder", closed)):
         for bits in ((8,), (8, 16)):
-            assert main(short(command, tmp_path / "records", option, str(tmp_path / place), bits=bits)) == 2
-            assert capsys.readouterr().err == f"hashlab: {said}\n"
+            assert main(short(command, tmp_path / "records", option, str(tmp_path / folder), bits=bits)) == 2
+            assert capsys.readouterr().err == f"hashlab: {message}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["closed", "file"]
 
 
@@ -197,15 +262,15 @@ def test_a_run_that_turns_out_impossible_does_not_stop_the_others(tmp_path, caps
     assert main(words) == 2
     captured = capsys.readouterr()
     assert "bits must be at most 61" in captured.err
-    found = {(record.method, record.bits) for record in records.load(tmp_path)}
-    assert found == {("itq", 12), ("lsh", 12), ("lsh", 100)} and captured.out.count("mAP") == 3
+    kept = {(record.method, record.bits) for record in records.load(tmp_path)}
+    assert kept == {("itq", 12), ("lsh", 12), ("lsh", 100)} and captured.out.count("mAP") == 3
 
 
 def test_options_that_are_repeated_add_up(tmp_path, capsys, short):
     words = short("run", tmp_path, "--bits", "16", "--seeds", "1", "--seeds", "2", "--set", "lr=0.02")
     assert main(words) == 0
-    found = {(one.bits, one.seed, one.config["lr"], one.config["epochs"]) for one in records.load(tmp_path)}
-    assert found == {(bits, seed, 0.02, 0) for bits in (8, 16) for seed in (1, 2)}
+    kept = {(one.bits, one.seed, one.config["lr"], one.config["epochs"]) for one in records.load(tmp_path)}
+    assert kept == {(bits, seed, 0.02, 0) for bits in (8, 16) for seed in (1, 2)}
     for command in ("run", "grid"):
         assert main(short(command, tmp_path / "new", "--set", "c=2", "--set", "c=4")) == 2
         assert "setting c is given twice" in capsys.readouterr().err and not (tmp_path / "new").exists()
@@ -244,9 +309,9 @@ def test_a_model_does_not_take_the_place_of_another(other, tmp_path, monkeypatch
 
 def test_models_of_several_runs_stand_side_by_side(tmp_path, short):
     assert main(short("run", tmp_path / "r", "--save-model", str(tmp_path / "models"), bits=(8, 16))) == 0
-    found = sorted((tmp_path / "models").iterdir())
-    assert [methods.load(folder).bits for folder in found] == [16, 8]
-    assert {folder.name for folder in found} == {record.path.stem for record in records.load(tmp_path / "r")}
+    folders = sorted((tmp_path / "models").iterdir())
+    assert [methods.load(folder).bits for folder in folders] == [16, 8]
+    assert {folder.name for folder in folders} == {record.path.stem for record in records.load(tmp_path / "r")}
 
 
 def test_a_kept_run_is_trained_again_for_its_model(tmp_path, monkeypatch):

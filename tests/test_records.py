@@ -171,9 +171,9 @@ def test_verify_goes_on_after_a_record_that_cannot_be_read(tmp_path, capsys, sho
     first.path.write_text("{")
     second.path.with_suffix(".npz").unlink()
     assert main(["verify", "--root", str(tmp_path)]) == 1
-    said = capsys.readouterr().out.splitlines()[-4:]
-    assert "is not a record" in said[0] and "codes cannot be read" in said[1] and "every metric agrees" in said[2]
-    assert said[3] == "1 of 3 records agree with their codes"
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    assert "is not a record" in lines[0] and "codes cannot be read" in lines[1] and "every metric agrees" in lines[2]
+    assert lines[3] == "1 of 3 records agree with their codes"
 
 
 def test_table_gives_mean_and_spread(kept):
@@ -253,17 +253,17 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_format_gives_the_same_codes(form, some, tmp_path):
     bits, rest = some
-    found = files.read_codes(save(tmp_path, **{name: FORMS[form](b) for name, b in bits.items()}, **rest))
+    read = files.read_codes(save(tmp_path, **{name: FORMS[form](b) for name, b in bits.items()}, **rest))
     for name, b in bits.items():
-        assert np.array_equal(found[name], codes.pack(b))
-    assert found["bits"] == 12
+        assert np.array_equal(read[name], codes.pack(b))
+    assert read["bits"] == 12
 
 
 def test_big_bit_order(some, tmp_path):
     bits, rest = some
     packed = {name: np.packbits(b, axis=1, bitorder="big") for name, b in bits.items()}
-    found = files.read_codes(save(tmp_path, **packed, **rest, bitorder="big"))
-    assert np.array_equal(found["query_codes"], codes.pack(bits["query_codes"]))
+    read = files.read_codes(save(tmp_path, **packed, **rest, bitorder="big"))
+    assert np.array_equal(read["query_codes"], codes.pack(bits["query_codes"]))
     with pytest.raises(InputError, match="bits beyond 12 are set in little bit order"):
         files.read_codes(save(tmp_path, **packed, **rest))
 
@@ -309,8 +309,8 @@ def test_bad_code_files(change, words, some, tmp_path, capsys):
     arrays = {k: v for k, v in (bits | rest | change).items() if v is not None}
     file = save(tmp_path, **arrays)
     assert main(["evaluate", str(file)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"hashlab: {file}") and re.search(words, said) and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"hashlab: {file}") and re.search(words, message) and message.count("\n") == 1
 
 
 def test_one_side_may_fit_two_formats(tmp_path, some):
@@ -319,9 +319,9 @@ def test_one_side_may_fit_two_formats(tmp_path, some):
     for form, low in (("bits", 0), ("signs", -1)):
         bits["query_codes"] = np.where(bits["database_codes"][:4], 1, low)
         file = save(tmp_path, **rest, query_codes=bits["query_codes"], database_codes=np.ones((9, 12)))
-        found = files.read_codes(file)
-        assert np.array_equal(found["query_codes"], codes.pack(bits["query_codes"] == 1)), form
-        assert np.array_equal(found["database_codes"], codes.pack(np.ones((9, 12), bool)))
+        read = files.read_codes(file)
+        assert np.array_equal(read["query_codes"], codes.pack(bits["query_codes"] == 1)), form
+        assert np.array_equal(read["database_codes"], codes.pack(np.ones((9, 12), bool)))
 
 
 def test_tables_are_joined_in_files_and_parted_again(tmp_path):
@@ -400,7 +400,7 @@ def test_lists(capsys):
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (["run", "mu_liu", "digits", "--bits", "0"], "bits must be a whole number of at least 1, got 0"),
         (["run", "nobody", "digits", "--bits", "8"], "unknown method 'nobody'"),
@@ -418,11 +418,11 @@ def test_lists(capsys):
         (["verify", "nowhere.json"], "hashlab: nowhere.json: No such file or directory\n"),
     ],
 )
-def test_bad_words_are_one_line_and_exit_code_2(words, said, capsys, tmp_path):
+def test_bad_words_are_one_line_and_exit_code_2(words, message, capsys, tmp_path):
     words = [*words, "--root", str(tmp_path)] if words[0] == "run" else words
     assert main(words) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("hashlab: ") and said in captured.err and captured.err.count("\n") == 1
+    assert captured.err.startswith("hashlab: ") and message in captured.err and captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -440,15 +440,15 @@ def test_no_permission_is_one_line(capsys, tmp_path, monkeypatch, short):
 
     monkeypatch.setattr(_disk, "_write", refuse)
     assert main(short("run", tmp_path)) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(rf"hashlab: {tmp_path}/[^ ]+/000000000.safetensors: Permission denied", said)
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"hashlab: {tmp_path}/[^ ]+/000000000.safetensors: Permission denied", message)
 
 
 def test_files_and_words_that_evaluate_refuses(some, tmp_path, capsys):
     bits, rest = some
     file = str(save(tmp_path, **bits, **rest))
     np.save(tmp_path / "one.npy", np.zeros(3))
-    for words, said in (
+    for words, message in (
         ([str(tmp_path / "one.npy")], "it is no archive of arrays"),
         ([file, "--pr", str(tmp_path / "x.foo")], "a file name that ends in .png is expected"),
         ([file, "--pr", f"{tmp_path}/none/x.png"], f"{tmp_path}/none is not a folder: {tmp_path}/none/x.png cannot"),
@@ -457,7 +457,7 @@ def test_files_and_words_that_evaluate_refuses(some, tmp_path, capsys):
     ):
         assert main(["evaluate", *words]) == 2
         captured = capsys.readouterr().err
-        assert said in captured and captured.count("\n") == 1
+        assert message in captured and captured.count("\n") == 1
 
 
 def test_settings_from_words():
@@ -493,6 +493,22 @@ def test_compact_records_share_their_labels_and_say_the_same(tmp_path, short):
         records.load(tmp_path)[0].codes()
 
 
+@pytest.mark.parametrize("name", ["labels-*.npz", "*.????????.npz"])
+def test_compact_does_not_rely_on_a_file_that_only_has_the_right_name(name, tmp_path, short):
+    """Left by another run, and damaged since: it is written again before the old file goes."""
+    assert main(short("run", tmp_path, "--seeds", "0")) == 0
+    (record,) = records.load(tmp_path)
+    copy = record.path.read_bytes(), record.path.with_suffix(".npz").read_bytes()
+    before = records.compact(record).codes()
+    damaged = next(record.path.parent.glob(name))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    record.path.write_bytes(copy[0])
+    record.path.with_suffix(".npz").write_bytes(copy[1])
+    again = records.compact(records.read(record.path))
+    assert all(np.array_equal(again.codes()[key], before[key]) for key in records.ARRAYS)
+    assert not record.path.with_suffix(".npz").exists()
+
+
 def test_tables_name_weights_once_and_briefly(tmp_path, short):
     assert main(short("run", tmp_path, "--seeds", "0")) == 0
     (record,) = records.load(tmp_path)
@@ -507,8 +523,8 @@ def test_records_compacted_before_codes_were_sorted_are_taken_up(tmp_path, short
     record = records.compact(records.load(tmp_path)[0])
     was, kept = record.codes(), record.path.with_name(record["codes"]["file"])
     stored = files.arrays(kept.read_bytes(), kept)
-    there = np.argsort(records.by_class(was["database_labels"]))
-    content = files.npz(stored | {"database_codes": stored["database_codes"][there]})
+    positions = np.argsort(records.by_class(was["database_labels"]))
+    content = files.npz(stored | {"database_codes": stored["database_codes"][positions]})
     old = record.path.with_suffix(".codes.npz")
     old.write_bytes(content)
     kept.unlink()

@@ -98,7 +98,7 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step():
 
 def test_a_gpu_is_not_asked_after_every_step(monkeypatch):
     """The losses are looked at every few steps and at the end of an epoch; the step is still the right one."""
-    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 5)
+    monkeypatch.setitem(loop.CHECK_EVERY, "cpu", 5)
     for broken, noticed in ((3, 5), (7, 8), (14, 16)):  # of 8 steps per epoch
         weight, loss = one_weight()
         seen = []
@@ -176,8 +176,8 @@ def test_every_epoch_and_phase_has_its_own_order_and_noise():
 
 
 def test_derived_seeds():
-    found = {seeds.derived(seed, *words) for seed in (0, 1, 11) for words in ((1,), ("1", 1), ("a",), ("a", 0))}
-    assert len(found) == 12 and all(0 <= seed < 2**64 for seed in found)
+    numbers = {seeds.derived(seed, *words) for seed in (0, 1, 11) for words in ((1,), ("1", 1), ("a",), ("a", 0))}
+    assert len(numbers) == 12 and all(0 <= seed < 2**64 for seed in numbers)
 
 
 def test_generators_and_modes_are_put_back():
@@ -250,15 +250,15 @@ def fit(digits, bits, seed=0, shared=None, **overrides):
 def test_a_shared_pre_training_is_done_once_and_changes_nothing(digits, monkeypatch):
     shared, steps = methods.Shared(), []
     one_step = loop.Loop.one_step
-    monkeypatch.setattr(loop.Loop, "one_step", lambda self, *a: (steps.append(self.phase), one_step(self, *a))[1])
-    found = {(bits, seed): fit(digits, bits, seed, shared) for seed in (0, 1) for bits in (8, 70)}
+    monkeypatch.setattr(loop.Loop, "one_step", lambda self, *a: (steps.append(self.phases_done), one_step(self, *a))[1])
+    fitted = {(bits, seed): fit(digits, bits, seed, shared) for seed in (0, 1) for bits in (8, 70)}
     per_epoch = 1200 // 128
     assert steps.count(0) == 2 * 2 * per_epoch and steps.count(1) == 4 * per_epoch
-    for (bits, seed), method in found.items():
+    for (bits, seed), method in fitted.items():
         alone = fit(digits, bits, seed)
         assert alone.outputs(digits.query).tobytes() == method.outputs(digits.query).tobytes()
         assert [line["loss"] for line in alone.history] == [line["loss"] for line in method.history]
-    assert [line.get("shared", False) for line in found[70, 0].history] == [True, True, False]
+    assert [line.get("shared", False) for line in fitted[70, 0].history] == [True, True, False]
     assert [key.seed for key, _ in shared._phases.values()] == [1]  # the last seed's only
 
 
@@ -270,7 +270,7 @@ def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monke
 
         def one_step_or_stop(self, phase, batch):
             one_step(self, phase, batch)
-            if self.at == stopped:
+            if self.steps_of_phase == stopped:
                 raise KeyError
 
         patch.setattr(loop.Loop, "one_step", one_step_or_stop)
@@ -279,9 +279,9 @@ def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monke
             methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0)
     shared = methods.Shared()
     fit(digits, 16, shared=shared)
-    found = methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0, shared=shared)
-    assert [line.get("shared", False) for line in found.history] == [True, True, False]
-    assert found.outputs(digits.query).tobytes() == fit(digits, 8).outputs(digits.query).tobytes()
+    fitted = methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0, shared=shared)
+    assert [line.get("shared", False) for line in fitted.history] == [True, True, False]
+    assert fitted.outputs(digits.query).tobytes() == fit(digits, 8).outputs(digits.query).tobytes()
 
 
 def test_other_settings_share_nothing(digits):
@@ -296,8 +296,8 @@ def test_features_of_a_frozen_body_are_computed_once_and_change_nothing(digits, 
     shared, passes = methods.Shared(), []
     original = Batches.map
     monkeypatch.setattr(Batches, "map", lambda self, f, text: (passes.append(text), original(self, f, text))[1])
-    found = [fit(digits, bits, 0, shared, frozen=True) for bits in (8, 16)]
-    shared_codes = [method.encode(digits.query, shared) for method in found]
+    fitted = [fit(digits, bits, 0, shared, frozen=True) for bits in (8, 16)]
+    shared_codes = [method.encode(digits.query, shared) for method in fitted]
     assert passes.count("features") == 2  # of train and of query, once each
     for bits, one in zip((8, 16), shared_codes, strict=True):
         assert fit(digits, bits, frozen=True).encode(digits.query).tobytes() == one.tobytes()

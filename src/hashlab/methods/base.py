@@ -134,6 +134,8 @@ class Method:
 
     about: ClassVar[About]
     Config: ClassVar[type]
+    backbone: str = "none"  # the network that features come from, for the record
+    precision: str = "float32"  # of the network
 
     def __init__(self, bits: int, **overrides: Any):
         codes.check_bits(bits, MOST_BITS)
@@ -141,6 +143,7 @@ class Method:
         self.tables: tuple[int, ...] | None = None
         self.combine: str | None = None
         self.table_weights: tuple[int, ...] | None = None
+        self.history: list[dict] = []  # a line per epoch of training
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
 

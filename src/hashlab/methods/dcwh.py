@@ -11,7 +11,7 @@ INFERRED: the stable form of the class-wise loss. The text of the paper was not 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -117,7 +117,10 @@ class DCWH(DeepMethod):
         status="the loss and the centres of the code; network and schedule are ours",
     )
     Config: ClassVar[type] = Config
-    centres: Centres
+
+    def __init__(self, bits: int, **overrides: Any):
+        super().__init__(bits, **overrides)
+        self.centres: Centres | None = None  # of the training part, once fitted
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config

@@ -28,8 +28,9 @@ from hashlab.methods.base import (
 )
 from hashlab.networks import backbones, features, weights
 from hashlab.networks.features import FeatureNet, Network
-from hashlab.training import loop, numerics, seeds
+from hashlab.training import loop, numerics, seeds, snapshots
 from hashlab.training.checkpoints import Checkpoints, State
+from hashlab.training.phases import OPTIMISERS, SCHEDULES
 from hashlab.training.sharing import Itself, PhaseKey
 
 
@@ -62,8 +63,8 @@ class DeepConfig:
     resident_mb: int = setting(8192, "images of up to this many MiB stay on the device, others are read batch by batch")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        "optimiser": tuple(loop.OPTIMISERS),
-        "schedule": tuple(loop.SCHEDULES),
+        "optimiser": tuple(OPTIMISERS),
+        "schedule": tuple(SCHEDULES),
         "flip": ("auto", "yes", "no"),
         "precision": ("auto", *numerics.PRECISIONS),
         "compiler": numerics.COMPILERS,
@@ -85,7 +86,6 @@ class DeepMethod(Method):
     def __init__(self, bits: int, **overrides: Any):
         super().__init__(bits, **overrides)
         self._net: FeatureNet | None = None
-        self.history: list[dict] = []
 
     # ---- what is known when it was fitted
 
@@ -172,22 +172,19 @@ class DeepMethod(Method):
         """
         if self._net is None:
             raise InputError(f"the method is not fitted yet: phase {name} trains the network that fit(train) builds")
+
+        def loss_of(batch: Batch) -> Tensor:
+            z = network(batch.images)
+            if rows:
+                return numerics.in_full(loss, z, batch.labels, batch.rows)
+            return numerics.in_full(loss, z, batch.labels)
+
+        module = nn.ModuleList([network, loss]) if isinstance(loss, nn.Module) else network
         names = ("momentum", "weight_decay", "optimiser", "schedule", "clip")
-        settings = {name: getattr(self.config, name) for name in names} | more
-
-        def of(batch: Batch) -> Tensor:
-            return numerics.in_full(loss, network(batch.images), batch.labels, *([batch.rows] if rows else []))
-
-        return loop.Phase(
-            name,
-            nn.ModuleList([network, loss]) if isinstance(loss, nn.Module) else network,
-            of,
-            epochs,
-            lr,
-            network=network,
-            share_key=self.shared_settings() if shared else None,
-            **settings,
-        )
+        settings = {name: getattr(self.config, name) for name in names}
+        settings["network"] = network
+        settings["share_key"] = self.shared_settings() if shared else None
+        return loop.Phase(name, module, loss_of, epochs, lr, **settings | more)
 
     def shared_settings(self) -> Hashable:
         """What a stage that is the same for all code lengths depends on, besides seed, device and training part."""
@@ -195,34 +192,49 @@ class DeepMethod(Method):
 
     def check(self, train: Part) -> None:
         """Raise InputError where settings and training data do not suit each other; nothing is begun."""
-        c, images = self.config, stored(images_of(train))
+        c = self.config
+        images = stored(images_of(train))
         self.targets(train)
         if not 2 <= c.batch_size <= len(images):
-            raise InputError(f"batch_size must lie in 2..{len(images)} (the training images), got {c.batch_size}")
+            limits = f"2..{len(images)} (the training images)"
+            raise InputError(f"batch_size must lie in {limits}, got {c.batch_size}")
         if max(c.crop, c.shift) > min(images.shape[:2]):
-            raise InputError(f"crop and shift must fit into images of {images.shape[:2]}, got {c.crop} and {c.shift}")
-        name = self._backbone(images.shape)
-        backbones.check_name(name)
-        backbones.check(name, features.input_shape(name, images.shape, c.crop, c.size), c.weights)
+            sides = images.shape[:2]
+            raise InputError(
+                f"crop and shift must fit into images of {sides}, got {c.crop} and {c.shift}"
+            )
+        backbone = self._backbone(images.shape)
+        backbones.check_name(backbone)
+        input_shape = features.input_shape(backbone, images.shape, c.crop, c.size)
+        backbones.check(backbone, input_shape, c.weights)
 
     def _backbone(self, shape: tuple[int, ...]) -> str:
-        c = self.config
-        return backbones.default(shape) if c.backbone == "auto" else c.backbone
+        if self.config.backbone == "auto":
+            return backbones.default(shape)
+        return self.config.backbone
 
     def _taps(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         """What the head will take where images are (H, W[, C]); raises InputError where settings do not allow it."""
-        c, name = self.config, self._backbone(shape)
-        levels = backbones.levels(name, features.input_shape(name, shape, c.crop, c.size))
-        return self.choose_taps(levels, name)
+        c = self.config
+        backbone = self._backbone(shape)
+        input_shape = features.input_shape(backbone, shape, c.crop, c.size)
+        return self.choose_taps(backbones.levels(backbone, input_shape), backbone)
 
     def _view(self, images: Images) -> View:
         """How images become input: normalised by statistics of the training images, and unmoved if frozen."""
-        c, shape = self.config, stored(images).shape
+        c = self.config
+        shape = stored(images).shape
         in_colour = len(shape) == 3 and shape[2] == 3
-        flip = not c.frozen and (c.flip == "yes" or (c.flip == "auto" and in_colour))
-        shift = 0 if c.frozen else c.shift
-        how = {"shift": shift, "crop": c.crop, "flip": flip, "size": c.size}
-        return features.view_of(self._backbone(shape), c.weights, images, **how)
+        mirrored = c.flip == "yes" or (c.flip == "auto" and in_colour)
+        return features.view_of(
+            self._backbone(shape),
+            c.weights,
+            images,
+            shift=0 if c.frozen else c.shift,
+            crop=c.crop,
+            flip=mirrored and not c.frozen,
+            size=c.size,
+        )
 
     def fit(
         self,
@@ -253,21 +265,16 @@ class DeepMethod(Method):
             KeyboardInterrupt: Ctrl-C; `checkpoints.Interrupted` where the state was saved.
         """
         self.check(train)
-        seeds.check(seed)
-        c, labels, images = self.config, self.targets(train), images_of(train)
-        shape, place = tuple(stored(images).shape), backbones.device(device)
+        seeds.check_seed(seed)
+        c = self.config
+        labels = self.targets(train)
+        images = images_of(train)
         shared = Shared() if shared is None else shared
-        with seeds.kept(place), numerics.deterministic(c.deterministic):
-            view = self._view(images)
-            with memory_explained(f"the network for images of {view.shape}", "size, or the bits"):
-                self._net = self._build(self._backbone(shape), shape, view, place, c.weights, seed)
-                self._check_width()
+        chosen = backbones.device(device)
+        with seeds.kept(chosen), numerics.deterministic(c.deterministic):
+            self._start(images, chosen, seed)
             batches = self.net.batches(images, labels, shared)
-            torch.manual_seed(seeds.derived(seed, "phases"))
-            with memory_explained(f"what training on {len(labels)} images keeps", "bits"):
-                stages = [self._keyed(stage, seed, train) for stage in self.phases(self.network, labels)]
-            for stage in stages:
-                stage.module.to(place, memory_format=torch.channels_last)
+            stages = self._stages(train, labels, seed)
             self.history = loop.train(
                 stages,
                 batches,
@@ -276,10 +283,29 @@ class DeepMethod(Method):
                 precision=self.precision,
                 compiler=c.compiler,
                 each_epoch=each_epoch,
-                checkpoints=checkpoints and Checkpoints(checkpoints, self._identity(seed, labels), every),
+                checkpoints=self._checkpoints(checkpoints, every, seed, labels),
                 shared=shared,
             )
         return self
+
+    def _start(self, images: Images, device: torch.device, seed: int) -> None:
+        """Build the network for these images, with the weights that training starts from."""
+        shape = tuple(stored(images).shape)
+        view = self._view(images)
+        with memory_explained(f"the network for images of {view.shape}", "size, or the bits"):
+            start = self.config.weights
+            self._net = self._build(self._backbone(shape), shape, view, device, start, seed)
+            self._check_width()
+
+    def _stages(self, train: Part, labels: np.ndarray, seed: int) -> list[loop.Phase]:
+        """The phases, on the device, each of those that runs share with its whole key."""
+        torch.manual_seed(seeds.derived(seed, "phases"))
+        with memory_explained(f"what training on {len(labels)} images keeps", "bits"):
+            phases = self.phases(self.network, labels)
+            stages = [self._keyed(phase, seed, train) for phase in phases]
+        for stage in stages:
+            stage.module.to(self.device, memory_format=torch.channels_last)
+        return stages
 
     def _build(
         self,
@@ -294,10 +320,19 @@ class DeepMethod(Method):
         c = self.config
         body = features.at_start(backbone, view, start or weights.SCRATCH, seed, c.frozen)
         torch.manual_seed(seeds.derived(seed, "head"))
-        network = Network(body, self.head(body), self.choose_taps(body.levels, backbone), self.pooled)
-        origin = None if start is None else features.Origin.of(backbone, start, seed)
-        how = {"deterministic": c.deterministic, "resident_mb": c.resident_mb}
-        return FeatureNet(network, backbone, shape, view, device, c.precision, origin, **how)
+        head = self.head(body)
+        network = Network(body, head, self.choose_taps(body.levels, backbone), self.pooled)
+        return FeatureNet(
+            network,
+            backbone,
+            shape,
+            view,
+            device,
+            c.precision,
+            None if start is None else features.Origin.of(backbone, start, seed),
+            deterministic=c.deterministic,
+            resident_mb=c.resident_mb,
+        )
 
     def _keyed(self, stage: loop.Phase, seed: int, train: Part) -> loop.Phase:
         """A stage whose key, where it has one, says all that its outcome depends on."""
@@ -312,17 +347,33 @@ class DeepMethod(Method):
         height, width, channels = self.view.shape
         with torch.no_grad():
             z = self.network.eval()(torch.zeros(2, channels, height, width, device=self.device))
-        if (found := tuple(getattr(z, "shape", ()))) != (2, self.bits):
-            what = found or type(z).__name__
-            raise InputError(f"a head that gives (2, {self.bits}) outputs for 2 images expected, got {what}")
+        shape = tuple(getattr(z, "shape", ()))
+        if shape != (2, self.bits):
+            raise InputError(
+                f"a head that gives (2, {self.bits}) outputs for 2 images expected, "
+                f"got {shape or type(z).__name__}"
+            )
+
+    def _checkpoints(
+        self, folder: str | Path | None, every: float, seed: int, labels: np.ndarray
+    ) -> Checkpoints | None:
+        """Those of this run, in a folder, where one is given."""
+        if not folder:
+            return None
+        return Checkpoints(folder, self._identity(seed, labels), every)
 
     def _identity(self, seed: int, labels: np.ndarray) -> dict[str, Any]:
         """What a checkpoint must agree in to be one of this run."""
-        named = weights.describe(self.config.weights, self.backbone)
-        config = dataclasses.asdict(self.config) | {"weights": named}
-        digest = hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()
-        identity = {"method": self.about.name, "bits": self.bits, "seed": seed, "backbone": self.backbone}
-        return identity | {"settings": config, "labels": digest}
+        settings = dataclasses.asdict(self.config)
+        settings["weights"] = weights.describe(self.config.weights, self.backbone)
+        return {
+            "method": self.about.name,
+            "bits": self.bits,
+            "seed": seed,
+            "backbone": self.backbone,
+            "settings": settings,
+            "labels": hashlib.sha256(np.ascontiguousarray(labels)).hexdigest(),
+        }
 
     def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
         """Real outputs z float32 (N, K) of images uint8 (N, H, W[, C]); a bit is 1 where z >= 0.
@@ -342,10 +393,10 @@ class DeepMethod(Method):
         return self.net.input()
 
     def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
-        place = backbones.device(device)
-        with seeds.kept(place):
-            net = self._build(*features.from_facts(facts), place)
-        loop.fill(net.tensors(), tensors, "the model's safetensors file")
+        chosen = backbones.device(device)
+        with seeds.kept(chosen):
+            net = self._build(*features.from_facts(facts), chosen)
+        snapshots.copy_into(net.tensors(), tensors, "the model's safetensors file")
         self._net = net
 
 

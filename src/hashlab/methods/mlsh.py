@@ -159,7 +159,10 @@ class MLSH(DeepMethod):
     )
     Config: ClassVar[type] = Config
     pooled = True
-    learned: np.ndarray
+
+    def __init__(self, bits: int, **overrides: Any):
+        super().__init__(bits, **overrides)
+        self.learned: np.ndarray | None = None  # codes of the training part, once fitted
 
     @property
     def taps(self) -> tuple[str, ...]:

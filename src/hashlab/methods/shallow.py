@@ -26,7 +26,7 @@ from hashlab.methods.base import About, Method, Shared, setting
 from hashlab.methods.deep import DeepConfig, images_of
 from hashlab.networks import backbones, features, weights
 from hashlab.networks.features import FeatureNet, Network
-from hashlab.training import loop, seeds
+from hashlab.training import seeds, snapshots
 from hashlab.training.checkpoints import State, fact
 
 ANY = ("same_class", "shares_label")
@@ -109,7 +109,7 @@ class ShallowMethod(Method):
         Raises InputError where images, labels or settings do not fit.
         """
         self.check(train)
-        seeds.check(seed)
+        seeds.check_seed(seed)
         c = self.config
         images = images_of(train)
         chosen = backbones.device(device)
@@ -183,12 +183,13 @@ class ShallowMethod(Method):
             raise InputError(f"the model's backbone must be {self.backbone}, got {backbone}")
         if extra := [name for name in tensors if not name.startswith(("hasher/", "body/"))]:
             raise InputError(f"tensors of the hasher and the body are expected, got {extra[0]}")
-        arrays = {key: tensor.numpy() for key, tensor in loop.under(tensors, "hasher/").items()}
+        arrays = {key: tensor.numpy() for key, tensor in snapshots.with_prefix(tensors, "hasher/").items()}
         self.hasher = self._estimator(0).set_fitted(arrays)
         if self.backbone != PIXELS:
             body = features.from_facts(fact(facts, "body", dict))
             net = self._build(*body, backbones.device(device))
-            loop.fill(net.tensors(), loop.under(tensors, "body/"), "the model's safetensors file")
+            weights_of_body = snapshots.with_prefix(tensors, "body/")
+            snapshots.copy_into(net.tensors(), weights_of_body, "the model's safetensors file")
             self.net = net
         width = math.prod(self.shape) if self.net is None else self.net.network.backbone.features
         if self.hasher.n_features_in_ != width:

@@ -120,13 +120,13 @@ class SHPDH(DeepMethod):
         status="the loss and the centres of the authors' code; network and schedule are ours",
     )
     Config: ClassVar[type] = Config
-    centres: Centres
 
     def __init__(self, bits: int, **overrides: Any):
         s = overrides.get("s")
         if isinstance(s, int | float) and not isinstance(s, bool):  # what the command line makes of s=1
             overrides["s"] = str(s)
         super().__init__(bits, **overrides)
+        self.centres: Centres | None = None  # of the training part, once fitted
         if self.config.s != "auto":
             read_s(self.config.s)
 

@@ -61,9 +61,9 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 def in_full(loss: Callable[..., Any], z: Any, *targets: Tensor) -> Tensor:
     """`loss(z, *targets)` in float32, whatever the precision of the network that gave z, one tensor or several."""
-    place = targets[0].device.type
-    with torch.autocast(place, enabled=False):
-        return loss(z.float() if isinstance(z, Tensor) else tuple(part.float() for part in z), *targets)
+    with torch.autocast(targets[0].device.type, enabled=False):
+        full = z.float() if isinstance(z, Tensor) else tuple(part.float() for part in z)
+        return loss(full, *targets)
 
 
 def prepare(module: nn.Module, compiler: str, example: Callable[[], Tensor], precision: str) -> None:

@@ -58,7 +58,10 @@ class Shared:
 
     def phase(self, key: PhaseKey, make: Callable[[], Outcome]) -> Outcome:
         """The outcome of a phase; one that is made takes the place of any other of the same name."""
-        newest = self._phases.get(key.name)
-        if newest is None or newest[0] != key:
-            newest = self._phases[key.name] = key, make()
-        return newest[1]
+        if key.name in self._phases:
+            newest_key, outcome = self._phases[key.name]
+            if newest_key == key:
+                return outcome
+        outcome = make()
+        self._phases[key.name] = key, outcome
+        return outcome
