@@ -178,6 +178,59 @@ def test_make_names_every_command_that_the_texts_name(checkout):
     assert named and named <= set(re.findall(r"^make (\w+)", checkout.make().stdout, re.MULTILINE))
 
 
+PACKAGE = ROOT / "src" / "hashlab"
+MAP = (ROOT / "CONTRIBUTING.md").read_text().split("## Where is what")[1].split("\n## ")[0]
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def test_the_map_names_every_room_and_only_what_there_is():
+    files = list(PACKAGE.rglob("*.py"))
+    named = {word.strip("/") for word in re.findall(r"`([a-z_]+/?)`", MAP)}
+    modules = {path.stem for path in files} | {path.parent.name for path in files}
+    assert {room(path) for path in files} - {"__init__"} <= named
+    assert named - {"test_house"} <= modules
+
+
+def imports(path):
+    """The rooms of the package that a file imports from, at its top or within a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name}" for name in names]
+        yield from (name.split(".")[1] for name in names if name.startswith("hashlab."))
+
+
+def test_imports_go_one_way():
+    """A room imports from those before it on the map and from those beside the way; these know nobody but each other."""
+    beside = ["errors", "progress", "_disk"]
+    order = [*beside, *re.findall(r"^\| `([a-z_]+)/?` \|", MAP, re.MULTILINE)]
+    order.insert(order.index("codes") + 1, "files")
+    for path in PACKAGE.rglob("*.py"):
+        if room(path) != "__init__":
+            later = order[order.index(room(path)) + 1 :]
+            assert not set(imports(path)) & set(later), path
+
+
+def test_methods_do_not_know_each_other():
+    shared = {"base", "deep", "shallow", "models", "tested"}
+    methods = {path.stem for path in (PACKAGE / "methods").glob("[a-z]*.py")} - shared
+    for name in methods:
+        tree = ast.parse((PACKAGE / "methods" / f"{name}.py").read_text())
+        used = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        imported = {part for node in used for part in (*node.module.split("."), *(alias.name for alias in node.names))}
+        assert not imported & (methods - {name}), name
+
+
+def test_readme_leads_to_headings_that_there_are():
+    headings = re.findall(r"^## (.+)$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    targets = re.findall(r"CONTRIBUTING\.md#([\w-]+)", (ROOT / "README.md").read_text())
+    assert targets and set(targets) <= anchors
+
+
 # ---- real data
 
 
