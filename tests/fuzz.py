@@ -482,6 +482,8 @@ def case(form, start, folder, seed, sound):
     except InputError as error:
         words = str(error)
         return None if words.strip() and "\n" not in words and len(words) < 2000 else f"{where}: {words[:300]!r}"
+    except MemoryError as error:  # of a picture that is large, and sound as far as anybody can tell
+        return None if str(error).startswith("memory is full: an image of") else f"{where}: {error!r}"
     except TooLong:
         return f"{where}: no end after {SECONDS} s"
     except BaseException as error:

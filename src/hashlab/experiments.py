@@ -287,10 +287,11 @@ class Run:
         return {"run": self.name} | {key: record[key] for key in keys}
 
     def _tidy(self) -> None:
-        """Remove the checkpoints of a run that is kept: one was ended as it did that.
+        """Remove what a run that is kept has left: one was ended as it did that.
 
-        Unless it is being trained again.
+        Its checkpoints stay where it is being trained again.
         """
+        _disk.sweep(self.stem.parent)
         if self.checkpoints.parent.is_dir():
             with suppress(OSError), _disk.lock(self.stem, wait=False):
                 _remove(self.checkpoints)

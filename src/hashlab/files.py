@@ -151,10 +151,15 @@ def arrays(data: bytes, file: Path) -> dict[str, np.ndarray]:
     except InputError as error:
         raise InputError(f"{file} cannot be read as .npz: {error}") from None
     except zipfile.BadZipFile as error:
-        reason = "it is no archive of arrays" if "not a zip file" in str(error) else error
+        reason = "it is no archive of arrays" if "not a zip file" in str(error) else _brief(error)
         raise InputError(f"{file} cannot be read as .npz: {reason}") from None
     except (ValueError, TypeError, EOFError, OSError, RuntimeError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{file} cannot be read as .npz: {' '.join(str(error).split())}") from None
+        raise InputError(f"{file} cannot be read as .npz: {_brief(error)}") from None
+
+
+def _brief(error: Exception) -> str:
+    """What another library says, on one line; it may hold all that it has read."""
+    return " ".join(str(error).split())[:200]
 
 
 def _unpacked(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
@@ -191,7 +196,7 @@ def npy_header(content: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, by_column, dtype = header(content)
     except Exception as error:  # whatever the bytes lead NumPy's reader to
-        raise InputError(f"{name} has no header of an array ({' '.join(str(error).split())})") from None
+        raise InputError(f"{name} has no header of an array ({_brief(error)})") from None
     if dtype.hasobject:
         raise InputError("it holds pickled objects, not plain arrays")
     if dtype.kind not in PLAIN:

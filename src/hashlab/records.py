@@ -372,6 +372,7 @@ def compact(record: Record) -> Record:
     it holds no labels.
     """
     if "order" in record["codes"] and not _outdated(record):
+        _disk.sweep(record.path.parent)
         return record
     _check_digest(record)  # a change would be hidden by a new digest
     with _disk.lock(record.path.with_suffix("")):

@@ -66,6 +66,7 @@ def prepare(
     listing = listed.read(about.name, folder)
     plan = {"shape": list(shape), "fit": fit, "listing": _digest_of(listing)}
     if _done(about, target, plan):
+        _disk.sweep(target.parent)
         return target
     with _disk.lock(target):
         if _done(about, target, plan):  # another process was faster

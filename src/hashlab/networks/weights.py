@@ -110,7 +110,12 @@ def load(weights: str, network: nn.Module, dropped: str, name: str) -> None:
     else:
         check(weights, network, dropped, name)
         values = safetensors.torch.load_file(_file(weights))
-    kept = {key: value for key, value in values.items() if not _is_dropped(key, dropped)}
+    own = network.state_dict()
+    kept = {
+        key: value
+        for key, value in values.items()
+        if not _is_dropped(key, dropped) and value.shape == own[key].shape  # counts may be of any
+    }
     network.load_state_dict(kept, strict=False)
 
 
