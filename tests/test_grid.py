@@ -82,6 +82,8 @@ def test_a_run_can_be_done_again_and_keeps_no_network():
     run = experiments.prepare("mu_liu", "digits", 8, 0, QUICK)
     first, again, called = run.do(), run.do(methods.Shared()), run()
     assert first.metrics == again.metrics == called.metrics
+    first.config.clear()
+    assert run.settings["config"] == again.config != {}
     assert run.learner.network is None and run.learner.history == []
 
 

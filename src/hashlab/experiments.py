@@ -139,17 +139,17 @@ def plan(
         runs[one.name] = dataclasses.replace(one, shared=shared)
     planned = list(runs.values())
     if save_model is not None:
-        planned = _with_models(planned, Path(save_model))
+        planned = _with_models(planned, save_model)
     for one in planned:
         one.check()
     return planned
 
 
-def _with_models(runs: list[Run], folder: Path) -> list[Run]:
+def _with_models(runs: list[Run], folder: str | Path) -> list[Run]:
     """Runs whose models are saved: into the folder where there is one, else each into its own."""
     if len(runs) == 1:
         return [dataclasses.replace(runs[0], save_model=folder)]
-    return [dataclasses.replace(one, save_model=folder / one.stem.name) for one in runs]
+    return [dataclasses.replace(one, save_model=Path(folder) / one.stem.name) for one in runs]
 
 
 def prepare(
@@ -271,7 +271,7 @@ class Run:
         results, arrays = _measure(
             learner, self.data, self.seed, device, self.checkpoints, shared
         )
-        record = Record(self.settings | results)
+        record = Record(copy.deepcopy(self.settings) | results)  # who changes it changes no run
         if self.save_model is not None:
             learner.save(self.save_model, self._facts(record))
         if not self.save:
