@@ -404,7 +404,7 @@ FETCH = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from hashlab.data import cache, sets
+from hashlab.data import cache, opening, parts, sets
 root, until = Path(sys.argv[1]), Path(sys.argv[2])
 arrays = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
 about = sets.SetInfo(name="made", title="", shape=(4, 4), classes=("0",), counts={"all": 20}, source="", licence="",
@@ -419,42 +419,58 @@ print(cache.fetch(about, root / "cache", download), opening.open_pool(about, roo
 """
 
 
-def start_fetch(folder, until=None):
-    """A process that fetches a set; its download ends once the file `until` is there."""
-    command = [sys.executable, "-c", FETCH, str(folder), str(until or folder)]
-    environment = os.environ | {"HASHLAB_PROGRESS": "lines"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+PATIENCE = 300  # seconds: a bound for what ends sooner on any machine, however busy
 
 
-def wait_for(file):
-    end = time.monotonic() + 30
+@pytest.fixture
+def start_fetch():
+    """Starts a process that fetches a set; its download ends once the file `until` is there."""
+    started = []
+
+    def start(folder, until=None):
+        command = [sys.executable, "-c", FETCH, str(folder), str(until or folder)]
+        environment = os.environ | {"HASHLAB_PROGRESS": "lines"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, **pipes, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process:  # which closes its pipes and waits for its end
+            process.kill()
+
+
+def wait_for(file, process):
+    """Wait until a file is there, which a process is to write."""
+    end = time.monotonic() + PATIENCE
     while not file.exists():
+        assert process.poll() is None, f"it has ended: {process.stderr.read()}"
         assert time.monotonic() < end, f"{file} did not come about"
         time.sleep(0.01)
 
 
-def test_processes_that_want_the_same_set_fetch_it_once(tmp_path):
+def test_processes_that_want_the_same_set_fetch_it_once(tmp_path, start_fetch):
     first = start_fetch(tmp_path, tmp_path / "go")
-    wait_for(tmp_path / "calls")
+    wait_for(tmp_path / "calls", first)
     others = [start_fetch(tmp_path) for _ in range(4)]
     said = [process.stderr.readline() for process in others]
     assert said == ["another process is at work on made: waiting for it\n"] * 4
     (tmp_path / "go").touch()
-    outs = [process.communicate(timeout=60) for process in (first, *others)]
+    outs = [process.communicate(timeout=PATIENCE) for process in (first, *others)]
     assert [out.split()[-1] for out, _ in outs] == ["(20,)"] * 5
     assert (tmp_path / "calls").read_text() == "called "
     assert [err for _, err in outs] == [""] * 5  # however often one of them waits, it says so once
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
 
 
-def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(tmp_path):
+def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(tmp_path, start_fetch):
     killed = start_fetch(tmp_path, tmp_path / "never")
-    wait_for(tmp_path / "calls")
+    wait_for(tmp_path / "calls", killed)
     killed.kill()
     killed.communicate()
     assert (tmp_path / "cache" / ".made.hashlab-lock").exists()  # its lock file is still there, and a folder of its own
     assert len(list((tmp_path / "cache").glob(".made.*.hashlab-part"))) == 1
-    out, err = start_fetch(tmp_path).communicate(timeout=60)
+    out, err = start_fetch(tmp_path).communicate(timeout=PATIENCE)
     assert out.split()[-1] == "(20,)" and "waiting" not in err
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
 
@@ -486,7 +502,7 @@ def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path, monkeypatch, capsys)
     first.close()
     assert not entered.wait(0.3)
     second.close()
-    waiting.join(20)
+    waiting.join(PATIENCE)
     assert entered.is_set() and list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err == "another process is at work on made: waiting for it\n"
 

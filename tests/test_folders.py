@@ -664,28 +664,32 @@ def test_mended_images_are_read_and_the_others_not_again(birds, monkeypatch):
     assert seen == [folder / path] and len(data.load("nabirds", root=root).train) == 18
 
 
-SLOW = """
-import sys, time
+STEP_BY_STEP = """
+import sys
 from hashlab import data
 from hashlab.data import folders, prepared
 stream = folders.stream
-def slowly(paths, shape, **settings):
+def step_by_step(paths, shape, **settings):
     for block in stream(paths, shape, **(settings | {"block": 1})):
-        yield block
-        time.sleep(0.05)
-folders.stream = slowly
+        if sys.stdin.read(1):  # goes on with the next image when it is told to
+            yield block
+folders.stream = step_by_step
 prepared.prepare(data.info("nabirds"), sys.argv[1], size=16)
 """
 
 
 def test_a_killed_run_goes_on_where_it_was(birds):
     root, _ = birds
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(root)])
-    wait_until(lambda: done_in(root) >= 4)
-    process.kill()
-    process.wait()
+    command = [sys.executable, "-c", STEP_BY_STEP, str(root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+        try:
+            process.stdin.write("....")
+            process.stdin.flush()
+            wait_until(lambda: process.poll() is not None or done_in(root) == 4)
+        finally:
+            process.kill()
     done = done_in(root)
-    assert 4 <= done < 24 and not (root / "nabirds").exists()
+    assert done == 4 and not (root / "nabirds").exists()
     read = []
     with pytest.MonkeyPatch.context() as patch:
         stream = folders.stream
@@ -707,7 +711,7 @@ def done_in(root):
     return sum(int(np.load(file).any((1, 2)).sum()) for file in files)
 
 
-def wait_until(holds, seconds=20):
+def wait_until(holds, seconds=300):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not come about"
