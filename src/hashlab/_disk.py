@@ -91,9 +91,10 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def new_array(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A new `.npy` file of zeros, mapped into memory, with all its room on disk; raises OSError where there is none.
+    """A new `.npy` file of zeros, mapped into memory, with all its room on disk.
 
-    Without that the file has holes, and the first write into one on a full disk ends the process by SIGBUS.
+    Raises OSError where there is none. Without that the file has holes, and the first write into
+    one on a full disk ends the process by SIGBUS.
     """
     with _about(file):
         array = np.lib.format.open_memmap(file, "w+", dtype, shape)
@@ -116,7 +117,8 @@ def _allocate(content: IO[bytes], start: int, size: int) -> None:
 
 def check_space(folder: Path, need: int) -> None:
     """Raise InputError unless `need` bytes are free where a folder is, or is to be."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    above = (folder, *folder.absolute().parents)
+    nearest = next(path for path in above if path.exists())
     free = shutil.disk_usage(nearest).free
     if free < need:
         raise InputError(f"{folder}: {need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
@@ -140,9 +142,10 @@ def aside(folder: Path) -> Iterator[Path]:
 
 
 def swap(beside: Path, folder: Path) -> None:
-    """Put a folder that is whole in the place of another, which goes once the new one stands; under the latter's lock.
+    """Put a folder that is whole in the place of another, which goes once the new one stands.
 
-    Ended at any moment, it leaves the old one or the new one: at once, or as soon as the lock is taken again.
+    Under the lock of the latter. Ended at any moment, it leaves the old one or the new one: at once,
+    or as soon as the lock is taken again.
     """
     _sync_all(beside)
     old = _beside(folder, "hashlab-old")
@@ -178,8 +181,8 @@ def discard(folder: Path) -> None:
 def lock(thing: Path, wait: bool = True) -> Iterator[None]:
     """Only one process at a time gets past this for the same file or folder; the others wait, and say so.
 
-    What killed processes left beside it is cleared away. Folders that had to be made go again if they stay empty.
-    Raises BlockingIOError where another process has it and `wait` is False.
+    What killed processes left beside it is cleared away. Folders that had to be made go again if
+    they stay empty. Raises BlockingIOError where another process has it and `wait` is False.
     """
     made: list[Path] = []
     try:
@@ -198,23 +201,27 @@ def lock(thing: Path, wait: bool = True) -> Iterator[None]:
 
 def sweep(folder: Path) -> None:
     """Clear away what is left in a folder of the work of processes that are no more."""
-    for thing in {folder / left[1] for left in map(OURS.fullmatch, os.listdir(folder)) if left}:
+    ours = filter(None, map(OURS.fullmatch, os.listdir(folder)))
+    for thing in {folder / match[1] for match in ours}:
         with suppress(OSError):  # one that is at work, or another user's
             _release(thing, _take(thing, wait=False))
 
 
 def _take(thing: Path, wait: bool = True, made: list[Path] | None = None) -> int:
-    """The open lock file of a thing, once no other process has it, and nothing half-done is left beside the thing.
+    """The open lock file of a thing, once no other process has it.
 
-    Where `made` is given, the folder is made if need be, and what was made joins `made`.
+    Nothing half-done is left beside the thing then. Where `made` is given, the folder is made if
+    need be, and what was made joins `made`.
     """
-    begun, told = time.monotonic(), made is None or progress.mode() == "silent"
+    begun = time.monotonic()
+    quiet = made is None or progress.mode() == "silent"
     while (held := _opened(thing, made)) is None:
         if not wait:
             raise BlockingIOError(errno.EAGAIN, "another process is at work on it", str(thing))
-        if not told and time.monotonic() - begun > PATIENCE:
-            print(f"another process is at work on {thing.name}: waiting for it", file=sys.stderr, flush=True)
-            told = True
+        if not quiet and time.monotonic() - begun > PATIENCE:
+            text = f"another process is at work on {thing.name}: waiting for it"
+            print(text, file=sys.stderr, flush=True)
+            quiet = True  # once is enough
         time.sleep(LOOK_AGAIN)
     return held
 
@@ -238,6 +245,7 @@ def _opened(thing: Path, made: list[Path] | None) -> int | None:
 
 
 def _settle_or_release(thing: Path, held: int) -> None:
+    """Settle a thing under its lock, which is given up where that fails."""
     try:
         _settle(thing)
     except BaseException:
@@ -294,7 +302,10 @@ def _locked(handle: int) -> bool:
 
 
 def _release(thing: Path, held: int) -> None:
-    """Take the lock file away while it is locked: who waits for it sees that it is gone, and makes a new one."""
+    """Take the lock file away while it is locked.
+
+    Who waits for it sees that it is gone, and makes a new one.
+    """
     file = _beside(thing, "hashlab-lock")
     with suppress(OSError):  # Windows takes no open file away
         file.unlink()

@@ -49,9 +49,11 @@ def read(archive: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
             batches = [_batch(tar, name) for name in names]
     except (OSError, EOFError, tarfile.TarError, pickle.UnpicklingError) as error:
         raise InputError(f"{archive} cannot be read: {error}") from None
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # of pickles that are no batch
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        # of pickles that are no batch
         raise InputError(f"{archive} does not hold CIFAR's files: {error!r}") from None
-    images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
+    images = np.concatenate([images for images, _ in batches])  # (N, 3072), channel after channel
+    labels = np.concatenate([labels for _, labels in batches])
     return images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 
 
@@ -59,6 +61,7 @@ def _batch(tar: tarfile.TarFile, name: str) -> tuple[np.ndarray, np.ndarray]:
     batch = Reader(tar.extractfile(name), encoding="latin1").load()
     images = batch["data"]
     labels = np.array(batch["fine_labels" if "fine_labels" in batch else "labels"], np.uint8)
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != (*labels.shape, 3 * 32 * 32):
+    is_bytes = isinstance(images, np.ndarray) and images.dtype == np.uint8
+    if not is_bytes or images.shape != (*labels.shape, 3 * 32 * 32):
         raise ValueError(f"{name} must hold uint8 images (N, 3072) and as many labels")
     return images, labels

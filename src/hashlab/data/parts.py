@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from math import prod
 from pathlib import Path
 
@@ -67,15 +67,15 @@ class Pool:
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Images at pool positions `index` (M,): uint8 (M, H, W[, 3])."""
         index = check_rows(index, len(self.stored))
-        starts = np.cumsum([0, *map(len, self.orders)])
-        for images, order, start in zip(self.splits, self.orders, starts, strict=False):
-            if len(index) == len(order) == len(images) and _counts_up(index, start) and _counts_up(order, 0):
-                return images
-        out = np.empty((len(index), *self.splits[0].shape[1:]), np.uint8)
-        for images, order, start in zip(self.splits, self.orders, starts, strict=False):
-            inside = (index >= start) & (index < start + len(order))
-            out[inside] = images[order[index[inside] - start]]
-        return out
+        ends = np.cumsum([len(order) for order in self.orders])
+        gathered = np.empty((len(index), *self.splits[0].shape[1:]), np.uint8)
+        for images, order, end in zip(self.splits, self.orders, ends, strict=True):
+            start = end - len(order)
+            if _is_whole(images, order) and _counts_up(index, start, end):
+                return images  # as they are stored, without a copy
+            inside = (index >= start) & (index < end)
+            gathered[inside] = images[order[index[inside] - start]]
+        return gathered
 
     def digests(self, index: np.ndarray) -> list[bytes]:
         """Per pool position: SHA-256 of the image's raw bytes, read in blocks where it is not known already."""
@@ -85,8 +85,10 @@ class Pool:
         return [digest for rows in blocks for digest in digests(self.gather(rows))]
 
     def part(self, index: np.ndarray) -> Part:
+        """The part that stands at pool positions `index` (M,)."""
         index = check_rows(index, len(self.stored))
-        return Part(index, self.labels[index], None if self.levels is None else self.levels[index], self)
+        levels = None if self.levels is None else self.levels[index]
+        return Part(index, self.labels[index], levels, self)
 
 
 def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
@@ -99,8 +101,13 @@ def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
     return rows.astype(np.int64, copy=False)
 
 
-def _counts_up(numbers: np.ndarray, start: int) -> bool:
-    return np.array_equal(numbers, np.arange(start, start + len(numbers)))
+def _is_whole(images: np.ndarray, order: np.ndarray) -> bool:
+    """Whether a split has all stored images, in the order in which they are stored."""
+    return len(images) == len(order) and _counts_up(order, 0, len(order))
+
+
+def _counts_up(numbers: np.ndarray, start: int, end: int) -> bool:
+    return len(numbers) == end - start and np.array_equal(numbers, np.arange(start, end))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,9 +127,14 @@ class Part:
         return len(self.index)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Part) or self.pool is not other.pool or not np.array_equal(self.index, other.index):
+        if not isinstance(other, Part) or self.pool is not other.pool:
             return False
-        return np.array_equal(self.targets, other.targets) and np.array_equal(self.labels, other.labels)
+        pairs = [
+            (self.index, other.index),
+            (self.labels, other.labels),
+            (self.targets, other.targets),
+        ]
+        return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
 
     def __hash__(self) -> int:
         return hash((self.pool, len(self), *self.index[:3].tolist()))
@@ -220,17 +232,30 @@ class Dataset:
         Returns for each pair of query, train and database the pairs of pool positions with equal pixels, whatever
         their labels; an image is no duplicate of itself, even where train is a part of the database.
         """
-        parts = {name: getattr(self, name) for name in ("query", "train", "database")}
-        content = {name: dict(zip(p.index.tolist(), p.pool.digests(p.index), strict=True)) for name, p in parts.items()}
-        return {(a, b): _equal(content[a], content[b]) for a, b in combinations_with_replacement(parts, 2)}
+        rows = {
+            "query": _rows_of_digests(self.query),
+            "train": _rows_of_digests(self.train),
+            "database": _rows_of_digests(self.database),
+        }
+        return {
+            (one, other): _equal(rows[one], rows[other])
+            for one, other in combinations_with_replacement(rows, 2)
+        }
 
 
-def _equal(first: dict[int, bytes], second: dict[int, bytes]) -> list[tuple[int, int]]:
+def _rows_of_digests(part: Part) -> dict[bytes, list[int]]:
+    """The pool positions of the images that have a digest."""
+    rows: dict[bytes, list[int]] = {}
+    for row, digest in zip(part.index.tolist(), part.pool.digests(part.index), strict=True):
+        rows.setdefault(digest, []).append(row)
+    return rows
+
+
+def _equal(first: dict[bytes, list[int]], second: dict[bytes, list[int]]) -> list[tuple[int, int]]:
     """Pairs of pool positions, one in each part, with equal digests; each unordered pair once."""
-    places: dict[bytes, list[int]] = {}
-    for place, digest in first.items():
-        places.setdefault(digest, []).append(place)
-    found = set()
-    for place, digest in second.items():
-        found |= {(min(place, other), max(place, other)) for other in places.get(digest, []) if other != place}
-    return sorted(found)
+    pairs = set()
+    for digest in first.keys() & second.keys():
+        for a, b in product(first[digest], second[digest]):
+            if a != b:
+                pairs.add((min(a, b), max(a, b)))
+    return sorted(pairs)

@@ -39,10 +39,9 @@ def draw(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Map
         candidates: (M,) positions to draw from.
         count: how many per class, or a mapping from class to how many.
     """
-    order = sorted(candidates.tolist(), key=lambda i: hashlib.sha256(f"{seed}/{i}".encode()).digest())
-    order = np.array(order, dtype=np.int64)
     if not len(candidates):
         raise InputError(f"images to draw {seed} from are expected, got none")
+    order = np.array(_in_order_of(f"{seed}/", candidates), dtype=np.int64)
     chosen = []
     for label in np.unique(labels[candidates]):
         want = count if isinstance(count, int) else count[int(label)]
@@ -53,12 +52,18 @@ def draw(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Map
     return np.sort(np.concatenate(chosen))
 
 
+def _in_order_of(seed: str, numbers: np.ndarray) -> list[int]:
+    """Numbers (N,) in the order of SHA-256 of the seed with the number behind it."""
+    return sorted(numbers.tolist(), key=lambda n: hashlib.sha256(f"{seed}{n}".encode()).digest())
+
+
 def tenth(seed: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
     """The validation part: a tenth of each class of `train`, of all of it where images have several labels."""
     classes = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
-    found, sizes = np.unique(classes[train], return_counts=True)
-    want = {int(label): round(int(size) / 10) for label, size in zip(found, sizes, strict=True)}
-    return draw(f"{seed}/validation", classes, train, want)
+    values, sizes = np.unique(classes[train], return_counts=True)
+    tenths = [round(size / 10) for size in sizes.tolist()]
+    count = dict(zip(values.tolist(), tenths, strict=True))
+    return draw(f"{seed}/validation", classes, train, count)
 
 
 def drawn(seed: str, query: int, train: int, *, train_in_database: bool) -> Rule:
@@ -77,16 +82,22 @@ def drawn(seed: str, query: int, train: int, *, train_in_database: bool) -> Rule
 
 
 def draw_several(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int) -> np.ndarray:
-    """As `draw`, for images with several labels (N, L): class after class, `count` that have it and are still there."""
+    """As `draw`, for images with several labels (N, L).
+
+    Class after class, `count` of those images that have it and were not drawn before.
+    """
     left = np.zeros(len(labels), bool)
     left[candidates] = True
     chosen = []
     for label in range(labels.shape[1]):
-        having = np.flatnonzero(left & (labels[:, label] == 1))
-        if len(having) < count:
-            raise InputError(f"concept {label + 1}: {count} images wanted for {seed}, {len(having)} there")
-        chosen.append(draw(f"{seed}/{label}", np.full(len(labels), label), having, count))
-        left[chosen[-1]] = False
+        members = np.flatnonzero(left & (labels[:, label] == 1))
+        if len(members) < count:
+            raise InputError(
+                f"concept {label + 1}: {count} images wanted for {seed}, {len(members)} there"
+            )
+        drawn_now = draw(f"{seed}/{label}", np.full(len(labels), label), members, count)
+        left[drawn_now] = False
+        chosen.append(drawn_now)
     return np.sort(np.concatenate(chosen))
 
 
@@ -101,35 +112,47 @@ def without(rule: Rule, queries: tuple[int, ...]) -> Rule:
 
     def fewer(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
         index = rule(labels, counts)
-        return index | {"query": np.setdiff1d(index["query"], counts["train"] + np.array(queries))}
+        left_out = counts["train"] + np.array(queries)
+        return index | {"query": np.setdiff1d(index["query"], left_out)}
 
     return fewer
 
 
 def scenes(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
     """The parts that `digit_scenes` was made in: query, validation, other train, rest; database = all but query."""
-    part = _places(counts)
-    train = np.concatenate([part["validation"], part["train"]])
-    database = np.concatenate([train, part["rest"]])
-    return {"query": part["query"], "train": train, "validation": part["validation"], "database": database}
+    split = _positions(counts)
+    train = np.concatenate([split["validation"], split["train"]])
+    return {
+        "query": split["query"],
+        "train": train,
+        "validation": split["validation"],
+        "database": np.concatenate([train, split["rest"]]),
+    }
 
 
 def as_listed(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
     """What the lists test, train and database name; whether the database holds the train part is theirs to say."""
-    part = dict.fromkeys(("train", "both", "rest"), np.arange(0)) | _places(counts)
-    train, database = (np.concatenate([part[a], part[b]]) for a, b in (("train", "both"), ("both", "rest")))
-    return {"query": part["test"], "train": train, "database": database}
+    none = np.arange(0)
+    split = {"train": none, "both": none, "rest": none} | _positions(counts)
+    return {
+        "query": split["test"],
+        "train": np.concatenate([split["train"], split["both"]]),
+        "database": np.concatenate([split["both"], split["rest"]]),
+    }
 
 
-def _places(counts: Mapping[str, int]) -> Index:
+def _positions(counts: Mapping[str, int]) -> Index:
     """The pool positions of every official split."""
-    starts = np.cumsum([0, *counts.values()])
-    return {name: np.arange(start, start + counts[name]) for name, start in zip(counts, starts, strict=False)}
+    ends = np.cumsum(list(counts.values())).tolist()
+    return {
+        name: np.arange(end - count, end)
+        for (name, count), end in zip(counts.items(), ends, strict=True)
+    }
 
 
 def held_back(seed: str, classes: np.ndarray) -> np.ndarray:
     """A quarter of the classes, rounded up, in the order of SHA-256(seed/unseen/class)."""
-    order = sorted(classes.tolist(), key=lambda c: hashlib.sha256(f"{seed}/unseen/{c}".encode()).digest())
+    order = _in_order_of(f"{seed}/unseen/", classes)
     return np.sort(order[: -(-len(classes) // 4)])
 
 
@@ -142,7 +165,8 @@ def unseen(seed: str, rule: Rule) -> Rule:
     def split_by_class(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
         hidden = np.isin(labels, held_back(seed, np.unique(labels)))
         index = rule(labels, counts)
-        return {name: rows[hidden[rows] == (name != "train")] for name, rows in index.items()}
+        wanted = {name: hidden if name != "train" else ~hidden for name in index}
+        return {name: rows[wanted[name][rows]] for name, rows in index.items()}
 
     return split_by_class
 
@@ -298,12 +322,15 @@ def get(dataset: str, name: str | None = None) -> Protocol:
 def split(protocol: Protocol, labels: np.ndarray, counts: Mapping[str, int]) -> Index:
     """The index lists of a protocol; the validation part is drawn from its train part unless its rule says which."""
     index = protocol.rule(labels, counts)
-    return index if "validation" in index else index | {"validation": tenth(protocol.name, labels, index["train"])}
+    if "validation" in index:
+        return index
+    return index | {"validation": tenth(protocol.name, labels, index["train"])}
 
 
 def checksum(index: Index) -> str:
     """SHA-256 over the four index lists as little-endian int64, in alphabetical order of their names."""
     digest = hashlib.sha256()
     for name in sorted(index):
-        digest.update(f"{name}:{len(index[name])}:".encode() + index[name].astype("<i8").tobytes())
+        digest.update(f"{name}:{len(index[name])}:".encode())
+        digest.update(index[name].astype("<i8").tobytes())
     return digest.hexdigest()
