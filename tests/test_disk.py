@@ -16,7 +16,6 @@ from hashlab.data import prepared
 from hashlab.errors import InputError
 
 LEFT = ".NAME.0123abcd.hashlab-part"  # as a process that was killed leaves it
-PATIENCE = 300  # seconds: a bound for what ends sooner on any machine, however busy
 
 
 # ---- files
