@@ -405,7 +405,7 @@ def _measure(
         "table_weights": learner.table_weights,
     }
     report = metrics.evaluate(
-        **arrays,
+        *(arrays[key] for key in records.ARRAYS),
         bits=learner.bits,
         relevance=dataset.relevance,
         **records.comparison(tables),
