@@ -250,7 +250,7 @@ def test_other_weights_at_torchvisions_place_are_refused(hub, monkeypatch):
     hub.parent.mkdir(parents=True)
     torch.save(torchvision.models.resnet18().state_dict(), hub)  # random ones
     with pytest.raises(InputError, match="is not torchvision's file of weights of resnet18"):
-        experiments.run("itq", "digits", 8, features="resnet18", weights="torchvision-imagenet", size=32)
+        experiments.run("itq", "digits", 8, backbone="resnet18", weights="torchvision-imagenet", size=32)
     torch.save({"bn1.weight": torch.zeros(64)}, hub)
     monkeypatch.setitem(weights.PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
     with pytest.raises(InputError, match=r"holds other weights than those of resnet18: bn1\.bias is nothing, \(64,\)"):
@@ -262,7 +262,7 @@ def test_a_record_names_the_file_of_imagenet_weights(pinned):
     whole = data.load("digits")
     few = {part: whole.train.pool.part(getattr(whole, part).index[:20]) for part in ("train", "query", "database")}
     small = dataclasses.replace(whole, **few)
-    record = experiments.run("itq", small, 8, features="resnet18", weights="torchvision-imagenet", size=32)
+    record = experiments.run("itq", small, 8, backbone="resnet18", weights="torchvision-imagenet", size=32)
     assert record["weights"] == record["config"]["weights"] == name and f"weights={name}" in record["variant"]
 
 

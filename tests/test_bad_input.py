@@ -144,7 +144,7 @@ def house(tmp_path_factory):
     methods.create("mu_liu", 12, epochs=0, pretrain_epochs=0).fit(digits.train).save(folder / "deep")
     for name in ("itq", "ksh", "sh"):
         methods.create(name, 12).fit(digits.train).save(folder / name)
-    methods.create("itq", 12, features="tiny").fit(digits.train).save(folder / "body")
+    methods.create("itq", 12, backbone="tiny").fit(digits.train).save(folder / "body")
     for name in ("deep", "itq", "ksh", "sh", "body"):  # what rows spoil is sound
         assert methods.load(folder / name).encode(digits.query.images[:2]).shape == (2, 8)
     write_wide(folder / "wide")
@@ -583,7 +583,7 @@ SETTINGS = {
         ("dsdh", "mu", ["0"]),
         ("itq", "size", ["100000"]),
         ("itq", "iterations", ["0", HUGE]),
-        ("itq", "features", ["magic"]),
+        ("itq", "backbone", ["magic"]),
         ("ksh", "anchors", ["0", HUGE]),
         ("ksh", "gamma", ["1e300", "-1"]),
         ("ksh", "steps", [HUGE]),

@@ -159,7 +159,7 @@ def test_runs_have_the_names_of_the_records_that_were_made_before(monkeypatch):
     """All that are kept, by the settings they hold; a file of weights stands in them by its name and SHA-256."""
     kept = [r for name in methods.SHALLOW for r in records.load(method=name) if r["config"]["features"] != "pixels"]
     assert len(kept) > 60 and len({r.method for r in kept}) == len(methods.SHALLOW)
-    monkeypatch.setattr(experiments.weights, "describe", lambda start: start)
+    monkeypatch.setattr(experiments.weights, "describe", lambda start, _: start)
     for record in kept:
         config = record.config | {"backbone": record.config["features"]}
         settings = {key: value for key, value in config.items() if key != "features"}

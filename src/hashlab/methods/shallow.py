@@ -164,7 +164,7 @@ class ShallowMethod(Method):
             raise InputError("the method is not fitted yet: call fit(train) first")
         arrays = {key: torch.from_numpy(np.array(value)) for key, value in self.hasher.fitted_arrays().items()}
         tensors = {f"hasher/{key}": tensor for key, tensor in arrays.items()}
-        facts: dict[str, Any] = {"shape": self.shape, "backbone": self.backbone}
+        facts: dict[str, Any] = {"shape": list(self.shape), "backbone": self.backbone}
         if self.net is not None:
             own, facts["body"] = self.net.state()
             tensors |= {f"body/{key}": tensor for key, tensor in own.items()}

@@ -25,7 +25,7 @@ class Trial:
 
 def trials(about: About, config: type) -> list[Trial]:
     """Every kind of labels with the first of the features, and the first kind with the second."""
-    first, second = ("pixels", "tiny") if config().backbone == "pixels" else ("tiny", "lenet")
+    first, second = ("pixels", "tiny") if getattr(config(), "backbone", None) == "pixels" else ("tiny", "lenet")
     more = {"size": 20} if second == "lenet" else {}  # it takes images of 16 pixels and more
     found = [Trial(SETS[kind], first, {"backbone": first} | _one_level(about, kind)) for kind in about.labels]
     kind = about.labels[0]

@@ -224,7 +224,7 @@ class FeatureNet:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights, and what `from_facts` reads."""
-        return self.tensors(), {"backbone": self.backbone, "shape": self.shape, "view": self.input()}
+        return self.tensors(), {"backbone": self.backbone, "shape": list(self.shape), "view": self.input()}
 
 
 def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View]:
