@@ -88,7 +88,6 @@ def test_a_setting_says_its_values():
         steps: int = setting(12, "how far")
         pace: str = setting("slow", "how fast")
         bare: float = 1.0
-        backbone: str = setting("tiny", "the body")
 
     about = About("made", "A title", 2020, "centre", ("same_class", "levels"), "A and B", "reconstruction")
     assert describe_method(about, Config).splitlines() == [
@@ -100,10 +99,9 @@ def test_a_setting_says_its_values():
         "status       reconstruction",
         "tested with  digits, digit_tree; tiny, lenet",
         "settings:",
-        "    steps=12       how far",
-        "    pace=slow      how fast (slow, fast)",
+        "    steps=12   how far",
+        "    pace=slow  how fast (slow, fast)",
         "    bare=1.0",
-        "    backbone=tiny  the body",
     ]
     assert aligned([("a", "bb", "c"), ("aaa", "b", "")]) == ["a    bb  c", "aaa  b"]
 

@@ -108,7 +108,7 @@ def create(name: str, bits: int, **overrides: Any) -> Method:
     Example:
         >>> import hashlab
         >>> digits = hashlab.data.load("digits")
-        >>> method = hashlab.methods.create("itq", bits=12, backbone="pixels").fit(digits.train)
+        >>> method = hashlab.methods.create("itq", bits=12).fit(digits.train)
         >>> method.encode(digits.query.images).shape  # packed: 12 bits in a word of 64
         (300, 8)
     """
