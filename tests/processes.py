@@ -27,23 +27,33 @@ def kill(process):
 
 @contextlib.contextmanager
 def started(words, **settings):
-    """As `subprocess.Popen`; when it is left, or after PATIENCE, nothing that it started lives."""
-    words = [str(word) for word in words]
+    """As `subprocess.Popen`; when it is left nothing that it started lives.
+
+    After PATIENCE it is killed, so that nobody reads from it for ever; TimeoutError says so.
+    """
+    words, late = [str(word) for word in words], threading.Event()
+
+    def give_up():
+        late.set()
+        kill(process)
+
     with subprocess.Popen(words, text=True, start_new_session=True, **settings) as process:
-        watch = threading.Timer(PATIENCE, kill, [process])
+        watch = threading.Timer(PATIENCE, give_up)
         watch.start()
         try:
             yield process
         finally:
             watch.cancel()
             kill(process)
+            if late.is_set():
+                raise TimeoutError(f"no end after {PATIENCE} s: {' '.join(words)}")
 
 
 def run(*words, **settings):
     """What became of a command: `.returncode`, `.stdout` and `.stderr`."""
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | settings
     with started(words, **settings) as process:
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate()
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
