@@ -1,11 +1,12 @@
-"""How fast is `metrics.evaluate`? Everything of a `Report`, beside a peer's loop and beside a search, in one run.
+"""How fast is `metrics.evaluate`? Everything of a `Report`,
+beside a peer's loop and beside a search, in one run.
 
     python benchmarks/evaluate.py                    1,000 queries x 59,000 items x 48 bits, under a minute
     python benchmarks/evaluate.py --full             adds growth to 10,000 x 1,000,000, with the memory it takes
     python benchmarks/evaluate.py --device cuda      10,000 x 59,000 on a GPU, after warm-up, with the memory it takes
 
-Codes are noisy copies of ten class codes, and stand in random order. Each time is the best of a few runs, because what
-else the machine does can only add to it; ratios compare times of this run only.
+Codes are noisy copies of ten class codes, and stand in random order. Each time is the best of a few
+runs, because what else the machine does can only add to it; ratios compare times of this run only.
 """
 
 from __future__ import annotations
@@ -52,10 +53,11 @@ def best(work: Callable[[], object], repeats: int) -> float:
 def peer_loop(
     query: np.ndarray, database: np.ndarray, query_labels: np.ndarray, database_labels: np.ndarray
 ) -> float:
-    """mAP as most published code finds it: per query a distance to every item, an argsort, a pass over the ranks.
+    """mAP as most published code finds it:
+    per query a distance to every item, an argsort, a pass over the ranks.
 
-    Codes are float32 signs, (Q, K) and (N, K); labels are one-hot float32. After `CalcTopMap` of DeepHash-pytorch and
-    `calc_map` of DPSH-pytorch.
+    Codes are float32 signs, (Q, K) and (N, K); labels are one-hot float32. After `CalcTopMap` of
+    DeepHash-pytorch and `calc_map` of DPSH-pytorch.
     """
     total = 0.0
     for code, label in zip(query, query_labels, strict=True):
@@ -90,7 +92,9 @@ def line(what: str, seconds: float, pairs: int, note: str = "") -> None:
 def quickest(work: Callable[[], float]) -> tuple[float, float]:
     """Seconds of a loop with one thread or all, whichever is quicker, and what it returns."""
     timed = []
-    for limit in sorted({1, torch.get_num_threads()}):  # many threads slow small products down on some machines
+    for limit in sorted(
+        {1, torch.get_num_threads()}
+    ):  # many threads slow small products down on some machines
         with threadpool_limits(limit):
             start = time.perf_counter()
             value = with_threads(limit, work)
@@ -99,7 +103,9 @@ def quickest(work: Callable[[], float]) -> tuple[float, float]:
 
 
 def trained(bits: int) -> None:
-    """The codes of a recorded run, among which many are equal, against the peers' loop on the same codes."""
+    """The codes of a recorded run, among which many are equal,
+    against the peers' loop on the same codes.
+    """
     for protocol in ("cifar10-59k", "cifar10-full"):
         for record in records.load(dataset="cifar10", protocol=protocol, bits=bits)[:1]:
             stored = record.codes()
@@ -112,7 +118,9 @@ def trained(bits: int) -> None:
 
 
 def compare(queries: int, items: int, bits: int) -> None:
-    """One label against the peer's loop and FAISS, then levels and several labels against one label."""
+    """One label against the peer's loop and FAISS,
+    then levels and several labels against one label.
+    """
     query, query_labels = make(queries, bits, 0.2, 1)
     database, labels = make(items, bits, 0.2, 2)
     one = against_loops(query, database, query_labels, labels, bits)
@@ -127,9 +135,13 @@ def against_loops(
     labels: np.ndarray,
     bits: int,
 ) -> float:
-    """Everything of `Report` against mAP alone by the loops of others; returns the seconds of the first."""
+    """Everything of `Report` against mAP alone by the loops of others;
+    returns the seconds of the first.
+    """
     pairs = len(query) * len(database)
-    report = evaluate(query, database, query_labels, labels, bits=bits)  # compiles, or loads what was compiled
+    report = evaluate(
+        query, database, query_labels, labels, bits=bits
+    )  # compiles, or loads what was compiled
     one = best(lambda: evaluate(query, database, query_labels, labels, bits=bits), 9)
     line("evaluate, one class", one, pairs)
 
@@ -222,7 +234,9 @@ def with_threads(threads: int, work: Callable[[], float]) -> float:
 
 
 def grow(bits: int, sizes: list[tuple[int, int]]) -> None:
-    """Time per pair and memory as queries and items grow; memory is the most this process ever held."""
+    """Time per pair and memory as queries and items grow;
+    memory is the most this process ever held.
+    """
     query, labels = make(1, bits, 0.2, 0)
     evaluate(query, query, labels, labels, bits=bits)  # compiles, or loads what was compiled
     for queries, items in sizes:
@@ -273,12 +287,16 @@ def cuda(queries: int, items: int, bits: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--queries", type=int)
     parser.add_argument("--items", type=int, default=59_000)
     parser.add_argument("--bits", type=int, default=48)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--full", action="store_true", help="also 10,000 x 1,000,000 and a union of four tables")
+    parser.add_argument(
+        "--full", action="store_true", help="also 10,000 x 1,000,000 and a union of four tables"
+    )
     given = parser.parse_args()
     os.environ.setdefault("HASHLAB_PROGRESS", "0")
     if given.device == "cuda":

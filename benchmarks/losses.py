@@ -1,13 +1,15 @@
-"""What does a loss cost? Forward and backward of every loss of the package, beside a step of MobileNetV2 at 128 px.
+"""What does a loss cost? Forward and backward of every loss of the package,
+beside a step of MobileNetV2 at 128 px.
 
     python benchmarks/losses.py                                         on a CPU, in about a minute
     python benchmarks/losses.py --device cuda                           on a GPU
     python benchmarks/losses.py --device cuda --batch 128 512 --bits 64
 
-A loss is given random outputs z (B, K) of ten classes; those with a memory of all training images remember 5,000. A
-time is the best of a few, after one to warm up, because what else the machine does can only add to it. The step of the
-network is forward, backward and one SGD step on random images, in the precision that training would use (bfloat16 on
-GPUs that have it; losses are float32 always). The last lines say whether pairwise losses stay below a tenth of it.
+A loss is given random outputs z (B, K) of ten classes; those with a memory of all training images
+remember 5,000. A time is the best of a few, after one to warm up, because what else the machine
+does can only add to it. The step of the network is forward, backward and one SGD step on random
+images, in the precision that training would use (bfloat16 on GPUs that have it; losses are float32
+always). The last lines say whether pairwise losses stay below a tenth of it.
 """
 
 from __future__ import annotations
@@ -84,7 +86,9 @@ class OnOneLevel(nn.Module):
 
 
 def modules(bits: int) -> dict[str, tuple[nn.Module, bool]]:
-    """Every loss, with its default settings: name -> (module, whether it takes the images' rows)."""
+    """Every loss, with its default settings:
+    name -> (module, whether it takes the images' rows).
+    """
     labels = torch.arange(MEMORY) % CLASSES
     plain = {
         "mu_liu": mu_liu.MuLiuLoss(),
@@ -167,7 +171,8 @@ def of_network(batch: int, bits: int, device: torch.device) -> float:
 
 
 def report(batch: int, seconds: dict[int, dict[str, float]], network: float | None) -> float:
-    """Print a line per loss; returns the largest share of a pairwise loss in the network's step, NaN without one.
+    """Print a line per loss; returns the largest share of a pairwise loss in the network's step,
+    NaN without one.
 
     Args:
         seconds: code length -> loss -> of forward and backward.
@@ -192,9 +197,13 @@ def cell(seconds: float, network: float | None) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, nargs="+", help="images per step; 32 and 128, on a GPU 512 as well")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", help="images per step; 32 and 128, on a GPU 512 as well"
+    )
     parser.add_argument("--bits", type=int, nargs="+", default=[12, 48])
     parser.add_argument("--no-network", action="store_true", help="the losses alone")
     chosen = parser.parse_args(words)

@@ -1,13 +1,15 @@
-"""How fast is the training engine? Beside a bare loop on ready tensors, and beside the usual pipeline, in one run.
+"""How fast is the training engine? Beside a bare loop on ready tensors,
+and beside the usual pipeline, in one run.
 
     python benchmarks/train.py                   ratios on a CPU, in about two minutes
     python benchmarks/train.py --device cuda     the same on a GPU, then what a large one should do (needs CIFAR-10 in
                                                  the cache, `hashlab data fetch cifar10`)
     python benchmarks/train.py --device cuda --weights mobilenet_v2.safetensors
 
-Images are random: speed does not depend on what they show. Rivals take turns, and each time is the best of a few,
-because what else the machine does can only add to it; ratios compare times of this run only. The usual pipeline is
-torchvision's: a PIL image per picture, resized, cropped and mirrored by transforms, batched by a DataLoader.
+Images are random: speed does not depend on what they show. Rivals take turns, and each time is the
+best of a few, because what else the machine does can only add to it; ratios compare times of this
+run only. The usual pipeline is torchvision's: a PIL image per picture, resized, cropped and
+mirrored by transforms, batched by a DataLoader.
 """
 
 from __future__ import annotations
@@ -40,14 +42,18 @@ def random_images(count: int, side: int, channels: int) -> tuple[np.ndarray, np.
     return rng.integers(0, 256, shape, dtype=np.uint8), rng.integers(0, 10, count)
 
 
-def classifier(name: str, shape: tuple[int, ...], device: torch.device, weights: str = "scratch") -> nn.Module:
+def classifier(
+    name: str, shape: tuple[int, ...], device: torch.device, weights: str = "scratch"
+) -> nn.Module:
     backbone = backbones.create(name, shape, weights)
     network = nn.Sequential(backbone, nn.Linear(backbone.features, 10))
     return network.to(device, memory_format=torch.channels_last)
 
 
 def best(contestants: dict[str, Callable[[], object]], device: torch.device) -> dict[str, float]:
-    """Seconds of each, the best of a few rounds in which they take turns; the first round warms up."""
+    """Seconds of each, the best of a few rounds in which they take turns;
+    the first round warms up.
+    """
     seconds = {name: [] for name in contestants}
     for _ in range(ROUNDS + 1):
         for name, work in contestants.items():
@@ -71,7 +77,9 @@ def engine(network: nn.Module, batches: Batches, precision: str) -> None:
 
 
 def bare(network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> None:
-    """The same steps on float tensors that are normalised and on the device already, in their order."""
+    """The same steps on float tensors that are normalised and on the device already,
+    in their order.
+    """
     optimiser = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True)
     network.train()
     for at in range(0, len(images) - BATCH + 1, BATCH):
@@ -83,7 +91,9 @@ def bare(network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> 
         optimiser.step()
 
 
-def usual_loader(images: np.ndarray, labels: np.ndarray, size: int, train: bool, workers: int) -> object:
+def usual_loader(
+    images: np.ndarray, labels: np.ndarray, size: int, train: bool, workers: int
+) -> object:
     from PIL import Image
     from torchvision import transforms as T
 
@@ -127,7 +137,9 @@ def encode(network: nn.Module, blocks: object, device: torch.device, precision: 
 # ---- comparisons
 
 
-def beside_a_bare_loop(name: str, side: int, channels: int, count: int, device: torch.device) -> None:
+def beside_a_bare_loop(
+    name: str, side: int, channels: int, count: int, device: torch.device
+) -> None:
     precision = "bfloat16" if device.type == "cuda" else "float32"
     images, labels = random_images(count, side, channels)
     view = View(side, side, channels, *statistics(images), shift=2, flip=channels == 3)
@@ -225,7 +237,9 @@ def importing() -> None:
 
 
 def mobilenet(device: torch.device, weights: str, compiler: str) -> None:
-    """5,000 images x 50 epochs at 128 px, then codes of 60,000: everything counts, warm-up and compilation included."""
+    """5,000 images x 50 epochs at 128 px, then codes of 60,000:
+    everything counts, warm-up and compilation included.
+    """
     images, labels = random_images(60_000, 32, 3)
     settings = {"epochs": 50, "pretrain_epochs": 0, "compiler": compiler}
     network = {"backbone": "mobilenet_v2", "size": 128, "weights": weights}
@@ -245,7 +259,9 @@ def mobilenet(device: torch.device, weights: str, compiler: str) -> None:
 
 
 class Scaled(nn.Module):
-    """An eighth of a linear layer's outputs: with a high learning rate the soft-max must not saturate early."""
+    """An eighth of a linear layer's outputs:
+    with a high learning rate the soft-max must not saturate early.
+    """
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -262,11 +278,15 @@ def resnet9(device: torch.device, compiler: str, epochs: int = 24) -> None:
     torch.manual_seed(0)
     view = View(32, 32, 3, *statistics(loaded.train), shift=4, flip=True)
     backbone = backbones.create("resnet9", (32, 32, 3))
-    network = nn.Sequential(backbone, Scaled(backbone.features, 10)).to(device, memory_format=torch.channels_last)
+    network = nn.Sequential(backbone, Scaled(backbone.features, 10)).to(
+        device, memory_format=torch.channels_last
+    )
 
     def loss(batch: object) -> Tensor:
         z = network(batch.images)
-        return numerics.in_full(lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2), z, batch.labels)
+        return numerics.in_full(
+            lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2), z, batch.labels
+        )
 
     phase = loop.Phase("classes", network, loss, epochs, 0.4, weight_decay=5e-4, schedule="linear")
     batches = Batches(loaded.train, loaded.train.labels, device, view)
@@ -283,9 +303,13 @@ def resnet9(device: torch.device, compiler: str, epochs: int = 24) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--weights", default="scratch", help="of MobileNetV2; speed does not depend on them")
+    parser.add_argument(
+        "--weights", default="scratch", help="of MobileNetV2; speed does not depend on them"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes of the usual pipeline")
     words = parser.parse_args()
     os.environ["HASHLAB_PROGRESS"] = "0"

@@ -1,13 +1,15 @@
-"""Builds what is generated: the executed notebooks, the HTML book, the README's table and the cover's pictures.
+"""Builds what is generated: the executed notebooks, the HTML book,
+the README's table and the cover's pictures.
 
     python book/build.py notebooks [--all] [NAME …]    # notebooks/*.py -> *.ipynb: those out of step, or all
     python book/build.py html [--output DIR]           # the committed notebooks -> _build/html
     python book/build.py results                       # results/ -> the table in README.md, and the cover's pictures
     python book/build.py methods                       # what the methods say of themselves -> book/methods.md
 
-A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed aside, in a folder of
-its own, and takes the place of the old one only when every cell has run. Whatever changes from run to run (times,
-versions, ids) is left out, so the file changes only when the chapter does.
+A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed
+aside, in a folder of its own, and takes the place of the old one only when every cell has run.
+Whatever changes from run to run (times, versions, ids) is left out, so the file changes only when
+the chapter does.
 """
 
 import argparse
@@ -73,23 +75,30 @@ def convert(source: Path, address: str | None = None) -> NotebookNode:
     if address:
         notebook.cells.insert(0, colab_cell(address))
     for number, cell in enumerate(notebook.cells):
-        # An id that follows from the text: the same cell keeps it, and two equal cells differ by their place.
+        # An id that follows from the text: the same cell keeps it, and two equal cells differ by
+        # their place.
         twins = sum(cell.source == other.source for other in notebook.cells[:number])
-        cell.id = hashlib.sha256(f"{cell.cell_type} {twins} {cell.source}".encode()).hexdigest()[:12]
+        cell.id = hashlib.sha256(f"{cell.cell_type} {twins} {cell.source}".encode()).hexdigest()[
+            :12
+        ]
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
 
 def out_of_step(source: Path, address: str | None = None) -> list[str]:
-    """What keeps the .ipynb beside `source` from being its executed copy; empty when nothing does."""
+    """What keeps the .ipynb beside `source` from being its executed copy;
+    empty when nothing does.
+    """
     target = source.with_suffix(".ipynb")
     if not target.is_file():
         return [f"{target.name} is missing"]
     wanted = convert(source, address)
     executed = nbformat.read(target, as_version=4)
     if len(wanted.cells) != len(executed.cells):
-        return [f"{target.name} has {len(executed.cells)} cells, {source.name} has {len(wanted.cells)}"]
+        return [
+            f"{target.name} has {len(executed.cells)} cells, {source.name} has {len(wanted.cells)}"
+        ]
     problems = []
     for number, (new, old) in enumerate(zip(wanted.cells, executed.cells, strict=True)):
         if (new.cell_type, new.source, new.metadata) != (old.cell_type, old.source, old.metadata):
@@ -100,7 +109,9 @@ def out_of_step(source: Path, address: str | None = None) -> list[str]:
 
 
 def this_kernel() -> AsyncKernelManager:
-    """A kernel in the environment that runs this script, whatever kernels the user has installed."""
+    """A kernel in the environment that runs this script,
+    whatever kernels the user has installed.
+    """
     manager = AsyncKernelManager()
     kernel = ipykernel.kernelspec.get_kernel_dict()
     manager._kernel_spec = KernelSpec(resource_dir=ipykernel.kernelspec.RESOURCES, **kernel)
@@ -119,9 +130,12 @@ async def execute(source: Path, address: str | None) -> None:
             record_timing=False,
             resources={"metadata": {"path": folder}},
         )
-        # What the kernel process says of itself is not the notebook's; a failing cell is reported by nbclient.
+        # What the kernel process says of itself is not the notebook's; a failing cell is reported
+        # by nbclient.
         await client.async_execute(cleanup_kc=True, stderr=subprocess.DEVNULL)
-    notebook.metadata = nbformat.from_dict(METADATA)  # without the version of the Python that ran it
+    notebook.metadata = nbformat.from_dict(
+        METADATA
+    )  # without the version of the Python that ran it
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     _disk.write(source.with_suffix(".ipynb"), text.encode())
 
@@ -165,7 +179,8 @@ def notebooks(names: list[str], everything: bool) -> int:
 
 
 def html(output: Path) -> int:
-    """Render the committed notebooks below `output`; every warning is an error. Returns the exit code.
+    """Render the committed notebooks below `output`; every warning is an error.
+    Returns the exit code.
 
     The pages take the place of those of the last time once all of them are there.
     """
@@ -179,12 +194,23 @@ def html(output: Path) -> int:
 
 
 def render(output: Path) -> int:
-    """Have Jupyter Book write the pages into `_build/html` below `output`; returns its exit code."""
+    """Have Jupyter Book write the pages into `_build/html` below `output`;
+    returns its exit code.
+    """
     jupyter_book = "from jupyter_book.cli.main import main; main()"
-    options = ["--toc", str(ROOT / "book" / "_toc.yml"), "--path-output", str(output), "--all", "--quiet"]
+    options = [
+        "--toc",
+        str(ROOT / "book" / "_toc.yml"),
+        "--path-output",
+        str(output),
+        "--all",
+        "--quiet",
+    ]
     strict = ["--warningiserror", "--nitpick", "--keep-going"]
     command = [sys.executable, "-c", jupyter_book, "build", str(ROOT), *options, *strict]
-    return subprocess.run(command, stdout=subprocess.DEVNULL).returncode  # warnings and errors go to stderr
+    return subprocess.run(
+        command, stdout=subprocess.DEVNULL
+    ).returncode  # warnings and errors go to stderr
 
 
 # ---- what is made of the records
@@ -194,7 +220,9 @@ WHOLE = ("mnist-full", "cifar10-full")  # protocols of runs that train a network
 
 
 def with_results(text: str) -> str:
-    """`text` with what the records say between its result markers: networks trained as a whole, then all methods."""
+    """`text` with what the records say between its result markers:
+    networks trained as a whole, then all methods.
+    """
     from hashlab import records
 
     kept = records.load()
@@ -205,7 +233,9 @@ def with_results(text: str) -> str:
 
 
 def side_by_side(kept: list) -> str:
-    """All methods under one protocol, as Markdown: the best first, mAP as mean and spread over seeds."""
+    """All methods under one protocol, as Markdown:
+    the best first, mAP as mean and spread over seeds.
+    """
     from hashlab import methods
     from hashlab.chapters import comparison
     from hashlab.chapters.tables import spread
@@ -227,7 +257,9 @@ def side_by_side(kept: list) -> str:
 
 
 def cover(folder: Path) -> None:
-    """Draw where MNIST's images fall in the space of 12-bit codes, by an untrained and by a trained network."""
+    """Draw where MNIST's images fall in the space of 12-bit codes,
+    by an untrained and by a trained network.
+    """
     import numpy as np
 
     from hashlab import codes, data, plots, records
@@ -251,7 +283,9 @@ def cover(folder: Path) -> None:
 
 
 def results() -> int:
-    """Write the result table into the README and the pictures of the cover; returns the exit code."""
+    """Write the result table into the README and the pictures of the cover;
+    returns the exit code.
+    """
     path = ROOT / "README.md"
     _disk.write(path, with_results(path.read_text(encoding="utf-8")).encode())
     cover(ROOT / "book" / "_static")
@@ -267,14 +301,24 @@ def methods() -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("notebooks", help="execute notebooks/*.py into *.ipynb")
-    command.add_argument("names", nargs="*", metavar="NAME", help="a chapter, such as 01_hamming_space")
-    command.add_argument("--all", action="store_true", help="also those that are in step with their source")
+    command.add_argument(
+        "names", nargs="*", metavar="NAME", help="a chapter, such as 01_hamming_space"
+    )
+    command.add_argument(
+        "--all", action="store_true", help="also those that are in step with their source"
+    )
     command = commands.add_parser("html", help="render the book")
-    command.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help="render below DIR/_build")
-    commands.add_parser("results", help="write the result table into README.md and draw the cover's pictures")
+    command.add_argument(
+        "--output", type=Path, default=ROOT, metavar="DIR", help="render below DIR/_build"
+    )
+    commands.add_parser(
+        "results", help="write the result table into README.md and draw the cover's pictures"
+    )
     commands.add_parser("methods", help="write the page of the methods, book/methods.md")
     chosen = parser.parse_args()
     if chosen.command == "notebooks":

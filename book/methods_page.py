@@ -1,4 +1,6 @@
-"""The page of the methods, from what they say of themselves: `python book/build.py methods` writes book/methods.md."""
+"""The page of the methods, from what they say of themselves:
+`python book/build.py methods` writes book/methods.md.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ from hashlab.methods.shallow import ShallowConfig
 from hashlab.methods.tested import tested_with
 
 ORDER = ("pairwise", "triplet", "class-wise", "centre", "shallow", "control")
-WORDS = {"same_class": "classes", "shares_label": "several labels", "levels": "levels"}  # kinds of labels
+WORDS = {
+    "same_class": "classes",
+    "shares_label": "several labels",
+    "levels": "levels",
+}  # kinds of labels
 CITED = {  # methods that are a part of a paper, or after one of another title
     "pca_rotation": "gong2011itq",
     "cca_itq": "gong2011itq",
@@ -67,7 +73,9 @@ def paper(about: About, bibliography: str) -> str:
 
 def citation(about: About, bibliography: str) -> str | None:
     """The key of the paper: the entry whose title begins as the method's does."""
-    entries = re.findall(r"^@\w+\{([^,]+),.*?^\s*title\s*=\s*\{(.+?)\},$", bibliography, re.MULTILINE | re.DOTALL)
+    entries = re.findall(
+        r"^@\w+\{([^,]+),.*?^\s*title\s*=\s*\{(.+?)\},$", bibliography, re.MULTILINE | re.DOTALL
+    )
     mine = letters(about.title)
     keys = []
     for key, title in entries:
@@ -90,7 +98,11 @@ def details(about: About, which: type) -> str:
     """What is folded away: the title, how near to the source it is, and its own settings."""
     base = ShallowConfig if issubclass(which.Config, ShallowConfig) else DeepConfig
     usual = {field.name: field.default for field in dataclasses.fields(base)}
-    own = [field for field in dataclasses.fields(which.Config) if usual.get(field.name, ...) != field.default]
+    own = [
+        field
+        for field in dataclasses.fields(which.Config)
+        if usual.get(field.name, ...) != field.default
+    ]
     word = "shallow" if base is ShallowConfig else "deep"
     listed = settings(which.Config, own) if own else ""
     text = f"{plain(about.title)}. *Status:* {plain(about.status)}.\n\n{listed}\n{COMMON.format(word, word)}"
@@ -114,7 +126,10 @@ def settings(config: type, fields: Any) -> str:
 def plain(text: str) -> str:
     """Text that Markdown leaves as it is, in a table too; `code` stays code."""
     parts = re.split(r"(`[^`|]*`)", text)
-    return "".join(part if i % 2 else re.sub(r"([\\|*_$<>\[\]`])", r"\\\1", part) for i, part in enumerate(parts))
+    return "".join(
+        part if i % 2 else re.sub(r"([\\|*_$<>\[\]`])", r"\\\1", part)
+        for i, part in enumerate(parts)
+    )
 
 
 def write(folder: Path) -> None:

@@ -1,4 +1,6 @@
-"""What the tests of several methods do alike: outputs of a network, plain loops, and the mAP of what was learned."""
+"""What the tests of several methods do alike:
+outputs of a network, plain loops, and the mAP of what was learned.
+"""
 
 import torch
 

@@ -1,4 +1,6 @@
-"""Processes and threads that tests start: they have minutes, as the machine may be busy, and end with the test."""
+"""Processes and threads that tests start:
+they have minutes, as the machine may be busy, and end with the test.
+"""
 
 import contextlib
 import os

@@ -1,4 +1,6 @@
-"""A run that is killed, or stopped, or finds a damaged checkpoint, ends with the weights of one left in peace."""
+"""A run that is killed, or stopped, or finds a damaged checkpoint,
+ends with the weights of one left in peace.
+"""
 
 import json
 import math
@@ -62,7 +64,9 @@ def test_pack_and_unpack():
     }
     facts = {"position": [0, 1, 2], "loss": 0.1 + 0.2, "text": "∘"}
     again, facts_again = unpack(pack(tensors, facts), "it")
-    assert facts_again == facts and all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+    assert facts_again == facts and all(
+        torch.equal(again[name], tensor) for name, tensor in tensors.items()
+    )
 
 
 def test_every_altered_byte_and_every_cut_is_found():
@@ -95,7 +99,9 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
         kept.save({"x": torch.tensor(number)}, {"number": number})
     newest = kept.files()[-1]
     newest.write_bytes(newest.read_bytes()[:-3])
-    with pytest.warns(UserWarning, match=f"{newest.name} is damaged: .*; the one before it is used"):
+    with pytest.warns(
+        UserWarning, match=f"{newest.name} is damaged: .*; the one before it is used"
+    ):
         assert kept.load()[1]["number"] == 0
     kept.files()[-1].write_bytes(b"")
     with pytest.warns(UserWarning, match="damaged"):
@@ -143,11 +149,16 @@ def test_ctrl_c_saves_and_the_run_goes_on(digits, whole, tmp_path, monkeypatch):
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         stop_after(patch, 6, lambda: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(checkpoints.Interrupted, match="hashing stopped after step 2, saved in "):
+        with pytest.raises(
+            checkpoints.Interrupted, match="hashing stopped after step 2, saved in "
+        ):
             method().fit(digits.train, checkpoints=tmp_path)
     assert signal.getsignal(signal.SIGINT) is handler
     done = stop_after(monkeypatch, 0, None)
-    assert weights(method().fit(digits.train, checkpoints=tmp_path)) == whole and len(done) == STEPS - 6
+    assert (
+        weights(method().fit(digits.train, checkpoints=tmp_path)) == whole
+        and len(done) == STEPS - 6
+    )
 
 
 @pytest.fixture
@@ -203,7 +214,9 @@ def test_a_checkpoint_of_other_labels_or_another_method_is_refused(digits, tmp_p
     with pytest.raises(InputError, match="its labels is"):
         method().fit(digits.tuning().train, checkpoints=tmp_path)
     kept = Checkpoints(tmp_path, {"method": "csdh"})
-    with pytest.raises(InputError, match="is of another run: its method is mu_liu, this run's is csdh"):
+    with pytest.raises(
+        InputError, match="is of another run: its method is mu_liu, this run's is csdh"
+    ):
         kept.load()
 
 
@@ -212,12 +225,17 @@ def test_another_environment_is_told(digits, whole, tmp_path, monkeypatch):
     now = checkpoints.environment()
     assert set(now) == {"torch", "processor", "threads", "CUDA device"} and all(now.values())
     monkeypatch.setattr(checkpoints, "environment", lambda: now | {"threads": 99})
-    with pytest.warns(UserWarning, match=rf"resumed with threads 99, begun with {now['threads']}: results may differ"):
+    with pytest.warns(
+        UserWarning,
+        match=rf"resumed with threads 99, begun with {now['threads']}: results may differ",
+    ):
         assert weights(method().fit(digits.train, checkpoints=tmp_path)) == whole
 
 
 def test_time_is_kept_across_a_stop_and_from_older_checkpoints(digits, tmp_path, monkeypatch):
-    """Seconds are added to what the open epoch has taken; an older version counted the clock only, and said less."""
+    """Seconds are added to what the open epoch has taken;
+    an older version counted the clock only, and said less.
+    """
     stop_after(monkeypatch, 6, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(checkpoints.Interrupted):
         method().fit(digits.train, checkpoints=tmp_path, every=0)
@@ -226,7 +244,9 @@ def test_time_is_kept_across_a_stop_and_from_older_checkpoints(digits, tmp_path,
     for old in (False, True):
         altered = facts | {"spent": 100.0 if old else [100.0, 200.0]}
         if old:
-            altered["environment"] = {key: v for key, v in facts["environment"].items() if key != "processor"}
+            altered["environment"] = {
+                key: v for key, v in facts["environment"].items() if key != "processor"
+            }
         newest.write_bytes(pack(tensors, altered))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -243,7 +263,9 @@ def test_time_is_kept_across_a_stop_and_from_older_checkpoints(digits, tmp_path,
 
 @pytest.fixture(params=["sgd", "adamw", "rmsprop", "end"])
 def sound(request, digits, tmp_path, monkeypatch):
-    """A training about to be taken up, and its checkpoint: in the second phase, or at the end; its file."""
+    """A training about to be taken up, and its checkpoint: in the second phase, or at the end;
+    its file.
+    """
     how = {"optimiser": "sgd" if request.param == "end" else request.param, "frozen": False}
     with monkeypatch.context() as patch:
         if request.param != "end":
@@ -283,15 +305,40 @@ def test_a_checkpoint_holds_just_what_is_saved_at_its_position(sound, monkeypatc
 def test_a_checkpoint_says_just_what_is_said_at_its_position(sound):
     under_way, tensors, facts, _ = sound
     (phase, epoch, step), history = facts["position"], facts["history"]
-    positions = [[phase], [phase, epoch, step, 0], [phase, epoch, -1], [-1, epoch, step], [phase + 1, epoch, step]]
-    positions += [[phase, epoch + 1, step], [phase, epoch, step + 99], [phase, epoch, float(step)], "here", None]
+    positions = [
+        [phase],
+        [phase, epoch, step, 0],
+        [phase, epoch, -1],
+        [-1, epoch, step],
+        [phase + 1, epoch, step],
+    ]
+    positions += [
+        [phase, epoch + 1, step],
+        [phase, epoch, step + 99],
+        [phase, epoch, float(step)],
+        "here",
+        None,
+    ]
     positions += [[1, 0, 0], [0, epoch, step], [True, epoch, step], [phase, epoch, str(step)]]
-    lines = [history[:-1], [*history, history[-1]], history[::-1], [{}], None, 3, [history[0] | {"loss": None}]]
-    lines += [[line | {"seconds": math.nan} for line in history], [line | {"phase": "x"} for line in history]]
+    lines = [
+        history[:-1],
+        [*history, history[-1]],
+        history[::-1],
+        [{}],
+        None,
+        3,
+        [history[0] | {"loss": None}],
+    ]
+    lines += [
+        [line | {"seconds": math.nan} for line in history],
+        [line | {"phase": "x"} for line in history],
+    ]
     wrong = [facts | {"position": position} for position in positions]
     wrong += [facts | {"spent": seconds} for seconds in (None, "x", [1, 2, 3], {})]
     wrong += [facts | {"history": line} for line in lines if line != history]
-    wrong += [{k: v for k, v in facts.items() if k != key} for key in ("position", "history", "spent")]
+    wrong += [
+        {k: v for k, v in facts.items() if k != key} for key in ("position", "history", "spent")
+    ]
     everything = list(range(len(under_way.phases[0].trained())))
     wrong += [facts | {"unmoved": x} for x in ([0], everything, None, 3)] if step else []
     for altered in wrong:
@@ -299,19 +346,35 @@ def test_a_checkpoint_says_just_what_is_said_at_its_position(sound):
             under_way.check_snapshot(tensors, altered)
 
 
-GONE = ["optimiser/", "optimiser/0/", "generator/", "losses", "weights/", "identity", "environment", "history"]
+GONE = [
+    "optimiser/",
+    "optimiser/0/",
+    "generator/",
+    "losses",
+    "weights/",
+    "identity",
+    "environment",
+    "history",
+]
 
 
 @pytest.mark.parametrize("gone", GONE)
-def test_a_checkpoint_that_lacks_something_is_told_and_not_used(gone, digits, whole, tmp_path, monkeypatch):
+def test_a_checkpoint_that_lacks_something_is_told_and_not_used(
+    gone, digits, whole, tmp_path, monkeypatch
+):
     with monkeypatch.context() as patch:
         stop_after(patch, 6, lambda: signal.raise_signal(signal.SIGINT))
         with pytest.raises(checkpoints.Interrupted):
             method().fit(digits.train, checkpoints=tmp_path)
     (file,) = tmp_path.iterdir()
-    tensors, facts = ({k: v for k, v in one.items() if not k.startswith(gone)} for one in unpack(file.read_bytes(), ""))
+    tensors, facts = (
+        {k: v for k, v in one.items() if not k.startswith(gone)}
+        for one in unpack(file.read_bytes(), "")
+    )
     file.write_bytes(pack(tensors, facts))
-    with pytest.warns(UserWarning, match=r"checkpoint .* is not complete: .*; the one before it is used"):
+    with pytest.warns(
+        UserWarning, match=r"checkpoint .* is not complete: .*; the one before it is used"
+    ):
         assert weights(method().fit(digits.train, checkpoints=tmp_path)) == whole
 
 
@@ -329,13 +392,19 @@ def test_weights_that_no_loss_uses_have_no_state(digits, tmp_path, monkeypatch):
     def run(folder, stop=False):
         torch.manual_seed(0)
         module = Idle()
-        phase = loop.Phase("one", module, lambda batch: module(batch.images.flatten(1)).square().mean(), 2, 0.01)
+        phase = loop.Phase(
+            "one", module, lambda batch: module(batch.images.flatten(1)).square().mean(), 2, 0.01
+        )
         view = View(8, 8, 1, (0.5,), (0.5,))
-        batches = Batches(digits.train.images[:40], digits.train.labels[:40], torch.device("cpu"), view)
+        batches = Batches(
+            digits.train.images[:40], digits.train.labels[:40], torch.device("cpu"), view
+        )
         with monkeypatch.context() as patch:
             if stop:
                 stop_after(patch, 3, lambda: signal.raise_signal(signal.SIGINT))
-            loop.train([phase], batches, batch_size=10, checkpoints=Checkpoints(tmp_path / folder, {}))
+            loop.train(
+                [phase], batches, batch_size=10, checkpoints=Checkpoints(tmp_path / folder, {})
+            )
         return pack(module.state_dict(), {})
 
     with pytest.raises(checkpoints.Interrupted):
@@ -350,18 +419,29 @@ def test_weights_that_no_loss_uses_have_no_state(digits, tmp_path, monkeypatch):
 def broken_evaluation(tmp_path, monkeypatch):
     """A run that has trained and then failed."""
     with monkeypatch.context() as patch:
-        patch.setattr(experiments.metrics, "evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyError("broken")))
+        patch.setattr(
+            experiments.metrics,
+            "evaluate",
+            lambda *a, **k: (_ for _ in ()).throw(KeyError("broken")),
+        )
         with pytest.raises(KeyError):
             experiments.run("mu_liu", "digits", 12, root=tmp_path, save=True, **SETTINGS)
-    assert len(list((tmp_path / ".checkpoints").rglob("*.safetensors"))) == 1 and records.load(tmp_path) == []
+    assert (
+        len(list((tmp_path / ".checkpoints").rglob("*.safetensors"))) == 1
+        and records.load(tmp_path) == []
+    )
 
 
 @pytest.mark.parametrize("resume, steps", [(True, 0), (False, STEPS)])
 def test_a_run_leaves_no_checkpoints_behind(resume, steps, tmp_path, monkeypatch):
-    """Ended while it encodes, it does not train again unless asked to; with the record, the checkpoints go."""
+    """Ended while it encodes, it does not train again unless asked to;
+    with the record, the checkpoints go.
+    """
     broken_evaluation(tmp_path, monkeypatch)
     done = stop_after(monkeypatch, 0, None)
-    record = experiments.run("mu_liu", "digits", 12, root=tmp_path, save=True, resume=resume, **SETTINGS)
+    record = experiments.run(
+        "mu_liu", "digits", 12, root=tmp_path, save=True, resume=resume, **SETTINGS
+    )
     assert len(done) == steps and len(record.history) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 
@@ -377,7 +457,9 @@ def killed(tmp_path_factory):
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(optimiser, killed):
-    """20 deaths by SIGKILL in all: in both phases, in the writing of checkpoints, and at any time."""
+    """20 deaths by SIGKILL in all:
+    in both phases, in the writing of checkpoints, and at any time.
+    """
     outcome, folder = killed[0][optimiser], killed[1]
     assert outcome["killed"] == outcome["whole"] and len(outcome["whole"]["digest"]) == 64
     assert not list((folder / optimiser / "killed").glob(".*"))  # nothing half-written stays

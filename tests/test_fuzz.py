@@ -1,4 +1,6 @@
-"""Whatever becomes of a file: it is refused in one sentence, or gives what the sound one gives; in bounded time."""
+"""Whatever becomes of a file: it is refused in one sentence, or gives what the sound one gives;
+in bounded time.
+"""
 
 import json
 import os

@@ -25,7 +25,10 @@ def test_an_unknown_room_is_an_attribute_error():
 
 def test_import_loads_nothing_heavy():
     heavy = "torch", "torchvision", "sklearn", "matplotlib", "numba", "faiss"
-    program = f"import sys, hashlab, hashlab.codes, hashlab.files; print(*[m for m in {heavy} if m in sys.modules])"
+    program = (
+        f"import sys, hashlab, hashlab.codes, hashlab.files; print(*[m for m in {heavy} if m in "
+        "sys.modules])"
+    )
     assert python(program) == []
 
 
@@ -86,7 +89,12 @@ def test_a_whole_file_of_codes_is_scored(tmp_path):
 
 
 def test_lists_and_wrong_words_need_no_torch():
-    for words in (["data", "list"], ["data", "fetch", "world"], ["run"], ["encode", "m", "f", "-o", "c.txt"]):
+    for words in (
+        ["data", "list"],
+        ["data", "fetch", "world"],
+        ["run"],
+        ["encode", "m", "f", "-o", "c.txt"],
+    ):
         assert python(EVALUATE.format(words=words))[-1] == "False"
 
 

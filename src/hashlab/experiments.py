@@ -268,9 +268,7 @@ class Run:
         if self.checkpoints is not None and not self.resume:
             _disk.discard(self.checkpoints)
         learner = copy.deepcopy(self.learner)
-        results, arrays = _measure(
-            learner, self.data, self.seed, device, self.checkpoints, shared
-        )
+        results, arrays = _measure(learner, self.data, self.seed, device, self.checkpoints, shared)
         record = Record(copy.deepcopy(self.settings) | results)  # who changes it changes no run
         if self.save_model is not None:
             learner.save(self.save_model, self._facts(record))
@@ -342,9 +340,7 @@ def check_labels_suit(learner: methods.Method, dataset: Dataset) -> None:
         )
 
 
-def _settings(
-    learner: methods.Method, method: str, dataset: Dataset, seed: int
-) -> dict[str, Any]:
+def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int) -> dict[str, Any]:
     """What makes this run this run: on equal software and hardware, equal ones give equal codes."""
     config = _recorded(learner.config)
     usual = _recorded(learner.Config())
@@ -390,7 +386,9 @@ def _measure(
     """What comes of a run: the rest of its record, and the arrays of `records.ARRAYS`."""
     started = datetime.now(UTC)
     clock = [loop.now()]
-    learner.fit(dataset.train, seed=seed, device=str(device), checkpoints=checkpoints, shared=shared)
+    learner.fit(
+        dataset.train, seed=seed, device=str(device), checkpoints=checkpoints, shared=shared
+    )
     clock.append(loop.now())
     arrays = {
         "query_codes": learner.encode(dataset.query, shared),
@@ -441,7 +439,9 @@ def _seconds(clock: list[float], history: list[dict], key: str) -> dict[str, flo
 
 
 def hardware(device: torch.device, precision: str) -> dict[str, Any]:
-    """What the run ran on: the device in words, cores, threads, and the number type of the arithmetic."""
+    """What the run ran on: the device in words, cores, threads,
+    and the number type of the arithmetic.
+    """
     if device.type == "cuda":
         words = torch.cuda.get_device_name(device)
     else:
@@ -465,7 +465,9 @@ def versions() -> dict[str, str]:
 
 
 def git() -> dict[str, Any] | None:
-    """The commit of the checkout and whether anything in its source was changed since; None outside a checkout."""
+    """The commit of the checkout and whether anything in its source was changed since;
+    None outside a checkout.
+    """
     folder = _disk.checkout()
     if folder is None:
         return None

@@ -1,7 +1,9 @@
-"""Codes in files: their form, and reading of anybody's `.npz` and JSON without guessing, within bounds.
+"""Codes in files: their form, and reading of anybody's `.npz` and JSON without guessing,
+within bounds.
 
-A file holds `query_codes, database_codes, query_labels, database_labels, bits` and, where the codes alone do not
-say it, `format` (packed | bits | signs) and `bitorder` (little | big).
+A file holds `query_codes, database_codes, query_labels, database_labels,
+bits` and, where the codes alone do not say it, `format` (packed | bits | signs) and `bitorder`
+(little | big).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ CODES = ("query_codes", "database_codes")
 LABELS = ("query_labels", "database_labels")
 ARRAYS = (*CODES, *LABELS)
 FORMATS = ("packed", "bits", "signs")
-MOST_BYTES = 4 << 30  # of a file, and of what an archive unpacks to: a few kilobytes may ask for as many terabytes
+MOST_BYTES = (
+    4 << 30
+)  # of a file, and of what an archive unpacks to: a few kilobytes may ask for as many terabytes
 MOST_TEXT = 256 << 20  # of a text file: NUS-WIDE's longest list has 45 MB
 MOST_DEPTH = 32  # lists and objects within each other in JSON; ours have six
 MOST_AXES = 8  # of an array
@@ -47,8 +51,8 @@ def read_bytes(file: str | Path, most: int = MOST_BYTES) -> bytes:
     """The content of a regular file of at most `most` bytes.
 
     Raises:
-        InputError: no such file, a folder, a pipe or device (which may have no end, or nobody at the other one), a
-            file that is larger or may not be read.
+        InputError: no such file, a folder, a pipe or device (which may have no end, or nobody at
+            the other one), a file that is larger or may not be read.
     """
     check_name(file)
     try:
@@ -64,7 +68,9 @@ def read_bytes(file: str | Path, most: int = MOST_BYTES) -> bytes:
 
 
 def _without_waiting(file: str, flags: int) -> int:
-    """Open a pipe without waiting for whoever writes into it: what is looked at is then what is read."""
+    """Open a pipe without waiting for whoever writes into it:
+    what is looked at is then what is read.
+    """
     return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -74,22 +80,30 @@ def _kind(mode: int) -> str:
 
 
 def read_text(file: str | Path, encoding: str = "utf-8") -> str:
-    """The text of a regular file of bounded size; raises InputError as `read_bytes`, and where it is not text."""
+    """The text of a regular file of bounded size;
+    raises InputError as `read_bytes`, and where it is not text.
+    """
     try:
         return read_bytes(file, MOST_TEXT).decode(encoding)
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not a text file: {error.reason} at byte {error.start}") from None
+        raise InputError(
+            f"{file} is not a text file: {error.reason} at byte {error.start}"
+        ) from None
 
 
 def read_json(file: str | Path, what: str = "JSON") -> Any:
-    """The value in a JSON file of bounded size and depth; raises InputError where it is none, and so not `what`."""
+    """The value in a JSON file of bounded size and depth;
+    raises InputError where it is none, and so not `what`.
+    """
     try:
         value = json.loads(read_text(file), parse_constant=_no_number)
         if _deeper(value, MOST_DEPTH):
             raise RecursionError
         return value
     except RecursionError:
-        raise InputError(f"{file} is not {what}: JSON of at most {MOST_DEPTH} levels is expected, got more") from None
+        raise InputError(
+            f"{file} is not {what}: JSON of at most {MOST_DEPTH} levels is expected, got more"
+        ) from None
     except ValueError as error:
         raise InputError(f"{file} is not {what}: {error}") from None
 
@@ -107,7 +121,9 @@ def _deeper(value: Any, depth: int) -> bool:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raise InputError unless files can be written into a folder, or into a new one of that name; none is made."""
+    """Raise InputError unless files can be written into a folder,
+    or into a new one of that name; none is made.
+    """
     check_name(folder)
     above = (Path(folder), *Path(folder).parents)
     nearest = next((path for path in above if path.exists()), Path())
@@ -164,7 +180,15 @@ def arrays(data: bytes, file: Path) -> dict[str, np.ndarray]:
     except zipfile.BadZipFile as error:
         reason = "it is no archive of arrays" if "not a zip file" in str(error) else _brief(error)
         raise InputError(f"{file} cannot be read as .npz: {reason}") from None
-    except (ValueError, TypeError, EOFError, OSError, RuntimeError, zlib.error, lzma.LZMAError) as error:
+    except (
+        ValueError,
+        TypeError,
+        EOFError,
+        OSError,
+        RuntimeError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         raise InputError(f"{file} cannot be read as .npz: {_brief(error)}") from None
 
 
@@ -200,7 +224,8 @@ def _array(content: IO[bytes], size: int, name: str) -> np.ndarray:
 def npy_header(content: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether it stands by columns, and type of the array in a `.npy` file of `size` bytes.
 
-    Raises InputError where it is no array of plain numbers or text, or announces another size than the file has.
+    Raises InputError where it is no array of plain numbers or text, or announces another size than
+    the file has.
     """
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -255,8 +280,8 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
 
     `tables` says how many of the bits belong to each hash table, in the order of the columns.
 
-    Raises InputError when an array is missing, of another width than `bits` says, or can be read in two ways.
-    Labels are for `metrics.evaluate` to check.
+    Raises InputError when an array is missing, of another width than `bits` says, or can be read in
+    two ways. Labels are for `metrics.evaluate` to check.
     """
     file = Path(file)
     stored = arrays(read_bytes(file), file)
@@ -298,7 +323,9 @@ def _bits(array: np.ndarray, file: Path) -> int:
 
 
 def _check_codes(stored: Mapping[str, np.ndarray], file: Path) -> None:
-    """Raise InputError unless there are images on either side, and their codes are rows of numbers."""
+    """Raise InputError unless there are images on either side,
+    and their codes are rows of numbers.
+    """
     empty = [name for name in ARRAYS if stored[name].size == 0]
     if empty:
         raise InputError(
@@ -361,7 +388,9 @@ def _guess(stored: Mapping[str, np.ndarray], bits: int, file: Path) -> str:
         formats = " and ".join(" or ".join(forms) for forms in fits)
         raise InputError(f"{file}: {' and '.join(CODES)} must be of one format, got {formats}")
     if bits > 1 and len(both) > 1:
-        raise InputError(f"{file}: its codes fit {' and '.join(both)}: add an array `format` that says which")
+        raise InputError(
+            f"{file}: its codes fit {' and '.join(both)}: add an array `format` that says which"
+        )
     return both[0]
 
 

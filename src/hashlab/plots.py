@@ -1,10 +1,10 @@
 """Figures that several pages draw, and what all figures are made of.
 
-Each figure draws on `ax` (or makes a figure) and returns what it drew on. Figures of a single chapter are in
-`hashlab.chapters.figures`.
+Each figure draws on `ax` (or makes a figure) and returns what it drew on. Figures of a single
+chapter are in `hashlab.chapters.figures`.
 
-Colours come from seaborn's colour-blind-safe palette, and no meaning hangs on colour alone: curves and clusters
-carry their names, right and wrong neighbours carry a tick or a cross.
+Colours come from seaborn's colour-blind-safe palette, and no meaning hangs on colour alone: curves
+and clusters carry their names, right and wrong neighbours carry a tick or a cross.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def axes(ax: Axes | None, width: float = 6.0, height: float = 4.0) -> Axes:
 def panels(
     rows: int, columns: int, size: tuple[float, float], **shape: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A new figure of this size in inches and its axes, (rows, columns); `shape` goes to `plt.subplots`."""
-    return plt.subplots(
-        rows, columns, figsize=size, squeeze=False, layout="constrained", **shape
-    )
+    """A new figure of this size in inches and its axes, (rows, columns);
+    `shape` goes to `plt.subplots`.
+    """
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **shape)
 
 
 def box(
@@ -82,7 +82,9 @@ def arrow(
     text: str = "",
     gaps: tuple[float, float] = (20, 20),
 ) -> None:
-    """Draw an arrow between two boxes, with `gaps` in points at its ends, and write a text at its middle."""
+    """Draw an arrow between two boxes, with `gaps` in points at its ends,
+    and write a text at its middle.
+    """
     style = {"arrowstyle": "->", "color": "0.45", "linewidth": 1.3}
     style |= {"shrinkA": gaps[0], "shrinkB": gaps[1]}
     ax.annotate("", end, start, arrowprops=style, zorder=1)
@@ -109,7 +111,8 @@ def thumbnail(ax: Axes, image: np.ndarray, text: str, colour: str | tuple) -> No
 def neighbours(
     cells: Sequence[Axes], images: np.ndarray, distances: np.ndarray, relevant: np.ndarray
 ) -> None:
-    """Draw the nearest images, one in each cell, ticked or crossed, with their distance; ties in their order.
+    """Draw the nearest images, one in each cell, ticked or crossed, with their distance;
+    ties in their order.
 
     Args:
         cells: one or more axes.
@@ -127,15 +130,15 @@ def neighbours(
 def runs(
     ax: Axes, row: float, values: Sequence[float], colour: str | tuple, half: float = 0.3
 ) -> None:
-    """Draw a row of a figure: a dot per run, and at their mean a bar that reaches `half` a row up and down."""
+    """Draw a row of a figure: a dot per run,
+    and at their mean a bar that reaches `half` a row up and down.
+    """
     mean = np.mean(values)
     ax.plot(values, [row] * len(values), "o", ms=5, color=colour, alpha=0.6)
     ax.plot([mean, mean], (row - half, row + half), color=colour, lw=2.5)
 
 
-def span(
-    ax: Axes, row: float, low: float, value: float, high: float, colour: str | tuple
-) -> None:
+def span(ax: Axes, row: float, low: float, value: float, high: float, colour: str | tuple) -> None:
     """Draw a row of a figure: a dot at a value, and a line from low to high."""
     ax.plot((low, high), (row, row), color=colour, lw=2, alpha=0.5, solid_capstyle="round")
     ax.plot(value, row, "o", ms=7, color=colour)
@@ -147,10 +150,13 @@ def span(
 def precision_recall(reports: Mapping[str, Report], ax: Axes | None = None) -> Axes:
     """Precision against recall, a point per Hamming radius 0..K, for each named report.
 
-    The radius where a curve reaches precision is not a free choice: a ball of radius r holds what it holds.
+    The radius where a curve reaches precision is not a free choice: a ball of radius r holds what
+    it holds.
     """
     ax = axes(ax)
-    named_at = np.linspace(0.7, 0.3, len(reports)) if len(reports) > 1 else [0.5]  # not one below the other
+    named_at = (
+        np.linspace(0.7, 0.3, len(reports)) if len(reports) > 1 else [0.5]
+    )  # not one below the other
     colours = palette(len(reports))
     for (name, report), colour, at in zip(reports.items(), colours, named_at, strict=True):
         filled = np.isfinite(report.precision)  # radii at which anything is retrieved
@@ -209,7 +215,8 @@ def retrieved(
     database_labels: np.ndarray,
     nearest: int = 8,
 ) -> Figure:
-    """A row per query: the query, then its nearest images with their Hamming distance, ticked or crossed.
+    """A row per query: the query, then its nearest images with their Hamming distance,
+    ticked or crossed.
 
     Images uint8 (Q, H, W[, C]) and (N, H, W[, C]); packed codes. Ties stand in database order.
     """
@@ -224,7 +231,9 @@ def retrieved(
 
 
 def gray(bits: int) -> np.ndarray:
-    """The 2**bits numbers in Gray order (each differs from the next in one bit), as bool (2**bits, bits)."""
+    """The 2**bits numbers in Gray order (each differs from the next in one bit),
+    as bool (2**bits, bits).
+    """
     numbers = np.arange(2**bits)
     order = numbers ^ (numbers >> 1)
     shifts = np.arange(bits)[::-1]  # the highest bit first
@@ -234,10 +243,12 @@ def gray(bits: int) -> np.ndarray:
 def code_map(
     bits: np.ndarray, labels: np.ndarray, classes: Sequence[str], ax: Axes | None = None
 ) -> Axes:
-    """All 2**K codes as cells of a map (K <= 16); a disc where images fell, its area growing with their number.
+    """All 2**K codes as cells of a map (K <= 16);
+    a disc where images fell, its area growing with their number.
 
-    Rows and columns are in Gray order, so a step to the next cell changes one bit. Discs take the colour of the
-    code's commonest class; a class is named at its fullest code, or beside it where names would overlap.
+    Rows and columns are in Gray order, so a step to the next cell changes one bit. Discs take the
+    colour of the code's commonest class; a class is named at its fullest code, or beside it where
+    names would overlap.
 
     Args:
         bits: bool (N, K).
@@ -260,7 +271,9 @@ def code_map(
 
 
 def _per_code(bits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many images of each class have each code, int64 (rows, columns, classes): the first bits say the row."""
+    """How many images of each class have each code, int64 (rows, columns, classes):
+    the first bits say the row.
+    """
     down = bits.shape[1] // 2
     row = _gray_position(bits[:, :down])
     column = _gray_position(bits[:, down:])
@@ -277,7 +290,9 @@ def _gray_position(half: np.ndarray) -> np.ndarray:
 
 
 def _name_codes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
-    """Write each class at its fullest code, the fullest first; classes that share it share a label."""
+    """Write each class at its fullest code, the fullest first;
+    classes that share it share a label.
+    """
     names: dict[tuple[int, int], list[str]] = {}
     for label in np.argsort(-counts.max((0, 1)), kind="stable"):
         if counts[:, :, label].any():
@@ -287,7 +302,9 @@ def _name_codes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
 
 
 def _without_overlap(ax: Axes, names: Mapping[tuple[int, int], str]) -> None:
-    """Write `names` at their points; one that would lie on an earlier one moves beside it, or is left out."""
+    """Write `names` at their points;
+    one that would lie on an earlier one moves beside it, or is left out.
+    """
     ax.figure.draw_without_rendering()  # fixes the size of the axes, and so of the labels in it
     look = {"ha": "center", "va": "center", "weight": "bold", "fontsize": 13, "path_effects": HALO}
     line = {"arrowstyle": "-", "color": "0.4", "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
@@ -313,7 +330,8 @@ def _fits(extent: Bbox, taken: Sequence[Bbox], inside: Bbox) -> bool:
 
 
 def code_maps(maps: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str]) -> Figure:
-    """Code maps one below the other, each under its name, so that they stay large on a narrow screen.
+    """Code maps one below the other, each under its name,
+    so that they stay large on a narrow screen.
 
     Args:
         maps: name -> bits, bool (N, K), and labels, int (N,).
@@ -376,9 +394,7 @@ def against_bits(
     return ax
 
 
-def _shade_between(
-    ax: Axes, lengths: Sequence[int], band: Mapping[str, Sequence[float]]
-) -> None:
+def _shade_between(ax: Axes, lengths: Sequence[int], band: Mapping[str, Sequence[float]]) -> None:
     """Shade what lies between two named edges, and write their names at their left ends."""
     colour = palette(1)[0]
     ax.fill_between(lengths, *band.values(), color=colour, alpha=0.2, linewidth=0)
@@ -401,7 +417,10 @@ def code_rows(images: np.ndarray, codes_of: Mapping[str, np.ndarray]) -> Figure:
         if bits.ndim != 2 or len(bits) != len(images):
             expected = f"bits must be ({len(images)}, K), one row per image"
             raise InputError(f"{name}: {expected}, got {bits.shape}")
-    widths = [2.4, *(bits.shape[1] + 1.0 for bits in codes_of.values())]  # in bits: an image is as high as two
+    widths = [
+        2.4,
+        *(bits.shape[1] + 1.0 for bits in codes_of.values()),
+    ]  # in bits: an image is as high as two
     size = (0.27 * sum(widths), 0.54 * len(images) + 0.4)
     figure, grid = panels(1, len(widths), size, width_ratios=widths)
     pictures, *columns = grid[0]
@@ -434,11 +453,14 @@ def curves(
     """Named curves, each with its name written at it.
 
     Args:
-        lines: name -> (x, y). Where y is (N, S), the curve is the mean over S runs and each run a small dot.
-        named_at: where names stand: 1 at the right end of the curves, 0 at the left, else above that part of them.
+        lines: name -> (x, y). Where y is (N, S), the curve is the mean over S runs and each run a
+            small dot.
+        named_at: where names stand: 1 at the right end of the curves, 0 at the left, else above
+            that part of them.
         marks: matplotlib's format of the curves.
         log: a logarithmic y axis.
-        nested: each curve is drawn thinner than the one before it, so that one under another is still seen.
+        nested: each curve is drawn thinner than the one before it, so that one under another is
+            still seen.
     """
     ax = axes(ax, 5.5, 3.6)
     if log:
@@ -463,7 +485,9 @@ def curves(
 
 
 def _name_curves(ax: Axes, names: Sequence[str], points: np.ndarray, at: float) -> None:
-    """Write the names of curves at `points` (N, 2): beside their ends, above the rest, and never on each other."""
+    """Write the names of curves at `points` (N, 2):
+    beside their ends, above the rest, and never on each other.
+    """
     right, up, side = {0.0: (-9, 0, "right"), 1.0: (9, 0, "left")}.get(at, (8, 9, "left"))
     ax.get_ylim()  # brings the axis up to date with the curves just drawn
     heights = ax.transData.transform(points)[:, 1] * 72 / ax.figure.dpi  # in points of type
@@ -489,12 +513,14 @@ def ladder(
     crosses: Mapping[str, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """One quantity under several definitions: a row each, the smallest at the foot, its value in figures at the right.
+    """One quantity under several definitions:
+    a row each, the smallest at the foot, its value in figures at the right.
 
     Args:
         rows: name -> (low, value, high): a dot at the value, a line from low to high.
         xlabel: what the values are.
-        stress: the row that the others are compared with; a dashed line runs through all of them at its value.
+        stress: the row that the others are compared with; a dashed line runs through all of them at
+            its value.
         crosses: name -> another value to mark in that row.
     """
     if crosses is not None and crosses.keys() != rows.keys():
@@ -517,5 +543,3 @@ def ladder(
     ax.tick_params(axis="y", length=0)
     sns.despine(ax=ax, left=True)
     return ax
-
-

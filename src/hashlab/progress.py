@@ -1,7 +1,8 @@
-"""Progress that suits where it is shown: one live line on a terminal, plain lines in a pipe, silence on request.
+"""Progress that suits where it is shown:
+one live line on a terminal, plain lines in a pipe, silence on request.
 
-`HASHLAB_PROGRESS`: `0` silent; `lines` a plain line per step where there is no terminal (the commands set it);
-otherwise a live line on a terminal or in a notebook, and nothing in a pipe.
+`HASHLAB_PROGRESS`: `0` silent; `lines` a plain line per step where there is no terminal
+(the commands set it); otherwise a live line on a terminal or in a notebook, and nothing in a pipe.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Progress:
             self.bar = _bar(desc=text, total=self.total, initial=start, delay=delay)
 
     def note(self, **facts: float | str) -> None:
-        """Show how things stand, `name value` for each fact; with four decimals where it is real."""
+        """Show how things stand, `name value` for each fact;
+        with four decimals where it is real.
+        """
         self.state = " ".join(f"{name} {_short(value)}" for name, value in facts.items())
         if self.bar is not None:
             self.bar.set_postfix_str(self.state, refresh=False)
@@ -84,7 +87,9 @@ def _short(value: float | str) -> str:
 
 
 def _bar(**words: Any) -> Any:
-    """tqdm's, which starts a thread and takes a lock between processes: made only where it is seen."""
+    """tqdm's, which starts a thread and takes a lock between processes:
+    made only where it is seen.
+    """
     from tqdm import tqdm
 
     return tqdm(**words)

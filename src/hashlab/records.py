@@ -1,7 +1,8 @@
 """Records: what a run did and what came of it, as one JSON object beside its packed codes.
 
-`<root>/<protocol>/<method>-<bits>b-s<seed>-<hash>.json` and `.npz`; the hash is that of the run's data and settings, so
-two different runs never share a name. Files hold arrays only (no pickle), codes at ceil(K/8) bytes each.
+`<root>/<protocol>/<method>-<bits>b-s<seed>-<hash>.json` and `.npz`; the hash is that of the run's
+data and settings, so two different runs never share a name. Files hold arrays only (no pickle),
+codes at ceil(K/8) bytes each.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from hashlab.errors import InputError
 from hashlab.files import ARRAYS
 from hashlab.metrics import plain as plain_metrics
 
-# What every record holds, with its type; an object holds at least what is listed here. (…, None): null where that is
-# not known, or where there is no such thing.
+# What every record holds, with its type; an object holds at least what is listed here. (…, None):
+# null where that is not known, or where there is no such thing.
 STAGES = {"train": float, "encode": float, "evaluate": float}
 FIELDS: dict[str, Any] = {
     "method": str,
@@ -66,16 +67,36 @@ WORDS = {
     list: "a list",
 }
 NAMED = "{method}-{bits}b-s{seed}-*.json"  # files of records, see `name`; other files are none
-IDENTITY = ("method", "dataset", "protocol", "bits", "seed", "variant", "data")  # what a run's name stands for
+IDENTITY = (
+    "method",
+    "dataset",
+    "protocol",
+    "bits",
+    "seed",
+    "variant",
+    "data",
+)  # what a run's name stands for
 DEPTH = 8  # objects and lists within each other, at most
 SAMPLE = 3  # queries of a record that `verify` asks with plain loops
 SMALL = 1 << 19  # pairs of query and item up to which it counts all of them
 # Results that differ in one of these are different lines of every table.
-CONDITIONS = ("dataset", "protocol", "metric", "backbone", "weights", "bits", "method", "variant", "data")
+CONDITIONS = (
+    "dataset",
+    "protocol",
+    "metric",
+    "backbone",
+    "weights",
+    "bits",
+    "method",
+    "variant",
+    "data",
+)
 
 
 class Record(dict):
-    """One run as a dictionary of JSON values; keys read as attributes too (`record.map`). `.path` is its file."""
+    """One run as a dictionary of JSON values; keys read as attributes too (`record.map`).
+    `.path` is its file.
+    """
 
     path: Path | None = None
 
@@ -104,8 +125,9 @@ def root(path: str | Path | None = None) -> Path:
 def name(settings: dict[str, Any]) -> str:
     """`<protocol>/<method>-<bits>b-s<seed>-<hash>` of a run's settings.
 
-    The hash is that of the data and of the settings that differ from the method's defaults, so that a package with
-    more settings gives the same run the same name. Raises InputError where these cannot be a record's.
+    The hash is that of the data and of the settings that differ from the method's defaults, so that
+    a package with more settings gives the same run the same name. Raises InputError where these
+    cannot be a record's.
     """
     identity = {key: settings[key] for key in IDENTITY}
     _check_values(identity, "the settings of the run")
@@ -119,16 +141,22 @@ def name(settings: dict[str, Any]) -> str:
 
 
 def digest(record: dict[str, Any]) -> str:
-    """SHA-256 of all that a record holds but its digest: of its JSON with sorted names and without spaces."""
+    """SHA-256 of all that a record holds but its digest:
+    of its JSON with sorted names and without spaces.
+    """
     rest = plain({key: value for key, value in record.items() if key != "digest"})
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None) -> Record:
-    """Store a record and its codes under `stem`, codes first, each in one rename; returns the record as stored.
+def write(
+    record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None
+) -> Record:
+    """Store a record and its codes under `stem`, codes first, each in one rename;
+    returns the record as stored.
 
-    Raises InputError where the record is not complete, or `stem` is not its `name`; nothing is written then.
+    Raises InputError where the record is not complete, or `stem` is not its `name`; nothing is
+    written then.
     """
     file = root(path) / f"{stem}.json"
     complete = record | {"codes": {"file": f"{file.stem}.npz", "sha256": ""}, "digest": ""}
@@ -246,7 +274,9 @@ def _is_file_entry(entry: Any) -> bool:
 
 
 def _check_values(fields: Any, what: str) -> None:
-    """Raise InputError unless these are plain values that can be shown and stored: no depths, infinities, escapes."""
+    """Raise InputError unless these are plain values that can be shown and stored:
+    no depths, infinities, escapes.
+    """
     values = [fields]  # of one depth
     for _ in range(DEPTH + 1):
         values = [inner for value in values for inner in _inner(value, what)]
@@ -263,7 +293,9 @@ def _inner(value: Any, what: str) -> Iterable[Any]:
     if isinstance(value, str) and not value.isprintable():
         raise InputError(f"{what}: text that can be printed is expected, got {reprlib.repr(value)}")
     if isinstance(value, float | int) and not abs(value) < 1 << 63:
-        raise InputError(f"{what}: numbers of less than 64 bits are expected, got {reprlib.repr(value)}")
+        raise InputError(
+            f"{what}: numbers of less than 64 bits are expected, got {reprlib.repr(value)}"
+        )
     return ()
 
 
@@ -300,11 +332,15 @@ def _is_a(value: Any, type_: type) -> bool:
 def _check_name(name: str, what: str) -> None:
     """Raise InputError unless this is a name within a folder, on any system."""
     if name in ("", ".", "..") or set(name) & set("/\\:\0"):
-        raise InputError(f"{what}: the name of a file in its folder is expected, got {reprlib.repr(name)}")
+        raise InputError(
+            f"{what}: the name of a file in its folder is expected, got {reprlib.repr(name)}"
+        )
 
 
 def read_arrays(file: Path, sha256: str) -> dict[str, np.ndarray]:
-    """The arrays of a file of codes; raises InputError when it is missing or not the one the record names."""
+    """The arrays of a file of codes;
+    raises InputError when it is missing or not the one the record names.
+    """
     try:
         data = files.read_bytes(file)
     except InputError as error:
@@ -353,7 +389,9 @@ def _check_arrays(arrays: dict[str, np.ndarray], file: Path) -> None:
             raise InputError(f"{file}: as many codes as labels expected, got {got}")
 
 
-def in_memory(arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | None) -> dict[str, np.ndarray]:
+def in_memory(
+    arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | None
+) -> dict[str, np.ndarray]:
     """Arrays as they stand in files, codes padded as `metrics.evaluate` takes them."""
     padded = {key: arrays[key] for key in ARRAYS}
     for key in ("query_codes", "database_codes"):
@@ -385,7 +423,9 @@ def compact(record: Record) -> Record:
 
 
 def _outdated(record: Record) -> list[Path]:
-    """Files of a record's codes that it does not name: `compact` was ended before it could remove them."""
+    """Files of a record's codes that it does not name:
+    `compact` was ended before it could remove them.
+    """
     own = re.compile(re.escape(record.path.stem) + r"(\.[0-9a-f]{8}|\.codes)?\.npz")
     siblings = [file for file in record.path.parent.glob("*.npz") if own.fullmatch(file.name)]
     return [file for file in siblings if file.name != record["codes"]["file"]]
@@ -469,7 +509,9 @@ def files_of(path: str | Path | None = None, **conditions: Any) -> list[Path]:
 
 
 def comparison(record: dict[str, Any]) -> dict[str, Any]:
-    """How a run's codes are compared, as `metrics.evaluate` takes it: tables, combine and weights."""
+    """How a run's codes are compared, as `metrics.evaluate` takes it:
+    tables, combine and weights.
+    """
     return {
         "tables": record.get("tables"),
         "combine": record.get("combine"),
@@ -663,7 +705,8 @@ def table(runs: Iterable[Record]) -> list[dict[str, Any]]:
 def _conditions(record: Record) -> tuple:
     """What two records must have in common to stand in one line."""
     named = [record.bits if key == "bits" else str(record.get(key)) for key in CONDITIONS]
-    # All settings too, not only those that were named: "defaults" of two versions need not be equal.
+    # All settings too, not only those that were named: "defaults" of two versions need not be
+    # equal.
     return (*named, json.dumps(record.get("config"), sort_keys=True))
 
 

@@ -1,11 +1,13 @@
-"""Every method under one protocol: the same features, split, metric, seeds, and the same small budget for settings.
+"""Every method under one protocol: the same features, split, metric, seeds,
+and the same small budget for settings.
 
-For each method, at most four settings are tried on the validation part (24 bits, seed 0); the best one is run at two
-lengths with three seeds, and the queries are asked once. Best is what finds held-out images among each other, see
-`unseen`: nine in ten images of the database were not trained on, and what serves training images only shall not win.
-Deep methods train a hash layer on the features of a network that stays as it is; shallow ones take the same features.
-Two looks at the validation part choose nothing: would learning rates beyond the grid have been better (`BEYOND`), and
-what does one setting do to the methods that end low (`LOOKS`)?
+For each method, at most four settings are tried on the validation part (24 bits, seed 0); the best
+one is run at two lengths with three seeds, and the queries are asked once. Best is what finds
+held-out images among each other, see `unseen`: nine in ten images of the database were not trained
+on, and what serves training images only shall not win. Deep methods train a hash layer on the
+features of a network that stays as it is; shallow ones take the same features. Two looks at the
+validation part choose nothing: would learning rates beyond the grid have been better (`BEYOND`),
+and what does one setting do to the methods that end low (`LOOKS`)?
 `benchmarks/side_by_side.py` makes the records, the chapter "Side by side" reads them with `found`.
 """
 
@@ -32,7 +34,8 @@ SIDE = 128  # pixels
 
 RATES = {"lr": (0.001, 0.003)}
 BEYOND = (0.0003, 0.01)  # tried once with what was chosen
-# What is tried: every combination, four at most. Deep methods: two learning rates, and two values of one setting.
+# What is tried: every combination, four at most. Deep methods: two learning rates, and two values
+# of one setting.
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "random": {},
     "pca_rotation": {},
@@ -93,7 +96,9 @@ def variants(method: str) -> list[dict[str, Any]]:
 
 
 def common(method: str) -> dict[str, Any]:
-    """The settings that do not vary: where features come from, and how long a hash layer is trained."""
+    """The settings that do not vary:
+    where features come from, and how long a hash layer is trained.
+    """
     if method in methods.SHALLOW:
         return {"backbone": BACKBONE, "size": SIDE}
     training = {"frozen": True, "optimiser": "adamw", "epochs": 30}
@@ -106,9 +111,11 @@ def best(tried: Sequence[Record]) -> int:
 
 
 def unseen(record: Record) -> float:
-    """mAP of a record's query images among each other: one half is searched for the other, and the other way round.
+    """mAP of a record's query images among each other:
+    one half is searched for the other, and the other way round.
 
-    In a record of the validation part none of them has been trained on, unlike the images of its database.
+    In a record of the validation part none of them has been trained on, unlike the images of its
+    database.
     """
     stored = record.codes()
     codes = stored["query_codes"]
@@ -124,7 +131,9 @@ def unseen(record: Record) -> float:
 
 
 def beyond(chosen: dict[str, Any]) -> list[dict[str, Any]]:
-    """The chosen settings with learning rates beyond the grid; none for a method that is given no rate."""
+    """The chosen settings with learning rates beyond the grid;
+    none for a method that is given no rate.
+    """
     return [chosen | {"lr": lr} for lr in BEYOND] if "lr" in chosen else []
 
 
@@ -141,7 +150,8 @@ def found(kept: Sequence[Record], method: str) -> Compared:
 
 
 def whole(kept: Sequence[Record]) -> dict[str, list[Record]]:
-    """Runs in which the network was trained along with the code, at `TUNED_AT` bits: method -> a record per seed.
+    """Runs in which the network was trained along with the code, at `TUNED_AT` bits:
+    method -> a record per seed.
 
     Methods without a run for each seed are left out. Raises InputError where a seed has two.
     """
@@ -149,13 +159,17 @@ def whole(kept: Sequence[Record]) -> dict[str, list[Record]]:
     for record in filter(_trained_as_a_whole, kept):
         group = groups.setdefault(record.method, {})
         if group.setdefault(record.seed, record) is not record:
-            raise InputError(f"one run of {record.method} with seed {record.seed} expected, found two")
+            raise InputError(
+                f"one run of {record.method} with seed {record.seed} expected, found two"
+            )
     complete = {name: group for name, group in groups.items() if group.keys() == set(SEEDS)}
     return {name: [group[seed] for seed in SEEDS] for name, group in complete.items()}
 
 
 def _trained_as_a_whole(record: Record) -> bool:
-    """Whether a record is one of this protocol and length whose network was trained along with the code."""
+    """Whether a record is one of this protocol and length whose network was trained along with
+    the code.
+    """
     if (record.protocol, record.bits) != (PROTOCOL, TUNED_AT):
         return False
     config = record["config"]
@@ -187,5 +201,7 @@ def _one(
     of_run = [record for record in kept if run.items() <= record.items()]
     same = [r for r in of_run if wanted.items() <= (usual | r["config"]).items()]
     if len(same) != 1:
-        raise InputError(f"one record of {run} with {variant or 'defaults'} expected, found {len(same)}")
+        raise InputError(
+            f"one record of {run} with {variant or 'defaults'} expected, found {len(same)}"
+        )
     return same[0]

@@ -1,6 +1,7 @@
 """What the papers report: one CSV per paper in `data/reported`, every figure with its source.
 
-A figure that nobody here has seen stands nowhere. A reader who owns a paper fills a gap by adding a row.
+A figure that nobody here has seen stands nowhere. A reader who owns a paper fills a gap by adding a
+row.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def load(paper: str, root: str | Path | None = None) -> list[dict]:
 
 
 def _row(row: dict, where: str) -> dict:
-    """The row of a file as numbers; raises InputError, which begins with `where`, for one that is not complete."""
+    """The row of a file as numbers;
+    raises InputError, which begins with `where`, for one that is not complete.
+    """
     if tuple(row) != COLUMNS or None in row.values():
         got = ", ".join(map(str, row))
         raise InputError(f"{where}: the columns {', '.join(COLUMNS)} expected, got {got}")
@@ -45,4 +48,6 @@ def _row(row: dict, where: str) -> dict:
         return row | {"bits": bits, "value": float(row["value"])}
     except ValueError:
         got = f"{row['bits']!r} and {row['value']!r}"
-        raise InputError(f"{where}: bits must be a whole number and value a number, got {got}") from None
+        raise InputError(
+            f"{where}: bits must be a whole number and value a number, got {got}"
+        ) from None

@@ -1,4 +1,6 @@
-"""What the chapters of the book share: tables, source code beside its formula, and records side by side."""
+"""What the chapters of the book share:
+tables, source code beside its formula, and records side by side.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,11 @@ def source(*objects: Callable) -> Markdown:
     return Markdown("\n".join(f"```python\n{text}```" for text in texts))
 
 
-def recorded(seeds: Iterable[int], settings: dict[str, Any] | None = None, **conditions: Any) -> list[Record]:
-    """One record per seed, in their order, of the runs that meet `conditions` and have these settings.
+def recorded(
+    seeds: Iterable[int], settings: dict[str, Any] | None = None, **conditions: Any
+) -> list[Record]:
+    """One record per seed, in their order,
+    of the runs that meet `conditions` and have these settings.
 
     Args:
         settings: of the method, by name; settings that are not named may have any value.
@@ -52,7 +57,9 @@ def recorded(seeds: Iterable[int], settings: dict[str, Any] | None = None, **con
     ]
     alike.sort(key=lambda record: record.seed)
     if [record.seed for record in alike] != seeds:
-        wanted = f"one record of {conditions} with {settings or 'any settings'} for each seed of {seeds}"
+        wanted = (
+            f"one record of {conditions} with {settings or 'any settings'} for each seed of {seeds}"
+        )
         raise InputError(f"{wanted} expected in {records.root()}, found {len(alike)}")
     return alike
 
@@ -64,7 +71,9 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 
 
 def difference(group: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Mean of the paired differences over seeds, and two standard errors of it: "above" is a mean that exceeds them."""
+    """Mean of the paired differences over seeds, and two standard errors of it:
+    "above" is a mean that exceeds them.
+    """
     paired = np.subtract(group, other)
     error = paired.std(ddof=1) / np.sqrt(len(paired))
     return float(paired.mean()), float(2 * error)

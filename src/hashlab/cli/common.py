@@ -1,4 +1,6 @@
-"""What the commands share: a parser that complains in one line, and words that several of them take."""
+"""What the commands share: a parser that complains in one line,
+and words that several of them take.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,17 @@ from hashlab.errors import InputError
 
 
 class Words(argparse.ArgumentParser):
-    """A parser to which wrong words are bad input like any other: one sentence, and where to read more."""
+    """A parser to which wrong words are bad input like any other:
+    one sentence, and where to read more.
+    """
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
 
     def parse_known_args(self, *words: Any, **more: Any) -> tuple[argparse.Namespace, list[str]]:
-        """As usual, but words that are left over are an error of this command, not of `hashlab` as a whole."""
+        """As usual, but words that are left over are an error of this command,
+        not of `hashlab` as a whole.
+        """
         parsed, left = super().parse_known_args(*words, **more)
         if left:
             self.error(f"not understood: {shlex.join(left)}")

@@ -18,8 +18,12 @@ def add_to(commands: Any) -> None:
     command = add_command(commands, "data", data, text)
     command.add_argument("action", choices=("list", "fetch", "check", "show"))
     command.add_argument("name", nargs="?", help="a data set (fetch, check, show)")
-    command.add_argument("--protocol", help="check: how to split (default: each protocol of the set)")
-    command.add_argument("--root", type=path, help="cache folder (default: $HASHLAB_DATA or data/cache)")
+    command.add_argument(
+        "--protocol", help="check: how to split (default: each protocol of the set)"
+    )
+    command.add_argument(
+        "--root", type=path, help="cache folder (default: $HASHLAB_DATA or data/cache)"
+    )
     text = "show: the picture to write (default: NAME.png)"
     command.add_argument("-o", "--output", type=path, help=text)
     by_hand = command.add_argument_group("fetch, for the sets that you put there by hand")
@@ -33,7 +37,9 @@ def add_to(commands: Any) -> None:
 
 
 def side(word: str) -> int:
-    """The side of an image: a whole number of pixels, 1 or more; what is too many is for the reader to say."""
+    """The side of an image: a whole number of pixels, 1 or more;
+    what is too many is for the reader to say.
+    """
     if not word.isdecimal() or len(word) > 9 or int(word) == 0:
         raise argparse.ArgumentTypeError(
             f"a whole number of pixels, 1 or more, is expected, got {word[:40]!r}"

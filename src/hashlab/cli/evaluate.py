@@ -13,11 +13,20 @@ from hashlab.errors import InputError
 if TYPE_CHECKING:
     from hashlab.metrics import Report
 
-ARGUMENTS = ("at", "relevance", "tables", "combine", "weights")  # of `metrics.evaluate`, as they are given
+ARGUMENTS = (
+    "at",
+    "relevance",
+    "tables",
+    "combine",
+    "weights",
+)  # of `metrics.evaluate`, as they are given
 
 
 def add_to(commands: Any) -> None:
-    text = "Score codes in a .npz file: query_codes, database_codes, query_labels, database_labels, bits."
+    text = (
+        "Score codes in a .npz file: query_codes, database_codes, query_labels, database_labels, "
+        "bits."
+    )
     command = add_command(commands, "evaluate", evaluate, text)
     command.epilog = (
         "The file may also say format (packed, bits or signs; alike for both sides) and bitorder "
@@ -25,7 +34,10 @@ def add_to(commands: Any) -> None:
     )
     command.add_argument("file", type=path)
     command.add_argument("--at", type=int, help="cut the ranking after this many images")
-    text = "same_class (default): (N,) classes; shares_label: (N, L) of 0 and 1; levels: (N, L), fine first"
+    text = (
+        "same_class (default): (N,) classes; shares_label: (N, L) of 0 and 1; levels: (N, L), fine "
+        "first"
+    )
     command.add_argument("--relevance", default="same_class", help=text)
     text = "a published definition of mAP, or `all` of them side by side"
     command.add_argument("--convention", help=text)
@@ -43,11 +55,14 @@ def evaluate(parsed: argparse.Namespace) -> None:
 
     if parsed.convention == "asymmetric":
         raise InputError(
-            "convention asymmetric ranks by real outputs of the queries, and a file holds their bits"
+            "convention asymmetric ranks by real outputs of the queries, and a file holds their "
+            "bits"
         )
     if parsed.pr:
         files.check_file(parsed.pr, ".png")
-    stored = files.read_codes(parsed.file, parsed.tables)  # before metrics are imported, which takes seconds
+    stored = files.read_codes(
+        parsed.file, parsed.tables
+    )  # before metrics are imported, which takes seconds
     reports = score(stored, parsed)
     if parsed.pr:
         first = next(iter(reports.values()))
@@ -70,7 +85,9 @@ def score(stored: dict[str, Any], parsed: argparse.Namespace) -> dict[str | None
 
 
 def conventions(name: str | None, at: int | None) -> list[str | None]:
-    """The names that a word stands for: `all` are those that score bits, cut off where `at` says so."""
+    """The names that a word stands for:
+    `all` are those that score bits, cut off where `at` says so.
+    """
     from hashlab.metrics import CONVENTIONS
 
     if name != "all":
@@ -93,7 +110,8 @@ def as_text(reports: dict[str | None, Report]) -> str:
     if len(reports) == 1:
         return str(next(iter(reports.values())))
     return "\n".join(
-        f"{report.map:.4f}  {name}: {CONVENTIONS[name].definition}" for name, report in reports.items()
+        f"{report.map:.4f}  {name}: {CONVENTIONS[name].definition}"
+        for name, report in reports.items()
     )
 
 

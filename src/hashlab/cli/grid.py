@@ -12,7 +12,10 @@ from hashlab.cli.run import add_words, carry_out, settings
 
 
 def add_to(commands: Any) -> None:
-    text = "Run every combination of methods, code lengths, seeds and settings; what they share is done once."
+    text = (
+        "Run every combination of methods, code lengths, seeds and settings; what they share is "
+        "done once."
+    )
     command = add_command(commands, "grid", grid, text)
     command.add_argument("method", help="one method, or several with commas")
     add_words(command)

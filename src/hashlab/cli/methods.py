@@ -12,6 +12,7 @@ from hashlab.cli.common import add_command
 if TYPE_CHECKING:
     from hashlab.methods import About
 
+
 def add_to(commands: Any) -> None:
     text = "List the methods, or say what one is and which settings it has."
     command = add_command(commands, "methods", methods, text)
@@ -40,7 +41,9 @@ def _row(about: About, config: type) -> tuple[str, ...]:
 
 
 def describe_method(about: About, config: type) -> str:
-    """What a method is, and a line for each of its settings: default, meaning, and the values it may have."""
+    """What a method is, and a line for each of its settings:
+    default, meaning, and the values it may have.
+    """
     settings = aligned([_setting(config, field) for field in dataclasses.fields(config)])
     return "\n".join(
         [

@@ -1,4 +1,6 @@
-"""`hashlab run`: train a method, encode, evaluate. `hashlab grid` takes the same words, and more of them."""
+"""`hashlab run`: train a method, encode, evaluate.
+`hashlab grid` takes the same words, and more of them.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Batches made on the device: uint8 images are kept there, and cropped, mirrored, normalised and resized per batch.
+"""Batches made on the device: uint8 images are kept there, and cropped, mirrored,
+normalised and resized per batch.
 
-No worker processes: what PIL does image by image takes a few array operations per batch here. Where the images do not
-fit, each batch is read from the (memory-mapped) array instead; the batches are the same to the last bit.
+No worker processes: what PIL does image by image takes a few array operations per batch here. Where
+the images do not fit, each batch is read from the (memory-mapped) array instead; the batches are
+the same to the last bit.
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ from hashlab.data.parts import Part, check_rows
 from hashlab.errors import InputError
 from hashlab.progress import Progress
 
-# Pixels that go through a network at once when nothing is trained: what keeps a GPU busy, or stays in a CPU's cache.
+# Pixels that go through a network at once when nothing is trained: what keeps a GPU busy, or stays
+# in a CPU's cache.
 PIXELS = {"cuda": 2**25, "cpu": 2**18}
 MIB = 2**20  # bytes
 
 
 class Batch(NamedTuple):
-    """Some training images as the network takes them, their labels, and their positions in the training part."""
+    """Some training images as the network takes them, their labels,
+    and their positions in the training part.
+    """
 
     images: Tensor  # float32 (B, C, H, W), or features (B, d) of a frozen body
     labels: Tensor  # (B, ...)
@@ -53,9 +58,12 @@ class View:
 
     Args:
         height, width, channels: of the stored images.
-        mean, std: per channel of the input, in units of 0..1. Three of them for grey images give three equal channels.
-        shift: pixels of black added on every side, from which training images are cropped at random.
-        crop: side of the square cut out, at random in training and from the middle otherwise; 0 for the whole image.
+        mean, std: per channel of the input, in units of 0..1. Three of them for grey images give
+            three equal channels.
+        shift: pixels of black added on every side, from which training images are cropped at
+            random.
+        crop: side of the square cut out, at random in training and from the middle otherwise; 0 for
+            the whole image.
         flip: whether training images are mirrored, left to right, half of the time.
         size: side of the square that the result is resized to; 0 to leave it.
     """
@@ -72,16 +80,23 @@ class View:
 
     @classmethod
     def read(cls, facts: dict[str, Any]) -> Self:
-        """The view that the JSON object of a saved model describes; raises InputError where it describes none."""
+        """The view that the JSON object of a saved model describes;
+        raises InputError where it describes none.
+        """
         if facts.keys() != {field.name for field in dataclasses.fields(cls)}:
-            raise InputError(f"the model's view must have the fields of a View, got {reprlib.repr(list(facts))}")
+            raise InputError(
+                f"the model's view must have the fields of a View, got {reprlib.repr(list(facts))}"
+            )
         values = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in facts.items()
         }
         view = cls(**values)
         sides = [view.height, view.width, view.shift, view.crop, view.size]
         if not view._sides_fit(sides):
-            raise InputError(f"the sides of the model's view must lie in 1..{LARGEST_SIDE}, got {sides}")
+            raise InputError(
+                f"the sides of the model's view must lie in 1..{LARGEST_SIDE}, got {sides}"
+            )
         if view.channels not in (1, 3) or type(view.flip) is not bool or not view._scales():
             given = reprlib.repr(facts)
             raise InputError(
@@ -123,7 +138,9 @@ class View:
         return *sides, len(self.mean)
 
     def draw(self, count: int, generator: torch.Generator) -> Draws:
-        """The random choices for `count` images; always the same numbers are drawn, whatever is in use."""
+        """The random choices for `count` images;
+        always the same numbers are drawn, whatever is in use.
+        """
         height, width = self.window
         rows = self.height + 2 * self.shift - height + 1  # where a window may begin
         columns = self.width + 2 * self.shift - width + 1
@@ -147,7 +164,9 @@ class View:
         return self.finish(images[:, top : top + height, left : left + width])
 
     def finish(self, images: Tensor) -> Tensor:
-        """Normalise and resize: uint8 (B, H, W, C) -> float32 (B, C, h, w), channels last in memory."""
+        """Normalise and resize: uint8 (B, H, W, C) -> float32 (B, C, h, w),
+        channels last in memory.
+        """
         width = images.shape[2]
         channels = len(self.mean)
         mean = _scale(self.mean, width, images.device)  # (W*C,)
@@ -165,7 +184,8 @@ class View:
 def _scale(values: tuple[float, ...], width: int, device: torch.device) -> Tensor:
     """Values per channel in units of 0..255, repeated for a row of pixels: (W*C,).
 
-    Whole rows are faster than threes. Made once, because a copy to a device in every step would make it wait.
+    Whole rows are faster than threes. Made once, because a copy to a device in every step would
+    make it wait.
     """
     return (torch.tensor(values) * 255).repeat(width).to(device)
 
@@ -186,7 +206,9 @@ def crops(images: Tensor, pad: int, window: tuple[int, int], down: Tensor, right
 
 
 class Stored:
-    """An array of images, uint8 (N, H, W) or (N, H, W, 3), read as a `data.Part` is: by `take` and in `blocks`."""
+    """An array of images, uint8 (N, H, W) or (N, H, W, 3), read as a `data.Part` is:
+    by `take` and in `blocks`.
+    """
 
     def __init__(self, images: np.ndarray):
         check_images(images)
@@ -211,7 +233,9 @@ Images = np.ndarray | Part  # uint8 (N, H, W) or (N, H, W, 3), in memory or not
 
 
 def stored(images: Images) -> Stored | Part:
-    """Images with `take` and `blocks`; raises InputError for an array that does not hold images, or for none."""
+    """Images with `take` and `blocks`;
+    raises InputError for an array that does not hold images, or for none.
+    """
     if not isinstance(images, Part):
         return Stored(images)
     if not len(images):
@@ -226,7 +250,8 @@ class Batches:
         images: an array or a part of a data set; or a tensor of features (N, ...).
         labels: (N, ...) or None.
         view: how images become input; None for features, which are taken as they are.
-        resident_mb: images of up to this many MiB are kept on the device; others are read batch by batch.
+        resident_mb: images of up to this many MiB are kept on the device; others are read batch by
+            batch.
     """
 
     def __init__(
@@ -297,7 +322,9 @@ class Batches:
         return self._carry(self.images.take(rows.numpy()))
 
     def _carry(self, block: np.ndarray) -> Tensor:
-        """uint8 (B, H, W[, C]) as (B, H, W, C) to the device, which goes on with its work meanwhile."""
+        """uint8 (B, H, W[, C]) as (B, H, W, C) to the device,
+        which goes on with its work meanwhile.
+        """
         copy = torch.from_numpy(np.array(four(block)))  # memory-mapped files are read-only
         if self.device.type != "cuda":
             return copy
@@ -337,11 +364,15 @@ class Batches:
 
 @contextmanager
 def memory_explained(work: str, lower: str) -> Iterator[None]:
-    """Where memory runs out inside, raise MemoryError that says at what, and which settings to lower."""
+    """Where memory runs out inside, raise MemoryError that says at what,
+    and which settings to lower.
+    """
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(
+            error
+        ):
             raise
         raise MemoryError(f"memory is full: {work}; lower the setting {lower}") from None
 
@@ -374,22 +405,35 @@ def _endless(rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
 
 
 def check_balanced(labels: Tensor, size: int, per_class: int) -> None:
-    """Raise InputError unless batches of `size` can hold `per_class` images of every class that stands in them."""
+    """Raise InputError unless batches of `size` can hold `per_class` images of every class that
+    stands in them.
+    """
     if labels.ndim != 1:
-        raise InputError(f"balanced batches need one class per image, got labels {tuple(labels.shape)}")
+        raise InputError(
+            f"balanced batches need one class per image, got labels {tuple(labels.shape)}"
+        )
     if size % per_class:
-        raise InputError(f"batch_size must be a multiple of the {per_class} images per class, got {size}")
+        raise InputError(
+            f"batch_size must be a multiple of the {per_class} images per class, got {size}"
+        )
 
 
 def check_images(images: np.ndarray) -> None:
-    """Raise InputError unless images are uint8, grey (N, H, W) or RGB (N, H, W, 3), of one pixel at least each."""
+    """Raise InputError unless images are uint8, grey (N, H, W) or RGB (N, H, W, 3),
+    of one pixel at least each.
+    """
     grey_or_rgb = isinstance(images, np.ndarray) and (images.ndim == 3 or images.shape[3:] == (3,))
     if not grey_or_rgb or images.dtype != np.uint8 or 0 in images.shape[1:]:
-        raise InputError(f"images must be uint8 (N, H, W) or (N, H, W, 3), got {codes.describe(images)}")
+        raise InputError(
+            f"images must be uint8 (N, H, W) or (N, H, W, 3), got {codes.describe(images)}"
+        )
     if not len(images):
         raise InputError("one image at least is expected, got none")
     if max(images.shape[1:3]) > LARGEST_SIDE:
-        raise InputError(f"images of at most {LARGEST_SIDE} px are expected, got {images.shape[1]}x{images.shape[2]}")
+        raise InputError(
+            f"images of at most {LARGEST_SIDE} px are expected, got "
+            f"{images.shape[1]}x{images.shape[2]}"
+        )
 
 
 def four(images: np.ndarray) -> np.ndarray:

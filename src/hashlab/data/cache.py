@@ -1,7 +1,9 @@
-"""The cache of data sets on disk: `<root>/<name>/{train,test}_{images,labels}.npy`, uint8, memory-mapped.
+"""The cache of data sets on disk: `<root>/<name>/{train,test}_{images,labels}.npy`, uint8,
+memory-mapped.
 
-Every load checks every image against the set's fingerprint, so a truncated, altered or mislabelled file is found
-before any work starts. The check reads the files once (about 0.2 s for MNIST on one core).
+Every load checks every image against the set's fingerprint, so a truncated, altered or mislabelled
+file is found before any work starts. The check reads the files once (about 0.2 s for MNIST on one
+core).
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def home(about: SetInfo, path: str | Path | None = None) -> Path:
 
 
 def where(about: SetInfo, path: str | Path | None = None) -> str:
-    """Where the cache has a set that is not embedded, or how to get it, in words; its files are not looked at."""
+    """Where the cache has a set that is not embedded, or how to get it, in words;
+    its files are not looked at.
+    """
     folder = home(about, path)
     if folder.is_dir():
         return f"in the cache: {folder}"
@@ -88,14 +92,18 @@ def read(about: SetInfo, folder: Path) -> Arrays:
 
 
 def read_array(file: Path, name: str) -> np.ndarray:
-    """Memory-map one array of the set `name`; raises InputError where it is missing or unreadable."""
+    """Memory-map one array of the set `name`;
+    raises InputError where it is missing or unreadable.
+    """
     with _readable(file, name), file.open("rb") as content:
         files.npy_header(content, file.stat().st_size, file.name)
         return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
 def read_text(file: Path, name: str) -> str:
-    """The text of one file of the set `name`; raises InputError where it is missing or unreadable."""
+    """The text of one file of the set `name`;
+    raises InputError where it is missing or unreadable.
+    """
     with _readable(file, name):
         return files.read_text(file)
 
@@ -103,11 +111,15 @@ def read_text(file: Path, name: str) -> str:
 @contextmanager
 def _readable(file: Path, name: str) -> Iterator[None]:
     if not file.is_file():
-        raise InputError(f"{name} is not in the cache: {file} is missing; run `hashlab data fetch {name}`")
+        raise InputError(
+            f"{name} is not in the cache: {file} is missing; run `hashlab data fetch {name}`"
+        )
     try:
         yield
     except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{file} cannot be read ({error}); remove it and run `hashlab data fetch {name}`") from None
+        raise InputError(
+            f"{file} cannot be read ({error}); remove it and run `hashlab data fetch {name}`"
+        ) from None
 
 
 def write(about: SetInfo, arrays: Arrays, path: str | Path | None = None) -> Path:
@@ -138,10 +150,9 @@ def _write_array(file: Path, array: np.ndarray, order: np.ndarray) -> None:
 Download = Callable[[SetInfo, Path], Arrays]  # a set, and a folder for what is downloaded
 
 
-def fetch(
-    about: SetInfo, path: str | Path | None = None, download: Download | None = None
-) -> Path:
-    """Fill the cache with a set through torchvision, checked and written at once; returns its folder.
+def fetch(about: SetInfo, path: str | Path | None = None, download: Download | None = None) -> Path:
+    """Fill the cache with a set through torchvision, checked and written at once;
+    returns its folder.
 
     A set that is already there and whole is left alone. Of several processes that ask for the same
     set, one fetches it and the others wait. Raises InputError when the download fails or brings
@@ -168,7 +179,9 @@ def _whole(about: SetInfo, folder: Path) -> bool:
 
 
 def torchvision_arrays(about: SetInfo, folder: Path) -> Arrays:
-    """Download both official splits of a set into `folder` with torchvision, which shows how far it is."""
+    """Download both official splits of a set into `folder` with torchvision,
+    which shows how far it is.
+    """
     arrays = {}
     for split in about.counts:
         images, labels = _downloaded(about.name, folder, split == "train")
@@ -194,7 +207,9 @@ def _downloaded(name: str, folder: Path, train: bool) -> tuple[np.ndarray, np.nd
 
 
 def _split(name: str, folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of one official split, uint8. torchvision's own reader would unpickle CIFAR's files."""
+    """Images and labels of one official split, uint8.
+    torchvision's own reader would unpickle CIFAR's files.
+    """
     from torchvision import datasets
 
     if name == "mnist":

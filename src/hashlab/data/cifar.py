@@ -1,6 +1,7 @@
 """CIFAR's archives as torchvision downloads them, read without running what they hold.
 
-Their files are pickles, and a pickle may call any function it names. Here it may name the three that make an array.
+Their files are pickles, and a pickle may call any function it names. Here it may name the three
+that make an array.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ ARRAYS = {  # what Python 2 wrote for an array, and what makes it today
 
 
 class Reader(pickle.Unpickler):
-    """Reads arrays, dictionaries, lists, texts and numbers; raises UnpicklingError for anything else."""
+    """Reads arrays, dictionaries, lists, texts and numbers;
+    raises UnpicklingError for anything else.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ARRAYS:
@@ -32,7 +35,9 @@ class Reader(pickle.Unpickler):
 
 
 def download(kind: Any, folder: Path) -> Path:
-    """The archive of torchvision's class of a set, downloaded into `folder` and compared with its MD5."""
+    """The archive of torchvision's class of a set,
+    downloaded into `folder` and compared with its MD5.
+    """
     from torchvision.datasets.utils import download_url
 
     download_url(kind.url, folder, kind.filename, kind.tgz_md5)
@@ -40,7 +45,8 @@ def download(kind: Any, folder: Path) -> Path:
 
 
 def read(archive: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (N, 32, 32, 3) and labels uint8 (N,), the fine ones, of some files of an archive.
+    """Images uint8 (N, 32, 32, 3) and labels uint8 (N,), the fine ones,
+    of some files of an archive.
 
     Raises InputError where a file is missing, holds something else, or names anything but arrays.
     """

@@ -1,13 +1,15 @@
-"""Image files of a folder: which there are, and their pixels as uint8 blocks of one size, a few blocks at a time.
+"""Image files of a folder: which there are, and their pixels as uint8 blocks of one size,
+a few blocks at a time.
 
 What becomes of an image, so that every one has the same shape and no pixel depends on who reads it:
 - it is turned upright (EXIF), several frames count as the first, transparency is laid on white;
-- 16-bit grey keeps its upper 8 bits; palette, CMYK and the like become RGB; grey becomes three equal channels, or one
-  where the shape asks for it;
-- `fit="crop"` shrinks (or enlarges) until the image just covers the shape, and cuts out the centre; `fit="squash"`
-  keeps everything and gives up the proportions.
+- 16-bit grey keeps its upper 8 bits; palette, CMYK and the like become RGB; grey becomes three
+  equal channels, or one where the shape asks for it;
+- `fit="crop"` shrinks (or enlarges) until the image just covers the shape, and cuts out the centre;
+  `fit="squash"` keeps everything and gives up the proportions.
 
-However many images and threads: at most `MOST_PIXELS` pixels are decoded at a time, so that memory is bounded.
+However many images and threads: at most `MOST_PIXELS` pixels are decoded at a time, so that memory
+is bounded.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", "
 FITS = ("crop", "squash")
 MOST_PIXELS = 89_000_000  # beyond, a file of a few kilobytes may ask for gigabytes
 MOST_FILE = 1 << 30  # bytes of an image file: more than as many pixels take without compression
-BLOCK_BYTES = 1 << 26  # in which Pillow takes memory; the C library gives smaller ones (16 MB) not back, in each thread
+BLOCK_BYTES = (
+    1 << 26
+)  # in which Pillow takes memory; the C library gives smaller ones (16 MB) not back, in each thread
 STRIP = 1 << 20  # pixels that are brought into another mode at once
 LARGEST_SIDE = 2048  # of what becomes of an image
 UPRIGHT = {  # EXIF's orientation -> Image.Transpose
@@ -83,7 +87,9 @@ PIXELS = Budget(MOST_PIXELS)  # being decoded
 
 
 class Block(NamedTuple):
-    """Some images of a list: their positions in it (B,), pixels uint8 (B, H, W[, 3]), SHA-256 of their files."""
+    """Some images of a list: their positions in it (B,), pixels uint8 (B, H, W[, 3]),
+    SHA-256 of their files.
+    """
 
     rows: np.ndarray
     images: np.ndarray
@@ -91,7 +97,8 @@ class Block(NamedTuple):
 
 
 def files(folder: str | Path) -> list[Path]:
-    """All image files below a folder, sorted by their path in it; hidden files and folders are passed over.
+    """All image files below a folder, sorted by their path in it;
+    hidden files and folders are passed over.
 
     Raises:
         InputError: no such folder, or no file in it with one of the `SUFFIXES`.
@@ -107,18 +114,23 @@ def files(folder: str | Path) -> list[Path]:
 
 
 def _is_image(path: Path, folder: Path) -> bool:
-    """Whether it is a file with the name of an image, and neither it nor a folder above is hidden."""
+    """Whether it is a file with the name of an image,
+    and neither it nor a folder above is hidden.
+    """
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
 
 def check_shape(shape: Sequence[int], fit: str) -> None:
-    """Raise InputError unless `shape` is (H, W) for grey or (H, W, 3) for RGB, and `fit` one of `FITS`."""
+    """Raise InputError unless `shape` is (H, W) for grey or (H, W, 3) for RGB,
+    and `fit` one of `FITS`.
+    """
     sides = tuple(shape) if isinstance(shape, Sequence) else ()
     whole = all(isinstance(side, int | np.integer) and 1 <= side <= LARGEST_SIDE for side in sides)
     if not whole or len(sides) not in (2, 3) or sides[2:] not in ((), (3,)):
         raise InputError(
-            f"the shape of an image must be (H, W) or (H, W, 3), sides in 1..{LARGEST_SIDE}, got {sides or shape!r}"
+            f"the shape of an image must be (H, W) or (H, W, 3), sides in 1..{LARGEST_SIDE}, got "
+            f"{sides or shape!r}"
         )
     if fit not in FITS:
         raise InputError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
@@ -151,7 +163,10 @@ def decode(content: bytes, shape: Sequence[int], fit: str = "crop") -> np.ndarra
 
 
 def _advice(size: tuple[int, int]) -> str:
-    what = f"memory is full: an image of {size[0]}x{size[1]} pixels could not be decoded, though it may be sound"
+    what = (
+        f"memory is full: an image of {size[0]}x{size[1]} pixels could not be decoded, though it "
+        "may be sound"
+    )
     return f"{what}; leave more memory free, or make the image smaller"
 
 
@@ -168,10 +183,14 @@ def _open(content: bytes, least: tuple[int, int]) -> Image.Image:
         try:
             image = Image.open(io.BytesIO(content))
         except Image.DecompressionBombError:
-            raise InputError(f"the image has more than the {MOST_PIXELS:,} pixels that are read") from None
+            raise InputError(
+                f"the image has more than the {MOST_PIXELS:,} pixels that are read"
+            ) from None
     if image.width * image.height > MOST_PIXELS:
         size = f"{image.width}x{image.height}"
-        raise InputError(f"the image has {size}, more than the {MOST_PIXELS:,} pixels that are read")
+        raise InputError(
+            f"the image has {size}, more than the {MOST_PIXELS:,} pixels that are read"
+        )
     if image.format == "JPEG":
         image.draft(None, least)
     return image
@@ -258,7 +277,8 @@ def stream(
     block: int = 256,
     broken: Callable[[Path, str], None] | None = None,
 ) -> Iterator[Block]:
-    """Read image files in order, in blocks; files are decoded in threads, one block ahead of the one in use.
+    """Read image files in order, in blocks;
+    files are decoded in threads, one block ahead of the one in use.
 
     Args:
         paths: the files.
@@ -266,8 +286,8 @@ def stream(
         fit: "crop" or "squash", see the head of this file.
         block: images per block; a block with broken files is shorter, one with nothing else is left
             out.
-        broken: called with the path and the reason for every file that cannot be read, which is then
-            skipped. When None, the first such file ends the reading.
+        broken: called with the path and the reason for every file that cannot be read, which is
+            then skipped. When None, the first such file ends the reading.
 
     Raises:
         InputError: a shape or fit that cannot be; a broken file, by name, where `broken` is None.

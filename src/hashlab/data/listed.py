@@ -20,12 +20,19 @@ from hashlab.files import read_text
 
 LONGEST_NUMBER = 9  # digits of a class
 LONGEST_NAME = 200  # letters of a path in a message
-BIRD_LEVELS = (555, 495, 228, 22)  # species and plumages, then groups: what completing the official tree gives
+BIRD_LEVELS = (
+    555,
+    495,
+    228,
+    22,
+)  # species and plumages, then groups: what completing the official tree gives
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """What a folder holds: per split the paths in it, sorted, and labels (N,), (N, L) 0/1 or (N, levels)."""
+    """What a folder holds: per split the paths in it, sorted, and labels (N,),
+    (N, L) 0/1 or (N, levels).
+    """
 
     paths: Mapping[str, list[str]]
     labels: Mapping[str, np.ndarray]
@@ -35,7 +42,9 @@ class Listing:
 
 
 def read(name: str, folder: Path) -> Listing:
-    """The listing of the set `name` in `folder`; raises InputError for what is missing, ragged or contradictory."""
+    """The listing of the set `name` in `folder`;
+    raises InputError for what is missing, ragged or contradictory.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     listing = READERS[name](folder)
@@ -45,7 +54,11 @@ def read(name: str, folder: Path) -> Listing:
 
 def _check_files(folder: Path, paths: Sequence[str]) -> None:
     """Raise InputError when a path leads out of the folder, or its file is missing or empty."""
-    out = [path for path in paths if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts]
+    out = [
+        path
+        for path in paths
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+    ]
     if out:
         raise InputError(f"the lists in {folder} name {_some(out)} outside of the folder")
     sizes = {path: _size(folder / path) for path in paths}
@@ -81,7 +94,9 @@ def _lines(file: Path) -> list[tuple[str, str]]:
     if not os.path.lexists(file):
         raise InputError(f"{file.name} is missing in {file.parent}")
     text = read_text(file, "utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    return [(f"{file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return [
+        (f"{file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()
+    ]
 
 
 # NUS-WIDE: lists of "path 0 1 0 …"
@@ -160,7 +175,9 @@ def _zeros_and_ones(texts: Sequence[str], concepts: int) -> np.ndarray:
 
 
 def _concepts(file: Path, count: int) -> tuple[str, ...]:
-    """The names in `concepts.txt`, one a line, in the order of the columns; numbers where there is no such file."""
+    """The names in `concepts.txt`, one a line, in the order of the columns;
+    numbers where there is no such file.
+    """
     if not os.path.lexists(file):
         return tuple(f"concept {i}" for i in range(1, count + 1))
     names = tuple(line.strip() for _, line in _lines(file))
@@ -192,7 +209,9 @@ def nabirds(folder: Path) -> Listing:
 
 
 def _of_images(file: Path, path_of: Mapping[str, str]) -> dict[str, str]:
-    """What a file says of each image; raises InputError unless it is of the images of images.txt."""
+    """What a file says of each image;
+    raises InputError unless it is of the images of images.txt.
+    """
     values = _columns(file)
     odd = sorted(values.keys() ^ path_of.keys())
     if odd:
@@ -259,7 +278,8 @@ def _known(numbers: Mapping[int, int], text: str, where: str) -> int:
 
 
 def complete(parents: Mapping[int, int], levels: int) -> dict[int, tuple[int, ...]]:
-    """For every leaf of a tree its chain of classes, leaf first and without the root, `levels` long.
+    """For every leaf of a tree its chain of classes, leaf first and without the root,
+    `levels` long.
 
     A chain that is shorter repeats the leaf: (leaf, parent, grandparent) becomes
     (leaf, leaf, parent, grandparent).

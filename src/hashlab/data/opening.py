@@ -90,9 +90,7 @@ def fetch(
             )
         if source is None and not prepared.source(about, path).is_dir():
             return cache.home(about, path)
-        return prepared.prepare(
-            about, path, source, size=size, fit=fit, skip_broken=skip_broken
-        )
+        return prepared.prepare(about, path, source, size=size, fit=fit, skip_broken=skip_broken)
     if source or size or fit or skip_broken:
         raise InputError(
             "--source, --size, --fit and --skip-broken are for sets put there by hand,"

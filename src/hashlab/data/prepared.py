@@ -1,11 +1,14 @@
-"""The cache of a set that was put there by hand: its files read once, checked, and kept as uint8 arrays of one size.
+"""The cache of a set that was put there by hand:
+its files read once, checked, and kept as uint8 arrays of one size.
 
-`<root>/<name>/` then holds, for every split: `<split>_images.npy` uint8 (N, S, S, 3), `<split>_labels.npy`,
-`<split>_digests.npy` uint8 (N, 2, 32), the SHA-256 of each image's file and of its pixels, and `<split>_paths.txt`.
-`about.json` says the size and fit of the pixels, the classes and the fingerprint.
+`<root>/<name>/` then holds, for every split: `<split>_images.npy` uint8 (N, S, S, 3),
+`<split>_labels.npy`, `<split>_digests.npy` uint8 (N, 2, 32), the SHA-256 of each image's file and
+of its pixels, and `<split>_paths.txt`. `about.json` says the size and fit of the pixels, the
+classes and the fingerprint.
 
-Nobody has published fingerprints of these sets. Ours is of what was read: per split, the SHA-256 over every image's
-path, labels and file digest, in the order of the paths. Two people with the same fingerprint have the same files.
+Nobody has published fingerprints of these sets. Ours is of what was read: per split, the SHA-256
+over every image's path, labels and file digest, in the order of the paths. Two people with the same
+fingerprint have the same files.
 """
 
 from __future__ import annotations
@@ -105,7 +108,9 @@ def _prepare(
 def _form(
     about: SetInfo, target: Path, size: int | None, fit: str | None
 ) -> tuple[tuple[int, ...], str]:
-    """Shape and fit of the images: what is asked for, else what the cache has, else the set's own."""
+    """Shape and fit of the images:
+    what is asked for, else what the cache has, else the set's own.
+    """
     shape = about.shape
     usual_fit = "crop"
     with suppress(InputError):  # there is no cache yet
@@ -127,14 +132,18 @@ def _done(about: SetInfo, target: Path, plan: dict[str, Any]) -> bool:
 
 
 def _digest_of(listing: listed.Listing) -> str:
-    digest = hashlib.sha256(json.dumps([dict(listing.paths), listing.classes, listing.tree]).encode())
+    digest = hashlib.sha256(
+        json.dumps([dict(listing.paths), listing.classes, listing.tree]).encode()
+    )
     for labels in listing.labels.values():
         digest.update(labels.tobytes())
     return digest.hexdigest()
 
 
 def _begin(aside: Path, plan: dict[str, Any], listing: listed.Listing) -> None:
-    """Arrays of the right size, all zeros, unless an earlier run with the same plan left its own."""
+    """Arrays of the right size, all zeros,
+    unless an earlier run with the same plan left its own.
+    """
     if _begun(aside, plan):
         return
     _disk.discard(aside)
@@ -151,7 +160,9 @@ def _begin(aside: Path, plan: dict[str, Any], listing: listed.Listing) -> None:
 
 
 def _begun(aside: Path, plan: dict[str, Any]) -> bool:
-    """Whether there is an unfinished cache of the same plan, or one that has only its last step before it."""
+    """Whether there is an unfinished cache of the same plan,
+    or one that has only its last step before it.
+    """
     if (aside / PLAN).is_file():
         return (aside / PLAN).read_text() == json.dumps(plan)
     note = aside / "about.json"
@@ -242,7 +253,9 @@ def _finish(
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The files of one split: arrays as stored, and the rows (M,) that could be read, in the order of the paths."""
+    """The files of one split: arrays as stored, and the rows (M,) that could be read,
+    in the order of the paths.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -252,7 +265,9 @@ class Split:
 
     @classmethod
     def read(cls, folder: Path, name: str, split: str) -> Split:
-        """Memory-map the arrays; raises InputError where one is missing, unreadable, or of another length."""
+        """Memory-map the arrays; raises InputError where one is missing, unreadable,
+        or of another length.
+        """
         images = cache.read_array(folder / f"{split}_images.npy", name)
         labels = cache.read_array(folder / f"{split}_labels.npy", name)
         digests = cache.read_array(folder / f"{split}_digests.npy", name)
@@ -275,7 +290,9 @@ class Split:
         digest = hashlib.sha256()
         for row in self.order:
             labels = self.labels[row].astype(">u2").tobytes()
-            digest.update(self.paths[row].encode() + b"\0" + labels + self.digests[row, 0].tobytes())
+            digest.update(
+                self.paths[row].encode() + b"\0" + labels + self.digests[row, 0].tobytes()
+            )
         return digest.hexdigest()
 
     def altered(self, rows: np.ndarray) -> list[str]:
@@ -304,7 +321,8 @@ def noted(about: SetInfo, folder: Path) -> dict[str, Any]:
     return note
 
 
-# What about.json holds: an object of just these fields; a list, or an object by names, of one kind of values.
+# What about.json holds: an object of just these fields; a list, or an object by names, of one kind
+# of values.
 NOTE = {
     "set": {
         "shape": [int],
@@ -345,7 +363,9 @@ TYPES = {int: "a whole number", str: "text", list: "a list", dict: "an object"}
 
 
 def _unlike_splits(known: dict[str, Any]) -> str:
-    """What is wrong with the sizes and marks of splits, in words: names of splits are names of files."""
+    """What is wrong with the sizes and marks of splits, in words:
+    names of splits are names of files.
+    """
     counts = known["counts"]
     same = counts.keys() == known["fingerprints"].keys()
     words = all(map(str.isalpha, counts))
@@ -365,7 +385,9 @@ def splits(about: SetInfo, folder: Path) -> tuple[SetInfo, dict[str, Split]]:
     Raises InputError where they are not as they were written.
     """
     noted_values = noted(about, folder)["set"]
-    known = dataclasses.replace(about, **{key: _tuples(value) for key, value in noted_values.items()})
+    known = dataclasses.replace(
+        about, **{key: _tuples(value) for key, value in noted_values.items()}
+    )
     read = {name: Split.read(folder, about.name, name) for name in known.counts}
     for name, split in read.items():
         if not _is_as_noted(split, known, name):

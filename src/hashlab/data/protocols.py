@@ -1,8 +1,9 @@
 """Named protocols: which images are queries, which train, which are searched.
 
-A protocol is a list of positions in the pool (the official splits in canonical order, train then test). Where
-images are drawn, they are drawn per class, in the order of SHA-256(seed name / position): no random generator of
-any library is involved, so the same images come out everywhere and for ever.
+A protocol is a list of positions in the pool (the official splits in canonical order, train then
+test). Where images are drawn, they are drawn per class, in the order of
+SHA-256(seed name / position): no random generator of any library is involved, so the same images
+come out everywhere and for ever.
 """
 
 from __future__ import annotations
@@ -21,16 +22,22 @@ Rule = Callable[[np.ndarray, Mapping[str, int]], Index]
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named rule that turns labels (N,) and split sizes into index lists, and the checksum they must have."""
+    """A named rule that turns labels (N,) and split sizes into index lists,
+    and the checksum they must have.
+    """
 
     name: str
     dataset: str
     about: str
     rule: Rule
-    checksum: str = ""  # of the lists that `split` makes: see `checksum`; empty where nobody has seen the set
+    checksum: str = (
+        ""  # of the lists that `split` makes: see `checksum`; empty where nobody has seen the set
+    )
 
 
-def draw(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Mapping[int, int]) -> np.ndarray:
+def draw(
+    seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Mapping[int, int]
+) -> np.ndarray:
     """`count` images of each class among the candidates, in ascending order of position.
 
     Args:
@@ -58,7 +65,9 @@ def _in_order_of(seed: str, numbers: np.ndarray) -> list[int]:
 
 
 def tenth(seed: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """The validation part: a tenth of each class of `train`, of all of it where images have several labels."""
+    """The validation part: a tenth of each class of `train`,
+    of all of it where images have several labels.
+    """
     classes = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
     values, sizes = np.unique(classes[train], return_counts=True)
     tenths = [round(size / 10) for size in sizes.tolist()]
@@ -67,7 +76,9 @@ def tenth(seed: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
 
 
 def drawn(seed: str, query: int, train: int, *, train_in_database: bool) -> Rule:
-    """Pool everything; draw `query` and `train` images per class; search the rest, with or without the train part."""
+    """Pool everything; draw `query` and `train` images per class;
+    search the rest, with or without the train part.
+    """
 
     def rule(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
         take = draw if labels.ndim == 1 else draw_several
@@ -102,7 +113,9 @@ def draw_several(seed: str, labels: np.ndarray, candidates: np.ndarray, count: i
 
 
 def official(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
-    """The official test images query the official training images, which are both train part and database."""
+    """The official test images query the official training images,
+    which are both train part and database.
+    """
     train = np.arange(counts["train"])
     return {"query": np.arange(counts["train"], len(labels)), "train": train, "database": train}
 
@@ -119,7 +132,9 @@ def without(rule: Rule, queries: tuple[int, ...]) -> Rule:
 
 
 def scenes(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
-    """The parts that `digit_scenes` was made in: query, validation, other train, rest; database = all but query."""
+    """The parts that `digit_scenes` was made in: query, validation, other train, rest;
+    database = all but query.
+    """
     split = _positions(counts)
     train = np.concatenate([split["validation"], split["train"]])
     return {
@@ -131,7 +146,9 @@ def scenes(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
 
 
 def as_listed(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
-    """What the lists test, train and database name; whether the database holds the train part is theirs to say."""
+    """What the lists test, train and database name;
+    whether the database holds the train part is theirs to say.
+    """
     none = np.arange(0)
     split = {"train": none, "both": none, "rest": none} | _positions(counts)
     return {
@@ -171,7 +188,8 @@ def unseen(seed: str, rule: Rule) -> Rule:
     return split_by_class
 
 
-# Test images of CIFAR-100 (positions in canonical order) whose pixels also stand in its train split.
+# Test images of CIFAR-100 (positions in canonical order) whose pixels also stand in its train
+# split.
 CIFAR100_IN_TRAIN = (610, 1666, 2335, 2522, 2533, 3063, 3130, 5184, 5267, 8930)
 
 DIGITS_RULE = drawn("digits", 30, 120, train_in_database=True)
@@ -239,7 +257,10 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "cifar10-59k",
             "cifar10",
-            f"{TEN_CLASSES} 60,000, the same as in cifar10-54k; database = all but the queries (59,000)",
+            (
+                f"{TEN_CLASSES} 60,000, the same as in cifar10-54k; database = all but the queries "
+                "(59,000)"
+            ),
             drawn("cifar10-1k", 100, 500, train_in_database=True),
             "87c3e1b60776d0d525454bbb0e38196f8ce31833af21dc7251c0a72d5b8af7ff",
         ),
@@ -260,7 +281,10 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "cifar100",
             "cifar100",
-            "10,000 test images query the 50,000 training images; the pixels of 10 queries stand in the database too",
+            (
+                "10,000 test images query the 50,000 training images; the pixels of 10 queries "
+                "stand in the database too"
+            ),
             official,
             "de3fc5ce813090008b95b397855d5d68885422c39be19b687a2ae1867772a341",
         ),
@@ -281,7 +305,10 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "nuswide21",
             "nuswide21",
-            "100 queries and 500 training images per concept of all that are listed; database = all but the queries",
+            (
+                "100 queries and 500 training images per concept of all that are listed; database "
+                "= all but the queries"
+            ),
             drawn("nuswide21", 100, 500, train_in_database=True),
         ),
         Protocol(
@@ -312,15 +339,21 @@ def names(dataset: str | None = None) -> list[str]:
 
 
 def get(dataset: str, name: str | None = None) -> Protocol:
-    """The protocol `name` of `dataset`, or its default; raises InputError for one that the set does not have."""
+    """The protocol `name` of `dataset`, or its default;
+    raises InputError for one that the set does not have.
+    """
     known = names(dataset)
     if name is not None and name not in known:
-        raise InputError(f"unknown protocol {name!r} for {dataset}; expected one of: {', '.join(known)}")
+        raise InputError(
+            f"unknown protocol {name!r} for {dataset}; expected one of: {', '.join(known)}"
+        )
     return PROTOCOLS[name or known[0]]
 
 
 def split(protocol: Protocol, labels: np.ndarray, counts: Mapping[str, int]) -> Index:
-    """The index lists of a protocol; the validation part is drawn from its train part unless its rule says which."""
+    """The index lists of a protocol;
+    the validation part is drawn from its train part unless its rule says which.
+    """
     index = protocol.rule(labels, counts)
     if "validation" in index:
         return index
@@ -328,7 +361,9 @@ def split(protocol: Protocol, labels: np.ndarray, counts: Mapping[str, int]) -> 
 
 
 def checksum(index: Index) -> str:
-    """SHA-256 over the four index lists as little-endian int64, in alphabetical order of their names."""
+    """SHA-256 over the four index lists as little-endian int64,
+    in alphabetical order of their names.
+    """
     digest = hashlib.sha256()
     for name in sorted(index):
         digest.update(f"{name}:{len(index[name])}:".encode())

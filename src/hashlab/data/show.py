@@ -39,7 +39,8 @@ def save(name: str, file: Path, path: str | Path | None = None) -> None:
 
 
 def samples(pool: parts.Pool, each: int = 8) -> Figure:
-    """The first images of every class: a row of `each` per class, or one per class where there are many.
+    """The first images of every class:
+    a row of `each` per class, or one per class where there are many.
 
     An image with several labels stands under each of them. Of more than 100 classes every so
     manieth is shown.

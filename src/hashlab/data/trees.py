@@ -1,6 +1,7 @@
 """Trees of classes: which class stands above which, from labels on several levels or from a file.
 
-A file has a line `child,parent` per class, by name; `#` begins a comment. The classes of the data set are the leaves:
+A file has a line `child,parent` per class, by name; `#` begins a comment. The classes of the data
+set are the leaves:
 
     # two levels above the classes
     cat,mammal
@@ -21,13 +22,21 @@ from hashlab.files import read_text
 
 
 def check_levels(labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels on levels as int64 (N, L), fine first; raises InputError for other shapes, types, or no tree.
+    """Labels on levels as int64 (N, L), fine first;
+    raises InputError for other shapes, types, or no tree.
 
     They are a tree where each class has one class above it.
     """
     labels = np.asarray(labels)
-    if labels.ndim != 2 or len(labels) != count or not labels.shape[1] or labels.dtype.kind not in "iu":
-        raise InputError(f"labels must be ({count}, levels) integers, got {labels.shape} {labels.dtype}")
+    if (
+        labels.ndim != 2
+        or len(labels) != count
+        or not labels.shape[1]
+        or labels.dtype.kind not in "iu"
+    ):
+        raise InputError(
+            f"labels must be ({count}, levels) integers, got {labels.shape} {labels.dtype}"
+        )
     if labels.min() < 0 or len(np.unique(labels[:, 0])) < 2:
         classes = np.unique(labels[:, 0])[:5].tolist()
         raise InputError(f"labels must be 0 or more and of two classes at least, got {classes}")
@@ -36,7 +45,8 @@ def check_levels(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def parents(levels: np.ndarray) -> list[np.ndarray]:
-    """The class above each class, per level but the last: of int (N, L), fine first, L - 1 arrays (M_l,).
+    """The class above each class, per level but the last:
+    of int (N, L), fine first, L - 1 arrays (M_l,).
 
     Entry i is for the i-th of the classes that occur on the level, in ascending order, and is a
     class number.
@@ -59,7 +69,9 @@ def parents(levels: np.ndarray) -> list[np.ndarray]:
 
 
 def numbered(levels: np.ndarray) -> np.ndarray:
-    """Classes of every level numbered 0, 1, … without gaps, in their order: int64 (N, L) -> (N, L)."""
+    """Classes of every level numbered 0, 1, … without gaps, in their order:
+    int64 (N, L) -> (N, L).
+    """
     return np.stack([_ranks(level) for level in levels.T], 1)
 
 
@@ -71,19 +83,22 @@ def _ranks(classes: np.ndarray | Sequence[str]) -> np.ndarray:
 def read(file: str | Path, classes: Sequence[str]) -> np.ndarray:
     """The classes of a set on every level of a tree, int64 (C, L), fine first.
 
-    Where a class is fewer steps away from the top than others, it stands for itself on the levels that it lacks, as
-    in NABirds. A class above all others is no level: it would tell nobody apart.
+    Where a class is fewer steps away from the top than others, it stands for itself on the levels
+    that it lacks, as in NABirds. A class above all others is no level: it would tell nobody apart.
 
     Args:
         file: lines `child,parent`.
         classes: C names; all must be leaves of the tree, and all leaves must be among them.
 
     Raises:
-        InputError: no such file, a line that is not `child,parent`, a class with two parents, a circle, a class of
-            the set that is missing or stands above others, a leaf that is no class of the set.
+        InputError: no such file, a line that is not `child,parent`, a class with two parents, a
+            circle, a class of the set that is missing or stands above others, a leaf that is no
+            class of the set.
     """
     above = _lines(Path(file))
-    chain_of = {name: _chain(name, above, file) for name in above}  # of all, to see that none is a circle
+    chain_of = {
+        name: _chain(name, above, file) for name in above
+    }  # of all, to see that none is a circle
     _check_classes(file, above, classes)
     chains = [chain_of[name] for name in classes]
     tops = {chain[-1] for chain in chains}
@@ -111,9 +126,7 @@ def _lines(file: Path) -> dict[str, str]:
         if not child or not parent or "," in parent:
             raise InputError(f"{file}, line {number}: `child,parent` expected, got {line!r}")
         if above.setdefault(child, parent) != parent:
-            raise InputError(
-                f"{file}, line {number}: {child} has a parent already, {above[child]}"
-            )
+            raise InputError(f"{file}, line {number}: {child} has a parent already, {above[child]}")
     if not above:
         raise InputError(f"{file}: lines `child,parent` expected, got none")
     return above

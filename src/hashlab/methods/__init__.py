@@ -1,7 +1,9 @@
-"""Hashing methods by name: `create("mu_liu", bits=12).fit(train).encode(images)` gives packed codes.
+"""Hashing methods by name: `create("mu_liu", bits=12).fit(train).encode(images)` gives packed
+codes.
 
-Every method has `.fit(train, seed=0, device=None)`, `.encode(images) -> packed codes`, `.save(folder)`, `.bits`,
-`.tables` (None for one table), `.config` (its settings) and `.about` (what it is). One file per method.
+Every method has `.fit(train, seed=0, device=None)`, `.encode(images) -> packed codes`,
+`.save(folder)`, `.bits`, `.tables` (None for one table), `.config` (its settings) and `.about`
+(what it is). One file per method.
 """
 
 from __future__ import annotations
@@ -59,15 +61,21 @@ REGISTERED: dict[str, type[Method]] = {}  # name -> class, of methods from elsew
 
 
 def register(kind: type[Method]) -> type[Method]:
-    """Make a method of your own known by its `about.name`, in this process, to `create`, `load` and runs; a decorator.
+    """Make a method of your own known by its `about.name`, in this process, to `create`,
+    `load` and runs; a decorator.
 
     Raises InputError where the class does not say what it is, or another one has the name.
     """
     about = getattr(kind, "about", None)
     if not (isinstance(kind, type) and issubclass(kind, Method) and isinstance(about, About)):
-        raise InputError(f"a Method class with `about`, an hashlab.methods.About, expected, got {kind!r}")
+        raise InputError(
+            f"a Method class with `about`, an hashlab.methods.About, expected, got {kind!r}"
+        )
     other = REGISTERED.get(about.name, kind)
-    again = (other.__module__, other.__qualname__) == (kind.__module__, kind.__qualname__)  # a cell that is run again
+    again = (other.__module__, other.__qualname__) == (
+        kind.__module__,
+        kind.__qualname__,
+    )  # a cell that is run again
     if about.name in CLASSES | SHALLOW or not again:
         raise InputError(f"there is another method called {about.name!r}; give yours another name")
     REGISTERED[about.name] = kind
@@ -100,7 +108,8 @@ def create(name: str, bits: int, **overrides: Any) -> Method:
     Args:
         name: one of `names()`.
         bits: code length K, 1 or more.
-        overrides: settings that differ from the method's defaults (`hashlab methods NAME` lists them).
+        overrides: settings that differ from the method's defaults (`hashlab methods NAME` lists
+            them).
 
     Raises:
         InputError: unknown name or setting, a setting of the wrong type, bits < 1.

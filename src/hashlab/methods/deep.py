@@ -1,4 +1,6 @@
-"""Deep methods: a network, its training, and its codes. A subclass states a loss, and a head where it differs."""
+"""Deep methods: a network, its training, and its codes.
+A subclass states a loss, and a head where it differs.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,15 @@ from hashlab.training.sharing import Itself, PhaseKey
 class DeepConfig:
     """Settings of every deep method."""
 
-    backbone: str = setting("auto", f"one of {', '.join(backbones.names())}; auto for what suits the images")
-    weights: str = setting("scratch", "the start: scratch, torchvision-imagenet, or a safetensors file")
-    frozen: bool = setting(False, "the backbone stays as it is, and sees each image once, not shifted, not mirrored")
+    backbone: str = setting(
+        "auto", f"one of {', '.join(backbones.names())}; auto for what suits the images"
+    )
+    weights: str = setting(
+        "scratch", "the start: scratch, torchvision-imagenet, or a safetensors file"
+    )
+    frozen: bool = setting(
+        False, "the backbone stays as it is, and sees each image once, not shifted, not mirrored"
+    )
     epochs: int = setting(10, "times that every training image is seen")
     batch_size: int = setting(128, "images per step; pairs are made within them")
     optimiser: str = setting("sgd", "what turns gradients into steps")
@@ -49,18 +57,32 @@ class DeepConfig:
     momentum: float = setting(0.9, "of sgd and rmsprop", most=1)
     weight_decay: float = setting(5e-4, "pull of every weight towards zero")
     clip: float = setting(0.0, "largest norm of the gradient; 0 for any")
-    shift: int = setting(2, "training images are moved by up to this many pixels", most=LARGEST_SIDE)
+    shift: int = setting(
+        2, "training images are moved by up to this many pixels", most=LARGEST_SIDE
+    )
     crop: int = setting(
-        0, "side of the square cut out of the images, at random in training; 0 for the whole", most=LARGEST_SIDE
+        0,
+        "side of the square cut out of the images, at random in training; 0 for the whole",
+        most=LARGEST_SIDE,
     )
-    flip: str = setting("auto", "training images are mirrored half of the time; auto for where there is colour")
+    flip: str = setting(
+        "auto", "training images are mirrored half of the time; auto for where there is colour"
+    )
     size: int = setting(
-        0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE
+        0,
+        "side of the square that images are resized to before the backbone; 0 to leave them",
+        most=LARGEST_SIDE,
     )
-    precision: str = setting("auto", "of the network; auto for bfloat16 on GPUs that have it, else float32")
-    compiler: str = setting("none", "inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster")
+    precision: str = setting(
+        "auto", "of the network; auto for bfloat16 on GPUs that have it, else float32"
+    )
+    compiler: str = setting(
+        "none", "inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster"
+    )
     deterministic: bool = setting(False, "on CUDA: the same bits every time, at some cost")
-    resident_mb: int = setting(8192, "images of up to this many MiB stay on the device, others are read batch by batch")
+    resident_mb: int = setting(
+        8192, "images of up to this many MiB stay on the device, others are read batch by batch"
+    )
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "optimiser": tuple(OPTIMISERS),
@@ -72,16 +94,20 @@ class DeepConfig:
 
 
 class DeepMethod(Method):
-    """A method that trains a network: a backbone, a head (a linear layer), and the loss of the subclass.
+    """A method that trains a network:
+    a backbone, a head (a linear layer), and the loss of the subclass.
 
-    After `fit`: `.network` maps normalised images to real outputs z (B, K); `.history` holds a line per epoch;
-    `.backbone`, `.view`, `.device` and `.precision` say what the settings came to; `.net` is the `FeatureNet`
-    that has them all.
+    After `fit`: `.network` maps normalised images to real outputs z (B, K); `.history` holds a line
+    per epoch; `.backbone`, `.view`, `.device` and `.precision` say what the settings came to;
+    `.net` is the `FeatureNet` that has them all.
     """
 
     Config: ClassVar[type] = DeepConfig
-    taps: tuple[str, ...] = ()  # levels of the backbone, which the head takes; its features where there are none
-    pooled: bool = False  # the head takes the means of the taps' maps, side by side, rather than a tuple of maps
+    taps: tuple[
+        str, ...
+    ] = ()  # levels of the backbone, which the head takes; its features where there are none
+    # The head takes the means of the taps' maps, side by side, rather than a tuple of maps.
+    pooled: bool = False
 
     def __init__(self, bits: int, **overrides: Any):
         super().__init__(bits, **overrides)
@@ -123,7 +149,8 @@ class DeepMethod(Method):
     # ---- what subclasses say
 
     def choose_taps(self, levels: Mapping[str, backbones.Level], backbone: str) -> tuple[str, ...]:
-        """Those of a backbone's levels that the head takes: `taps`, unless a subclass chooses by its settings.
+        """Those of a backbone's levels that the head takes:
+        `taps`, unless a subclass chooses by its settings.
 
         Args:
             backbone: its name, for messages.
@@ -144,7 +171,9 @@ class DeepMethod(Method):
         return check(train.labels, len(train.labels if isinstance(train, Part) else train.images))
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
-        """The stages of training; one stage on the method's loss unless a subclass says otherwise."""
+        """The stages of training;
+        one stage on the method's loss unless a subclass says otherwise.
+        """
         return [self.phase("hashing", network, self.loss, self.config.epochs, self.config.lr)]
 
     # ---- what they share
@@ -160,18 +189,24 @@ class DeepMethod(Method):
         rows: bool = False,
         **more: Any,
     ) -> loop.Phase:
-        """A stage that minimises `loss(network(images), labels)`, in full precision whatever the network's.
+        """A stage that minimises `loss(network(images), labels)`,
+        in full precision whatever the network's.
 
         Args:
-            loss: a function, or a module, whose weights are then trained too and whose buffers stand in checkpoints.
+            loss: a function, or a module, whose weights are then trained too and whose buffers
+                stand in checkpoints.
             shared: whether it is the same for all code lengths; then runs in one pass do it once.
-            rows: whether the loss also takes the images' positions in the training part: `loss(z, labels, rows)`.
+            rows: whether the loss also takes the images' positions in the training part:
+                `loss(z, labels, rows)`.
             more: of `loop.Phase`.
 
         Raises InputError before `fit`, which builds the network.
         """
         if self._net is None:
-            raise InputError(f"the method is not fitted yet: phase {name} trains the network that fit(train) builds")
+            raise InputError(
+                f"the method is not fitted yet: phase {name} trains the network that fit(train) "
+                "builds"
+            )
 
         def loss_of(batch: Batch) -> Tensor:
             z = network(batch.images)
@@ -187,11 +222,15 @@ class DeepMethod(Method):
         return loop.Phase(name, module, loss_of, epochs, lr, **settings | more)
 
     def shared_settings(self) -> Hashable:
-        """What a stage that is the same for all code lengths depends on, besides seed, device and training part."""
+        """What a stage that is the same for all code lengths depends on, besides seed,
+        device and training part.
+        """
         return self.about.name, self.config
 
     def check(self, train: Part) -> None:
-        """Raise InputError where settings and training data do not suit each other; nothing is begun."""
+        """Raise InputError where settings and training data do not suit each other;
+        nothing is begun.
+        """
         c = self.config
         images = stored(images_of(train))
         self.targets(train)
@@ -214,14 +253,18 @@ class DeepMethod(Method):
         return self.config.backbone
 
     def _taps(self, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """What the head will take where images are (H, W[, C]); raises InputError where settings do not allow it."""
+        """What the head will take where images are (H, W[, C]);
+        raises InputError where settings do not allow it.
+        """
         c = self.config
         backbone = self._backbone(shape)
         input_shape = features.input_shape(backbone, shape, c.crop, c.size)
         return self.choose_taps(backbones.levels(backbone, input_shape), backbone)
 
     def _view(self, images: Images) -> View:
-        """How images become input: normalised by statistics of the training images, and unmoved if frozen."""
+        """How images become input:
+        normalised by statistics of the training images, and unmoved if frozen.
+        """
         c = self.config
         shape = stored(images).shape
         in_colour = len(shape) == 3 and shape[2] == 3
@@ -250,13 +293,16 @@ class DeepMethod(Method):
         """Train on `train.images` uint8 (N, H, W[, C]) and `train.labels` int (N,).
 
         Args:
-            seed: of initialisation, order and shifts; the same seed gives the same codes on the same device.
+            seed: of initialisation, order and shifts; the same seed gives the same codes on the
+                same device.
             device: "cpu", "cuda", …; CUDA where there is one when None.
-            each_epoch: called with phase name and epoch number after every epoch; it may encode, not train.
-            checkpoints: a folder where the state is kept, and taken up from when it is there already.
+            each_epoch: called with phase name and epoch number after every epoch; it may encode,
+                not train.
+            checkpoints: a folder where the state is kept, and taken up from when it is there
+                already.
             every: seconds between two checkpoints.
-            shared: the same one for several runs lets them share what they have in common: the features of a frozen
-                backbone, and stages that do not depend on the code length.
+            shared: the same one for several runs lets them share what they have in common: the
+                features of a frozen backbone, and stages that do not depend on the code length.
 
         Raises:
             InputError: images, labels, settings or device that do not fit, before training starts.
@@ -316,7 +362,9 @@ class DeepMethod(Method):
         start: str | None = None,
         seed: int = 0,
     ) -> FeatureNet:
-        """The network at its start, or where that is None, one whose weights are put in afterwards."""
+        """The network at its start, or where that is None,
+        one whose weights are put in afterwards.
+        """
         c = self.config
         body = features.at_start(backbone, view, start or weights.SCRATCH, seed, c.frozen)
         torch.manual_seed(seeds.derived(seed, "head"))
@@ -392,7 +440,9 @@ class DeepMethod(Method):
     def input(self) -> dict[str, Any]:
         return self.net.input()
 
-    def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
+    def set_state(
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None
+    ) -> None:
         chosen = backbones.device(device)
         with seeds.kept(chosen):
             net = self._build(*features.from_facts(facts), chosen)

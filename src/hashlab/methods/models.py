@@ -1,4 +1,5 @@
-"""A trained method as a folder: `model.safetensors`, `model.json` and a model card, `README.md`. No pickle.
+"""A trained method as a folder: `model.safetensors`, `model.json` and a model card, `README.md`.
+No pickle.
 
 Nothing here knows the methods: `methods.load` says how one is made of its name, bits and settings.
 """
@@ -27,7 +28,13 @@ from hashlab.training.checkpoints import State
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 SUMMARY = "model.json"
-FIELDS = {"method": str, "bits": int, "settings": dict, "facts": dict, "sha256": str}  # in `model.json`
+FIELDS = {
+    "method": str,
+    "bits": int,
+    "settings": dict,
+    "facts": dict,
+    "sha256": str,
+}  # in `model.json`
 BLOCK = 256  # images of a folder that are encoded at a time
 
 
@@ -41,7 +48,9 @@ class Model(Protocol):
     shape: tuple[int, ...]  # of an image
 
     def state(self) -> State: ...
-    def set_state(self, tensors: dict[str, Tensor], facts: Any, device: str | None = None) -> None: ...
+    def set_state(
+        self, tensors: dict[str, Tensor], facts: Any, device: str | None = None
+    ) -> None: ...
     def encode(self, images: np.ndarray) -> np.ndarray: ...
 
 
@@ -72,7 +81,8 @@ def save(
         The folder.
 
     Raises:
-        InputError: a method that is not fitted; a folder that holds something else or another model.
+        InputError: a method that is not fitted; a folder that holds something else or another
+            model.
     """
     summary: dict[str, Any] = {
         "method": method.about.name,
@@ -111,10 +121,13 @@ def check_target(target: str | Path, run: Any) -> Path:
     files.check_folder(folder)
     if Path.cwd().is_relative_to(folder) or folder.is_mount() or folder.is_symlink():
         raise InputError(
-            f"a folder that can be replaced as a whole is expected, got {target}; give one inside it"
+            f"a folder that can be replaced as a whole is expected, got {target}; give one inside "
+            "it"
         )
     ours = (WEIGHTS, CARD, SUMMARY)
-    others = [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []
+    others = (
+        [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []
+    )
     if others:
         raise InputError(
             f"{folder} holds other things than a model ({others[0]}, …); give a new folder"
@@ -122,13 +135,17 @@ def check_target(target: str | Path, run: Any) -> Path:
     if (folder / SUMMARY).is_file():
         other_run = _run(_described(folder))
         if other_run != run:
-            raise InputError(f"{folder} holds another model, {other_run}, not {run}; give a new folder")
+            raise InputError(
+                f"{folder} holds another model, {other_run}, not {run}; give a new folder"
+            )
     return folder
 
 
 def _run(summary: Mapping[str, Any]) -> Any:
     """What a model is known by."""
-    return summary["facts"].get("run") or {key: summary[key] for key in ("method", "bits", "settings")}
+    return summary["facts"].get("run") or {
+        key: summary[key] for key in ("method", "bits", "settings")
+    }
 
 
 def card(method: Model, summary: Mapping[str, Any]) -> str:
@@ -210,7 +227,9 @@ def _described(folder: Path) -> dict[str, Any]:
 
 
 def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) -> None:
-    """Give a method its state; raises InputError where it then does not turn an image into a code."""
+    """Give a method its state; raises InputError where it then does not turn an image into a
+    code.
+    """
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise InputError(f"finite numbers are expected, got others in {name}")
@@ -219,7 +238,14 @@ def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) ->
         packed = method.encode(np.zeros((1, *method.shape), np.uint8))
     except InputError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         # the parts are sound, each by itself, but do not go together
         raise InputError(f"it cannot encode an image ({' '.join(str(error).split())})") from None
     width = row_bytes(method)
@@ -231,7 +257,9 @@ def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) ->
 
 
 class Encoded(NamedTuple):
-    """What became of a folder: how many images have codes, of how many bits, and what is wrong with the others."""
+    """What became of a folder: how many images have codes, of how many bits,
+    and what is wrong with the others.
+    """
 
     images: int
     bits: int
@@ -241,7 +269,8 @@ class Encoded(NamedTuple):
 def encode_folder(
     method: Model, folder: str | Path, output: str | Path, *, skip_broken: bool = False
 ) -> Encoded:
-    """Write the codes of all images below a folder to one `.npz` file, a few blocks of images in memory at a time.
+    """Write the codes of all images below a folder to one `.npz` file,
+    a few blocks of images in memory at a time.
 
     The file holds `names` (N,), paths relative to the folder; `codes` uint8 (N, ceil(K/8)); `bits`;
     and `tables` where there are several.
@@ -263,9 +292,7 @@ def encode_folder(
     def note(path: Path, reason: str) -> None:
         broken[path.relative_to(folder).as_posix()] = str(reason)
 
-    blocks = folders.stream(
-        paths, method.shape, block=BLOCK, broken=note if skip_broken else None
-    )
+    blocks = folders.stream(paths, method.shape, block=BLOCK, broken=note if skip_broken else None)
     rows: list[int] = []
     packed: list[np.ndarray] = []
     for block in Progress(blocks, "encoding", total=-(-len(paths) // BLOCK), delay=2):

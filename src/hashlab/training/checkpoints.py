@@ -36,15 +36,21 @@ class Interrupted(KeyboardInterrupt):
 
 
 def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
-    """Tensors and JSON facts as the bytes of a safetensors file with a digest of both; equal ones give equal bytes."""
+    """Tensors and JSON facts as the bytes of a safetensors file with a digest of both;
+    equal ones give equal bytes.
+    """
     text = json.dumps(facts)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = json.dumps([_digest(plain, text), text])  # one entry, for the order of several is not fixed
+    header = json.dumps(
+        [_digest(plain, text), text]
+    )  # one entry, for the order of several is not fixed
     return safetensors.torch.save(plain, {"hashlab": header})
 
 
 def unpack(data: bytes, what: str) -> State:
-    """The tensors and facts of `pack`; raises InputError when a byte of them is missing or altered."""
+    """The tensors and facts of `pack`;
+    raises InputError when a byte of them is missing or altered.
+    """
     try:
         tensors = safetensors.torch.load(data)
         length = int.from_bytes(data[:8], "little")
@@ -59,7 +65,9 @@ def unpack(data: bytes, what: str) -> State:
 
 
 def fact(facts: Any, name: str, kind: type) -> Any:
-    """One of the JSON values that a saved method consists of; raises InputError where it is not there, or no such."""
+    """One of the JSON values that a saved method consists of;
+    raises InputError where it is not there, or no such.
+    """
     words = {str: "text", list: "a list", dict: "an object"}
     value = facts.get(name) if isinstance(facts, dict) else None
     if not isinstance(value, kind):
@@ -117,12 +125,15 @@ class Checkpoints:
         return file
 
     def load(self, check: Check | None = None) -> State | None:
-        """The newest sound checkpoint, or None; warns about unsound ones and about another environment.
+        """The newest sound checkpoint, or None;
+        warns about unsound ones and about another environment.
 
         Args:
-            check: of tensors and facts; raises InputError unless they are all that is saved at that point of a run.
+            check: of tensors and facts; raises InputError unless they are all that is saved at that
+                point of a run.
 
-        What a killed process left half-written is removed. Raises InputError for a checkpoint of another run.
+        What a killed process left half-written is removed. Raises InputError for a checkpoint of
+        another run.
         """
         if self.folder.is_dir():
             _disk.sweep(self.folder)
@@ -146,7 +157,9 @@ class Checkpoints:
         return None
 
     def _difference(self, facts: dict[str, Any]) -> str | None:
-        """In what a checkpoint differs from this run, or None; raises InputError where it does not say."""
+        """In what a checkpoint differs from this run, or None;
+        raises InputError where it does not say.
+        """
         if not all(isinstance(facts.get(key), dict) for key in ("identity", "environment")):
             raise InputError("it does not say of which run it is")
         for key, value in self.identity.items():
@@ -159,7 +172,10 @@ class Checkpoints:
         for key, value in environment().items():
             begun = facts["environment"].get(key, value)  # an older version said less
             if begun != value:
-                text = f"resumed with {key} {value}, begun with {begun}: results may differ in their last bits"
+                text = (
+                    f"resumed with {key} {value}, begun with {begun}: results may differ in their "
+                    "last bits"
+                )
                 warnings.warn(text, stacklevel=3)
 
     def remove(self) -> None:
@@ -179,7 +195,9 @@ def environment() -> dict[str, Any]:
 
 @contextmanager
 def interruptible(active: bool = True) -> Iterator[Callable[[], bool]]:
-    """While it lasts, Ctrl-C is noted (the yielded function says so) rather than raised; a second one is raised."""
+    """While it lasts, Ctrl-C is noted (the yielded function says so) rather than raised;
+    a second one is raised.
+    """
     if not active or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return

@@ -1,4 +1,6 @@
-"""The stages of a training, and what they choose from: optimisers, and schedules of the learning rate."""
+"""The stages of a training, and what they choose from:
+optimisers, and schedules of the learning rate.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from hashlab.errors import InputError
 
 
 def derived(seed: int, *words: str | int) -> int:
-    """A seed for one purpose: SHA-256 of the seed and some words, so that no two purposes share their numbers."""
+    """A seed for one purpose: SHA-256 of the seed and some words,
+    so that no two purposes share their numbers.
+    """
     text = "/".join(map(str, (seed, *words)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 

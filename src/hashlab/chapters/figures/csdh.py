@@ -1,4 +1,6 @@
-"""Figures of the chapter on code similarities: how far apart images of both kinds of pairs lie, and what bits do."""
+"""Figures of the chapter on code similarities:
+how far apart images of both kinds of pairs lie, and what bits do.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,11 @@ def distance_counts(
     database_labels: np.ndarray,
     bits: int,
 ) -> np.ndarray:
-    """How many pairs of a query and a database image lie at each Hamming distance: int64 (2, bits + 1).
+    """How many pairs of a query and a database image lie at each Hamming distance:
+    int64 (2, bits + 1).
 
-    Row 0 counts the similar pairs, which have the same class or share a label, row 1 the dissimilar ones.
+    Row 0 counts the similar pairs, which have the same class or share a label, row 1 the dissimilar
+    ones.
 
     Args:
         query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W).
@@ -35,7 +39,9 @@ def distance_counts(
     """
     for packed, labels in ((query_codes, query_labels), (database_codes, database_labels)):
         if len(packed) != len(labels):
-            raise InputError(f"as many labels as codes expected, got {len(labels)} and {len(packed)}")
+            raise InputError(
+                f"as many labels as codes expected, got {len(labels)} and {len(packed)}"
+            )
     counts = np.zeros((2, bits + 1), np.int64)
     for start in range(0, len(query_codes), BLOCK):
         d = codes.hamming(query_codes[start : start + BLOCK], database_codes)  # (B, N)
@@ -57,7 +63,8 @@ def mean_distances(counts: np.ndarray) -> tuple[float, float]:
 
 
 def distances(counts_of: Mapping[str, np.ndarray]) -> Figure:
-    """How Hamming distances are spread: a panel per name, similar pairs upwards and dissimilar ones downwards.
+    """How Hamming distances are spread:
+    a panel per name, similar pairs upwards and dissimilar ones downwards.
 
     Heights are shares of the pairs of their kind; a triangle stands at the mean of each kind.
 
@@ -98,7 +105,8 @@ def _name_kinds(ax: Axes, highest: float) -> None:
 
 
 def bit_portrait(packed_of: Mapping[str, np.ndarray], bits: int) -> Figure:
-    """Per set of codes: above, how often each bit is one; below, how strongly every two bits go together.
+    """Per set of codes: above, how often each bit is one;
+    below, how strongly every two bits go together.
 
     Args:
         packed_of: name -> packed codes, uint8 (N, 8 W), of `bits` bits.
@@ -136,7 +144,8 @@ def lines_of_kinds(
     xlabel: str,
     ylabel: str,
 ) -> Figure:
-    """Panels side by side that share both axes and the colours of their named curves; a legend stands on top.
+    """Panels side by side that share both axes and the colours of their named curves;
+    a legend stands on top.
 
     Args:
         x: (N,).
@@ -167,7 +176,8 @@ def named_lines(
     ylabel: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """Lines in the colours of `lines_of_kinds`, each with its name at a given place: for lines that cross.
+    """Lines in the colours of `lines_of_kinds`, each with its name at a given place:
+    for lines that cross.
 
     Args:
         x: (N,).

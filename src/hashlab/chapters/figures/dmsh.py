@@ -1,4 +1,6 @@
-"""Figures of the chapter on several scales: what the levels of a network see, and how they become one code."""
+"""Figures of the chapter on several scales:
+what the levels of a network see, and how they become one code.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,15 @@ from hashlab.plots import HALO, arrow, axes, box, palette, panels, shades
 def receptive_field(backbone: Backbone, level: str, channels: int, side: int) -> tuple[int, int]:
     """The first and the last column of an image that the middle of a level's maps depends on.
 
-    It is measured, not counted: in a copy of the network all weights are positive and pooling takes means, so
-    that no two paths from a pixel to the middle cancel; then the gradient is positive exactly where a path exists.
+    It is measured, not counted: in a copy of the network all weights are positive and pooling takes
+    means, so that no two paths from a pixel to the middle cancel; then the gradient is positive
+    exactly where a path exists.
 
     Args:
         channels, side: of the square images, in pixels.
 
-    Raises InputError for an unknown level and for one that is a vector: it depends on the whole image.
+    Raises InputError for an unknown level and for one that is a vector: it depends on the whole
+    image.
     """
     check_levels(backbone, [level])
     if backbone.levels[level].stride is None:
@@ -66,12 +70,14 @@ def scale_maps(
     fields: Mapping[str, tuple[int, int]],
     each: int = 4,
 ) -> Figure:
-    """A row per level: the image with a frame around what one place sees, then the maps that vary most over it.
+    """A row per level: the image with a frame around what one place sees,
+    then the maps that vary most over it.
 
     Args:
         image: uint8 (H, W) or (H, W, 3).
         maps: level -> (C, h, w).
-        fields: level -> first and last column that the middle of its maps sees, as `receptive_field` gives them.
+        fields: level -> first and last column that the middle of its maps sees, as
+            `receptive_field` gives them.
         each: maps per level.
     """
     if maps.keys() != fields.keys():
@@ -92,7 +98,9 @@ def scale_maps(
 
 
 def _frame(ax: Axes, level: str, field: tuple[int, int], colour: str | tuple) -> None:
-    """Draw a square frame from the first to the last column of a field, and write its width above."""
+    """Draw a square frame from the first to the last column of a field,
+    and write its width above.
+    """
     first, last = field
     width = last - first + 1
     corner = (first - 0.5, first - 0.5)
@@ -103,8 +111,9 @@ def _frame(ax: Axes, level: str, field: tuple[int, int], colour: str | tuple) ->
 def wiring(levels: Sequence[str], pyramid: bool = False, ax: Axes | None = None) -> Axes:
     """How levels become a code, from left to right: a row per level, the coarsest on top.
 
-    Without `pyramid`, every level is averaged and reduced, all are fused, and the result is hashed; with it, each
-    level also hears what stands above it, and is hashed on its own before the codes are fused.
+    Without `pyramid`, every level is averaged and reduced, all are fused, and the result is hashed;
+    with it, each level also hears what stands above it, and is hashed on its own before the codes
+    are fused.
     """
     ax = axes(ax, 8, 0.95 * len(levels) + 0.5)
     steps = ["1×1", "3×3", "mean", "hash"] if pyramid else ["mean", "1×1"]

@@ -1,4 +1,6 @@
-"""Figures of the chapters on Hamming space and on mAP: codes and their distances, the order of ties."""
+"""Figures of the chapters on Hamming space and on mAP:
+codes and their distances, the order of ties.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from hashlab.plots import RIGHT, axes, box, palette
 
 
 def cube(bits: int = 4, ax: Axes | None = None) -> Axes:
-    """The cube whose corners are all codes of 1..5 bits and whose edges are single flips, by distance from 0."""
+    """The cube whose corners are all codes of 1..5 bits and whose edges are single flips,
+    by distance from 0.
+    """
     if not 1 <= bits <= 5:
         raise InputError(f"bits must lie in 1..5 for a cube that can be drawn, got {bits}")
     ax = axes(ax, 1.25 * bits + 1, 4)
@@ -47,7 +51,9 @@ def _rows_in_columns(column: np.ndarray) -> np.ndarray:
 
 
 def distance_spread(lengths: Sequence[int], ax: Axes | None = None) -> Axes:
-    """How the distance of two random codes spreads, as a share of the code length, a curve per length."""
+    """How the distance of two random codes spreads, as a share of the code length,
+    a curve per length.
+    """
     ax = axes(ax, 6, 3.5)
     for bits, colour in zip(lengths, palette(len(lengths)), strict=True):
         density = [bits * comb(bits, r) / 2**bits for r in range(bits + 1)]
@@ -64,7 +70,8 @@ def distance_spread(lengths: Sequence[int], ax: Axes | None = None) -> Axes:
 def tie_orders(
     relevant: np.ndarray, distances: np.ndarray, ap: Sequence[float], ax: Axes | None = None
 ) -> Axes:
-    """Rankings that differ only in the order of ties: a row each with its AP, a full square per relevant item.
+    """Rankings that differ only in the order of ties:
+    a row each with its AP, a full square per relevant item.
 
     Args:
         relevant: bool (M, N), in the order of ranks.

@@ -1,7 +1,8 @@
-"""Figures of the chapter on the family of losses: which way each loss pulls, and how hard, as autograd finds it.
+"""Figures of the chapter on the family of losses:
+which way each loss pulls, and how hard, as autograd finds it.
 
-A loss here is a function of outputs z (B, K) alone; labels and all else are bound before. Everything is computed in
-double precision.
+A loss here is a function of outputs z (B, K) alone; labels and all else are bound before.
+Everything is computed in double precision.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ LINES = [{"ls": ls, "color": c, "lw": 2} for ls, c in zip(("-", "--"), palette(2
 
 
 def pulls(loss: Loss, z: Tensor) -> Tensor:
-    """Minus the gradient of `loss` at outputs z (B, K): which way, and how hard, descent moves each. float64 (B, K).
+    """Minus the gradient of `loss` at outputs z (B, K):
+    which way, and how hard, descent moves each. float64 (B, K).
 
     Zero where the loss does not depend on z.
     """
@@ -38,10 +40,11 @@ def pulls(loss: Loss, z: Tensor) -> Tensor:
 
 
 def growth(loss: Loss, z: Tensor, sizes: tuple[float, float] = (1e-4, 1e-6)) -> float:
-    """The power p with which gradients vanish towards zero: |gradient at e z| goes as e^p for small e.
+    """The power p with which gradients vanish towards zero:
+    |gradient at e z| goes as e^p for small e.
 
-    1 for a saddle at zero, 0 for a slope, -1 for a loss that sees directions only. Measured between two sizes e;
-    NaN where there is no gradient.
+    1 for a saddle at zero, 0 for a slope, -1 for a loss that sees directions only. Measured between
+    two sizes e; NaN where there is no gradient.
     """
     norms = [pulls(loss, size * z).norm().item() for size in sizes]
     if min(norms) == 0:
@@ -57,9 +60,11 @@ def plane(
     ax: Axes | None = None,
     longest: float = 0.75,
 ) -> Axes:
-    """Outputs of two bits as points of the plane, each with an arrow; a class has a colour and a letter.
+    """Outputs of two bits as points of the plane, each with an arrow;
+    a class has a colour and a letter.
 
-    The longest arrow is drawn with length `longest`, the others to scale. Each quarter carries its code.
+    The longest arrow is drawn with length `longest`, the others to scale. Each quarter carries its
+    code.
 
     Args:
         z, moves: (B, 2).
@@ -67,7 +72,9 @@ def plane(
         marks: text -> point, what the arrows refer to: centres, codes.
     """
     if z.ndim != 2 or z.shape[1] != 2 or z.shape != moves.shape:
-        raise InputError(f"outputs and moves must be (B, 2), got {tuple(z.shape)} and {tuple(moves.shape)}")
+        raise InputError(
+            f"outputs and moves must be (B, 2), got {tuple(z.shape)} and {tuple(moves.shape)}"
+        )
     ax = axes(ax, 4, 4)
     _quarters(ax)
     points = z.detach().numpy()
@@ -84,7 +91,9 @@ def plane(
 
 
 def _pulled(ax: Axes, point: np.ndarray, move: np.ndarray, letter: str, colour: tuple) -> None:
-    """Draw a point with its letter, and the arrow along which it moves unless that is too short to be seen."""
+    """Draw a point with its letter,
+    and the arrow along which it moves unless that is too short to be seen.
+    """
     length = np.hypot(*move)
     if length > 0.02:
         style = {"arrowstyle": "-|>", "color": colour, "lw": 2, "shrinkA": 0, "shrinkB": 0}
@@ -96,7 +105,9 @@ def _pulled(ax: Axes, point: np.ndarray, move: np.ndarray, letter: str, colour: 
 
 
 def _quarters(ax: Axes) -> None:
-    """Axes of the plane where bits change, the square of tanh, and the code of each quarter in its corner."""
+    """Axes of the plane where bits change, the square of tanh,
+    and the code of each quarter in its corner.
+    """
     ax.axhline(0, color="0.6", lw=1, zorder=0)
     ax.axvline(0, color="0.6", lw=1, zorder=0)
     ax.plot([-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1], ":", color="0.6", lw=1.2, zorder=0)
@@ -120,7 +131,9 @@ def planes(drawn: Mapping[str, tuple], z: Tensor, labels: Tensor) -> Figure:
 
 
 def pair(agreement: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Two outputs (K,) of length sqrt(K), as codes have, whose inner product is K times `agreement`, in -1..1."""
+    """Two outputs (K,) of length sqrt(K), as codes have,
+    whose inner product is K times `agreement`, in -1..1.
+    """
     first, second = torch.zeros(2, bits, dtype=torch.float64)
     first[0] = second[1] = 1.0
     across = (1 - agreement.square()).clamp(min=1e-30).sqrt()
@@ -153,7 +166,8 @@ def unit(values: np.ndarray) -> np.ndarray:
 
 
 def ridges(rows: Mapping[str, Mapping[str, tuple]], x: Sequence[float], xlabel: str) -> Figure:
-    """A row per loss on one shared axis: at the left the losses of both kinds of pairs, at the right their pulls.
+    """A row per loss on one shared axis:
+    at the left the losses of both kinds of pairs, at the right their pulls.
 
     Losses are stretched to 0..1; a pull is divided by its largest.
 
@@ -217,7 +231,9 @@ def landscape(loss: Loss, ax: Axes, title: str, reach: float = 2.0) -> Axes:
 def histograms(
     outputs: Mapping[str, np.ndarray], xlabel: str, reach: float = 3.0, bins: int = 61
 ) -> Figure:
-    """How outputs spread, a row per run, its name at the left; what lies beyond ±reach is counted at the edge."""
+    """How outputs spread, a row per run, its name at the left;
+    what lies beyond ±reach is counted at the edge.
+    """
     figure, grid = panels(len(outputs), 1, (6.2, 0.95 * len(outputs) + 0.6), sharex=True)
     colours = palette(len(outputs))
     for ax, (name, values), colour in zip(grid[:, 0], outputs.items(), colours, strict=True):
@@ -233,7 +249,8 @@ def histograms(
 
 
 def dots(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> Axes:
-    """A row per name in the order given, from the top: a dot at the middle value, a line from low to high.
+    """A row per name in the order given, from the top:
+    a dot at the middle value, a line from low to high.
 
     Args:
         rows: name -> (low, value, high), in 0..1.

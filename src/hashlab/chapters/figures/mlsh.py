@@ -1,4 +1,6 @@
-"""Figures of the chapter on a table per level: how it is wired, two distances at once, ways to spend the bits."""
+"""Figures of the chapter on a table per level:
+how it is wired, two distances at once, ways to spend the bits.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ BORDERS = [WRONG, *palette(4)[2:]]  # of rules in a plane: far from each other, 
 
 
 def wiring(levels: Sequence[str], bits: Sequence[int], ax: Axes | None = None) -> Axes:
-    """A row per level, the deepest on top: what it sees, its hash functions, its table; then one ranking of all.
+    """A row per level, the deepest on top: what it sees, its hash functions, its table;
+    then one ranking of all.
 
     Args:
         levels: in the order of the network.
@@ -53,12 +56,14 @@ def neighbours(
     distances: Mapping[str, np.ndarray],
     nearest: int = 7,
 ) -> Figure:
-    """A row per table: the query, then the images that are nearest in it, ticked or crossed, with their distance.
+    """A row per table: the query, then the images that are nearest in it, ticked or crossed,
+    with their distance.
 
     Args:
         query: uint8 (H, W[, C]); `label` is its class.
         images, labels: the database, uint8 (N, H, W[, C]) and int (N,).
-        distances: name of a table, or of a rule over several -> int (N,). Ties stand in database order.
+        distances: name of a table, or of a rule over several -> int (N,). Ties stand in database
+            order.
     """
     size = (1.0 * (nearest + 1) + 1.2, 1.22 * len(distances) + 0.2)
     figure, grid = panels(len(distances), nearest + 1, size)
@@ -77,15 +82,18 @@ def plane(
     borders: Mapping[str, Sequence[tuple[float, float]]],
     ax: Axes | None = None,
 ) -> Axes:
-    """All pairs of a query and an image, by their distances in two tables: a disc per pair of distances.
+    """All pairs of a query and an image, by their distances in two tables:
+    a disc per pair of distances.
 
-    A disc's area grows with the root of the number of pairs, its colour says which share of them is relevant.
+    A disc's area grows with the root of the number of pairs, its colour says which share of them is
+    relevant.
 
     Args:
         distances: in the first and in the second table, int (Q, N) each.
         relevant: bool (Q, N).
         names: of the two tables.
-        borders: name -> corners of a line; what lies on the side of the origin is returned by the rule of that name.
+        borders: name -> corners of a line; what lies on the side of the origin is returned by the
+            rule of that name.
     """
     first, second = distances
     if not first.shape == second.shape == relevant.shape:
@@ -120,7 +128,8 @@ def arms(
     Args:
         groups: name -> a value per run.
         xlabel: what the values are.
-        reference: the way that all are measured against; a dashed line runs through the rows at its mean.
+        reference: the way that all are measured against; a dashed line runs through the rows at its
+            mean.
     """
     if reference not in groups:
         raise InputError(f"reference must be one of {', '.join(groups)}, got {reference!r}")

@@ -1,4 +1,6 @@
-"""Figures of the chapter on how a run works: its steps from image to record, and which epochs runs share."""
+"""Figures of the chapter on how a run works:
+its steps from image to record, and which epochs runs share.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,13 @@ from matplotlib.axes import Axes
 from hashlab.plots import axes, box, palette, shades
 
 
-def stages(
-    steps: Mapping[str, tuple[str, str | np.ndarray]], ax: Axes | None = None
-) -> Axes:
-    """The steps of a run from top to bottom: a step's name in a box, the call that does it, what comes of it.
+def stages(steps: Mapping[str, tuple[str, str | np.ndarray]], ax: Axes | None = None) -> Axes:
+    """The steps of a run from top to bottom:
+    a step's name in a box, the call that does it, what comes of it.
 
     Args:
-        steps: name -> (call, outcome). An outcome is text; or an image uint8 (H, W[, C]), or bits bool (K,), dark
-            where they are 1.
+        steps: name -> (call, outcome). An outcome is text; or an image uint8 (H, W[, C]), or bits
+            bool (K,), dark where they are 1.
     """
     ax = axes(ax, 6.6, 0.88 * len(steps))  # a row is as high as one unit is wide
     for row, (name, (call, outcome)) in enumerate(steps.items()):
@@ -46,7 +47,9 @@ def _outcome(ax: Axes, outcome: str | np.ndarray, x: float, y: float) -> None:
 
 
 def epochs_done(histories: Mapping[str, Sequence[Mapping]], ax: Axes | None = None) -> Axes:
-    """A row per run with a square per epoch, in the colour of its phase; hollow where another run had done it."""
+    """A row per run with a square per epoch, in the colour of its phase;
+    hollow where another run had done it.
+    """
     ax = axes(ax, 6.0, 0.42 * len(histories) + 1.1)
     lines = [line for history in histories.values() for line in history]
     phases = list(dict.fromkeys(line["phase"] for line in lines))

@@ -1,4 +1,6 @@
-"""Figures of the chapter on hashing before deep learning: how methods cut a plane into cells, and how well it fits."""
+"""Figures of the chapter on hashing before deep learning:
+how methods cut a plane into cells, and how well it fits.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ MARKERS = "o^sDvP*X<>d"
 def cells(
     model: Any, X: np.ndarray, labels: np.ndarray | None = None, ax: Axes | None = None
 ) -> Axes:
-    """The plane as a fitted estimator sees it: a numbered line where a bit changes, a cell per code.
+    """The plane as a fitted estimator sees it:
+    a numbered line where a bit changes, a cell per code.
 
-    Cells are white or grey by whether the number of ones in the code is even, so that two cells with one bit between
-    them never look alike.
+    Cells are white or grey by whether the number of ones in the code is even, so that two cells
+    with one bit between them never look alike.
 
     Args:
         model: fitted on rows of two features; its `decision_function` gives the outputs, (N, K).
@@ -99,7 +102,9 @@ def cell_maps(
 
 
 def separated(angle: float, normals: int = 12, ax: Axes | None = None) -> Axes:
-    """Two directions at an angle (radians), and lines through the origin: solid ones pass between the two."""
+    """Two directions at an angle (radians), and lines through the origin:
+    solid ones pass between the two.
+    """
     ax = axes(ax, 4.4, 4.4)
     for turn in (np.arange(normals) + 0.5) * np.pi / normals:
         between = {"color": palette(2)[1], "lw": 2}
@@ -121,7 +126,9 @@ def separated(angle: float, normals: int = 12, ax: Axes | None = None) -> Axes:
 
 
 def _direction(turn: float | np.ndarray) -> np.ndarray:
-    """The unit vector at an angle (radians) from the first direction, which itself lies 0.25 above the axis."""
+    """The unit vector at an angle (radians) from the first direction,
+    which itself lies 0.25 above the axis.
+    """
     return np.array([np.cos(0.25 + turn), np.sin(0.25 + turn)])
 
 
@@ -152,10 +159,12 @@ def measured(
 def precision_recall(
     reports: Mapping[str, Report], ax: Axes | None = None, colours: Mapping[str, Any] | None = None
 ) -> Axes:
-    """Precision against recall, a point per Hamming radius, named in a corner: for curves that lie close together.
+    """Precision against recall, a point per Hamming radius, named in a corner:
+    for curves that lie close together.
 
     Args:
-        colours: name -> colour, for all names of several figures; a name looks the same in all of them.
+        colours: name -> colour, for all names of several figures; a name looks the same in all of
+            them.
     """
     ax = axes(ax, 6, 4)
     colours = colours or dict(zip(reports, palette(len(reports)), strict=True))
@@ -171,7 +180,9 @@ def precision_recall(
 
 
 def to_corners(turned: Mapping[str, np.ndarray]) -> Figure:
-    """Rows (N, 2) before their signs are taken, each with a line to its corner of the square: what rounding loses."""
+    """Rows (N, 2) before their signs are taken, each with a line to its corner of the square:
+    what rounding loses.
+    """
     figure, grid = panels(1, len(turned), (3.7 * len(turned), 3.9))
     most = 1.08 * max(1.0, *(np.abs(V).max() for V in turned.values()))
     for ax, (name, V) in zip(grid[0], turned.items(), strict=True):

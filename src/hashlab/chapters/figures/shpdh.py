@@ -1,4 +1,6 @@
-"""Figures of the chapter on hierarchies: a tree of classes, what stands at each rank, how far classes lie apart."""
+"""Figures of the chapter on hierarchies:
+a tree of classes, what stands at each rank, how far classes lie apart.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from hashlab.plots import HALO, axes, box, palette, panels, runs, shades
 def tree(
     images: np.ndarray, parents: Sequence[int], names: Sequence[str], ax: Axes | None = None
 ) -> Axes:
-    """A tree of two levels from left to right: names of the upper classes, an image of each class below them.
+    """A tree of two levels from left to right:
+    names of the upper classes, an image of each class below them.
 
     Args:
         images: uint8 (M, H, W[, C]), one per class.
@@ -48,7 +51,9 @@ def tree(
 
 
 def _side_by_side(parents: np.ndarray) -> np.ndarray:
-    """A place for each class, (M,): those of one upper class side by side, a gap between two of these."""
+    """A place for each class, (M,):
+    those of one upper class side by side, a gap between two of these.
+    """
     order = np.argsort(parents, kind="stable")
     across = np.empty(len(parents))
     across[order] = np.arange(len(parents)) + 0.6 * parents[order]
@@ -61,7 +66,8 @@ def agreement_by_rank(
     query_levels: np.ndarray,
     database_levels: np.ndarray,
 ) -> np.ndarray:
-    """Which share of the queries has, at each rank, an item that agrees on 0, 1, …, L levels: float64 (N, L + 1).
+    """Which share of the queries has, at each rank, an item that agrees on 0, 1, …, L levels:
+    float64 (N, L + 1).
 
     Ties are in random order: each rank of a group holds the group's mean.
 
@@ -88,7 +94,8 @@ def ranks(
     marks: Sequence[int] = (),
     top: float = 1.0,
 ) -> Figure:
-    """What stands at each rank, a panel per ranking: shares of items that agree on L levels, on fewer, on none.
+    """What stands at each rank, a panel per ranking:
+    shares of items that agree on L levels, on fewer, on none.
 
     Args:
         shares: title -> (N, L + 1) as `agreement_by_rank` gives them, or the first rows of it.
@@ -133,7 +140,8 @@ def _name_area(ax: Axes, name: str, low: np.ndarray, high: np.ndarray) -> None:
 
 
 def class_distances(packed: np.ndarray, labels: np.ndarray, bits: int) -> np.ndarray:
-    """Mean Hamming distance between images of every two classes, and within each: float64 (C, C), in bits.
+    """Mean Hamming distance between images of every two classes, and within each:
+    float64 (C, C), in bits.
 
     Args:
         packed: codes uint8 (N, 8 W).
@@ -141,7 +149,9 @@ def class_distances(packed: np.ndarray, labels: np.ndarray, bits: int) -> np.nda
     """
     ones = codes.unpack(packed, bits).astype(np.float64)
     classes = range(labels.max() + 1)
-    share = np.stack([ones[labels == label].mean(0) for label in classes])  # (C, K): of ones, per bit
+    share = np.stack(
+        [ones[labels == label].mean(0) for label in classes]
+    )  # (C, K): of ones, per bit
     return share @ (1 - share).T + (1 - share) @ share.T
 
 
@@ -151,7 +161,8 @@ def distance_blocks(
     names: Sequence[str],
     axes_names: Sequence[str] = (),
 ) -> Figure:
-    """Distances between classes as shades, dark where near; classes of one group stand together in a frame.
+    """Distances between classes as shades, dark where near;
+    classes of one group stand together in a frame.
 
     Args:
         matrices: title -> (C, C) in bits; all share their shades.
@@ -185,7 +196,8 @@ def gains(
     xlabel: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """A row per method: a dot per run and a bar at their mean; dashed lines at values that can be worked out.
+    """A row per method: a dot per run and a bar at their mean;
+    dashed lines at values that can be worked out.
 
     Args:
         groups: name -> a value per run; the first stands on top.
@@ -211,14 +223,17 @@ def gains(
 def by_loss(
     conditions: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str
 ) -> Figure:
-    """mAP against a training loss: a panel per condition, a mark per run in the colour of its method.
+    """mAP against a training loss: a panel per condition,
+    a mark per run in the colour of its method.
 
     Args:
         conditions: condition -> method -> (loss, mAP) per run; all panels have the same methods.
         xlabel: which loss it is.
     """
     methods = list(next(iter(conditions.values())))
-    points = [point for groups in conditions.values() for group in groups.values() for point in group]
+    points = [
+        point for groups in conditions.values() for group in groups.values() for point in group
+    ]
     top = max(score for _, score in points)
     size = (3.9 * len(conditions), 3.2)
     figure, grid = panels(1, len(conditions), size, sharex=True, sharey=True)

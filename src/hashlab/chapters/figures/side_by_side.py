@@ -1,4 +1,6 @@
-"""Figures of the chapter that compares all methods: a ranking with its spread, two rankings, what a setting does."""
+"""Figures of the chapter that compares all methods:
+a ranking with its spread, two rankings, what a setting does.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ from hashlab.errors import InputError
 from hashlab.plots import HALO, axes, palette
 
 MARKERS = "oDs^vPX*"
-BESIDE = ((8, -11), (-5, 8), (-5, 8))  # where the words for a mark stand, in points, for each line in turn
+BESIDE = (
+    (8, -11),
+    (-5, 8),
+    (-5, 8),
+)  # where the words for a mark stand, in points, for each line in turn
 
 
 def ranking(
@@ -22,7 +28,8 @@ def ranking(
     xlabel: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """A row per method, the best on top: a mark per seed, a bar at their mean; a colour and a mark for each kind.
+    """A row per method, the best on top: a mark per seed, a bar at their mean;
+    a colour and a mark for each kind.
 
     Args:
         values: method -> a value per seed.
@@ -32,13 +39,17 @@ def ranking(
         raise InputError(f"a kind for every method expected, got none for {missing[0]}")
     ax = axes(ax, 6.4, 0.27 * len(values) + 0.8)
     order = sorted(values, key=lambda name: np.mean(values[name]))
-    used = sorted({kinds[name] for name in values})  # the same looks in every figure of the same methods
+    used = sorted(
+        {kinds[name] for name in values}
+    )  # the same looks in every figure of the same methods
     looks = dict(zip(used, zip(palette(len(used)), MARKERS, strict=False), strict=True))
     named: set[str] = set()
     for row, name in reversed(list(enumerate(order))):
         colour, marker = looks[kinds[name]]
         mean = np.mean(values[name])
-        ax.plot(values[name], [row] * len(values[name]), marker, ms=5, color=colour, alpha=0.75, mew=0)
+        ax.plot(
+            values[name], [row] * len(values[name]), marker, ms=5, color=colour, alpha=0.75, mew=0
+        )
         ax.plot([mean, mean], (row - 0.38, row + 0.38), color=colour, lw=2)
         if kinds[name] not in named:
             named.add(kinds[name])
@@ -99,7 +110,8 @@ def paths(
     ylabel: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """What one setting does to two measures: for each method a line through its values, other methods as grey dots.
+    """What one setting does to two measures:
+    for each method a line through its values, other methods as grey dots.
 
     Args:
         others: (x, y) of methods that are not named.
