@@ -1,9 +1,9 @@
 """How fast is `metrics.evaluate`? Everything of a `Report`,
 beside a peer's loop and beside a search, in one run.
 
-    python benchmarks/evaluate.py                    1,000 queries x 59,000 items x 48 bits, under a minute
-    python benchmarks/evaluate.py --full             adds growth to 10,000 x 1,000,000, with the memory it takes
-    python benchmarks/evaluate.py --device cuda      10,000 x 59,000 on a GPU, after warm-up, with the memory it takes
+    python benchmarks/evaluate.py                1,000 queries x 59,000 items x 48 bits, in a minute
+    python benchmarks/evaluate.py --full         adds growth to 10,000 x 1,000,000, and its memory
+    python benchmarks/evaluate.py --device cuda  10,000 x 59,000 on a GPU, warm, and its memory
 
 Codes are noisy copies of ten class codes, and stand in random order. Each time is the best of a few
 runs, because what else the machine does can only add to it; ratios compare times of this run only.

@@ -1,8 +1,8 @@
 """How long do the array estimators learn? Every one on 5,000 x 1,280 features at 48 bits,
 in one run.
 
-    python benchmarks/shallow.py                     synthetic classes, a minute or two
-    python benchmarks/shallow.py --weights FILE      also real features, of CIFAR-10's 5,000 training images
+    python benchmarks/shallow.py                 synthetic classes, a minute or two
+    python benchmarks/shallow.py --weights FILE  also real features, of 5,000 images of CIFAR-10
 
 Targets, on two cores: ITQ in 5 s; KSH, SDH and COSDISH in 60 s each. A time is the best of a few
 runs, because what else the machine does can only add to it. The seconds of the CPU stand beside it:

@@ -2,8 +2,8 @@
 and beside the usual pipeline, in one run.
 
     python benchmarks/train.py                   ratios on a CPU, in about two minutes
-    python benchmarks/train.py --device cuda     the same on a GPU, then what a large one should do (needs CIFAR-10 in
-                                                 the cache, `hashlab data fetch cifar10`)
+    python benchmarks/train.py --device cuda     the same on a GPU, then what a large one should do
+                                                 (needs `hashlab data fetch cifar10`)
     python benchmarks/train.py --device cuda --weights mobilenet_v2.safetensors
 
 Images are random: speed does not depend on what they show. Rivals take turns, and each time is the

@@ -1,10 +1,10 @@
 """Builds what is generated: the executed notebooks, the HTML book,
 the README's table and the cover's pictures.
 
-    python book/build.py notebooks [--all] [NAME …]    # notebooks/*.py -> *.ipynb: those out of step, or all
-    python book/build.py html [--output DIR]           # the committed notebooks -> _build/html
-    python book/build.py results                       # results/ -> the table in README.md, and the cover's pictures
-    python book/build.py methods                       # what the methods say of themselves -> book/methods.md
+    python book/build.py notebooks [--all] [NAME …]  # notebooks/*.py -> *.ipynb: out of step, or all
+    python book/build.py html [--output DIR]         # the committed notebooks -> _build/html
+    python book/build.py results                     # results/ -> README's table, cover's pictures
+    python book/build.py methods                     # what methods say of themselves -> methods.md
 
 A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed
 aside, in a folder of its own, and takes the place of the old one only when every cell has run.
@@ -50,7 +50,8 @@ import sys
 
 if "google.colab" in sys.modules:
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{address}", "{folder}"], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./{folder}[search]"], check=True)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "./{folder}[search]"]
+    subprocess.run(install, check=True)
     os.environ["HASHLAB_RESULTS"] = os.path.abspath("{folder}/results")
     os.environ["HASHLAB_DATA"] = os.path.abspath("{folder}/data/cache")"""
 

@@ -31,11 +31,12 @@ CITED = {  # methods that are a part of a paper, or after one of another title
 HEAD = """\
 # All methods
 
-This page is written by `python book/build.py methods` from what the methods say of themselves; `hashlab methods` prints
-the same facts. *Labels* are those that a method can learn from: classes (which commands and messages call
-`same_class`), several labels per image (`shares_label`: similar is what shares one), or levels of a tree (`levels`).
-*Tested with* names the data sets and features, all within the package, on which the
-tests fit, encode and evaluate it. What a method was run on beyond that stands in its records and chapters.
+This page is written by `python book/build.py methods` from what the methods say of themselves;
+`hashlab methods` prints the same facts. *Labels* are those that a method can learn from: classes
+(which commands and messages call `same_class`), several labels per image (`shares_label`: similar
+is what shares one), or levels of a tree (`levels`). *Tested with* names the data sets and
+features, all within the package, on which the tests fit, encode and evaluate it. What a method
+was run on beyond that stands in its records and chapters.
 """
 COMMON = "It also has the settings that all {} methods have, see [below](#sec:{}-settings)."
 
@@ -105,7 +106,8 @@ def details(about: About, which: type) -> str:
     ]
     word = "shallow" if base is ShallowConfig else "deep"
     listed = settings(which.Config, own) if own else ""
-    text = f"{plain(about.title)}. *Status:* {plain(about.status)}.\n\n{listed}\n{COMMON.format(word, word)}"
+    described = f"{plain(about.title)}. *Status:* {plain(about.status)}."
+    text = f"{described}\n\n{listed}\n{COMMON.format(word, word)}"
     return f":::{{dropdown}} `{about.name}`: settings\n{text}\n:::\n"
 
 

@@ -550,7 +550,8 @@ def test_links_of_a_published_book(pages):
     found, _ = pages
     for path in NOTEBOOKS:
         leads = found[f"notebooks/{path.stem}.html"].leads
-        colab = f"https://colab.research.google.com/github/someone/their-book/blob/main/notebooks/{path.name}"
+        notebooks = "github/someone/their-book/blob/main/notebooks"
+        colab = f"https://colab.research.google.com/{notebooks}/{path.name}"
         assert [link for link in leads if "colab" in link] == [colab]
         assert ADDRESS in leads
         assert any(link.startswith(f"{ADDRESS}/issues/new") for link in leads)

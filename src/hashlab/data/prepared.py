@@ -273,10 +273,11 @@ class Split:
         digests = cache.read_array(folder / f"{split}_digests.npy", name)
         paths = cache.read_text(folder / f"{split}_paths.txt", name).splitlines()
         count = len(paths)
-        lengths_fit = len(images) == len(labels) == count
-        shapes_fit = images.ndim == 4 and labels.ndim in (1, 2) and digests.shape == (count, 2, 32)
+        axes_fit = images.ndim == 4 and labels.ndim in (1, 2)
+        shapes = (images.shape[:1], labels.shape[:1], digests.shape)
+        shapes_fit = axes_fit and shapes == ((count,), (count,), (count, 2, 32))
         types_fit = images.dtype == digests.dtype == np.uint8 and labels.dtype.kind in "iu"
-        if not (lengths_fit and shapes_fit and types_fit):
+        if not shapes_fit or not types_fit:
             arrays = (images, labels, digests)
             sizes = ", ".join(f"{array.shape} {array.dtype}" for array in arrays)
             raise InputError(
