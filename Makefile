@@ -38,8 +38,9 @@ campaign: $(READY)  ## kill, crowd, harm and change everything, and say how much
 	@HASHLAB_CAMPAIGN=1 $(BIN)/python -m pytest $(ATTACKS)
 	@$(BIN)/python tests/mutants.py --jobs 2
 
-lint: $(READY)  ## check the style of code and notebooks
+lint: $(READY)  ## check the style and the layout of code and notebooks
 	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m ruff format --check
 
 # A copied or moved checkout keeps pointing at its old sources, so there the environment is set up anew.
 ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))

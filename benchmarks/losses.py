@@ -1,18 +1,21 @@
-"""What does a loss cost? Forward and backward of every loss of the package, beside a step of MobileNetV2 at 128 px.
+"""What does a loss cost? Forward and backward of every loss of the package,
+beside a step of MobileNetV2 at 128 px.
 
     python benchmarks/losses.py                                         on a CPU, in about a minute
     python benchmarks/losses.py --device cuda                           on a GPU
     python benchmarks/losses.py --device cuda --batch 128 512 --bits 64
 
-A loss is given random outputs z (B, K) of ten classes; those with a memory of all training images remember 5,000. A
-time is the best of a few, after one to warm up, because what else the machine does can only add to it. The step of the
-network is forward, backward and one SGD step on random images, in the precision that training would use (bfloat16 on
-GPUs that have it; losses are float32 always). The last lines say whether pairwise losses stay below a tenth of it.
+A loss is given random outputs z (B, K) of ten classes; those with a memory of all training images
+remember 5,000. A time is the best of a few, after one to warm up, because what else the machine
+does can only add to it. The step of the network is forward, backward and one SGD step on random
+images, in the precision that training would use (bfloat16 on GPUs that have it; losses are float32
+always). The last lines say whether pairwise losses stay below a tenth of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -44,9 +47,15 @@ from hashlab.methods import (
 from hashlab.networks import backbones
 from hashlab.training import numerics
 
-CLASSES, MEMORY, SIDE, ROUNDS, LIMIT = 10, 5000, 128, 5, 0.1
+CLASSES = 10
+MEMORY = 5000  # images that a loss with a memory remembers
+SIDE = 128  # pixels
+ROUNDS = 5
+LIMIT = 0.1  # of a step of the network
 
-PAIRWISE = ("mu_liu", "csdh", "dsh", "dhn", "dpsh, batch", "dpsh, memory", "hashnet", "dch", "dsdh", "adsh")
+# Losses that compare every two images of a batch.
+PAIRWISE = {"mu_liu", "csdh", "dsh", "dhn", "hashnet", "dch", "dsdh", "adsh"}
+PAIRWISE |= {"dpsh, batch", "dpsh, memory"}
 
 
 class DPSHInBatch(nn.Module):
@@ -77,7 +86,9 @@ class OnOneLevel(nn.Module):
 
 
 def modules(bits: int) -> dict[str, tuple[nn.Module, bool]]:
-    """Every loss, with its default settings: name -> (module, whether it takes the images' rows)."""
+    """Every loss, with its default settings:
+    name -> (module, whether it takes the images' rows).
+    """
     labels = torch.arange(MEMORY) % CLASSES
     plain = {
         "mu_liu": mu_liu.MuLiuLoss(),
@@ -103,7 +114,9 @@ def modules(bits: int) -> dict[str, tuple[nn.Module, bool]]:
         "adsh": adsh.ADSHLoss(labels, bits),
         "cnnh": cnnh.CNNHLoss(labels, bits),
     }
-    return {name: (loss, False) for name, loss in plain.items()} | {n: (loss, True) for n, loss in remembering.items()}
+    losses = {name: (loss, False) for name, loss in plain.items()}
+    losses |= {name: (loss, True) for name, loss in remembering.items()}
+    return losses
 
 
 def best(work: Callable[[], object], device: torch.device, rounds: int = ROUNDS) -> float:
@@ -124,7 +137,7 @@ def of_losses(batch: int, bits: int, device: torch.device) -> dict[str, float]:
     z = torch.randn(batch, bits, device=device, requires_grad=True)
     rows = torch.randperm(MEMORY)[:batch].to(device)
     labels = rows % CLASSES
-    found = {}
+    seconds = {}
     for name, (loss, remembers) in modules(bits).items():
         loss = loss.to(device)
         targets = (labels, rows) if remembers else (labels,)
@@ -133,16 +146,18 @@ def of_losses(batch: int, bits: int, device: torch.device) -> dict[str, float]:
             z.grad = None
             loss(z, *targets).backward()
 
-        found[name] = best(step, device)
-    return found
+        seconds[name] = best(step, device)
+    return seconds
 
 
 def of_network(batch: int, bits: int, device: torch.device) -> float:
     """Seconds of one training step of MobileNetV2 whose loss costs nothing worth mentioning."""
     backbone = backbones.create("mobilenet_v2", (SIDE, SIDE, 3))
-    network = nn.Sequential(backbone, nn.Linear(backbone.features, bits)).to(device, memory_format=torch.channels_last)
+    network = nn.Sequential(backbone, nn.Linear(backbone.features, bits))
+    network = network.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True)
-    images = torch.randn(batch, 3, SIDE, SIDE, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(batch, 3, SIDE, SIDE, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
     precision = numerics.auto_precision(device)
 
     def step() -> None:
@@ -155,43 +170,62 @@ def of_network(batch: int, bits: int, device: torch.device) -> float:
     return best(step, device, rounds=ROUNDS if device.type == "cuda" else 2)
 
 
-def report(batch: int, found: dict[int, dict[str, float]], network: float | None) -> float:
-    """Print a line per loss; returns the largest share of a pairwise loss in the network's step, NaN without one."""
-    print(f"\nbatches of {batch}" + (f"; a step of the network: {1e3 * network:.2f} ms" if network else ""))
-    print(f"{'loss':18}" + "".join(f"{f'{bits} bits':>12}" + (9 * " " if network else "") for bits in found))
-    for name in next(iter(found.values())):
-        cells = [
-            f"{1e3 * times[name]:9.3f} ms" + (f" {times[name] / network:7.2%} " if network else "")
-            for times in found.values()
-        ]
-        print(f"{name:18}" + "".join(cells), flush=True)
+def report(batch: int, seconds: dict[int, dict[str, float]], network: float | None) -> float:
+    """Print a line per loss; returns the largest share of a pairwise loss in the network's step,
+    NaN without one.
+
+    Args:
+        seconds: code length -> loss -> of forward and backward.
+        network: seconds of a step of the network.
+    """
+    step = f"; a step of the network: {1e3 * network:.2f} ms" if network else ""
+    print(f"\nbatches of {batch}{step}")
+    gap = 9 * " " if network else ""
+    print(f"{'loss':18}" + "".join(f"{f'{bits} bits':>12}{gap}" for bits in seconds))
+    for name in next(iter(seconds.values())):
+        times = [of_losses[name] for of_losses in seconds.values()]
+        print(f"{name:18}" + "".join(cell(time, network) for time in times), flush=True)
     if not network:
         return float("nan")
-    return max(times[name] for times in found.values() for name in PAIRWISE) / network
+    return max(of_losses[name] for of_losses in seconds.values() for name in PAIRWISE) / network
+
+
+def cell(seconds: float, network: float | None) -> str:
+    """Milliseconds, and their share in a step of the network where that was timed."""
+    share = f" {seconds / network:7.2%} " if network else ""
+    return f"{1e3 * seconds:9.3f} ms{share}"
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, nargs="+", help="images per step; 32 and 128, on a GPU 512 as well")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", help="images per step; 32 and 128, on a GPU 512 as well"
+    )
     parser.add_argument("--bits", type=int, nargs="+", default=[12, 48])
     parser.add_argument("--no-network", action="store_true", help="the losses alone")
     chosen = parser.parse_args(words)
     if min(chosen.bits) < CLASSES:
-        parser.error(
-            f"--bits must be {CLASSES} or more, for one-hot codes of {CLASSES} classes, got {min(chosen.bits)}"
-        )
+        expected = f"{CLASSES} or more, for one-hot codes of {CLASSES} classes"
+        parser.error(f"--bits must be {expected}, got {min(chosen.bits)}")
     device = backbones.device(chosen.device)
-    what = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{what}, torch {torch.__version__}, network in {numerics.auto_precision(device)}", flush=True)
+    what = f"CPU, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        what = torch.cuda.get_device_name()
+    precision = numerics.auto_precision(device)
+    print(f"{what}, torch {torch.__version__}, network in {precision}", flush=True)
     shares = {}
     for batch in chosen.batch or ([32, 128, 512] if device.type == "cuda" else [32, 128]):
         network = None if chosen.no_network else of_network(batch, max(chosen.bits), device)
-        shares[batch] = report(batch, {bits: of_losses(batch, bits, device) for bits in chosen.bits}, network)
+        seconds = {bits: of_losses(batch, bits, device) for bits in chosen.bits}
+        shares[batch] = report(batch, seconds, network)
     for batch, share in shares.items():
-        if share == share:
+        if not math.isnan(share):
             verdict = "reached" if share < LIMIT else "MISSED"
-            print(f"batches of {batch}: the dearest pairwise loss takes {share:.2%} of a step (target 10 %: {verdict})")
+            dearest = f"the dearest pairwise loss takes {share:.2%} of a step"
+            print(f"batches of {batch}: {dearest} (target 10 %: {verdict})")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""How long do the array estimators learn? Every one on 5,000 x 1,280 features at 48 bits, in one run.
+"""How long do the array estimators learn? Every one on 5,000 x 1,280 features at 48 bits,
+in one run.
 
-    python benchmarks/shallow.py                     synthetic classes, a minute or two
-    python benchmarks/shallow.py --weights FILE      also real features, of CIFAR-10's 5,000 training images
+    python benchmarks/shallow.py                 synthetic classes, a minute or two
+    python benchmarks/shallow.py --weights FILE  also real features, of 5,000 images of CIFAR-10
 
-Targets, on two cores: ITQ in 5 s; KSH, SDH and COSDISH in 60 s each. A time is the best of a few runs, because what
-else the machine does can only add to it. The seconds of the CPU stand beside it: where the clock's are more than those,
-the machine was busy with something else.
+Targets, on two cores: ITQ in 5 s; KSH, SDH and COSDISH in 60 s each. A time is the best of a few
+runs, because what else the machine does can only add to it. The seconds of the CPU stand beside it:
+where the clock's are more than those, the machine was busy with something else.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ TARGETS = {"ITQ": 5.0, "KSH": 60.0, "SDH": 60.0, "COSDISH": 60.0}  # seconds
 
 
 def make(rows: int, features: int, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, d) in overlapping classes whose variances fall from axis to axis, and the classes (N,)."""
+    """Features (N, d) in overlapping classes whose variances fall from axis to axis,
+    and the classes (N,).
+    """
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, rows)
     scale = 1 / np.sqrt(np.arange(1, features + 1))
@@ -32,13 +35,17 @@ def make(rows: int, features: int, classes: int = 10) -> tuple[np.ndarray, np.nd
 
 
 def real(weights: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features (5000, 1280) of `cifar10-59k`'s training images by a MobileNetV2 that stays as it is, and labels."""
+    """Features (5000, 1280) of `cifar10-59k`'s training images by a MobileNetV2 that stays as it
+    is, and labels.
+    """
     train = data.load("cifar10", protocol="cifar10-59k").train
     method = methods.create("lsh", 1, backbone="mobilenet_v2", weights=weights, size=128).fit(train)
     return method.net.features(train).numpy(), train.labels
 
 
-def fitting(name: str, X: np.ndarray, y: np.ndarray, bits: int, repeats: int) -> tuple[float, float]:
+def fitting(
+    name: str, X: np.ndarray, y: np.ndarray, bits: int, repeats: int
+) -> tuple[float, float]:
     """Seconds of the quickest fit, by the clock and of the CPU."""
     times = []
     for _ in range(repeats):
@@ -59,13 +66,17 @@ def compare(X: np.ndarray, y: np.ndarray, bits: int, repeats: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--features", type=int, default=1280)
     parser.add_argument("--bits", type=int, default=48)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--weights", help="a safetensors file for MobileNetV2, or torchvision-imagenet")
+    parser.add_argument(
+        "--weights", help="a safetensors file for MobileNetV2, or torchvision-imagenet"
+    )
     given = parser.parse_args()
     os.environ.setdefault("HASHLAB_PROGRESS", "0")
     with threadpool_limits(given.threads):

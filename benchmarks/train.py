@@ -1,13 +1,15 @@
-"""How fast is the training engine? Beside a bare loop on ready tensors, and beside the usual pipeline, in one run.
+"""How fast is the training engine? Beside a bare loop on ready tensors,
+and beside the usual pipeline, in one run.
 
     python benchmarks/train.py                   ratios on a CPU, in about two minutes
-    python benchmarks/train.py --device cuda     the same on a GPU, then what a large one should do (needs CIFAR-10 in
-                                                 the cache, `hashlab data fetch cifar10`)
+    python benchmarks/train.py --device cuda     the same on a GPU, then what a large one should do
+                                                 (needs `hashlab data fetch cifar10`)
     python benchmarks/train.py --device cuda --weights mobilenet_v2.safetensors
 
-Images are random: speed does not depend on what they show. Rivals take turns, and each time is the best of a few,
-because what else the machine does can only add to it; ratios compare times of this run only. The usual pipeline is
-torchvision's: a PIL image per picture, resized, cropped and mirrored by transforms, batched by a DataLoader.
+Images are random: speed does not depend on what they show. Rivals take turns, and each time is the
+best of a few, because what else the machine does can only add to it; ratios compare times of this
+run only. The usual pipeline is torchvision's: a PIL image per picture, resized, cropped and
+mirrored by transforms, batched by a DataLoader.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -29,7 +32,8 @@ from hashlab.data.batches import Batches, View, statistics
 from hashlab.networks import backbones
 from hashlab.training import loop, numerics
 
-BATCH, ROUNDS = 128, 5
+BATCH = 128
+ROUNDS = 5
 
 
 def random_images(count: int, side: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,14 +42,18 @@ def random_images(count: int, side: int, channels: int) -> tuple[np.ndarray, np.
     return rng.integers(0, 256, shape, dtype=np.uint8), rng.integers(0, 10, count)
 
 
-def classifier(name: str, shape: tuple[int, ...], device: torch.device, weights: str = "scratch") -> nn.Module:
+def classifier(
+    name: str, shape: tuple[int, ...], device: torch.device, weights: str = "scratch"
+) -> nn.Module:
     backbone = backbones.create(name, shape, weights)
     network = nn.Sequential(backbone, nn.Linear(backbone.features, 10))
     return network.to(device, memory_format=torch.channels_last)
 
 
 def best(contestants: dict[str, Callable[[], object]], device: torch.device) -> dict[str, float]:
-    """Seconds of each, the best of a few rounds in which they take turns; the first round warms up."""
+    """Seconds of each, the best of a few rounds in which they take turns;
+    the first round warms up.
+    """
     seconds = {name: [] for name in contestants}
     for _ in range(ROUNDS + 1):
         for name, work in contestants.items():
@@ -69,7 +77,9 @@ def engine(network: nn.Module, batches: Batches, precision: str) -> None:
 
 
 def bare(network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> None:
-    """The same steps on float tensors that are normalised and on the device already, in their order."""
+    """The same steps on float tensors that are normalised and on the device already,
+    in their order.
+    """
     optimiser = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True)
     network.train()
     for at in range(0, len(images) - BATCH + 1, BATCH):
@@ -81,12 +91,16 @@ def bare(network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> 
         optimiser.step()
 
 
-def usual_loader(images: np.ndarray, labels: np.ndarray, size: int, train: bool, workers: int) -> object:
+def usual_loader(
+    images: np.ndarray, labels: np.ndarray, size: int, train: bool, workers: int
+) -> object:
     from PIL import Image
     from torchvision import transforms as T
 
-    mode = [T.Resize(size * 8 // 7), T.RandomCrop(size), T.RandomHorizontalFlip()] if train else [T.Resize(size)]
-    chain = T.Compose([*mode, T.ToTensor(), T.Normalize((0.5,), (0.25,))])
+    steps = [T.Resize(size)]
+    if train:
+        steps = [T.Resize(size * 8 // 7), T.RandomCrop(size), T.RandomHorizontalFlip()]
+    chain = T.Compose([*steps, T.ToTensor(), T.Normalize((0.5,), (0.25,))])
 
     class Pictures(torch.utils.data.Dataset):
         def __len__(self) -> int:
@@ -95,7 +109,8 @@ def usual_loader(images: np.ndarray, labels: np.ndarray, size: int, train: bool,
         def __getitem__(self, i: int) -> tuple[Tensor, int]:
             return chain(Image.fromarray(images[i])), int(labels[i])
 
-    return torch.utils.data.DataLoader(Pictures(), BATCH, shuffle=train, drop_last=train, num_workers=workers)
+    how = {"shuffle": train, "drop_last": train, "num_workers": workers}
+    return torch.utils.data.DataLoader(Pictures(), BATCH, **how)
 
 
 def usual(network: nn.Module, loader: object, device: torch.device, precision: str) -> None:
@@ -122,12 +137,15 @@ def encode(network: nn.Module, blocks: object, device: torch.device, precision: 
 # ---- comparisons
 
 
-def beside_a_bare_loop(name: str, side: int, channels: int, count: int, device: torch.device) -> None:
+def beside_a_bare_loop(
+    name: str, side: int, channels: int, count: int, device: torch.device
+) -> None:
     precision = "bfloat16" if device.type == "cuda" else "float32"
     images, labels = random_images(count, side, channels)
     view = View(side, side, channels, *statistics(images), shift=2, flip=channels == 3)
     batches = Batches(images, labels, device, view)
-    ready, targets = torch.cat(list(batches.stream())), torch.from_numpy(labels).to(device)
+    ready = torch.cat(list(batches.stream()))
+    targets = torch.from_numpy(labels).to(device)
     network = classifier(name, images.shape[1:], device)
     train = best(
         {
@@ -144,10 +162,10 @@ def beside_a_bare_loop(name: str, side: int, channels: int, count: int, device: 
         },
         device,
     )
-    for what, found in (("training", train), ("encoding", codes)):
-        report(
-            f"{what}, {name} at {side} px", "a bare loop's speed", found["bare"] / found["engine"], 0.9, count, found
-        )
+    for what, seconds in (("training", train), ("encoding", codes)):
+        ratio = seconds["bare"] / seconds["engine"]
+        text = f"{what}, {name} at {side} px"
+        report(text, "a bare loop's speed", ratio, 0.9, count, seconds)
 
 
 def beside_the_usual_pipeline(
@@ -174,9 +192,10 @@ def beside_the_usual_pipeline(
         },
         device,
     )
-    for what, found in (("training", train), ("encoding", codes)):
+    for what, seconds in (("training", train), ("encoding", codes)):
+        ratio = seconds["usual"] / seconds["engine"]
         text = f"{what}, {name or 'no network'} at {side} px"
-        report(text, "times the usual pipeline's speed", found["usual"] / found["engine"], 5.0, count, found)
+        report(text, "times the usual pipeline's speed", ratio, 5.0, count, seconds)
 
 
 class Nothing(nn.Module):
@@ -190,45 +209,59 @@ class Nothing(nn.Module):
         return x[:, 0, 0, :1] * self.weight
 
 
-def report(what: str, unit: str, ratio: float, target: float, count: int, found: dict[str, float]) -> None:
-    speeds = ", ".join(f"{name} {count / seconds:,.0f}" for name, seconds in found.items())
+def report(
+    what: str, unit: str, ratio: float, target: float, count: int, seconds: dict[str, float]
+) -> None:
+    speeds = ", ".join(f"{name} {count / taken:,.0f}" for name, taken in seconds.items())
     verdict = "reached" if ratio >= target else "MISSED"
-    print(f"{what:44} {ratio:5.2f} {unit} (target {target:g}: {verdict}); images/s: {speeds}", flush=True)
+    goal = f"(target {target:g}: {verdict})"
+    print(f"{what:44} {ratio:5.2f} {unit} {goal}; images/s: {speeds}", flush=True)
 
 
 def importing() -> None:
     """Seconds that `import hashlab`, and all that a run imports, add to `import torch`."""
     times = []
     for what in ("hashlab", "hashlab.experiments, hashlab.methods.deep"):
-        code = f"import time, torch; t = time.perf_counter(); import {what}; print(time.perf_counter() - t)"
-        runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(3)]
+        clock = "time.perf_counter()"
+        code = f"import time, torch; t = {clock}; import {what}; print({clock} - t)"
+        command = [sys.executable, "-c", code]
+        runs = [subprocess.run(command, capture_output=True, text=True) for _ in range(3)]
         times.append(min(float(run.stdout) for run in runs))
-    verdict = "reached" if times[0] < 0.3 else "MISSED"
-    print(
-        f"import hashlab: {times[0]:.3f} s after torch (target 0.3: {verdict}); all that a run needs: {times[1]:.3f} s"
-    )
+    alone, whole = times
+    verdict = "reached" if alone < 0.3 else "MISSED"
+    print(f"import hashlab: {alone:.3f} s after torch (target 0.3: {verdict})")
+    print(f"all that a run needs: {whole:.3f} s")
 
 
 # ---- what a large GPU should do
 
 
 def mobilenet(device: torch.device, weights: str, compiler: str) -> None:
-    """5,000 images x 50 epochs at 128 px, then codes of 60,000: everything counts, warm-up and compilation included."""
+    """5,000 images x 50 epochs at 128 px, then codes of 60,000:
+    everything counts, warm-up and compilation included.
+    """
     images, labels = random_images(60_000, 32, 3)
-    settings = {"backbone": "mobilenet_v2", "size": 128, "epochs": 50, "pretrain_epochs": 0, "compiler": compiler}
-    method = methods.create("mu_liu", 48, weights=weights, **settings)
+    settings = {"epochs": 50, "pretrain_epochs": 0, "compiler": compiler}
+    network = {"backbone": "mobilenet_v2", "size": 128, "weights": weights}
+    method = methods.create("mu_liu", 48, **network, **settings)
     start = time.perf_counter()
-    method.fit(type("Part", (), {"images": images[:5000], "labels": labels[:5000]}), device=str(device))
+    train = SimpleNamespace(images=images[:5000], labels=labels[:5000])
+    method.fit(train, device=str(device))
     trained = time.perf_counter()
     method.encode(images)
-    seconds = time.perf_counter() - start
+    encoded = time.perf_counter()
+    seconds = encoded - start
     verdict = "reached" if seconds < 30 else "MISSED"
-    text = f"training {trained - start:.1f} s, encoding {start + seconds - trained:.1f} s, compiler {compiler}"
-    print(f"MobileNetV2, 128 px, 5,000 x 50 + 60,000: {seconds:.1f} s (target 30: {verdict}); {text}", flush=True)
+    parts = f"training {trained - start:.1f} s, encoding {encoded - trained:.1f} s"
+    what = "MobileNetV2, 128 px, 5,000 x 50 + 60,000"
+    total = f"{seconds:.1f} s (target 30: {verdict})"
+    print(f"{what}: {total}; {parts}, compiler {compiler}", flush=True)
 
 
 class Scaled(nn.Module):
-    """An eighth of a linear layer's outputs: with a high learning rate the soft-max must not saturate early."""
+    """An eighth of a linear layer's outputs:
+    with a high learning rate the soft-max must not saturate early.
+    """
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -245,11 +278,15 @@ def resnet9(device: torch.device, compiler: str, epochs: int = 24) -> None:
     torch.manual_seed(0)
     view = View(32, 32, 3, *statistics(loaded.train), shift=4, flip=True)
     backbone = backbones.create("resnet9", (32, 32, 3))
-    network = nn.Sequential(backbone, Scaled(backbone.features, 10)).to(device, memory_format=torch.channels_last)
+    network = nn.Sequential(backbone, Scaled(backbone.features, 10)).to(
+        device, memory_format=torch.channels_last
+    )
 
     def loss(batch: object) -> Tensor:
         z = network(batch.images)
-        return numerics.in_full(lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2), z, batch.labels)
+        return numerics.in_full(
+            lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2), z, batch.labels
+        )
 
     phase = loop.Phase("classes", network, loss, epochs, 0.4, weight_decay=5e-4, schedule="linear")
     batches = Batches(loaded.train, loaded.train.labels, device, view)
@@ -261,13 +298,18 @@ def resnet9(device: torch.device, compiler: str, epochs: int = 24) -> None:
         z = Batches(loaded.query, None, device, view).map(network, "test")
     right = (z.argmax(1).numpy() == loaded.query.labels).mean()
     verdict = "reached" if right >= 0.94 and seconds < 60 else "MISSED"
-    print(f"resnet9, CIFAR-10: {right:.2%} in {seconds:.1f} s (target 94 % in 60 s: {verdict}); compiler {compiler}")
+    goal = f"(target 94 % in 60 s: {verdict})"
+    print(f"resnet9, CIFAR-10: {right:.2%} in {seconds:.1f} s {goal}; compiler {compiler}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--weights", default="scratch", help="of MobileNetV2; speed does not depend on them")
+    parser.add_argument(
+        "--weights", default="scratch", help="of MobileNetV2; speed does not depend on them"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes of the usual pipeline")
     words = parser.parse_args()
     os.environ["HASHLAB_PROGRESS"] = "0"

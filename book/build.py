@@ -1,13 +1,15 @@
-"""Builds what is generated: the executed notebooks, the HTML book, the README's table and the cover's pictures.
+"""Builds what is generated: the executed notebooks, the HTML book,
+the README's table and the cover's pictures.
 
-    python book/build.py notebooks [--all] [NAME …]    # notebooks/*.py -> *.ipynb: those out of step, or all
-    python book/build.py html [--output DIR]           # the committed notebooks -> _build/html
-    python book/build.py results                       # results/ -> the table in README.md, and the cover's pictures
-    python book/build.py methods                       # what the methods say of themselves -> book/methods.md
+    python book/build.py notebooks [--all] [NAME …]  # notebooks/*.py -> *.ipynb: out of step, or all
+    python book/build.py html [--output DIR]         # the committed notebooks -> _build/html
+    python book/build.py results                     # results/ -> README's table, cover's pictures
+    python book/build.py methods                     # what methods say of themselves -> methods.md
 
-A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed aside, in a folder of
-its own, and takes the place of the old one only when every cell has run. Whatever changes from run to run (times,
-versions, ids) is left out, so the file changes only when the chapter does.
+A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed
+aside, in a folder of its own, and takes the place of the old one only when every cell has run.
+Whatever changes from run to run (times, versions, ids) is left out, so the file changes only when
+the chapter does.
 """
 
 import argparse
@@ -48,7 +50,8 @@ import sys
 
 if "google.colab" in sys.modules:
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{address}", "{folder}"], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./{folder}[search]"], check=True)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "./{folder}[search]"]
+    subprocess.run(install, check=True)
     os.environ["HASHLAB_RESULTS"] = os.path.abspath("{folder}/results")
     os.environ["HASHLAB_DATA"] = os.path.abspath("{folder}/data/cache")"""
 
@@ -73,24 +76,32 @@ def convert(source: Path, address: str | None = None) -> NotebookNode:
     if address:
         notebook.cells.insert(0, colab_cell(address))
     for number, cell in enumerate(notebook.cells):
-        # An id that follows from the text: the same cell keeps it, and two equal cells differ by their place.
+        # An id that follows from the text: the same cell keeps it, and two equal cells differ by
+        # their place.
         twins = sum(cell.source == other.source for other in notebook.cells[:number])
-        cell.id = hashlib.sha256(f"{cell.cell_type} {twins} {cell.source}".encode()).hexdigest()[:12]
+        cell.id = hashlib.sha256(f"{cell.cell_type} {twins} {cell.source}".encode()).hexdigest()[
+            :12
+        ]
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
 
 def out_of_step(source: Path, address: str | None = None) -> list[str]:
-    """What keeps the .ipynb beside `source` from being its executed copy; empty when nothing does."""
+    """What keeps the .ipynb beside `source` from being its executed copy;
+    empty when nothing does.
+    """
     target = source.with_suffix(".ipynb")
     if not target.is_file():
         return [f"{target.name} is missing"]
-    wanted, found = convert(source, address), nbformat.read(target, as_version=4)
-    if len(wanted.cells) != len(found.cells):
-        return [f"{target.name} has {len(found.cells)} cells, {source.name} has {len(wanted.cells)}"]
+    wanted = convert(source, address)
+    executed = nbformat.read(target, as_version=4)
+    if len(wanted.cells) != len(executed.cells):
+        return [
+            f"{target.name} has {len(executed.cells)} cells, {source.name} has {len(wanted.cells)}"
+        ]
     problems = []
-    for number, (new, old) in enumerate(zip(wanted.cells, found.cells, strict=True)):
+    for number, (new, old) in enumerate(zip(wanted.cells, executed.cells, strict=True)):
         if (new.cell_type, new.source, new.metadata) != (old.cell_type, old.source, old.metadata):
             problems.append(f"{target.name}: cell {number} differs from {source.name}")
         if old.cell_type == "code" and old.source.strip() and not old.execution_count:
@@ -99,11 +110,12 @@ def out_of_step(source: Path, address: str | None = None) -> list[str]:
 
 
 def this_kernel() -> AsyncKernelManager:
-    """A kernel in the environment that runs this script, whatever kernels the user has installed."""
+    """A kernel in the environment that runs this script,
+    whatever kernels the user has installed.
+    """
     manager = AsyncKernelManager()
-    manager._kernel_spec = KernelSpec(
-        resource_dir=ipykernel.kernelspec.RESOURCES, **ipykernel.kernelspec.get_kernel_dict()
-    )
+    kernel = ipykernel.kernelspec.get_kernel_dict()
+    manager._kernel_spec = KernelSpec(resource_dir=ipykernel.kernelspec.RESOURCES, **kernel)
     return manager
 
 
@@ -119,22 +131,28 @@ async def execute(source: Path, address: str | None) -> None:
             record_timing=False,
             resources={"metadata": {"path": folder}},
         )
-        # What the kernel process says of itself is not the notebook's; a failing cell is reported by nbclient.
+        # What the kernel process says of itself is not the notebook's; a failing cell is reported
+        # by nbclient.
         await client.async_execute(cleanup_kc=True, stderr=subprocess.DEVNULL)
-    notebook.metadata = nbformat.from_dict(METADATA)  # without the version of the Python that ran it
-    _disk.write(source.with_suffix(".ipynb"), (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
+    notebook.metadata = nbformat.from_dict(
+        METADATA
+    )  # without the version of the Python that ran it
+    text = nbformat.writes(notebook).rstrip("\n") + "\n"
+    _disk.write(source.with_suffix(".ipynb"), text.encode())
 
 
 async def execute_all(chosen: list[Path]) -> int:
     """Execute `chosen`, AT_A_TIME at once; returns how many failed, having said why."""
-    slots, address = asyncio.Semaphore(AT_A_TIME), repository()
+    slots = asyncio.Semaphore(AT_A_TIME)
+    address = repository()
 
     async def one(source: Path) -> bool:
         async with slots:
             try:
                 await execute(source, address)
             except CellExecutionError as error:
-                print(f"{source.name}: a cell failed; {source.stem}.ipynb stays as it was\n{error}", file=sys.stderr)
+                problem = f"{source.name}: a cell failed; {source.stem}.ipynb stays as it was"
+                print(f"{problem}\n{error}", file=sys.stderr)
                 return False
             print(f"{source.name} -> {source.stem}.ipynb", flush=True)
             return True
@@ -162,7 +180,8 @@ def notebooks(names: list[str], everything: bool) -> int:
 
 
 def html(output: Path) -> int:
-    """Render the committed notebooks below `output`; every warning is an error. Returns the exit code.
+    """Render the committed notebooks below `output`; every warning is an error.
+    Returns the exit code.
 
     The pages take the place of those of the last time once all of them are there.
     """
@@ -176,12 +195,23 @@ def html(output: Path) -> int:
 
 
 def render(output: Path) -> int:
-    """Have Jupyter Book write the pages into `_build/html` below `output`; returns its exit code."""
+    """Have Jupyter Book write the pages into `_build/html` below `output`;
+    returns its exit code.
+    """
     jupyter_book = "from jupyter_book.cli.main import main; main()"
-    options = ["--toc", str(ROOT / "book" / "_toc.yml"), "--path-output", str(output), "--all", "--quiet"]
+    options = [
+        "--toc",
+        str(ROOT / "book" / "_toc.yml"),
+        "--path-output",
+        str(output),
+        "--all",
+        "--quiet",
+    ]
     strict = ["--warningiserror", "--nitpick", "--keep-going"]
     command = [sys.executable, "-c", jupyter_book, "build", str(ROOT), *options, *strict]
-    return subprocess.run(command, stdout=subprocess.DEVNULL).returncode  # warnings and errors go to stderr
+    return subprocess.run(
+        command, stdout=subprocess.DEVNULL
+    ).returncode  # warnings and errors go to stderr
 
 
 # ---- what is made of the records
@@ -191,55 +221,72 @@ WHOLE = ("mnist-full", "cifar10-full")  # protocols of runs that train a network
 
 
 def with_results(text: str) -> str:
-    """`text` with what the records say between its result markers: networks trained as a whole, then all methods."""
+    """`text` with what the records say between its result markers:
+    networks trained as a whole, then all methods.
+    """
     from hashlab import records
 
-    found = records.load()
-    whole = records.render(records.table(r for r in found if r.protocol in WHOLE), "markdown")
-    block = f"<!-- results -->\n\n{whole}\n\n{side_by_side(found)}\n\n<!-- /results -->"
+    kept = records.load()
+    of_networks = records.table(record for record in kept if record.protocol in WHOLE)
+    whole = records.render(of_networks, "markdown")
+    block = f"<!-- results -->\n\n{whole}\n\n{side_by_side(kept)}\n\n<!-- /results -->"
     return re.sub(r"<!-- results -->.*?<!-- /results -->", lambda _: block, text, flags=re.DOTALL)
 
 
-def side_by_side(found: list) -> str:
-    """All methods under one protocol, as Markdown: the best first, mAP as mean and spread over seeds."""
+def side_by_side(kept: list) -> str:
+    """All methods under one protocol, as Markdown:
+    the best first, mAP as mean and spread over seeds.
+    """
     from hashlab import methods
     from hashlab.chapters import comparison
     from hashlab.chapters.tables import spread
 
-    rows, whole = {}, comparison.whole(found)
+    whole = comparison.whole(kept)
+    rows = []
     for name in comparison.GRIDS:
-        groups = comparison.found(found, name).records
+        groups = comparison.found(kept, name).records
         maps = [[record.map for record in groups[bits]] for bits in comparison.BITS]
+        trained = [record.map for record in whole.get(name, [])]
         cells = [f"`{name}`", methods.about(name).kind, *map(spread, maps)]
-        rows[name] = sum(maps[-1]), [*cells, spread([r.map for r in whole[name]]) if name in whole else ""]
+        cells.append(spread(trained) if trained else "")
+        rows.append((sum(maps[-1]), cells))
+    rows.sort(reverse=True)
     head = ["method", "kind", *(f"mAP, {bits} bits" for bits in comparison.BITS)]
-    head += [f"{comparison.TUNED_AT} bits, network trained, too"]
-    lines = [head, ["---"] * len(head), *(row for _, row in sorted(rows.values(), reverse=True))]
+    head.append(f"{comparison.TUNED_AT} bits, network trained, too")
+    lines = [head, ["---"] * len(head), *(cells for _, cells in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def cover(folder: Path) -> None:
-    """Draw where MNIST's images fall in the space of 12-bit codes, by an untrained and by a trained network."""
+    """Draw where MNIST's images fall in the space of 12-bit codes,
+    by an untrained and by a trained network.
+    """
     import numpy as np
 
     from hashlab import codes, data, plots, records
 
-    classes, bits = data.info("mnist").classes, 12
+    classes = data.info("mnist").classes
+    bits = 12
+    run = {"method": "mu_liu", "protocol": "mnist-full", "bits": bits, "seed": 0}
     for name, variant in {"before": "epochs=0 pretrain_epochs=0", "after": "defaults"}.items():
-        (record,) = records.load(variant=variant, protocol="mnist-full", method="mu_liu", bits=bits, seed=0)
+        (record,) = records.load(variant=variant, **run)
         stored = record.codes()
         packed = np.concatenate([stored["query_codes"], stored["database_codes"]])  # (N, 8)
         labels = np.concatenate([stored["query_labels"], stored["database_labels"]])  # (N,)
-        fullest = np.sort(np.unique(packed, axis=0, return_counts=True)[1])[-len(classes) :]
-        share = f"{fullest.sum() / len(packed):.0%} of {len(packed):,} images\non the {len(classes)} commonest codes"
-        maps = {f"{name.title()} training: {share}": (codes.unpack(packed, bits=bits), labels.astype(int))}
+        counts = np.unique(packed, axis=0, return_counts=True)[1]
+        fullest = np.sort(counts)[-len(classes) :]
+        share = f"{fullest.sum() / len(packed):.0%} of {len(packed):,} images"
+        title = f"{name.title()} training: {share}\non the {len(classes)} commonest codes"
+        maps = {title: (codes.unpack(packed, bits=bits), labels.astype(int))}
         picture = io.BytesIO()
         plots.code_maps(maps, classes).savefig(picture, dpi=120, format="png")
         _disk.write(folder / f"cover_{name}.png", picture.getvalue())
 
 
 def results() -> int:
-    """Write the result table into the README and the pictures of the cover; returns the exit code."""
+    """Write the result table into the README and the pictures of the cover;
+    returns the exit code.
+    """
     path = ROOT / "README.md"
     _disk.write(path, with_results(path.read_text(encoding="utf-8")).encode())
     cover(ROOT / "book" / "_static")
@@ -255,14 +302,24 @@ def methods() -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("notebooks", help="execute notebooks/*.py into *.ipynb")
-    command.add_argument("names", nargs="*", metavar="NAME", help="a chapter, such as 01_hamming_space")
-    command.add_argument("--all", action="store_true", help="also those that are in step with their source")
+    command.add_argument(
+        "names", nargs="*", metavar="NAME", help="a chapter, such as 01_hamming_space"
+    )
+    command.add_argument(
+        "--all", action="store_true", help="also those that are in step with their source"
+    )
     command = commands.add_parser("html", help="render the book")
-    command.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help="render below DIR/_build")
-    commands.add_parser("results", help="write the result table into README.md and draw the cover's pictures")
+    command.add_argument(
+        "--output", type=Path, default=ROOT, metavar="DIR", help="render below DIR/_build"
+    )
+    commands.add_parser(
+        "results", help="write the result table into README.md and draw the cover's pictures"
+    )
     commands.add_parser("methods", help="write the page of the methods, book/methods.md")
     chosen = parser.parse_args()
     if chosen.command == "notebooks":

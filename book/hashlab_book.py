@@ -1,7 +1,8 @@
 """Sphinx extension: what the book needs and _config.yml cannot say.
 
-It brings MathJax along from the environment, so that pages load nothing from other hosts, and gives a published
-copy its repository links, which hang on one setting: `[tool.hashlab] repository` in pyproject.toml.
+It brings MathJax along from the environment, so that pages load nothing from other hosts, and gives
+a published copy its repository links, which hang on one setting: `[tool.hashlab] repository` in
+pyproject.toml.
 """
 
 import tomllib
@@ -14,14 +15,18 @@ BRANCH = "main"
 
 
 def repository(root: Path = ROOT) -> str | None:
-    """The address the book is published at, or None while the placeholder owner stands in pyproject.toml."""
+    """The address the book is published at,
+    or None while the placeholder owner stands in pyproject.toml.
+    """
     with open(root / "pyproject.toml", "rb") as file:
         address = tomllib.load(file)["tool"]["hashlab"]["repository"].rstrip("/")
     return None if "/OWNER/" in address else address
 
 
 def published(address: str | None) -> dict[str, Any]:
-    """Theme options of a book published at `address`: repository, issue and Colab buttons; none without one."""
+    """Theme options of a book published at `address`: repository, issue and Colab buttons;
+    none without one.
+    """
     if address is None:
         return {}
     return {
@@ -36,7 +41,8 @@ def published(address: str | None) -> dict[str, Any]:
 
 def _configure(app: Any, config: Any) -> None:
     config.html_theme_options |= published(repository(Path(app.srcdir)))
-    # SVG output is one file and needs no fonts, so mathematics also shows when a page is opened from disk.
+    # SVG output is one file and needs no fonts, so mathematics also shows when a page is opened
+    # from disk.
     mathjax = files("sphinx-mathjax-offline") / "static" / "mathjax" / "tex-svg-full.js"
     config.html_static_path = [*config.html_static_path, str(mathjax)]
 

@@ -52,7 +52,9 @@ from hashlab.errors import InputError
 # $$ b_k = \begin{cases} 1 & \text{if } u_k \ge 0, \\ 0 & \text{if } u_k < 0. \end{cases} $$ (eq:sign)
 
 # %%
-u = np.array([[0.7, -1.2, 0.0, 3.1], [-0.4, -0.1, 2.5, -0.0]])  # (2 images, 4 outputs)
+u = np.array(
+    [[0.7, -1.2, 0.0, 3.1], [-0.4, -0.1, 2.5, -0.0]]
+)  # (2 images, 4 outputs)
 
 plain = [[1 if value >= 0 else 0 for value in row] for row in u]
 bits = codes.binarize(u)  # bool (2, 4)
@@ -86,8 +88,18 @@ def distance_of_signs(s, t):
 
 by_sign = np.sign(u[0]).astype(int)
 by_rule = 2 * bits[0].astype(int) - 1
-print("np.sign(u):", by_sign, " distance from itself:", distance_of_signs(by_sign, by_sign))
-print("u >= 0:    ", by_rule, " distance from itself:", distance_of_signs(by_rule, by_rule))
+print(
+    "np.sign(u):",
+    by_sign,
+    " distance from itself:",
+    distance_of_signs(by_sign, by_sign),
+)
+print(
+    "u >= 0:    ",
+    by_rule,
+    " distance from itself:",
+    distance_of_signs(by_rule, by_rule),
+)
 
 # %% [markdown]
 # A code at distance one half from itself is not a code. And zeros are no rarity: a layer that ends in a ReLU puts out
@@ -126,11 +138,17 @@ print("by hashlab:", packed[0].tolist())
 print("bits   bytes in memory   bytes in a file   as 32-bit floats")
 for K in (12, 48, 64, 128):
     code = codes.pack(np.zeros((1, K), bool))
-    print(f"{K:4} {code.nbytes:17} {codes.trim(code, K).nbytes:17} {4 * K:18}")
+    print(
+        f"{K:4} {code.nbytes:17} {codes.trim(code, K).nbytes:17} {4 * K:18}"
+    )
 
-random_bits = np.random.default_rng(0).integers(0, 2, (1000, 100)).astype(bool)
+random_bits = (
+    np.random.default_rng(0).integers(0, 2, (1000, 100)).astype(bool)
+)
 there_and_back = codes.unpack(codes.pack(random_bits), bits=100)
-print("unpacking undoes packing:", np.array_equal(there_and_back, random_bits))
+print(
+    "unpacking undoes packing:", np.array_equal(there_and_back, random_bits)
+)
 
 # %% [markdown]
 # ## Hamming distance
@@ -159,7 +177,9 @@ print(f"a xor b  {a ^ b:08b}   ones: {(a ^ b).bit_count()}")
 # %%
 x, y = random_bits[:3], random_bits[3:7]  # bool (3, 100) and (4, 100)
 
-definition = [[sum(p != q for p, q in zip(i, j, strict=True)) for j in y] for i in x]
+definition = [
+    [sum(p != q for p, q in zip(i, j, strict=True)) for j in y] for i in x
+]
 
 s, t = 2 * x.astype(int) - 1, 2 * y.astype(int) - 1  # signs
 inner = (100 - s @ t.T) // 2  # (3, 4)
@@ -192,7 +212,9 @@ def milliseconds(work, repeats=7):
     return min(times)
 
 
-floats = np.random.default_rng(0).normal(size=(200_000, 64)).astype(np.float32)
+floats = (
+    np.random.default_rng(0).normal(size=(200_000, 64)).astype(np.float32)
+)
 packed = codes.pack(codes.binarize(floats))
 
 time_floats = milliseconds(lambda: floats @ floats[0])
@@ -222,7 +244,9 @@ ax = hamming.cube(4)
 
 # %%
 for K in (4, 8):
-    corners = codes.pack(np.array(list(product([False, True], repeat=K))))  # 2^K codes
+    corners = codes.pack(
+        np.array(list(product([False, True], repeat=K)))
+    )  # 2^K codes
     counted = np.bincount(codes.hamming(corners[:1], corners)[0]).tolist()
     print(f"{K} bits, counted:   ", counted)
     print(f"{K} bits, by formula:", [comb(K, r) for r in range(K + 1)])
@@ -249,10 +273,16 @@ for K in (4, 8):
 ax = hamming.distance_spread([8, 32, 128])
 
 # %%
-one, other = np.random.default_rng(1).integers(0, 2, (2, 2000, 64))  # 2,000 pairs
+one, other = np.random.default_rng(1).integers(
+    0, 2, (2, 2000, 64)
+)  # 2,000 pairs
 distances = (one != other).sum(1)  # (2000,)
-print(f"mean:               {distances.mean():.1f}, by the formula {64 / 2:.1f}")
-print(f"standard deviation: {distances.std():.1f}, by the formula {64**0.5 / 2:.1f}")
+print(
+    f"mean:               {distances.mean():.1f}, by the formula {64 / 2:.1f}"
+)
+print(
+    f"standard deviation: {distances.std():.1f}, by the formula {64**0.5 / 2:.1f}"
+)
 
 
 # %% [markdown]
@@ -267,7 +297,9 @@ def chance_within(r, K):
 
 print("bits   within K/4   within 2")
 for K in (8, 16, 32, 64, 128):
-    print(f"{K:4} {chance_within(K // 4, K):11.0e} {chance_within(2, K):10.0e}")
+    print(
+        f"{K:4} {chance_within(K // 4, K):11.0e} {chance_within(2, K):10.0e}"
+    )
 
 # %% [markdown]
 # Two long codes that agree in three quarters of their bits are no accident. Keep the last column in mind as well: a
@@ -289,7 +321,9 @@ cats = np.array([1, 0, 1, 1, 0, 1, 0])
 
 
 def pack_words(words):
-    return codes.pack(np.array([[digit == "1" for digit in word] for word in words]))
+    return codes.pack(
+        np.array([[digit == "1" for digit in word] for word in words])
+    )
 
 
 query, items = pack_words(["0000"]), pack_words(words)
@@ -343,19 +377,30 @@ print("A B C D E F G:", average_precision(cats))
 
 # %%
 groups = [np.flatnonzero(distance == r) for r in np.unique(distance)]
-orders = [np.concatenate(parts) for parts in product(*map(permutations, groups))]
+orders = [
+    np.concatenate(parts) for parts in product(*map(permutations, groups))
+]
 every_ap = [average_precision(cats[order]) for order in orders]
 mean_ap = sum(every_ap) / len(orders)
 
 print(len(orders), "orders")
-print("worst AP", min(every_ap), " mean AP", mean_ap, " best AP", max(every_ap))
+print(
+    "worst AP",
+    min(every_ap),
+    " mean AP",
+    mean_ap,
+    " best AP",
+    max(every_ap),
+)
 
 # %% [markdown]
 # Which of two cats comes first makes no difference, so the twelve orders show six patterns of hits. Here they are, from
 # the worst to the best. A full square is a cat.
 
 # %% mystnb={"image": {"alt": "Six rankings of the seven items, one per row, with tie groups at distances 0, 1, 2 and 4 set apart. Full squares are relevant. From top to bottom the average precision rises from 0.7333 to 0.8875 as relevant items move forward inside their groups."}}
-patterns = sorted({tuple(cats[order]) for order in orders}, key=average_precision)
+patterns = sorted(
+    {tuple(cats[order]) for order in orders}, key=average_precision
+)
 pattern_aps = [average_precision(pattern) for pattern in patterns]
 ax = hamming.tie_orders(np.array(patterns), np.sort(distance), pattern_aps)
 
@@ -371,9 +416,13 @@ ax = hamming.tie_orders(np.array(patterns), np.sort(distance), pattern_aps)
 
 # %%
 cat_report = metrics.evaluate(query, items, np.array([1]), cats, bits=4)
-print(f"worst:    {cat_report.map_worst:.4f}, by hand {float(min(every_ap)):.4f}")
+print(
+    f"worst:    {cat_report.map_worst:.4f}, by hand {float(min(every_ap)):.4f}"
+)
 print(f"expected: {cat_report.map:.4f}, by hand {float(mean_ap):.4f}")
-print(f"best:     {cat_report.map_best:.4f}, by hand {float(max(every_ap)):.4f}")
+print(
+    f"best:     {cat_report.map_best:.4f}, by hand {float(max(every_ap)):.4f}"
+)
 
 # %% [markdown]
 # ## Expected AP without trying all orders
@@ -444,7 +493,9 @@ def group_sum(n, r, n0, r0):
     """S of a group of n items, r relevant, behind n0 nearer items, r0 relevant."""
     rho = Fraction(r - 1, n - 1) if n > 1 else Fraction(0)
     reciprocals = harmonic(n0 + n) - harmonic(n0)
-    return Fraction(r, n) * (n * rho + (r0 + 1 - rho * (n0 + 1)) * reciprocals)
+    return Fraction(r, n) * (
+        n * rho + (r0 + 1 - rho * (n0 + 1)) * reciprocals
+    )
 
 
 def expected_ap(sizes, hits):
@@ -482,8 +533,12 @@ def mean_over_orders(sizes, hits):
     return sum(aps) / len(aps)
 
 
-one_group = [(n, r) for n in range(4) for r in range(n + 1)]  # n items, r relevant
-small = [tuple(zip(*case, strict=True)) for case in product(one_group, repeat=3)]
+one_group = [
+    (n, r) for n in range(4) for r in range(n + 1)
+]  # n items, r relevant
+small = [
+    tuple(zip(*case, strict=True)) for case in product(one_group, repeat=3)
+]
 small = [(sizes, hits) for sizes, hits in small if sum(hits) > 0]
 equal = sum(expected_ap(*case) == mean_over_orders(*case) for case in small)
 print(f"the same fraction in {equal} of {len(small)} rankings")
@@ -506,22 +561,39 @@ def ap_at(relevant, R):
     """AP of a ranking cut after k = len(relevant) items, by denominator."""
     k, hits = len(relevant), sum(relevant)
     total = average_precision(relevant) * hits  # the sum over hits
-    return {"hits": total / hits, "R": total / R, "min(k, R)": total / min(k, R)}
+    return {
+        "hits": total / hits,
+        "R": total / R,
+        "min(k, R)": total / min(k, R),
+    }
 
 
 def library_ap_at(relevant, R, rule):
-    ranking = np.array(relevant + [1] * (R - sum(relevant)))  # the other hits come later
-    ranks, cat = np.arange(len(ranking))[None], np.array([1])  # all different: no ties
+    ranking = np.array(
+        relevant + [1] * (R - sum(relevant))
+    )  # the other hits come later
+    ranks, cat = (
+        np.arange(len(ranking))[None],
+        np.array([1]),
+    )  # all different: no ties
     k = len(relevant)
-    return metrics.evaluate_distances(ranks, cat, ranking, at=k, convention=rule).map
+    return metrics.evaluate_distances(
+        ranks, cat, ranking, at=k, convention=rule
+    ).map
 
 
-published = {"hits": "hits_in_topk", "R": "all_relevant", "min(k, R)": "min_k_r"}
+published = {
+    "hits": "hits_in_topk",
+    "R": "all_relevant",
+    "min(k, R)": "min_k_r",
+}
 for relevant in ([1, 0, 1], [1, 0, 0]):
     print(*("hit" if item else "miss" for item in relevant))
     for denominator, ap in ap_at(relevant, R=10).items():
         library_ap = library_ap_at(relevant, 10, published[denominator])
-        print(f"    over {denominator:10} {ap!s:>4}   hashlab: {library_ap:.3f}")
+        print(
+            f"    over {denominator:10} {ap!s:>4}   hashlab: {library_ap:.3f}"
+        )
 
 # %% [markdown]
 # Divided by the hits, the answer with two hits scores *lower* than the answer with one.
@@ -566,7 +638,12 @@ def score(K, seed=0):
 
 
 report = score(K=8)
-print(len(queries), "queries,", len(database), "images in the database, 8 bits")
+print(
+    len(queries),
+    "queries,",
+    len(database),
+    "images in the database, 8 bits",
+)
 print(f"worst mAP    {report.map_worst:.3f}")
 print(f"expected mAP {report.map:.3f}")
 print(f"best mAP     {report.map_best:.3f}")
@@ -584,7 +661,9 @@ figure = plots.retrieved(shown, a, truth[:3], stored, b, labels)
 for row, distances in enumerate(codes.hamming(a, b), start=1):
     eighth = np.sort(distances)[7]
     size = (distances == eighth).sum()
-    print(f"query {row}: the image at rank 8 is one of {size} at distance {eighth}")
+    print(
+        f"query {row}: the image at rank 8 is one of {size} at distance {eighth}"
+    )
 
 # %% [markdown]
 # Which images of a group stand in front, and so are shown, is luck. How much does this luck matter for mAP? We do
@@ -603,7 +682,9 @@ def map_of(ranking):
 def map_by_sorting(K, stored):
     """mAP after a stable sort by distance of a database in the order `stored` (N,)."""
     a, b = hash_codes(queries, K), hash_codes(database[stored], K)
-    return map_of(stored[np.argsort(codes.hamming(a, b), axis=1, kind="stable")])
+    return map_of(
+        stored[np.argsort(codes.hamming(a, b), axis=1, kind="stable")]
+    )
 
 
 storage = {
@@ -611,7 +692,9 @@ storage = {
     "class by class, 9 to 0": np.argsort(-labels, kind="stable"),
     "shuffled": np.random.default_rng(0).permutation(len(labels)),
 }
-sorted_map = {name: map_by_sorting(4, stored) for name, stored in storage.items()}
+sorted_map = {
+    name: map_by_sorting(4, stored) for name, stored in storage.items()
+}
 for name, value in sorted_map.items():
     print(f"{name:24} mAP {value:.3f}")
 print(f"expected over all orders mAP {score(4).map:.3f}")
@@ -631,7 +714,9 @@ reports = {K: [score(K, seed) for seed in draws] for K in lengths}
 
 def curve(metric):
     """The metric of that name per length, mean over the draws."""
-    return np.array([np.mean([getattr(r, metric) for r in reports[K]]) for K in lengths])
+    return np.array(
+        [np.mean([getattr(r, metric) for r in reports[K]]) for K in lengths]
+    )
 
 
 def unit(x):
@@ -639,7 +724,9 @@ def unit(x):
 
 
 worst, expected, best = curve("map_worst"), curve("map"), curve("map_best")
-cosine = unit(queries) @ unit(database).T  # (Q, N): large where the angle is small
+cosine = (
+    unit(queries) @ unit(database).T
+)  # (Q, N): large where the angle is small
 angle = map_of(np.argsort(-cosine, axis=1, kind="stable"))
 
 print("bits   worst  expected   best")
@@ -652,7 +739,10 @@ ax = plots.against_bits(
     lengths,
     {"expected over ties": expected, "the angle itself": angle},
     "mAP, mean of 10 draws",
-    band={"relevant last in every tie": worst, "relevant first in every tie": best},
+    band={
+        "relevant last in every tie": worst,
+        "relevant first in every tie": best,
+    },
 )
 
 # %% [markdown]
@@ -662,8 +752,12 @@ ax = plots.against_bits(
 # groups; if somebody then puts the relevant items first in each, the order is their work, not the codes'.
 
 # %%
-beaten = [K for K, value in zip(lengths, expected, strict=True) if value < best[0]]
-print(f"2 bits with the kindest ties beat every expected mAP up to {max(beaten)} bits")
+beaten = [
+    K for K, value in zip(lengths, expected, strict=True) if value < best[0]
+]
+print(
+    f"2 bits with the kindest ties beat every expected mAP up to {max(beaten)} bits"
+)
 
 # %% [markdown]
 # ## Precision and recall by radius
@@ -684,14 +778,21 @@ print(f"2 bits with the kindest ties beat every expected mAP up to {max(beaten)}
 for r in range(5):
     ball = distance <= r
     found = cats[ball].sum()
-    print(f"radius {r}: precision {found}/{ball.sum()}, recall {found}/4", end="; ")
-    print(f"hashlab: {cat_report.precision[r]:.3f}, {cat_report.recall[r]:.3f}")
+    print(
+        f"radius {r}: precision {found}/{ball.sum()}, recall {found}/4",
+        end="; ",
+    )
+    print(
+        f"hashlab: {cat_report.precision[r]:.3f}, {cat_report.recall[r]:.3f}"
+    )
 
 # %% [markdown]
 # And for the digits:
 
 # %% mystnb={"image": {"alt": "Precision against recall for random hyperplane codes of 8, 32 and 128 bits, one point per Hamming radius. Longer codes lie higher and have more points; all curves end at full recall with a precision of about one tenth."}}
-ax = plots.precision_recall({f"{K} bits": reports[K][0] for K in (8, 32, 128)})
+ax = plots.precision_recall(
+    {f"{K} bits": reports[K][0] for K in (8, 32, 128)}
+)
 
 # %% [markdown]
 # Short codes have few points to choose from, and their first point, radius 0, already holds many items. All curves end
@@ -712,15 +813,22 @@ ax = plots.precision_recall({f"{K} bits": reports[K][0] for K in (8, 32, 128)})
 
 # %%
 def share_of_empty_balls(K, seed):
-    distances = codes.hamming(hash_codes(queries, K, seed), hash_codes(database, K, seed))
+    distances = codes.hamming(
+        hash_codes(queries, K, seed), hash_codes(database, K, seed)
+    )
     return (distances.min(1) > 2).mean()
 
 
-empty = [np.mean([share_of_empty_balls(K, seed) for seed in draws]) for K in lengths]
+empty = [
+    np.mean([share_of_empty_balls(K, seed) for seed in draws])
+    for K in lengths
+]
 within2 = curve("precision_radius2")
 print("bits   buckets   precision within 2   empty balls")
 for K, precision, share in zip(lengths, within2, empty, strict=True):
-    print(f"{K:4} {sum(comb(K, r) for r in range(3)):9} {precision:20.3f} {share:13.3f}")
+    print(
+        f"{K:4} {sum(comb(K, r) for r in range(3)):9} {precision:20.3f} {share:13.3f}"
+    )
 
 # %% mystnb={"image": {"alt": "Three curves against code length from 2 to 128 bits. mAP climbs all the way. Precision within radius 2 climbs to a peak at middle lengths and then falls to zero. The share of queries with an empty ball is zero at first and climbs to one."}}
 ax = plots.against_bits(
@@ -831,12 +939,17 @@ ax = plots.against_bits(
 # Bits and distances
 assert codes.binarize(np.array([[0.0, -0.0]])).all()
 assert distance_of_signs(by_sign, by_sign) == 0.5
-assert np.array_equal(definition, library) and np.array_equal(inner, library)
+assert np.array_equal(definition, library) and np.array_equal(
+    inner, library
+)
 assert floats.nbytes == 32 * packed.nbytes
 
 # The worked example: every fraction in the text
 assert average_precision(cats) == Fraction(37, 48)
-assert (min(every_ap), max(every_ap)) == (Fraction(11, 15), Fraction(71, 80))
+assert (min(every_ap), max(every_ap)) == (
+    Fraction(11, 15),
+    Fraction(71, 80),
+)
 assert group_sum(3, 2, 3, 2) == Fraction(127, 90)
 assert expected_ap(sizes, hits) == mean_ap == Fraction(73, 90)
 assert abs(cat_report.map - 73 / 90) < 1e-12
@@ -845,27 +958,51 @@ assert ap_at([1, 0, 1], R=10)["hits"] < ap_at([1, 0, 0], R=10)["hits"]
 
 # Digits: the codes say something, and the more the longer they are
 chance = np.bincount(labels).max() / len(labels)
-assert np.isclose(metrics.evaluate_distances(-cosine, truth, labels).map, angle)
-assert chance < expected[0] and (np.diff(expected) > 0).all() and expected[-1] < angle
+assert np.isclose(
+    metrics.evaluate_distances(-cosine, truth, labels).map, angle
+)
+assert (
+    chance < expected[0]
+    and (np.diff(expected) > 0).all()
+    and expected[-1] < angle
+)
 # Ties decide much at short lengths, little at long ones
-assert (np.diff(best - worst) < 0).all() and best[1] < best[0] and len(beaten) >= 3
+assert (
+    (np.diff(best - worst) < 0).all()
+    and best[1] < best[0]
+    and len(beaten) >= 3
+)
 by_class, reverse, shuffled = sorted_map.values()
-assert min(by_class, reverse) > score(4).map and abs(shuffled - score(4).map) < 0.002
+assert (
+    min(by_class, reverse) > score(4).map
+    and abs(shuffled - score(4).map) < 0.002
+)
 # Balls run empty
 assert 0 < within2.argmax() < 6 and within2[-1] < within2[0]
 assert empty[0] == 0 and empty[-1] > 0.99
 
 # Exercises 1, 3, 4 and 5
-assert [1 + K + comb(K, 2) for K in (48, 345, 346)] == [1177, 59_686, 60_032]
+assert [1 + K + comb(K, 2) for K in (48, 345, 346)] == [
+    1177,
+    59_686,
+    60_032,
+]
 once = [hash_codes(x, 8) for x in (queries, database)]
-twice = [codes.pack(np.repeat(codes.unpack(x, bits=8), 2, axis=1)) for x in once]
+twice = [
+    codes.pack(np.repeat(codes.unpack(x, bits=8), 2, axis=1)) for x in once
+]
 doubled = metrics.evaluate(*twice, truth, labels, bits=16)
 for metric in ("map_worst", "map", "map_best"):
     assert np.isclose(getattr(doubled, metric), getattr(report, metric))
 assert doubled.precision_radius2 != report.precision_radius2
 assert round(float(expected_ap([1000], [100])), 3) == 0.106
-queries, database = (p.images.reshape(len(p), -1) for p in (digits.query, digits.database))
+queries, database = (
+    p.images.reshape(len(p), -1) for p in (digits.query, digits.database)
+)
 uncentred = [score(16, seed) for seed in draws]
 assert np.mean([r.map for r in uncentred]) < expected[3]
-assert np.mean([r.map_best - r.map_worst for r in uncentred]) > (best - worst)[3]
+assert (
+    np.mean([r.map_best - r.map_worst for r in uncentred])
+    > (best - worst)[3]
+)
 print("every claim holds")

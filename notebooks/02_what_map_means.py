@@ -59,7 +59,12 @@ from hashlab.errors import InputError
 
 # %%
 LENGTHS = (12, 16, 24, 32, 48, 64)
-RUN = {"protocol": "cifar10-59k", "method": "mu_liu", "seed": 0, "backbone": "lenet"}
+RUN = {
+    "protocol": "cifar10-59k",
+    "method": "mu_liu",
+    "seed": 0,
+    "backbone": "lenet",
+}
 
 
 def recorded(bits):
@@ -67,16 +72,22 @@ def recorded(bits):
     found = records.load(**RUN, bits=bits)
     if len(found) != 1:
         wanted = f"one record of {RUN} with {bits} bits expected"
-        raise InputError(f"{wanted} in {records.root()}, found {len(found)}")
+        raise InputError(
+            f"{wanted} in {records.root()}, found {len(found)}"
+        )
     return found[0]
 
 
 runs = {bits: recorded(bits) for bits in LENGTHS}
 if len({run.variant for run in runs.values()}) > 1:
-    raise InputError(f"equal settings expected at all lengths, got {[run.variant for run in runs.values()]}")
+    raise InputError(
+        f"equal settings expected at all lengths, got {[run.variant for run in runs.values()]}"
+    )
 
 stored = {bits: run.codes() for bits, run in runs.items()}
-truth, labels = (stored[48][name] for name in ("query_labels", "database_labels"))  # (Q,), (N,)
+truth, labels = (
+    stored[48][name] for name in ("query_labels", "database_labels")
+)  # (Q,), (N,)
 R = np.bincount(labels)[truth]  # relevant images of each query, (Q,)
 print(f"{len(truth)} queries, {len(labels)} images in the database")
 print(f"relevant to a query: {R.min()} to {R.max()} images")
@@ -85,7 +96,9 @@ print(f"relevant to a query: {R.min()} to {R.max()} images")
 # %%
 def evaluate(bits, **choices):
     """The report on the recorded codes of so many bits."""
-    arrays = (stored[bits][name] for name in ("query_codes", "database_codes"))
+    arrays = (
+        stored[bits][name] for name in ("query_codes", "database_codes")
+    )
     return metrics.evaluate(*arrays, truth, labels, bits=bits, **choices)
 
 
@@ -138,18 +151,42 @@ scored = {
 
 def cells(name):
     """A convention's grades at every cut; the last column is for the one that cuts each ranking at its own R."""
-    found = [f"{scored[name, k].map:.4f}" if (name, k) in scored else "" for k in CUTS]
-    return [*[""] * len(CUTS), found[0]] if name == "map_at_r" else [*found, ""]
+    found = [
+        f"{scored[name, k].map:.4f}" if (name, k) in scored else ""
+        for k in CUTS
+    ]
+    return (
+        [*[""] * len(CUTS), found[0]]
+        if name == "map_at_r"
+        else [*found, ""]
+    )
 
 
-head = ["convention", "found in", *("all ranks" if k is None else f"k = {k:,}" for k in CUTS), "k = R"]
-table(head, *([f"`{name}`", metrics.CONVENTIONS[name].users, *cells(name)] for name in NAMES))
+head = [
+    "convention",
+    "found in",
+    *("all ranks" if k is None else f"k = {k:,}" for k in CUTS),
+    "k = R",
+]
+table(
+    head,
+    *(
+        [f"`{name}`", metrics.CONVENTIONS[name].users, *cells(name)]
+        for name in NAMES
+    ),
+)
 
 # %% [markdown]
 # Every number in this table is the mAP of the same ranking. What the names mean:
 
 # %%
-table(["convention", "mAP is the mean of"], *([f"`{name}`", metrics.CONVENTIONS[name].definition] for name in NAMES))
+table(
+    ["convention", "mAP is the mean of"],
+    *(
+        [f"`{name}`", metrics.CONVENTIONS[name].definition]
+        for name in NAMES
+    ),
+)
 
 # %% [markdown]
 # As a picture, the highest grade at the top. A dot is the expected value over ties, the line through it runs from the
@@ -170,8 +207,14 @@ WORDS = {
 def ladder_rows(score):
     """score(convention, k) of every definition that differs from the others, by its name in words."""
     cut = [name for name in WORDS if metrics.CONVENTIONS[name].cut]
-    rows = {f"first {k:,}, {WORDS[name]}": score(name, k) for k in CUTS[1:] for name in cut}
-    rows |= {WORDS[name]: score(name, None) for name in WORDS if name not in cut}
+    rows = {
+        f"first {k:,}, {WORDS[name]}": score(name, k)
+        for k in CUTS[1:]
+        for name in cut
+    }
+    rows |= {
+        WORDS[name]: score(name, None) for name in WORDS if name not in cut
+    }
     return rows | {"all": score("min_k_r", None)}
 
 
@@ -186,8 +229,14 @@ ax = plots.ladder(ladder, "mAP of the same 48-bit codes", stress="all")
 # %%
 grades = [value for _, value, _ in ladder.values()]
 low, high = min(grades), max(grades)
-print(f"{len(ladder)} grades, from {low:.4f} to {high:.4f}: a factor of {high / low:.0f}")
-whole = [name for name in NAMES if scored[name, None].map == scored["min_k_r", None].map]
+print(
+    f"{len(ladder)} grades, from {low:.4f} to {high:.4f}: a factor of {high / low:.0f}"
+)
+whole = [
+    name
+    for name in NAMES
+    if scored[name, None].map == scored["min_k_r", None].map
+]
 print(f"equal on the whole ranking: {len(whole)} conventions")
 print(*(f"    {name}" for name in whole), sep="\n")
 
@@ -208,12 +257,29 @@ print(*(f"    {name}" for name in whole), sep="\n")
 
 # %%
 RIVALS = (48, 64)
-duel = ladder_rows(lambda name, k: [evaluate(bits, convention=name, at=k) for bits in RIVALS])
+duel = ladder_rows(
+    lambda name, k: [
+        evaluate(bits, convention=name, at=k) for bits in RIVALS
+    ]
+)
 maps = {name: [found.map for found in pair] for name, pair in duel.items()}
-won = {bits: [name for name, pair in maps.items() if RIVALS[np.argmax(pair)] == bits] for bits in RIVALS}
+won = {
+    bits: [
+        name
+        for name, pair in maps.items()
+        if RIVALS[np.argmax(pair)] == bits
+    ]
+    for bits in RIVALS
+}
 for bits, names in won.items():
     print(f"{bits} bits win by {len(names)} of {len(duel)} definitions:")
-    print(*(f"    {name:34} {maps[name][0]:.5f} : {maps[name][1]:.5f}" for name in names), sep="\n")
+    print(
+        *(
+            f"    {name:34} {maps[name][0]:.5f} : {maps[name][1]:.5f}"
+            for name in names
+        ),
+        sep="\n",
+    )
 
 # %% [markdown]
 # Is any of these wins more than luck with the queries? Both codes answered the same queries, so take the difference of
@@ -226,12 +292,18 @@ def standard_errors(one, other):
     """Mean difference of AP over the queries that both grade, in standard errors of it; None if there are none."""
     apart = one.ap - other.ap
     apart = apart[np.isfinite(apart)]
-    return abs(apart.mean()) / apart.std(ddof=1) * len(apart) ** 0.5 if len(apart) else None
+    return (
+        abs(apart.mean()) / apart.std(ddof=1) * len(apart) ** 0.5
+        if len(apart)
+        else None
+    )
 
 
 noise = {name: standard_errors(*pair) for name, pair in duel.items()}
 noise = {name: value for name, value in noise.items() if value is not None}
-print(f"{sum(value > 2 for value in noise.values())} of {len(noise)} differences exceed two standard errors")
+print(
+    f"{sum(value > 2 for value in noise.values())} of {len(noise)} differences exceed two standard errors"
+)
 print(f"the largest: {max(noise.values()):.2f} standard errors")
 
 # %% [markdown]
@@ -247,21 +319,31 @@ print(f"the largest: {max(noise.values()):.2f} standard errors")
 
 # %% mystnb={"image": {"alt": "mAP against code length from 12 to 64 bits. The expected mAP rises a little, though not at every step. Around it a shaded band from the worst to the best order of ties is wide at 12 bits and narrows steadily towards 64 bits."}}
 worst, expected, best = (
-    np.array([getattr(evaluate(bits), name) for bits in LENGTHS]) for name in ("map_worst", "map", "map_best")
+    np.array([getattr(evaluate(bits), name) for bits in LENGTHS])
+    for name in ("map_worst", "map", "map_best")
 )
 ax = plots.against_bits(
     LENGTHS,
     {"expected": expected},
     "mAP, whole ranking",
-    band={"relevant last in every tie": worst, "relevant first in every tie": best},
+    band={
+        "relevant last in every tie": worst,
+        "relevant first in every tie": best,
+    },
 )
-_ = ax.set_ylim(worst.min() - 0.04, best.max() + 0.04)  # the axis does not start at 0
+_ = ax.set_ylim(
+    worst.min() - 0.04, best.max() + 0.04
+)  # the axis does not start at 0
 
 # %%
 print("bits   worst  expected   best   width of the band")
-for bits, *row in zip(LENGTHS, worst, expected, best, best - worst, strict=True):
+for bits, *row in zip(
+    LENGTHS, worst, expected, best, best - worst, strict=True
+):
     print("{:4} {:7.3f} {:9.3f} {:6.3f} {:19.3f}".format(bits, *row))
-print(f"expected mAP rises by {expected.max() - expected[0]:.3f} from 12 bits to the best length")
+print(
+    f"expected mAP rises by {expected.max() - expected[0]:.3f} from 12 bits to the best length"
+)
 
 # %% [markdown]
 # Look at the last column, then at the last line. At 12 bits, the order of ties alone can move mAP further than all the
@@ -274,13 +356,17 @@ print(f"expected mAP rises by {expected.max() - expected[0]:.3f} from 12 bits to
 
 
 # %%
-def ap_by_loop(query_codes, database_codes, query_labels, database_labels, kind=None):
+def ap_by_loop(
+    query_codes, database_codes, query_labels, database_labels, kind=None
+):
     """AP of every query by sorting the database, as most published programs do, (Q,)."""
     found = []
     for code, label in zip(query_codes, query_labels, strict=True):
         distance = codes.hamming(code[None], database_codes)[0]  # (N,)
         ranking = np.argsort(distance, kind=kind)
-        ranks = 1 + np.flatnonzero(database_labels[ranking] == label)  # (R,)
+        ranks = 1 + np.flatnonzero(
+            database_labels[ranking] == label
+        )  # (R,)
         found.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
     return np.array(found)
 
@@ -308,14 +394,21 @@ storages = {
     "shuffled": np.random.default_rng(0).permutation(len(labels)),
 }
 looped = {
-    name: ap_by_loop(asked, searched[order], wanted, labels[order], kind="stable") for name, order in storages.items()
+    name: ap_by_loop(
+        asked, searched[order], wanted, labels[order], kind="stable"
+    )
+    for name, order in storages.items()
 }
 fair = metrics.evaluate(asked, searched, wanted, labels, bits=12)
 
 print("stable sort of a database stored")
 for name, ap in looped.items():
-    print(f"    {name:18} mAP {ap.mean():.4f}, off by {ap.mean() - fair.map:+.4f}")
-print(f"over all orders of ties  mAP {fair.map:.4f} expected, {fair.map_worst:.4f} to {fair.map_best:.4f}")
+    print(
+        f"    {name:18} mAP {ap.mean():.4f}, off by {ap.mean() - fair.map:+.4f}"
+    )
+print(
+    f"over all orders of ties  mAP {fair.map:.4f} expected, {fair.map_worst:.4f} to {fair.map_best:.4f}"
+)
 
 # %% [markdown]
 # Up to about a hundredth, from nothing but storage. And the mean hides the worse half of it. Here is
@@ -324,10 +417,20 @@ print(f"over all orders of ties  mAP {fair.map:.4f} expected, {fair.map_worst:.4
 # %% mystnb={"image": {"alt": "Shift of average precision per class of CIFAR-10 for three ways to store the database. Stored with the first class first, the line falls from a clear gain for airplanes to a clear loss for trucks; stored with the last class first, it rises the other way, so that the two lines cross in the middle. Shuffled, it stays at zero."}}
 kinds = data.info("cifar10").classes
 shifts = {
-    name: [np.mean((ap - fair.ap)[wanted == number]) for number in range(len(kinds))] for name, ap in looped.items()
+    name: [
+        np.mean((ap - fair.ap)[wanted == number])
+        for number in range(len(kinds))
+    ]
+    for name, ap in looped.items()
 }
-shapes = {name: (range(len(kinds)), shift) for name, shift in shifts.items()}
-ax = plots.curves(shapes, "class, in the order of its number", "AP by sorting − expected AP")
+shapes = {
+    name: (range(len(kinds)), shift) for name, shift in shifts.items()
+}
+ax = plots.curves(
+    shapes,
+    "class, in the order of its number",
+    "AP by sorting − expected AP",
+)
 ax.axhline(0, color="0.7", lw=1, zorder=0)
 _ = ax.set_xticks(range(len(kinds)), kinds, rotation=45, ha="right")
 
@@ -347,10 +450,14 @@ for name, order in storages.items():
     start = perf_counter()
     ap = ap_by_loop(asked, searched[order], wanted, labels[order])
     seconds = perf_counter() - start
-    print(f"default sort, {name:18} off by {ap.mean() - fair.map:+.4f}   ({len(asked)} queries: {seconds:.1f} s)")
+    print(
+        f"default sort, {name:18} off by {ap.mean() - fair.map:+.4f}   ({len(asked)} queries: {seconds:.1f} s)"
+    )
 start = perf_counter()
 _ = evaluate(12)
-print(f"hashlab, exact under ties                          ({len(truth)} queries: {perf_counter() - start:.1f} s)")
+print(
+    f"hashlab, exact under ties                          ({len(truth)} queries: {perf_counter() - start:.1f} s)"
+)
 
 # %% [markdown]
 # ## Choosing the epoch
@@ -379,11 +486,22 @@ print(f"hashlab, exact under ties                          ({len(truth)} queries
 digits = data.load("digits")
 tuning = digits.tuning()
 few = tuning.train.pool.part(tuning.train.index[::10])
-unused = digits.train.pool.part(np.setdiff1d(digits.database.index, digits.train.index))
+unused = digits.train.pool.part(
+    np.setdiff1d(digits.database.index, digits.train.index)
+)
 parts = (tuning.validation, digits.query, unused)
-pictures, truths = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "labels"))
+pictures, truths = (
+    np.concatenate([getattr(p, name) for p in parts])
+    for name in ("images", "labels")
+)
 
-SETTINGS = {"epochs": 30, "lr": 0.1, "batch_size": 32, "pretrain_epochs": 0, "shift": 0}
+SETTINGS = {
+    "epochs": 30,
+    "lr": 0.1,
+    "batch_size": 32,
+    "pretrain_epochs": 0,
+    "shift": 0,
+}
 
 
 def train_and_watch(seed):
@@ -401,15 +519,29 @@ networks, watched = zip(*map(train_and_watch, range(5)), strict=True)
 watched = np.stack(watched)  # (S, E, pictures)
 validation, new = np.split(watched, [len(tuning.validation)], axis=2)
 of_protocol = new[:, :, : len(digits.query)]
-print(len(few), "training images;", len(tuning.validation), "for validation;", new.shape[2], "new ones")
+print(
+    len(few),
+    "training images;",
+    len(tuning.validation),
+    "for validation;",
+    new.shape[2],
+    "new ones",
+)
 
 # %% [markdown]
 # One run, from the tenth epoch on:
 
 # %% mystnb={"image": {"alt": "mAP per epoch of one training run, from the tenth epoch on, for the validation images and for the queries. Both rise with ups and downs and do not peak at the same epoch. A star marks the highest point of each."}}
 epochs = np.arange(1, watched.shape[1] + 1)
-shown = {"queries": of_protocol[0].mean(1), "validation": validation[0].mean(1)}
-ax = plots.curves({name: (epochs[9:], line[9:]) for name, line in shown.items()}, "epoch", "mAP")
+shown = {
+    "queries": of_protocol[0].mean(1),
+    "validation": validation[0].mean(1),
+}
+ax = plots.curves(
+    {name: (epochs[9:], line[9:]) for name, line in shown.items()},
+    "epoch",
+    "mAP",
+)
 for name, colour in zip(shown, plots.palette(2), strict=True):
     peak = shown[name].argmax()
     ax.plot(epochs[peak], shown[name][peak], "*", ms=16, color=colour)
@@ -425,7 +557,10 @@ def at(curves, epoch):
     return curves[np.arange(len(curves)), epoch]
 
 
-on_queries, on_validation = of_protocol.mean(2), validation.mean(2)  # (S, E)
+on_queries, on_validation = (
+    of_protocol.mean(2),
+    validation.mean(2),
+)  # (S, E)
 picked = {
     "best on the queries": at(on_queries, on_queries.argmax(1)),
     "best on validation": at(on_queries, on_validation.argmax(1)),
@@ -435,8 +570,14 @@ gained = picked["best on the queries"] - picked["best on validation"]
 
 print(f"{'epoch':20}", *(f"seed {seed}" for seed in range(5)), "  mean")
 for name, values in picked.items():
-    print(f"{name:20}", *(f"{value:.4f}" for value in values), f" {values.mean():.4f}")
-print(f"gained by peeking: {gained.mean():.4f} ± {gained.std(ddof=1):.4f}, never less than {gained.min():.4f}")
+    print(
+        f"{name:20}",
+        *(f"{value:.4f}" for value in values),
+        f" {values.mean():.4f}",
+    )
+print(
+    f"gained by peeking: {gained.mean():.4f} ± {gained.std(ddof=1):.4f}, never less than {gained.min():.4f}"
+)
 
 # %% [markdown]
 # The ± is a standard deviation over the runs, and of the same size as the gain itself: so few runs show the gain's sign,
@@ -468,19 +609,40 @@ print(f"gained by peeking: {gained.mean():.4f} ± {gained.std(ddof=1):.4f}, neve
 # %%
 def reported_minus_fresh(count, draws=2000):
     """Mean difference over random draws of `count` queries, for three rules to pick the epoch, (3, S)."""
-    drawn = np.random.default_rng(0).random((draws, new.shape[2])).argsort(1) < count  # bool: a query, or fresh
-    reported, fresh = (new @ rows.T / rows[0].sum() for rows in (drawn, ~drawn))  # (S, E, draws)
+    drawn = (
+        np.random.default_rng(0).random((draws, new.shape[2])).argsort(1)
+        < count
+    )  # bool: a query, or fresh
+    reported, fresh = (
+        new @ rows.T / rows[0].sum() for rows in (drawn, ~drawn)
+    )  # (S, E, draws)
     gap = reported - fresh
-    peeked = np.take_along_axis(gap, reported.argmax(1, keepdims=True), 1)  # (S, 1, draws)
-    by_validation = [gap[run, epoch] for run, epoch in enumerate(on_validation.argmax(1))]  # (S, draws)
-    return np.stack([peeked[:, 0].mean(1), np.mean(by_validation, 1), gap[:, -1].mean(1)])
+    peeked = np.take_along_axis(
+        gap, reported.argmax(1, keepdims=True), 1
+    )  # (S, 1, draws)
+    by_validation = [
+        gap[run, epoch] for run, epoch in enumerate(on_validation.argmax(1))
+    ]  # (S, draws)
+    return np.stack(
+        [
+            peeked[:, 0].mean(1),
+            np.mean(by_validation, 1),
+            gap[:, -1].mean(1),
+        ]
+    )
 
 
 counts = (25, 50, 100, 200, 300)
-excess = np.stack([reported_minus_fresh(count) for count in counts])  # (counts, 3, S)
+excess = np.stack(
+    [reported_minus_fresh(count) for count in counts]
+)  # (counts, 3, S)
 
 # %% mystnb={"image": {"alt": "How far reported mAP exceeds the mAP of fresh images, against the number of queries from 25 to 300. Where the epoch was chosen on the queries themselves, the excess is largest for few queries and falls as their number grows, but stays above zero. Chosen on validation, or simply the last epoch, it is zero."}}
-names = ("epoch chosen on the queries", "chosen on validation", "last epoch")
+names = (
+    "epoch chosen on the queries",
+    "chosen on validation",
+    "last epoch",
+)
 ax = plots.curves(
     {name: (counts, excess[:, i]) for i, name in enumerate(names)},
     "number of queries",
@@ -491,7 +653,10 @@ _ = ax.axhline(0, color="0.7", lw=1, zorder=0)
 # %% tags=["nbval-ignore-output"]
 print("queries   chosen on them      on validation       last epoch")
 for count, row in zip(counts, excess, strict=True):
-    print(f"{count:7}" + "".join(f"  {x.mean():8.4f} ± {x.std(ddof=1):.4f}" for x in row))
+    print(
+        f"{count:7}"
+        + "".join(f"  {x.mean():8.4f} ± {x.std(ddof=1):.4f}" for x in row)
+    )
 
 # %% [markdown]
 # Each small dot is one training run. Chosen on the queries, the number is too high in every run, by much with few
@@ -536,30 +701,46 @@ def coins(count, bits, rng):
 tossed = {}
 for bits in (12, 48):
     rng = np.random.default_rng(0)
-    tossed[bits] = coins(len(truth), bits, rng), coins(len(labels), bits, rng)
+    tossed[bits] = (
+        coins(len(truth), bits, rng),
+        coins(len(labels), bits, rng),
+    )
 
 
 def evaluate_coins(bits, **choices):
-    return metrics.evaluate(*tossed[bits], truth, labels, bits=bits, **choices)
+    return metrics.evaluate(
+        *tossed[bits], truth, labels, bits=bits, **choices
+    )
 
 
 print(f"by the formula: {np.mean([chance(len(labels), r) for r in R]):.4f}")
 for bits in tossed:
     found = evaluate_coins(bits)
-    print(f"random codes of {bits} bits: {found.map:.4f} ({found.map_worst:.4f} to {found.map_best:.4f})")
+    print(
+        f"random codes of {bits} bits: {found.map:.4f} ({found.map_worst:.4f} to {found.map_best:.4f})"
+    )
 
 # %% [markdown]
 # So on ten classes, 0.1 is nothing. But that is the floor of the *whole ranking*. Each definition has its own, and a
 # cross in this ladder shows where random codes of the same length land:
 
 # %% mystnb={"image": {"alt": "The ladder of definitions again, now with a cross per row for random codes. The crosses are not in one place: divided by R or by min(k, R) they stand close to zero, on the whole ranking at one tenth, and divided by the hits within 100 clearly above it."}}
-floor = ladder_rows(lambda name, k: evaluate_coins(48, convention=name, at=k).map)
-ax = plots.ladder(ladder, "mAP of trained codes (dots) and random codes (crosses)", stress="all", crosses=floor)
+floor = ladder_rows(
+    lambda name, k: evaluate_coins(48, convention=name, at=k).map
+)
+ax = plots.ladder(
+    ladder,
+    "mAP of trained codes (dots) and random codes (crosses)",
+    stress="all",
+    crosses=floor,
+)
 
 # %%
 lucky = evaluate_coins(12, convention="hits_in_topk", at=100)
 print("random codes of 12 bits, first 100, over the hits:")
-print(f"worst {lucky.map_worst:.2f}   expected {lucky.map:.2f}   best {lucky.map_best:.2f}")
+print(
+    f"worst {lucky.map_worst:.2f}   expected {lucky.map:.2f}   best {lucky.map_best:.2f}"
+)
 
 # %% [markdown]
 # Read the last number twice. Codes made by tossing coins, a short look, the hits as denominator and the kindest order
@@ -584,12 +765,18 @@ def one_hot(classifier, x):
 def score(dataset, encode, bits):
     """The report on a data set encoded by a function of one of its parts."""
     a, b = encode(dataset.query), encode(dataset.database)
-    return metrics.evaluate(a, b, dataset.query.labels, dataset.database.labels, bits=bits)
+    return metrics.evaluate(
+        a, b, dataset.query.labels, dataset.database.labels, bits=bits
+    )
 
 
-classifier = LogisticRegression(max_iter=1000).fit(pixels(digits.train), digits.train.labels)
+classifier = LogisticRegression(max_iter=1000).fit(
+    pixels(digits.train), digits.train.labels
+)
 accuracy = classifier.score(pixels(digits.query), digits.query.labels)
-named = score(digits, lambda part: one_hot(classifier, pixels(part)), bits=10)
+named = score(
+    digits, lambda part: one_hot(classifier, pixels(part)), bits=10
+)
 print(f"accuracy on the queries   {accuracy:.2f}")
 print(f"mAP of its one-hot codes  {named.map:.2f}")
 
@@ -614,18 +801,32 @@ print(f"mAP of its one-hot codes  {named.map:.2f}")
 
 # %%
 def hashing(dataset, seed):
-    method = methods.create("mu_liu", 10, epochs=8, pretrain_epochs=3, shift=0).fit(dataset.train, seed=seed)
-    return score(dataset, lambda part: method.encode(part.images), bits=10).map
+    method = methods.create(
+        "mu_liu", 10, epochs=8, pretrain_epochs=3, shift=0
+    ).fit(dataset.train, seed=seed)
+    return score(
+        dataset, lambda part: method.encode(part.images), bits=10
+    ).map
 
 
 def classifying(dataset, seed):
     """mAP of the classifier's one-hot codes, and of random hyperplanes on its features."""
     # Without a hashing phase the hash layer stays as it began: 64 random projections of the features.
-    method = methods.create("mu_liu", 64, epochs=0, pretrain_epochs=11, shift=0).fit(dataset.train, seed=seed)
+    method = methods.create(
+        "mu_liu", 64, epochs=0, pretrain_epochs=11, shift=0
+    ).fit(dataset.train, seed=seed)
     x = method.outputs(dataset.train.images)  # (N, 64)
     head = LogisticRegression(max_iter=1000).fit(x, dataset.train.labels)
-    named = score(dataset, lambda part: one_hot(head, method.outputs(part.images)), len(head.classes_))
-    planes = score(dataset, lambda part: signs(method.outputs(part.images) - x.mean(0)), 64)
+    named = score(
+        dataset,
+        lambda part: one_hot(head, method.outputs(part.images)),
+        len(head.classes_),
+    )
+    planes = score(
+        dataset,
+        lambda part: signs(method.outputs(part.images) - x.mean(0)),
+        64,
+    )
     return named.map, planes.map
 
 
@@ -635,33 +836,80 @@ def signs(x):
 
 def planes_on_pixels(dataset, seed):
     w = np.random.default_rng(seed).normal(size=(64, 64))
-    return score(dataset, lambda part: signs((pixels(part) - pixels(dataset.train).mean(0)) @ w), 64).map
+    return score(
+        dataset,
+        lambda part: signs(
+            (pixels(part) - pixels(dataset.train).mean(0)) @ w
+        ),
+        64,
+    ).map
 
 
 SEEDS = range(5)
-tests = {"seen": digits, "unseen": data.load("digits", protocol="digits-unseen")}
+tests = {
+    "seen": digits,
+    "unseen": data.load("digits", protocol="digits-unseen"),
+}
 taken = {
-    name: np.array([(*classifying(d, s), hashing(d, s), planes_on_pixels(d, s)) for s in SEEDS])
+    name: np.array(
+        [
+            (*classifying(d, s), hashing(d, s), planes_on_pixels(d, s))
+            for s in SEEDS
+        ]
+    )
     for name, d in tests.items()
 }  # (seeds, methods)
 takers = ("one-hot", "planes, features", "hashing", "planes, pixels")
 seen, unseen = taken["seen"], taken["unseen"]
-trained_on, asked_about = (set(np.unique(p.labels).tolist()) for p in (tests["unseen"].train, tests["unseen"].query))
-print("digits-unseen: trained on", *sorted(trained_on), "- asked about", *sorted(asked_about))
+trained_on, asked_about = (
+    set(np.unique(p.labels).tolist())
+    for p in (tests["unseen"].train, tests["unseen"].query)
+)
+print(
+    "digits-unseen: trained on",
+    *sorted(trained_on),
+    "- asked about",
+    *sorted(asked_about),
+)
 
 # %% mystnb={"image": {"alt": "Two columns of mAP joined by lines, for digits that were trained on and for unseen digits. On seen digits the one-hot code and the trained hash codes are nearly perfect and random hyperplanes on pixels are far behind. On unseen digits the order turns over: the one-hot code ends lowest, little above chance, the trained hash codes next, and random hyperplanes on top, those on features and those on pixels close together."}}
-lines = {name: ([0, 1], np.stack([seen[:, i], unseen[:, i]])) for i, name in enumerate(takers)}
-lines["chance"] = ([0, 1], [chance(len(d.database), np.bincount(d.database.labels).max()) for d in tests.values()])
+lines = {
+    name: ([0, 1], np.stack([seen[:, i], unseen[:, i]]))
+    for i, name in enumerate(takers)
+}
+lines["chance"] = (
+    [0, 1],
+    [
+        chance(len(d.database), np.bincount(d.database.labels).max())
+        for d in tests.values()
+    ],
+)
 ax = plots.curves(lines, "", f"mAP, mean and each of {len(SEEDS)} seeds")
 _ = ax.set_xticks([0, 1], ["digits trained on", "unseen digits"])
 
 # %% tags=["nbval-ignore-output"]
-print(f"{'':18}    seen   unseen    (mean of {len(SEEDS)} seeds ± standard deviation)")
+print(
+    f"{'':18}    seen   unseen    (mean of {len(SEEDS)} seeds ± standard deviation)"
+)
 for i, name in enumerate(takers):
-    print(f"{name:18}", *(f"  {x[:, i].mean():.3f} ± {x[:, i].std(ddof=1):.3f}" for x in (seen, unseen)))
-ahead = unseen[:, takers.index("planes, pixels")] - unseen[:, takers.index("planes, features")]
-print(f"unseen, pixels ahead of features: {(ahead > 0).sum()} of {len(SEEDS)} seeds, ", end="")
-print(f"by {ahead.mean():+.3f} ± {2 * ahead.std(ddof=1) / len(ahead) ** 0.5:.3f} (two standard errors)")
+    print(
+        f"{name:18}",
+        *(
+            f"  {x[:, i].mean():.3f} ± {x[:, i].std(ddof=1):.3f}"
+            for x in (seen, unseen)
+        ),
+    )
+ahead = (
+    unseen[:, takers.index("planes, pixels")]
+    - unseen[:, takers.index("planes, features")]
+)
+print(
+    f"unseen, pixels ahead of features: {(ahead > 0).sum()} of {len(SEEDS)} seeds, ",
+    end="",
+)
+print(
+    f"by {ahead.mean():+.3f} ± {2 * ahead.std(ddof=1) / len(ahead) ** 0.5:.3f} (two standard errors)"
+)
 
 # %% [markdown]
 # On seen digits the trained networks win, and the usual test can hardly tell hashing from naming. On unseen digits the
@@ -687,25 +935,41 @@ print(f"by {ahead.mean():+.3f} ± {2 * ahead.std(ddof=1) / len(ahead) ** 0.5:.3f
 
 # %% tags=["nbval-ignore-output"]
 fitted = np.isin(digits.database.index, few.index)  # (N,)
-encoded = [(net.encode(digits.query.images), net.encode(digits.database.images)) for net in networks]
+encoded = [
+    (net.encode(digits.query.images), net.encode(digits.database.images))
+    for net in networks
+]
 
 
 def searching(rows, **choices):
     """The report of every network on the database's images in `rows` (N,) bool."""
     found = digits.database.labels[rows]
-    return [metrics.evaluate(a, b[rows], digits.query.labels, found, bits=12, **choices) for a, b in encoded]
+    return [
+        metrics.evaluate(
+            a, b[rows], digits.query.labels, found, bits=12, **choices
+        )
+        for a, b in encoded
+    ]
 
 
 def mean_map(reports):
     return np.mean([r.map for r in reports])
 
 
-databases = {"never trained on": ~fitted, "all": fitted | ~fitted, "trained on": fitted}
-by_database = {name: mean_map(searching(rows)) for name, rows in databases.items()}
+databases = {
+    "never trained on": ~fitted,
+    "all": fitted | ~fitted,
+    "trained on": fitted,
+}
+by_database = {
+    name: mean_map(searching(rows)) for name, rows in databases.items()
+}
 for name, rows in databases.items():
     print(f"{name:18} {rows.sum():5} images   mAP {by_database[name]:.3f}")
 share = runs[48].sizes["train"] / runs[48].sizes["database"]
-print(f"trained on: {fitted.mean():.0%} of this database, {share:.0%} in cifar10-59k")
+print(
+    f"trained on: {fitted.mean():.0%} of this database, {share:.0%} in cifar10-59k"
+)
 
 # %% [markdown]
 # Training images are found more easily. Here they are a small part of the database and move the mean little; in
@@ -718,9 +982,16 @@ print(f"trained on: {fitted.mean():.0%} of this database, {share:.0%} in cifar10
 
 # %%
 gap = digits.database.labels > 2
-counted, dropped = (searching(gap, convention=name) for name in ("all_relevant", "all_relevant_drop"))
-print(f"{counted[0].queries_without_relevant} of {counted[0].queries} queries have nothing relevant in the database")
-print(f"counted as 0: mAP {mean_map(counted):.1f}   dropped: mAP {mean_map(dropped):.1f}")
+counted, dropped = (
+    searching(gap, convention=name)
+    for name in ("all_relevant", "all_relevant_drop")
+)
+print(
+    f"{counted[0].queries_without_relevant} of {counted[0].queries} queries have nothing relevant in the database"
+)
+print(
+    f"counted as 0: mAP {mean_map(counted):.1f}   dropped: mAP {mean_map(dropped):.1f}"
+)
 
 # %% [markdown]
 # **Is the query a code at all?** The database must be stored in bits, but a query is used once and may keep its real
@@ -732,12 +1003,19 @@ print(f"counted as 0: mAP {mean_map(counted):.1f}   dropped: mAP {mean_map(dropp
 def asymmetric(network, database_codes):
     outputs = network.outputs(digits.query.images)  # float32 (Q, 12)
     of = digits.query.labels, digits.database.labels
-    return metrics.evaluate(outputs, database_codes, *of, bits=12, convention="asymmetric")
+    return metrics.evaluate(
+        outputs, database_codes, *of, bits=12, convention="asymmetric"
+    )
 
 
 both = {
     "bits to bits": mean_map(searching(databases["all"])),
-    "real numbers to bits": mean_map([asymmetric(net, b) for net, (_, b) in zip(networks, encoded, strict=True)]),
+    "real numbers to bits": mean_map(
+        [
+            asymmetric(net, b)
+            for net, (_, b) in zip(networks, encoded, strict=True)
+        ]
+    ),
 }
 for name, value in both.items():
     print(f"{name:22} mAP {value:.3f}")
@@ -770,9 +1048,22 @@ for name, value in both.items():
 # %%
 with tempfile.TemporaryDirectory() as folder:
     file = Path(folder) / "mine.npz"
-    bits = (codes.unpack(stored[48][name], bits=48) for name in ("query_codes", "database_codes"))
-    a, b = (np.where(x, 1, -1).astype(np.int8) for x in bits)  # (Q, 48), (N, 48)
-    np.savez(file, query_codes=a, database_codes=b, query_labels=truth, database_labels=labels, bits=48, format="signs")
+    bits = (
+        codes.unpack(stored[48][name], bits=48)
+        for name in ("query_codes", "database_codes")
+    )
+    a, b = (
+        np.where(x, 1, -1).astype(np.int8) for x in bits
+    )  # (Q, 48), (N, 48)
+    np.savez(
+        file,
+        query_codes=a,
+        database_codes=b,
+        query_labels=truth,
+        database_labels=labels,
+        bits=48,
+        format="signs",
+    )
     status = cli.main(["evaluate", str(file)])
 
 # %% [markdown]
@@ -780,7 +1071,9 @@ with tempfile.TemporaryDirectory() as folder:
 # compare with a paper that cut its ranking, name the cut-off and ask for all conventions at once:
 
 # %%
-file = runs[48].path.with_suffix(".npz")  # a record's codes are such a file, too
+file = runs[48].path.with_suffix(
+    ".npz"
+)  # a record's codes are such a file, too
 _ = cli.main(["evaluate", str(file), "--convention", "all", "--at", "1000"])
 
 # %% [markdown]
@@ -869,49 +1162,110 @@ _ = cli.main(["evaluate", str(file), "--convention", "all", "--at", "1000"])
 # %%
 # One ranking, many mAPs
 assert R.min() == R.max() == 5900 and len(labels) == 59_000
-assert {"min_k_r", "all_relevant", "hits_in_topk", "hits_in_topk_drop", "hpdh"} <= set(whole)
+assert {
+    "min_k_r",
+    "all_relevant",
+    "hits_in_topk",
+    "hits_in_topk_drop",
+    "hpdh",
+} <= set(whole)
 assert len(ladder) == 16 and max(grades) > 10 * min(grades)
-over_hits, over_r = ([scored[name, k].map for k in CUTS[1:]] for name in ("hits_in_topk", "all_relevant"))
-assert min(over_hits) > report.map > max(over_r) and (np.diff(over_r) < 0).all()
+over_hits, over_r = (
+    [scored[name, k].map for k in CUTS[1:]]
+    for name in ("hits_in_topk", "all_relevant")
+)
+assert (
+    min(over_hits) > report.map > max(over_r)
+    and (np.diff(over_r) < 0).all()
+)
 assert max(scored["min_k_r", k].map for k in CUTS[1:]) < report.map
-assert all(scored["hits_in_topk_drop", k].map >= scored["hits_in_topk", k].map for k in CUTS)
-assert all(value <= k / 5900 for k, value in zip(CUTS[1:], over_r, strict=True))
-assert all(won.values()) and max(noise.values()) < 2 and len(noise) == len(duel) - 1
-odd = [scored[name, None].map for name in ("step_integral", "trapezoid_radius")]
+assert all(
+    scored["hits_in_topk_drop", k].map >= scored["hits_in_topk", k].map
+    for k in CUTS
+)
+assert all(
+    value <= k / 5900 for k, value in zip(CUTS[1:], over_r, strict=True)
+)
+assert (
+    all(won.values())
+    and max(noise.values()) < 2
+    and len(noise) == len(duel) - 1
+)
+odd = [
+    scored[name, None].map for name in ("step_integral", "trapezoid_radius")
+]
 assert all(0 < abs(value - report.map) < 0.05 for value in odd)
 
 # Ties: the shorter the codes, the wider the band
-assert (np.diff(best - worst) < 0).all() and best[0] - worst[0] > expected.max() - expected[0]
+assert (np.diff(best - worst) < 0).all() and best[0] - worst[
+    0
+] > expected.max() - expected[0]
 off = {name: ap.mean() - fair.map for name, ap in looped.items()}
-assert 0.003 < max(abs(off["first class first"]), abs(off["last class first"])) < 0.05
+assert (
+    0.003
+    < max(abs(off["first class first"]), abs(off["last class first"]))
+    < 0.05
+)
 assert abs(off["shuffled"]) < 0.002
 first, last, shuffled = (np.array(shift) for shift in shifts.values())
-assert first[0] > 0.02 > -0.02 > first[-1] and last[0] < -0.02 < 0.02 < last[-1]
+assert (
+    first[0] > 0.02 > -0.02 > first[-1]
+    and last[0] < -0.02 < 0.02 < last[-1]
+)
 assert abs(shuffled).max() < 0.02
 
 # Epochs
-assert (gained >= 0).all() and gained.mean() > 0 and gained.std(ddof=1) > gained.mean() / 2
-assert abs(picked["best on validation"].mean() - picked["last"].mean()) < 0.01
+assert (
+    (gained >= 0).all()
+    and gained.mean() > 0
+    and gained.std(ddof=1) > gained.mean() / 2
+)
+assert (
+    abs(picked["best on validation"].mean() - picked["last"].mean()) < 0.01
+)
 chosen, from_validation, from_nowhere = excess.mean(2).T
-assert excess[:, 0].min() > 0 and (np.diff(chosen) < 0).all() and 0.002 < chosen[-1] < 0.02
-assert abs(from_validation).max() < 0.002 and abs(from_nowhere).max() < 0.002
-assert on_queries[:, -1].min() > 0.75  # these networks learned something: random codes have 0.1
+assert (
+    excess[:, 0].min() > 0
+    and (np.diff(chosen) < 0).all()
+    and 0.002 < chosen[-1] < 0.02
+)
+assert (
+    abs(from_validation).max() < 0.002 and abs(from_nowhere).max() < 0.002
+)
+assert (
+    on_queries[:, -1].min() > 0.75
+)  # these networks learned something: random codes have 0.1
 
 # Floors and ceilings
 floors = [evaluate_coins(bits).map for bits in tossed]
 assert np.allclose(floors, chance(59_000, 5900), atol=0.002)
 assert abs(chance(100, 10) - floor["first 100, over hits"]) < 0.005
-assert all(value < 0.03 for name, value in floor.items() if name.endswith(("over R", "over min(k, R)")))
+assert all(
+    value < 0.03
+    for name, value in floor.items()
+    if name.endswith(("over R", "over min(k, R)"))
+)
 assert lucky.map_best > 0.7 and 0.1 < lucky.map < 0.2
 assert abs(named.map - accuracy) < 0.05
 one_hots, features, hashed, plain = range(4)
 means = {name: x.mean(0) for name, x in taken.items()}
-assert means["seen"][[one_hots, hashed]].min() > means["seen"][features] > means["seen"][plain] + 0.2
+assert (
+    means["seen"][[one_hots, hashed]].min()
+    > means["seen"][features]
+    > means["seen"][plain] + 0.2
+)
 assert means["unseen"].argmin() == one_hots
-assert means["unseen"][[features, plain]].min() > means["unseen"][hashed] + 0.03
+assert (
+    means["unseen"][[features, plain]].min()
+    > means["unseen"][hashed] + 0.03
+)
 
 # Protocols
-assert by_database["never trained on"] < by_database["all"] < by_database["trained on"]
+assert (
+    by_database["never trained on"]
+    < by_database["all"]
+    < by_database["trained on"]
+)
 assert max(fitted.mean(), share) < 0.1
 assert counted[0].queries_without_relevant == 90
 assert np.isclose(mean_map(counted), 0.7 * mean_map(dropped))
@@ -920,8 +1274,16 @@ assert status == 0
 
 # Exercises 1 to 5
 assert round(100 / 5900, 3) == 0.017 and round(chance(100, 10), 3) == 0.138
-assert 2.4 < np.random.default_rng(0).normal(size=(20_000, 100)).max(1).mean() < 2.6
+assert (
+    2.4
+    < np.random.default_rng(0).normal(size=(20_000, 100)).max(1).mean()
+    < 2.6
+)
 numbered = np.arange(1000)
-wrong = metrics.evaluate_distances(2 * (numbered >= 100)[None], np.array([1]), numbered // 100)
-assert [round(x, 2) for x in (wrong.map_best, wrong.map_worst, wrong.map)] == [0.31, 0.05, 0.08]
+wrong = metrics.evaluate_distances(
+    2 * (numbered >= 100)[None], np.array([1]), numbered // 100
+)
+assert [
+    round(x, 2) for x in (wrong.map_best, wrong.map_worst, wrong.map)
+] == [0.31, 0.05, 0.08]
 print("every claim holds")

@@ -125,7 +125,12 @@ b = np.array([[1, 1, -1, 1], [1, -1, -1, 1], [-1, -1, 1, -1]])
 packed = codes.pack(b > 0)
 distance = codes.hamming(packed, packed)
 print("agreement by its definition:", (b @ b.T / 4)[0])
-print("from Hamming distances", distance[0], "it is", (1 - 2 * distance / 4)[0])
+print(
+    "from Hamming distances",
+    distance[0],
+    "it is",
+    (1 - 2 * distance / 4)[0],
+)
 
 # %% [markdown]
 # ### The exponentiated loss
@@ -165,7 +170,9 @@ print(f"at K = {K}, c = 4, a wrong bit multiplies the loss by {factor:.2f}")
 # z_{ik}$. The sign is flat everywhere and jumps at 0, so its derivative is 0 wherever it has one.
 
 # %%
-z = torch.tensor([[0.3, -1.2, 0.5], [0.1, 0.8, -0.4]])  # two images, three bits
+z = torch.tensor(
+    [[0.3, -1.2, 0.5], [0.1, 0.8, -0.4]]
+)  # two images, three bits
 z.requires_grad_()
 similar = torch.ones(2, 2)
 loss = mu_liu.exponentiated_loss(torch.sign(z), similar, c=4.0)[0, 1]
@@ -193,7 +200,9 @@ s = np.linspace(-1, 1, 41)
 line, curve = np.cosh(a) - s * np.sinh(a), np.exp(-s * a)
 lines = {"cosh a − s sinh a": (s, line), "exp(−s a)": (s, curve)}
 x_name = "s: −1 if the bit is wrong, +1 if it is right"
-ax = plots.curves(lines, x_name, "share of the loss", marks="-", named_at=0.5)
+ax = plots.curves(
+    lines, x_name, "share of the loss", marks="-", named_at=0.5
+)
 dots = ax.plot([-1, 1], np.exp([a, -a]), "o", ms=9, color="black")
 
 # %% [markdown]
@@ -207,7 +216,9 @@ dots = ax.plot([-1, 1], np.exp([a, -a]), "o", ms=9, color="black")
 # computer try all pairs of 4-bit codes, for similar and dissimilar pairs:
 
 # %%
-every = torch.tensor(list(product([-1.0, 1.0], repeat=4))).double()  # (16, 4)
+every = torch.tensor(
+    list(product([-1.0, 1.0], repeat=4))
+).double()  # (16, 4)
 checked = 0
 for c, label in product((1.0, 4.0, 8.0), (1, -1)):
     y = torch.full((16, 16), label)
@@ -266,7 +277,9 @@ mean = 0.0
 for outcome in product([-1.0, 1.0], repeat=6):
     bits = torch.tensor(outcome, dtype=torch.float64).view(2, 3)
     probability = ((1 + bits * t) / 2).prod()
-    mean += probability * mu_liu.exponentiated_loss(bits, similar, c=4.0)[0, 1]
+    mean += (
+        probability * mu_liu.exponentiated_loss(bits, similar, c=4.0)[0, 1]
+    )
 smooth = mu_liu.bilinear_loss(t, similar, c=4.0)[0, 1]
 print(f"mean over all outcomes {mean:.6f}, smooth loss {smooth:.6f}")
 
@@ -308,7 +321,11 @@ by_autograd = torch.autograd.grad(loss, moving)[0][0]
 
 factors = math.cosh(a) - t[0] * t[1] * math.sinh(a)
 others = torch.stack(
-    [factors[1] * factors[2], factors[0] * factors[2], factors[0] * factors[1]]
+    [
+        factors[1] * factors[2],
+        factors[0] * factors[2],
+        factors[0] * factors[1],
+    ]
 )
 by_formula = -t[1] * math.sinh(a) * others
 print("autograd:", by_autograd.numpy().round(6))
@@ -357,7 +374,9 @@ print(f"{same.sum() // 2} of {64 * 63 // 2} pairs are similar")
 
 # %% tags=["nbval-ignore-output"]
 generator = torch.Generator().manual_seed(0)
-t = torch.tanh(torch.randn(64, 128, generator=generator).double())  # 128 bits
+t = torch.tanh(
+    torch.randn(64, 128, generator=generator).double()
+)  # 128 bits
 y = torch.where(torch.rand(64, 64, generator=generator) < 0.5, 1.0, -1.0)
 exact = mu_liu.bilinear_loss(t, y.double(), 4.0)  # in double precision
 
@@ -563,7 +582,9 @@ SCALES = (1, 2, 4, 6, 8)
 
 def pull(c, wrong):
     """Pull on one bit of a pair of codes; the others are all wrong, or right."""
-    return math.sinh(c / K) * math.exp((1 if wrong else -1) * c * (K - 1) / K)
+    return math.sinh(c / K) * math.exp(
+        (1 if wrong else -1) * c * (K - 1) / K
+    )
 
 
 def row(c):
@@ -611,7 +632,9 @@ def class_distances(packed, labels):
         )
         words.append(found[counts.argmax()])
     words = codes.pack(np.array(words))
-    return codes.hamming(words, words)[np.triu_indices(len(words), 1)]  # (45,)
+    return codes.hamming(words, words)[
+        np.triu_indices(len(words), 1)
+    ]  # (45,)
 
 
 WAYS = {
@@ -642,7 +665,9 @@ lines = {
     way: (SCALES, [distances[way, c].min() for c in SCALES]) for way in WAYS
 }
 y_name = "least distance of two classes (bits)"
-ax = plots.curves(lines, "scale c", y_name, axes[1], named_at=0, nested=True)
+ax = plots.curves(
+    lines, "scale c", y_name, axes[1], named_at=0, nested=True
+)
 
 # %% [markdown]
 # **At $c = 1$** the two ways part. From scratch, some classes end on one and the same code, as {eq}`eq:mu-small` let
@@ -660,7 +685,10 @@ def sharing(d):
 
 for way in WAYS:
     d = distances[way, 1]
-    print(f"{way}: mean distance {d.mean():.2f} of at most {cap:.2f};", end=" ")
+    print(
+        f"{way}: mean distance {d.mean():.2f} of at most {cap:.2f};",
+        end=" ",
+    )
     print(sharing(d))
 
 # %% [markdown]
@@ -764,7 +792,9 @@ def gain_of(form, name, c):
     if name == "from scratch":
         return ""
     return "{:+z.3f} ± {:.3f}".format(
-        *difference(readings[form, name, c], readings[form, "from scratch", c])
+        *difference(
+            readings[form, name, c], readings[form, "from scratch", c]
+        )
     )
 
 
@@ -912,7 +942,11 @@ grid = {}
 for (budget, ways), c in product(BUDGETS.items(), SCALES):
     for way, epochs in ways.items():
         settings = dict(
-            zip(("c", "pretrain_epochs", "epochs"), (c, *epochs), strict=True)
+            zip(
+                ("c", "pretrain_epochs", "epochs"),
+                (c, *epochs),
+                strict=True,
+            )
         )
         grid[budget, way, c] = recorded(range(3), settings, **small)
 mnist = {
@@ -972,7 +1006,9 @@ label = ax.set_xlabel("scale c")
 for way in WAYS:
     for record in grid[5, way, 1]:
         stored = record.codes()
-        d = class_distances(stored["database_codes"], stored["database_labels"])
+        d = class_distances(
+            stored["database_codes"], stored["database_labels"]
+        )
         said = f"mAP {record.map:.3f}, least distance {d.min()}"
         print(f"{way}, seed {record.seed}: {said}")
 
@@ -1026,7 +1062,11 @@ table(
 hard = [
     record.map
     for record in recorded(
-        [0], protocol="cifar10-59k", method="mu_liu", bits=24, backbone="lenet"
+        [0],
+        protocol="cifar10-59k",
+        method="mu_liu",
+        bits=24,
+        backbone="lenet",
     )
 ]
 seen_all = np.mean([record.map for record in cifar])
@@ -1192,11 +1232,14 @@ rescued = [
     for way in WAYS
 ]
 solutions = {
-    "exercise 4: c = 8, a tenth of the learning rate, from scratch": rescued[0],
+    "exercise 4: c = 8, a tenth of the learning rate, from scratch": rescued[
+        0
+    ],
     "exercise 4: the same, pre-trained": rescued[1],
 }
 found = {
-    name: evaluate(learner, tuning).map for name, learner in solutions.items()
+    name: evaluate(learner, tuning).map
+    for name, learner in solutions.items()
 }
 for name, value in found.items():
     print(f"{name}: mAP {value:.3f}")
@@ -1233,14 +1276,22 @@ assert apart[[0, 2, 4], [1, 3, 5]].max() < min(
 )
 
 # Scale and pre-training on digits
-added = {c: score["pre-trained", c] - score["from scratch", c] for c in SCALES}
+added = {
+    c: score["pre-trained", c] - score["from scratch", c] for c in SCALES
+}
 least = {key: d.min() for key, d in distances.items()}
 assert added[1] > 0.08 and added[1] > 2 * added[2]
 assert max(abs(added[4]), abs(added[6])) < 0.05
 assert least["from scratch", 1] == 0 < least["pre-trained", 1]
 assert distances["from scratch", 1].mean() > 0.9 * cap
 assert min(least[way, c] for way in WAYS for c in (2, 4, 6)) >= 3
-assert max(abs(np.subtract(*(least[way, c] for way in WAYS))) for c in (2, 4, 6)) <= 1
+assert (
+    max(
+        abs(np.subtract(*(least[way, c] for way in WAYS)))
+        for c in (2, 4, 6)
+    )
+    <= 1
+)
 assert shared["from scratch"].min() == 0 < shared["pre-trained"].min()
 assert (
     max(score[way, 8] for way in WAYS) < 0.3
@@ -1319,7 +1370,11 @@ assert (
     >= claim_cifar["value"]
     > hard[0] + 0.2
 )
-assert cifar[0].sizes == {"train": 50_000, "query": 10_000, "database": 50_000}
+assert cifar[0].sizes == {
+    "train": 50_000,
+    "query": 10_000,
+    "database": 50_000,
+}
 
 # Exercises
 assert (
@@ -1333,7 +1388,9 @@ for second, value in ((-1.0, 1.0), (0.0, (1 + math.exp(-2)) / 2)):
         abs(mu_liu.bilinear_loss(pair, torch.ones(2, 2), 2.0)[0, 1] - value)
         < 1e-12
     )
-assert f"{floor:.3f}" == "0.330" and f"{(1 + math.exp(-2)) / 2:.3f}" == "0.568"
+assert (
+    f"{floor:.3f}" == "0.330" and f"{(1 + math.exp(-2)) / 2:.3f}" == "0.568"
+)
 start = [math.sinh(c / K) * math.cosh(c / K) ** (K - 1) for c in (1, 8)]
 assert 80.5 < start[1] / start[0] < 81.5
 assert min(found.values()) > 0.85

@@ -67,9 +67,13 @@ from hashlab.methods import shpdh
 
 # %% mystnb={"image": {"alt": "A tree. Its root has three branches: loop, stroke and curve. Below loop stand images of the digits 0, 6, 8 and 9, below stroke 1, 4 and 7, below curve 2, 3 and 5."}}
 digits = data.load("digit_tree")
-shape_of = np.array([shape for _, shape in digits.info.tree])  # (10,): the shape of each digit
+shape_of = np.array(
+    [shape for _, shape in digits.info.tree]
+)  # (10,): the shape of each digit
 shapes = digits.info.levels[1]
-first_of_each = [np.flatnonzero(digits.train.labels == label)[0] for label in range(10)]
+first_of_each = [
+    np.flatnonzero(digits.train.labels == label)[0] for label in range(10)
+]
 ax = figures.tree(digits.train.images[first_of_each], shape_of, shapes)
 
 # %% [markdown]
@@ -92,8 +96,13 @@ flat, tree = learners[1, 0], learners[2, 0]
 query, database = digits.query, digits.database
 shares = {}
 for levels, name in NAMES.items():
-    packed = [learners[levels, 0].encode(part.images) for part in (query, database)]
-    shares[name] = figures.agreement_by_rank(*packed, query.levels, database.levels)[:800]
+    packed = [
+        learners[levels, 0].encode(part.images)
+        for part in (query, database)
+    ]
+    shares[name] = figures.agreement_by_rank(
+        *packed, query.levels, database.levels
+    )[:800]
 kinds = ["same digit", "other digit of the same shape", "another shape"]
 figure = figures.ranks(shares, kinds, marks=(150, 450))
 
@@ -137,9 +146,21 @@ place = np.linspace(-2, 2, 41)
 ends = torch.tensor([[-1.0], [1.0]])
 lines = {}
 for s in (4.0, 1.0, 0.25):
-    logits = -s / 2 * clouds.squared_distances(torch.tensor(place[:, None]).float(), ends)
+    logits = (
+        -s
+        / 2
+        * clouds.squared_distances(
+            torch.tensor(place[:, None]).float(), ends
+        )
+    )
     lines[f"s = {s:g}"] = (place, torch.softmax(logits, 1)[:, 1].numpy())
-ax = plots.curves(lines, "u, between centres at −1 and +1", "p(right-hand class | u)", marks="-", named_at=0.66)
+ax = plots.curves(
+    lines,
+    "u, between centres at −1 and +1",
+    "p(right-hand class | u)",
+    marks="-",
+    named_at=0.66,
+)
 
 # %% [markdown]
 # A large $s$ means narrow clouds and a sharp border: a step to the other side, and the matter is decided. A small $s$
@@ -162,14 +183,20 @@ ax = plots.curves(lines, "u, between centres at −1 and +1", "p(right-hand clas
 
 # %%
 generator = torch.Generator().manual_seed(0)
-u, c = (torch.randn(rows, 5, generator=generator).double() for rows in (4, 3))  # 4 images, 3 classes, 5 bits
+u, c = (
+    torch.randn(rows, 5, generator=generator).double() for rows in (4, 3)
+)  # 4 images, 3 classes, 5 bits
 y, s = torch.tensor([0, 2, 1, 1]), 0.5
 u.requires_grad_()
 by_autograd = torch.autograd.grad(clouds.class_wise_loss(u, y, c, s), u)[0]
-p = torch.softmax(-s / 2 * clouds.squared_distances(u, c), 1).detach()  # (4, 3)
+p = torch.softmax(
+    -s / 2 * clouds.squared_distances(u, c), 1
+).detach()  # (4, 3)
 by_formula = s * (p @ c - c[y]) / 4  # the loss is a mean over 4 images
 agree = torch.allclose(by_autograd, by_formula, rtol=0, atol=1e-12)
-print("formula and automatic differentiation agree to twelve digits:", agree)
+print(
+    "formula and automatic differentiation agree to twelve digits:", agree
+)
 
 # %% [markdown]
 # ### One cloud per level
@@ -199,13 +226,23 @@ truth = torch.tensor([0])
 def pays(m):
     """Loss on each level of an image of class 0 that sits on the centre of class m."""
     fine = clouds.class_wise_loss(corners[[m]], truth, corners, 1.0)
-    return fine.item(), clouds.class_wise_loss(corners[[m]], truth, middles, 0.5).item()
+    return fine.item(), clouds.class_wise_loss(
+        corners[[m]], truth, middles, 0.5
+    ).item()
 
 
-seats = {"its own class": 0, "a sibling": 1, "a stranger, 2 bits away": 2, "a stranger, 3 bits away": 3}
+seats = {
+    "its own class": 0,
+    "a sibling": 1,
+    "a stranger, 2 bits away": 2,
+    "a stranger, 3 bits away": 3,
+}
 table(
     ["sits on the centre of", "$J_1$", "$J_2$", "sum"],
-    *[[name, *(f"{x:.2f}" for x in (*pays(m), sum(pays(m))))] for name, m in seats.items()],
+    *[
+        [name, *(f"{x:.2f}" for x in (*pays(m), sum(pays(m))))]
+        for name, m in seats.items()
+    ],
 )
 
 # %% [markdown]
@@ -231,7 +268,9 @@ two = clouds.Centres([torch.tensor([0, 0])], [2, 1], bits=1)
 outputs_of_two = torch.tensor([[0.0]] * 5 + [[6.0]])
 two.move(outputs_of_two, torch.tensor([0] * 5 + [1]))
 print("fine centres:", *(f"{x:g}" for x in two.level0[:, 0]))
-print(f"their parent: {two.level1.item():g}; the mean of all images would be {outputs_of_two.mean():g}")
+print(
+    f"their parent: {two.level1.item():g}; the mean of all images would be {outputs_of_two.mean():g}"
+)
 
 # %% [markdown]
 # The random start is more than a detail. In the first epoch the network learns to send each class to a random point,
@@ -252,10 +291,18 @@ print(f"their parent: {two.level1.item():g}; the mean of all images would be {ou
 # %% mystnb={"image": {"alt": "Penalty of one output between minus two and two. The cubic one is zero between minus 1.1 and 1.1 and climbs steeply beyond. The vertex one is a shallow double valley with its floor at minus one and one and a crest at 0."}}
 grid = torch.linspace(-2, 2, 81)
 lines = {
-    "10 × cubic": (grid, [10 * clouds.cubic_loss(x.view(1, 1)).item() for x in grid]),
-    "0.1 × vertex": (grid, [0.1 * clouds.vertex_loss(x.view(1, 1)).item() for x in grid]),
+    "10 × cubic": (
+        grid,
+        [10 * clouds.cubic_loss(x.view(1, 1)).item() for x in grid],
+    ),
+    "0.1 × vertex": (
+        grid,
+        [0.1 * clouds.vertex_loss(x.view(1, 1)).item() for x in grid],
+    ),
 }
-ax = plots.curves(lines, "output u of one bit", "penalty", marks="-", named_at=0.99)
+ax = plots.curves(
+    lines, "output u of one bit", "penalty", marks="-", named_at=0.99
+)
 
 # %% [markdown]
 # The first is a wall, the second a gentle slope.
@@ -285,13 +332,27 @@ def pull(bits, floor):
     c, y = torch.randn(100, bits), torch.arange(100)
     u = torch.zeros(100, bits, requires_grad=True)
     loss = clouds.class_wise_loss(u, y, c, 1.0, floor)
-    return 100 * torch.autograd.grad(loss, u)[0].norm(dim=1).median().item(), loss.item()
+    return 100 * torch.autograd.grad(loss, u)[0].norm(
+        dim=1
+    ).median().item(), loss.item()
 
 
 LENGTHS = (16, 32, 48, 64, 96, 128, 256)
-pulls = {form: {bits: pull(bits, floor) for bits in LENGTHS} for form, floor in (("stable", 0.0), ("authors'", 1e-8))}
-lines = {form: (LENGTHS, [max(found[bits][0], 1e-13) for bits in LENGTHS]) for form, found in pulls.items()}
-ax = plots.curves(lines, "bits K", "length of the gradient of an image", log=True, named_at=0.5)
+pulls = {
+    form: {bits: pull(bits, floor) for bits in LENGTHS}
+    for form, floor in (("stable", 0.0), ("authors'", 1e-8))
+}
+lines = {
+    form: (LENGTHS, [max(found[bits][0], 1e-13) for bits in LENGTHS])
+    for form, found in pulls.items()
+}
+ax = plots.curves(
+    lines,
+    "bits K",
+    "length of the gradient of an image",
+    log=True,
+    named_at=0.5,
+)
 
 # %% [markdown]
 # At the lengths that the authors probably used, up to 64 bits, the two forms hardly differ, though $e^{-K}$ is long
@@ -311,7 +372,12 @@ ax = plots.curves(lines, "bits K", "length of the gradient of an image", log=Tru
 # | the centres, equation {eq}`eq:shpdh-centres` | `Centres.move` |
 
 # %%
-source(clouds.class_wise_loss, clouds.cubic_loss, clouds.vertex_loss, shpdh.shpdh_loss)
+source(
+    clouds.class_wise_loss,
+    clouds.cubic_loss,
+    clouds.vertex_loss,
+    shpdh.shpdh_loss,
+)
 
 # %%
 source(clouds.Centres.move, clouds.means)
@@ -356,7 +422,9 @@ gained = {
     "perfect superclass, random inside it": k * (2 * 500 + 2000) / 2500,
     "ideal": best,
 }
-anchors = {name: float((gain / best).mean()) for name, gain in gained.items()}
+anchors = {
+    name: float((gain / best).mean()) for name, gain in gained.items()
+}
 
 # %% [markdown]
 # The package's metrics must agree. Give them such rankings, as distances: all items alike, only the class known, only
@@ -365,18 +433,39 @@ anchors = {name: float((gain / best).mean()) for name, gain in gained.items()}
 # %%
 parent = np.array([coarse for _, coarse in data.info("cifar100").tree])
 items = np.repeat(np.arange(100), 500)
-asked, stored = (np.stack([fine, parent[fine]], 1) for fine in (np.arange(0, 100, 10), items))
-other_class, other_family = (asked[:, None, level] != stored[None, :, level] for level in (0, 1))
-rankings = [0 * other_class, other_class, other_family, 1.0 * other_class + other_family]
+asked, stored = (
+    np.stack([fine, parent[fine]], 1)
+    for fine in (np.arange(0, 100, 10), items)
+)
+other_class, other_family = (
+    asked[:, None, level] != stored[None, :, level] for level in (0, 1)
+)
+rankings = [
+    0 * other_class,
+    other_class,
+    other_family,
+    1.0 * other_class + other_family,
+]
 
 scores = {}
 for name, ranking in zip(anchors, rankings, strict=True):
     call = (ranking.astype(float), asked, stored)
     plain, theirs = (
-        metrics.evaluate_distances(*call, relevance="levels", convention=form, cutoffs=[100, 250, 2500])
+        metrics.evaluate_distances(
+            *call,
+            relevance="levels",
+            convention=form,
+            cutoffs=[100, 250, 2500],
+        )
         for form in (None, "hpdh")
     )
-    scores[name] = [plain.map, plain.mahp_at[2500], plain.mahp_at[250], plain.ndcg_at[100], theirs.ndcg_at[100]]
+    scores[name] = [
+        plain.map,
+        plain.mahp_at[2500],
+        plain.mahp_at[250],
+        plain.ndcg_at[100],
+        theirs.ndcg_at[100],
+    ]
 table(
     [
         "ranking of CIFAR-100",
@@ -387,7 +476,10 @@ table(
         "nDCG@100",
         "nDCG, authors'",
     ],
-    *[[name, f"{anchors[name]:.3f}", *(f"{x:.3f}" for x in found)] for name, found in scores.items()],
+    *[
+        [name, f"{anchors[name]:.3f}", *(f"{x:.3f}" for x in found)]
+        for name, found in scores.items()
+    ],
 )
 
 # %% [markdown]
@@ -414,27 +506,49 @@ AT = 450  # images of the smaller shapes in the database
 
 def evaluate(method, loaded, at=AT):
     """Retrieval metrics of a fitted method on the queries of a data set with levels: plain, and the authors' nDCG."""
-    found = [method.encode(part.images) for part in (loaded.query, loaded.database)]
+    found = [
+        method.encode(part.images)
+        for part in (loaded.query, loaded.database)
+    ]
     call = (*found, loaded.query.levels, loaded.database.levels)
     forms = (
-        metrics.evaluate(*call, bits=method.bits, relevance="levels", convention=form, cutoffs=[100, at])
+        metrics.evaluate(
+            *call,
+            bits=method.bits,
+            relevance="levels",
+            convention=form,
+            cutoffs=[100, at],
+        )
         for form in (None, "hpdh")
     )
     return tuple(forms)
 
 
-reports = {key: evaluate(learner, digits) for key, learner in learners.items()}
+reports = {
+    key: evaluate(learner, digits) for key, learner in learners.items()
+}
 
 
 def numbers(plain, theirs):
     """mAP, mAHP, and nDCG in both forms."""
-    return plain.map, plain.mahp_at[max(plain.mahp_at)], plain.ndcg_at[100], theirs.ndcg_at[100]
+    return (
+        plain.map,
+        plain.mahp_at[max(plain.mahp_at)],
+        plain.ndcg_at[100],
+        theirs.ndcg_at[100],
+    )
 
 
 # %% tags=["nbval-ignore-output"]
 HEAD = ["mAP (digit)", f"mAHP@{AT}", "nDCG@100", "nDCG@100, authors'"]
-rows = {name: np.array([numbers(*reports[levels, seed]) for seed in SEEDS]) for levels, name in NAMES.items()}
-table(["3 seeds, mean ± deviation", *HEAD], *[[name, *map(spread, found.T)] for name, found in rows.items()])
+rows = {
+    name: np.array([numbers(*reports[levels, seed]) for seed in SEEDS])
+    for levels, name in NAMES.items()
+}
+table(
+    ["3 seeds, mean ± deviation", *HEAD],
+    *[[name, *map(spread, found.T)] for name, found in rows.items()],
+)
 
 # %% [markdown]
 # Same mAP; a clear gain in mAHP. This is half of the paper's claim in small: the tree buys order beyond the fine level.
@@ -443,30 +557,45 @@ table(["3 seeds, mean ± deviation", *HEAD], *[[name, *map(spread, found.T)] for
 # Precision and recall look at the digit only, and hardly tell the two networks apart:
 
 # %% mystnb={"image": {"alt": "Precision against recall on the digits, one point per Hamming radius. The curves of the flat network and of the one with the tree start near one and stay high until a recall of about nine tenths, then fall."}}
-ax = plots.precision_recall({"flat": reports[1, 0][0], "tree": reports[2, 0][0]})
+ax = plots.precision_recall(
+    {"flat": reports[1, 0][0], "tree": reports[2, 0][0]}
+)
 
 # %% [markdown]
 # The distances between the *classes* tell them apart. Below is the mean Hamming distance between the images of every
 # two digits, dark where they are near:
 
 # %% mystnb={"image": {"alt": "Two maps of ten by ten mean distances between digits, sorted by shape. In both the diagonal is the darkest. In the flat map the rest is bright, with some pairs of digits a little nearer. In the tree map three dark blocks stand along the diagonal, one for each shape, and the rest is brighter than in the flat one."}}
-packed = {levels: learners[levels, 0].encode(query.images) for levels in NAMES}
-matrices = {NAMES[levels]: figures.class_distances(codes_, query.labels, K) for levels, codes_ in packed.items()}
+packed = {
+    levels: learners[levels, 0].encode(query.images) for levels in NAMES
+}
+matrices = {
+    NAMES[levels]: figures.class_distances(codes_, query.labels, K)
+    for levels, codes_ in packed.items()
+}
 figure = figures.distance_blocks(matrices, shape_of, shapes, digits.classes)
 
 
 # %%
 def inside_and_between(matrix, groups):
     """Mean distance of two classes of one group, and of two of different groups."""
-    same, off = np.equal.outer(groups, groups), ~np.eye(len(groups), dtype=bool)
+    same, off = (
+        np.equal.outer(groups, groups),
+        ~np.eye(len(groups), dtype=bool),
+    )
     return matrix[same & off].mean(), matrix[~same].mean()
 
 
-blocks = {name: inside_and_between(matrix, shape_of) for name, matrix in matrices.items()}
+blocks = {
+    name: inside_and_between(matrix, shape_of)
+    for name, matrix in matrices.items()
+}
 
 # %% tags=["nbval-ignore-output"]
 for name, (inside, between) in blocks.items():
-    print(f"{name}: {inside:.1f} bits between digits of one shape, {between:.1f} between shapes")
+    print(
+        f"{name}: {inside:.1f} bits between digits of one shape, {between:.1f} between shapes"
+    )
 
 # %% [markdown]
 # On a plane, laid out by t-SNE {cite:p}`vandermaaten2008tsne`, which tries to keep neighbours together, the islands of
@@ -484,8 +613,18 @@ worst = np.argsort(reports[1, 0][0].ap, kind="stable")[:3]
 
 
 def answers(method):
-    part = [query.images[worst], method.encode(query.images[worst]), query.labels[worst]]
-    return plots.retrieved(*part, database.images, method.encode(database.images), database.labels, nearest=5)
+    part = [
+        query.images[worst],
+        method.encode(query.images[worst]),
+        query.labels[worst],
+    ]
+    return plots.retrieved(
+        *part,
+        database.images,
+        method.encode(database.images),
+        database.labels,
+        nearest=5,
+    )
 
 
 figure = answers(flat)
@@ -504,7 +643,9 @@ figure = answers(tree)
 found = {}
 for levels, name in NAMES.items():
     method = learners[levels, 0]
-    found[name] = diagnostics.diagnose(method.encode(database.images), K, method.outputs(database.images))
+    found[name] = diagnostics.diagnose(
+        method.encode(database.images), K, method.outputs(database.images)
+    )
 table(
     [
         "database codes",
@@ -543,7 +684,9 @@ AT_TUNING = 324  # images of the smaller shapes among those nine tenths
 
 def trained(bits=K, **changes):
     """mAP and mAHP of a network with changed settings on the validation part."""
-    method = methods.create("shpdh", bits, **SETTINGS | changes).fit(tuning.train)
+    method = methods.create("shpdh", bits, **SETTINGS | changes).fit(
+        tuning.train
+    )
     report = evaluate(method, tuning, AT_TUNING)[0]
     return report.map, report.mahp_at[AT_TUNING]
 
@@ -554,10 +697,20 @@ def trained(bits=K, **changes):
 
 # %% mystnb={"image": {"alt": "mAP and mAHP against s of the coarse level, from 0 (no coarse level) to 2. mAP stays near 0.9 throughout. mAHP is near 0.8 without the coarse level and with a very small s, and above 0.9 at one half."}}
 WIDTHS = (0.02, 0.5, 2.0)
-by_width = {0.0: trained(levels=1)} | {s: trained(s=f"1:{s}") for s in WIDTHS}
-lines = {name: (range(4), [found[i] for found in by_width.values()]) for i, name in enumerate(("mAP", "mAHP"))}
+by_width = {0.0: trained(levels=1)} | {
+    s: trained(s=f"1:{s}") for s in WIDTHS
+}
+lines = {
+    name: (range(4), [found[i] for found in by_width.values()])
+    for i, name in enumerate(("mAP", "mAHP"))
+}
 ax = plots.curves(lines, "s of the coarse level", "mAP, mAHP", named_at=0.0)
-_ = ax.set(xticks=range(4), xticklabels=["no level", *map(str, WIDTHS)], xlim=(-0.9, 3.2), ylim=(0.5, 1))
+_ = ax.set(
+    xticks=range(4),
+    xticklabels=["no level", *map(str, WIDTHS)],
+    xlim=(-0.9, 3.2),
+    ylim=(0.5, 1),
+)
 
 # %% [markdown]
 # **Centres that move.** If they stay where chance has put them, the network learns ten random codes, and the distances
@@ -569,7 +722,10 @@ table(
     ["centres", "mAP", "mAHP"],
     *[
         [name, *(f"{x:.3f}" for x in found)]
-        for name, found in (("moved after each epoch", moved), ("left at the start", stayed))
+        for name, found in (
+            ("moved after each epoch", moved),
+            ("left at the start", stayed),
+        )
     ],
 )
 
@@ -584,12 +740,16 @@ def history(bits, form):
     """Loss of each epoch, and mAP, of a flat network at a low learning rate."""
     settings = SETTINGS | {"levels": 1, "form": form, "lr": 0.005}
     method = methods.create("shpdh", bits, **settings).fit(tuning.train)
-    return [line["loss"] for line in method.history], evaluate(method, tuning, AT_TUNING)[0].map
+    return [line["loss"] for line in method.history], evaluate(
+        method, tuning, AT_TUNING
+    )[0].map
 
 
 forms = {form: history(128, form) for form in ("stable", "clamped")}
 for form, (loss, score) in forms.items():
-    print(f"{form:8}: loss of the first epochs {', '.join(f'{x:.1f}' for x in loss[:3])}; mAP in the end {score:.2f}")
+    print(
+        f"{form:8}: loss of the first epochs {', '.join(f'{x:.1f}' for x in loss[:3])}; mAP in the end {score:.2f}"
+    )
 
 # %% [markdown]
 # In the first epoch the authors' form (`clamped`) stands at its ceiling of 18.4 and learns next to nothing. But after it
@@ -624,14 +784,26 @@ ARMS = {
 }
 
 
-def runs_of(arm, bits, seeds=SEEDS, protocol="cifar100", frozen=False, **settings):
+def runs_of(
+    arm, bits, seeds=SEEDS, protocol="cifar100", frozen=False, **settings
+):
     """Recorded runs of one of the three on CIFAR-100."""
     method, own = ARMS[arm]
-    return recorded(seeds, own | {"frozen": frozen} | settings, method=method, bits=bits, protocol=protocol)
+    return recorded(
+        seeds,
+        own | {"frozen": frozen} | settings,
+        method=method,
+        bits=bits,
+        protocol=protocol,
+    )
 
 
 RATES = (0.01, 0.04)
-tried = {(arm, lr): runs_of(arm, 32, [0], "cifar100/tuning", lr=lr)[0].map for arm in ARMS for lr in RATES}
+tried = {
+    (arm, lr): runs_of(arm, 32, [0], "cifar100/tuning", lr=lr)[0].map
+    for arm in ARMS
+    for lr in RATES
+}
 table(
     ["validation mAP, 32 bits", *(f"rate {lr}" for lr in RATES)],
     *[[arm, *(f"{tried[arm, lr]:.3f}" for lr in RATES)] for arm in ARMS],
@@ -642,24 +814,47 @@ table(
 # table shows how far runs can lie apart.) With that rate the queries were asked:
 
 # %%
-runs = {(arm, bits): runs_of(arm, bits, lr=0.01) for bits in (32, 48) for arm in ARMS}
+runs = {
+    (arm, bits): runs_of(arm, bits, lr=0.01)
+    for bits in (32, 48)
+    for arm in ARMS
+}
 
 
 def measured(record, every=10):
     """mAP, mAHP@2500, nDCG@100 plain and as the authors compute it, from a record and its codes."""
     part = record.codes()
-    part |= {key: part[key][::every] for key in ("query_codes", "query_labels")}
-    report = metrics.evaluate(**part, bits=record.bits, relevance="levels", convention="hpdh", cutoffs=[100, 2500])
-    return record.map, report.mahp_at[2500], record.metrics["ndcg_at"]["100"], report.ndcg_at[100]
+    part |= {
+        key: part[key][::every] for key in ("query_codes", "query_labels")
+    }
+    report = metrics.evaluate(
+        **part,
+        bits=record.bits,
+        relevance="levels",
+        convention="hpdh",
+        cutoffs=[100, 2500],
+    )
+    return (
+        record.map,
+        report.mahp_at[2500],
+        record.metrics["ndcg_at"]["100"],
+        report.ndcg_at[100],
+    )
 
 
-cifar = {key: np.array([measured(record) for record in group]) for key, group in runs.items()}  # (seeds, 4) each
+cifar = {
+    key: np.array([measured(record) for record in group])
+    for key, group in runs.items()
+}  # (seeds, 4) each
 
 # %%
 COLUMNS = ["mAP (class)", "mAHP@2500", "nDCG@100", "nDCG@100, authors'"]
 table(
     ["CIFAR-100, fine-tuned", "bits", *COLUMNS],
-    *[[arm, bits, *map(spread, found.T)] for (arm, bits), found in cifar.items()],
+    *[
+        [arm, bits, *map(spread, found.T)]
+        for (arm, bits), found in cifar.items()
+    ],
 )
 
 # %% [markdown]
@@ -672,13 +867,25 @@ table(
 # %%
 def gaps(arm, other, bits, found=cifar):
     """Mean paired difference over seeds, and two standard errors of it, of all four measures."""
-    return [difference(*both) for both in zip(found[arm, bits].T, found[other, bits].T, strict=True)]
+    return [
+        difference(*both)
+        for both in zip(
+            found[arm, bits].T, found[other, bits].T, strict=True
+        )
+    ]
 
 
 table(
     ["difference", "bits", *COLUMNS],
     *[
-        [f"SHPDH, tree − {other}", bits, *("{:+.3f} ± {:.3f}".format(*gap) for gap in gaps("SHPDH, tree", other, bits))]
+        [
+            f"SHPDH, tree − {other}",
+            bits,
+            *(
+                "{:+.3f} ± {:.3f}".format(*gap)
+                for gap in gaps("SHPDH, tree", other, bits)
+            ),
+        ]
         for bits in (32, 48)
         for other in ("DCWH", "SHPDH, flat")
     ],
@@ -686,8 +893,17 @@ table(
 
 # %% mystnb={"image": {"alt": "mAHP at 2500 of DCWH, SHPDH flat and SHPDH with the tree at 32 and 48 bits, a row each with a dot per seed, on an axis from 0 to 1. At 32 bits the tree is right of the other two. At 48 bits flat and tree have one dot each far to the left of their other two. All lie between the dashed lines of a random ranking at 0.04 and of a perfect class at 0.65."}}
 marks = {"random": anchors["random"], "perfect\nclass": anchors[FLAT]}
-marks |= {"perfect\nsuperclass": anchors["perfect superclass, random inside it"]}
-ax = figures.gains({f"{arm}, {bits} bits": found[:, 1] for (arm, bits), found in cifar.items()}, marks, "mAHP@2500")
+marks |= {
+    "perfect\nsuperclass": anchors["perfect superclass, random inside it"]
+}
+ax = figures.gains(
+    {
+        f"{arm}, {bits} bits": found[:, 1]
+        for (arm, bits), found in cifar.items()
+    },
+    marks,
+    "mAHP@2500",
+)
 
 # %% [markdown]
 # - *At 32 bits the tree is above DCWH in mAHP@2500*, on average by more than the 0.05 that we had set as a mark
@@ -705,12 +921,22 @@ ax = figures.gains({f"{arm}, {bits} bits": found[:, 1] for (arm, bits), found in
 # of DCWH. (The tree adds up two losses, so compare within a method.)
 
 # %% mystnb={"image": {"alt": "mAP in the end against the early training loss, two panels for 32 and 48 bits, with a mark per run in the colour of its method. Within each method a lower early loss goes with a higher mAP. At 48 bits one run with the tree and one flat run stand apart: the highest loss of their method, and half the mAP of their sisters."}}
-FIRST_MOVE = {"DCWH": 2, "SHPDH, flat": 1, "SHPDH, tree": 1}  # the epoch before it
+FIRST_MOVE = {
+    "DCWH": 2,
+    "SHPDH, flat": 1,
+    "SHPDH, tree": 1,
+}  # the epoch before it
 early = {
-    key: [(record.history[FIRST_MOVE[key[0]] - 1]["loss"], record.map) for record in group]
+    key: [
+        (record.history[FIRST_MOVE[key[0]] - 1]["loss"], record.map)
+        for record in group
+    ]
     for key, group in runs.items()
 }  # (loss, mAP) per seed
-panels = {f"{bits} bits": {arm: early[arm, bits] for arm in ARMS} for bits in (32, 48)}
+panels = {
+    f"{bits} bits": {arm: early[arm, bits] for arm in ARMS}
+    for bits in (32, 48)
+}
 figure = figures.by_loss(panels, "training loss before centres move")
 
 # %% [markdown]
@@ -725,7 +951,9 @@ torch.manual_seed(0)
 five = torch.randn(5, K)
 five[1] = five[0]
 both = torch.randn(1, K).expand(2, K).clone().requires_grad_()
-alike = torch.autograd.grad(clouds.class_wise_loss(both, torch.tensor([0, 1]), five, 1.0), both)[0]
+alike = torch.autograd.grad(
+    clouds.class_wise_loss(both, torch.tensor([0, 1]), five, 1.0), both
+)[0]
 print("both are pulled alike:", torch.allclose(alike[0], alike[1]))
 
 # %% [markdown]
@@ -741,13 +969,26 @@ print("both are pulled alike:", torch.allclose(alike[0], alike[1]))
 # trained for 10 epochs:
 
 # %%
-still = {(arm, 32): runs_of(arm, 32, frozen=True) for arm in ("SHPDH, flat", "SHPDH, tree")}
-still_found = {key: np.array([measured(record) for record in group]) for key, group in still.items()}
+still = {
+    (arm, 32): runs_of(arm, 32, frozen=True)
+    for arm in ("SHPDH, flat", "SHPDH, tree")
+}
+still_found = {
+    key: np.array([measured(record) for record in group])
+    for key, group in still.items()
+}
 still_gap = gaps("SHPDH, tree", "SHPDH, flat", 32, still_found)
 table(
     ["CIFAR-100, frozen features", "bits", *COLUMNS],
-    *[[arm, bits, *map(spread, found.T)] for (arm, bits), found in still_found.items()],
-    ["SHPDH, tree − SHPDH, flat", 32, *("{:+.3f} ± {:.3f}".format(*gap) for gap in still_gap)],
+    *[
+        [arm, bits, *map(spread, found.T)]
+        for (arm, bits), found in still_found.items()
+    ],
+    [
+        "SHPDH, tree − SHPDH, flat",
+        32,
+        *("{:+.3f} ± {:.3f}".format(*gap) for gap in still_gap),
+    ],
 )
 
 # %% [markdown]
@@ -766,7 +1007,11 @@ table(
 shares = {}
 for arm in ("SHPDH, flat", "SHPDH, tree"):
     part = runs[arm, 32][0].codes()
-    two_each = np.sort(np.argsort(part["query_labels"][:, 0], kind="stable").reshape(100, 100)[:, :2].ravel())
+    two_each = np.sort(
+        np.argsort(part["query_labels"][:, 0], kind="stable")
+        .reshape(100, 100)[:, :2]
+        .ravel()
+    )
     of_queries = [part["query_codes"][two_each], part["database_codes"]]
     of_queries += [part["query_labels"][two_each], part["database_labels"]]
     shares[arm] = figures.agreement_by_rank(*of_queries)[:4000]
@@ -781,13 +1026,20 @@ info = data.info("cifar100")
 matrices = {}
 for arm in ("SHPDH, flat", "SHPDH, tree"):
     part = runs[arm, 32][0].codes()
-    matrices[arm] = figures.class_distances(part["query_codes"], part["query_labels"][:, 0].astype(int), 32)
+    matrices[arm] = figures.class_distances(
+        part["query_codes"], part["query_labels"][:, 0].astype(int), 32
+    )
 figure = figures.distance_blocks(matrices, parent, info.levels[1])
 
 # %%
-apart = {arm: inside_and_between(matrix, parent) for arm, matrix in matrices.items()}
+apart = {
+    arm: inside_and_between(matrix, parent)
+    for arm, matrix in matrices.items()
+}
 for arm, (inside, between) in apart.items():
-    print(f"{arm}: {inside:.1f} bits between classes of one superclass, {between:.1f} between superclasses")
+    print(
+        f"{arm}: {inside:.1f} bits between classes of one superclass, {between:.1f} between superclasses"
+    )
 
 # %% [markdown]
 # The flat network, too, has classes of one superclass clearly nearer than others: they look alike, and nobody had to
@@ -796,7 +1048,10 @@ for arm, (inside, between) in apart.items():
 # The runs were made with
 
 # %% tags=["hide-input"]
-print(*(command(group) for group in [*runs.values(), *still.values()]), sep="\n")
+print(
+    *(command(group) for group in [*runs.values(), *still.values()]),
+    sep="\n",
+)
 
 # %% [markdown]
 # ### Beside the reported figures
@@ -936,56 +1191,118 @@ print(*(command(group) for group in [*runs.values(), *still.values()]), sep="\n"
 # The formulas: the gradient, what a level adds, the parent's mean, both forms at the start
 assert agree
 on = {name: pays(m) for name, m in seats.items()}
-assert on["its own class"][1] == on["a sibling"][1] and on["a sibling"][0] > on["its own class"][0]
-assert abs(on["a stranger, 2 bits away"][1] - on["a sibling"][1] - 0.5 / 2 * 8) < 1e-5  # exercise 1
+assert (
+    on["its own class"][1] == on["a sibling"][1]
+    and on["a sibling"][0] > on["its own class"][0]
+)
+assert (
+    abs(on["a stranger, 2 bits away"][1] - on["a sibling"][1] - 0.5 / 2 * 8)
+    < 1e-5
+)  # exercise 1
 assert 1.9 < on["a stranger, 2 bits away"][0] / on["a sibling"][0] < 2.1
 assert two.level1.item() == 3 and outputs_of_two.mean() == 1
-stable_pull, authors_pull = (np.array([pulls[form][bits][0] for bits in LENGTHS]) for form in ("stable", "authors'"))
-assert (authors_pull[:3] > 0.9 * stable_pull[:3]).all() and (authors_pull[5:] < 1e-9).all() and stable_pull.min() > 3
-assert abs(pulls["authors'"][128][1] + math.log(1e-8)) < 0.01 and f"{-math.log(1e-8):.1f}" == "18.4"
+stable_pull, authors_pull = (
+    np.array([pulls[form][bits][0] for bits in LENGTHS])
+    for form in ("stable", "authors'")
+)
+assert (
+    (authors_pull[:3] > 0.9 * stable_pull[:3]).all()
+    and (authors_pull[5:] < 1e-9).all()
+    and stable_pull.min() > 3
+)
+assert (
+    abs(pulls["authors'"][128][1] + math.log(1e-8)) < 0.01
+    and f"{-math.log(1e-8):.1f}" == "18.4"
+)
 
 # The measures: by hand and by the package
 for name, found in scores.items():
     assert abs(found[1] - anchors[name]) < 1e-9
-assert [f"{x:.2f}" for x in anchors.values()] == ["0.04", "0.65", "0.82", "1.00"]
+assert [f"{x:.2f}" for x in anchors.values()] == [
+    "0.04",
+    "0.65",
+    "0.82",
+    "1.00",
+]
 assert f"{scores['perfect superclass, random inside it'][0]:.1f}" == "0.2"
-assert abs(scores["perfect superclass, random inside it"][2] - (1 + 1 / 5) / 2) < 1e-9  # exercise 3
+assert (
+    abs(scores["perfect superclass, random inside it"][2] - (1 + 1 / 5) / 2)
+    < 1e-9
+)  # exercise 3
 
 # The digits: they are learned, and the tree orders what comes after the digit
 assert min(rows[name][:, 0].mean() for name in NAMES.values()) > 0.85
 by_seed = rows[NAMES[2]] - rows[NAMES[1]]  # (3, 4)
-assert by_seed[:, 1].min() > 0.03 and abs(by_seed[:, 0].mean()) < 0.05 and abs(by_seed[:, 2].mean()) < 0.05
+assert (
+    by_seed[:, 1].min() > 0.03
+    and abs(by_seed[:, 0].mean()) < 0.05
+    and abs(by_seed[:, 2].mean()) < 0.05
+)
 gained, twice = difference(rows[NAMES[2]][:, 1], rows[NAMES[1]][:, 1])
 assert gained > 0.05 and gained > twice
 (flat_inside, flat_between), (tree_inside, tree_between) = blocks.values()
-assert flat_inside > 0.85 * flat_between and tree_inside < 0.75 * tree_between
-assert np.bincount(database.labels).min() > 140 and np.bincount(database.levels[:, 1]).min() in range(440, 460)
+assert (
+    flat_inside > 0.85 * flat_between and tree_inside < 0.75 * tree_between
+)
+assert np.bincount(database.labels).min() > 140 and np.bincount(
+    database.levels[:, 1]
+).min() in range(440, 460)
 
 # What does the work
-assert by_width[0.5][1] > by_width[0.0][1] + 0.04 and abs(by_width[0.02][1] - by_width[0.0][1]) < 0.06
+assert (
+    by_width[0.5][1] > by_width[0.0][1] + 0.04
+    and abs(by_width[0.02][1] - by_width[0.0][1]) < 0.06
+)
 assert min(found[0] for found in by_width.values()) > 0.8
 assert moved[1] > stayed[1]
-assert forms["clamped"][0][0] > 18 and forms["clamped"][0][2] < 5 and forms["stable"][0][0] < 8
+assert (
+    forms["clamped"][0][0] > 18
+    and forms["clamped"][0][2] < 5
+    and forms["stable"][0][0] < 8
+)
 assert abs(forms["clamped"][1] - forms["stable"][1]) < 0.2
 
 # CIFAR-100
 assert all(tried[arm, 0.01] > tried[arm, 0.04] for arm in ARMS)
 gap_map, gap_mahp, *_ = gaps("SHPDH, tree", "DCWH", 32)
-assert gap_mahp[0] > 0.05 and gap_mahp[0] > gap_mahp[1] and abs(gap_map[0]) < gap_map[1]
-for gap, sign in zip(gaps("SHPDH, tree", "SHPDH, flat", 32)[:2], (-1, 1), strict=True):
+assert (
+    gap_mahp[0] > 0.05
+    and gap_mahp[0] > gap_mahp[1]
+    and abs(gap_map[0]) < gap_map[1]
+)
+for gap, sign in zip(
+    gaps("SHPDH, tree", "SHPDH, flat", 32)[:2], (-1, 1), strict=True
+):
     assert 0 < sign * gap[0] < gap[1]
-assert all(abs(gap[0]) < gap[1] for other in ("DCWH", "SHPDH, flat") for gap in gaps("SHPDH, tree", other, 48))
+assert all(
+    abs(gap[0]) < gap[1]
+    for other in ("DCWH", "SHPDH, flat")
+    for gap in gaps("SHPDH, tree", other, 48)
+)
 assert max(found[:, 1].max() for found in cifar.values()) < anchors[FLAT]
 for arm in ("SHPDH, flat", "SHPDH, tree"):
     for bits in (32, 48):
-        assert max(early[arm, bits])[1] == min(score for _, score in early[arm, bits])  # least learned, worst in the end
-    assert sorted(score for _, score in early[arm, 48])[0] < 0.6 * sorted(score for _, score in early[arm, 48])[1]
+        assert max(early[arm, bits])[1] == min(
+            score for _, score in early[arm, bits]
+        )  # least learned, worst in the end
+    assert (
+        sorted(score for _, score in early[arm, 48])[0]
+        < 0.6 * sorted(score for _, score in early[arm, 48])[1]
+    )
     assert torch.allclose(alike[0], alike[1]) and alike.norm() > 0.01
     losses = [record.history[-1]["loss"] for record in runs[arm, 48]]
-    assert np.argmax(losses) == np.argmin([record.map for record in runs[arm, 48]])  # would not have been kept
+    assert np.argmax(losses) == np.argmin(
+        [record.map for record in runs[arm, 48]]
+    )  # would not have been kept
 gap_map, gap_mahp, *of_ndcg = still_gap
-assert gap_mahp[0] > 3 * gap_mahp[1] > 0 and all(abs(mean) < errors for mean, errors in (gap_map, *of_ndcg))
-assert max(found[:, 0].max() for found in still_found.values()) < 0.7 * np.median(cifar["SHPDH, flat", 32][:, 0])
-inside_flat, inside_tree = (apart[arm][0] / apart[arm][1] for arm in ("SHPDH, flat", "SHPDH, tree"))
+assert gap_mahp[0] > 3 * gap_mahp[1] > 0 and all(
+    abs(mean) < errors for mean, errors in (gap_map, *of_ndcg)
+)
+assert max(
+    found[:, 0].max() for found in still_found.values()
+) < 0.7 * np.median(cifar["SHPDH, flat", 32][:, 0])
+inside_flat, inside_tree = (
+    apart[arm][0] / apart[arm][1] for arm in ("SHPDH, flat", "SHPDH, tree")
+)
 assert inside_tree < inside_flat - 0.03 and inside_flat < 0.95
 print("every claim holds")

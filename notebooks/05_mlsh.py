@@ -93,7 +93,11 @@ def by_table(method, images):
 
 def distances(method):
     """Hamming distances of all queries to all images of the database, one array (Q, N) per table."""
-    pairs = zip(by_table(method, query.images), by_table(method, database.images), strict=True)
+    pairs = zip(
+        by_table(method, query.images),
+        by_table(method, database.images),
+        strict=True,
+    )
     return np.stack([codes.hamming(a, b) for a, b in pairs])
 
 
@@ -107,13 +111,29 @@ def precisions(d):
 
 
 ap = np.stack([precisions(d) for d in (*far, far.sum(0))])  # (4, Q)
-helped = ap[3] - ap[:3].max(0)  # by how much the sum is better than the best table
+helped = ap[3] - ap[:3].max(
+    0
+)  # by how much the sum is better than the best table
 shown = int(helped.argmax())
-rows = dict(zip((*several.taps, "all three"), (*far[:, shown], far[:, shown].sum(0)), strict=True))
-figure = figures.neighbours(query.images[shown], query.labels[shown], database.images, database.labels, rows)
+rows = dict(
+    zip(
+        (*several.taps, "all three"),
+        (*far[:, shown], far[:, shown].sum(0)),
+        strict=True,
+    )
+)
+figure = figures.neighbours(
+    query.images[shown],
+    query.labels[shown],
+    database.images,
+    database.labels,
+    rows,
+)
 
 # %% tags=["nbval-ignore-output"]
-print(f"all three tables beat each of them for {(helped > 0).sum()} of {len(helped)} queries,")
+print(
+    f"all three tables beat each of them for {(helped > 0).sum()} of {len(helped)} queries,"
+)
 print(f"and are worse than the table on fc for {(ap[3] < ap[2]).sum()}")
 
 # %% [markdown]
@@ -201,14 +221,22 @@ print(f"sum of all {S.size} entries: {abs(S.sum()):.6f}")
 # 256 codes, so we can look for the best one:
 
 # %%
-signs = rng.choice([-1.0, 1.0], (8, 8))  # codes of the sampled images, drawn by lot
+signs = rng.choice(
+    [-1.0, 1.0], (8, 8)
+)  # codes of the sampled images, drawn by lot
 every = np.array(list(product((-1.0, 1.0), repeat=8)))  # all 256 codes
 others = np.setdiff1d(np.arange(len(S)), omega)
-cost = ((8 * S[others][:, None] - every @ signs.T) ** 2).sum(-1)  # (N - 8, 256)
+cost = ((8 * S[others][:, None] - every @ signs.T) ** 2).sum(
+    -1
+)  # (N - 8, 256)
 voted = np.where(S[others] @ signs >= 0, 1.0, -1.0)
 paid = ((8 * S[others] - voted @ signs.T) ** 2).sum(-1)
-print(f"the vote costs {paid.sum() / cost.min(1).sum():.2f} times the best codes,")
-print(f"codes drawn by lot cost {cost.mean() / cost.min(1).mean():.2f} times as much")
+print(
+    f"the vote costs {paid.sum() / cost.min(1).sum():.2f} times the best codes,"
+)
+print(
+    f"codes drawn by lot cost {cost.mean() / cost.min(1).mean():.2f} times as much"
+)
 
 # %% [markdown]
 # So the vote is a cheap step in the right direction, not a solution: it is much better than chance and far from the
@@ -294,9 +322,14 @@ for _ in range(200):
     full, points = lifted(Q, p)
     bit = cosdish.two_approximation(Q, p)
     members = [*np.flatnonzero(bit > 0), 8]
-    best_spread = min(spread(points, (*c, 8)) for c in combinations(range(8), len(members) - 1))
+    best_spread = min(
+        spread(points, (*c, 8))
+        for c in combinations(range(8), len(members) - 1)
+    )
     ratios.append(spread(points, members) / best_spread)
-print(f"{np.isclose(ratios, 1).sum()} of 200 random problems solved exactly;")
+print(
+    f"{np.isclose(ratios, 1).sum()} of 200 random problems solved exactly;"
+)
 print(f"the worst cluster has {max(ratios):.2f} times the least spread")
 
 # %% [markdown]
@@ -316,8 +349,15 @@ for bits in (8, 24):
         for _ in range(3):
             B = cosdish.improve(B, S, omega)
         costs.append(((bits * whole - B @ B.T) ** 2).sum())
-    falling[f"{bits} bits"] = (range(ROUNDS + 1), np.array(costs) / costs[0])
-ax = plots.curves(falling, "round (a draw of Ω, three turns)", "objective / that of random codes")
+    falling[f"{bits} bits"] = (
+        range(ROUNDS + 1),
+        np.array(costs) / costs[0],
+    )
+ax = plots.curves(
+    falling,
+    "round (a draw of Ω, three turns)",
+    "objective / that of random codes",
+)
 limits = ax.set_ylim(0, 1.05)
 
 # %% [markdown]
@@ -336,13 +376,25 @@ def means_of(method, images):
     with torch.no_grad():
         maps = method.network.backbone.eval().forward_levels(x, method.taps)
     return {
-        name: m.flatten(2).mean(2).numpy() for name, m in zip(method.taps, (m[..., None] for m in maps), strict=True)
+        name: m.flatten(2).mean(2).numpy()
+        for name, m in zip(
+            method.taps, (m[..., None] for m in maps), strict=True
+        )
     }
 
 
-x_train, x_query, x_database = (means_of(several, part.images) for part in (digits.train, query, database))
-one, other = (COSDISH(8, random_state=0).fit(x_train[level], digits.train.labels) for level in ("conv1", "fc"))
-print("learned codes of conv1 and fc are the same:", np.array_equal(one.codes_, other.codes_))
+x_train, x_query, x_database = (
+    means_of(several, part.images)
+    for part in (digits.train, query, database)
+)
+one, other = (
+    COSDISH(8, random_state=0).fit(x_train[level], digits.train.labels)
+    for level in ("conv1", "fc")
+)
+print(
+    "learned codes of conv1 and fc are the same:",
+    np.array_equal(one.codes_, other.codes_),
+)
 
 # %% [markdown]
 # The features enter in the last step only. Ridge regression, which is least squares with a price $\rho$ on large
@@ -361,11 +413,20 @@ print("learned codes of conv1 and fc are the same:", np.array_equal(one.codes_, 
 # %% tags=["nbval-ignore-output"]
 hits = {}
 for level in several.taps:
-    hasher = COSDISH(8, random_state=0).fit(x_train[level], digits.train.labels)
+    hasher = COSDISH(8, random_state=0).fit(
+        x_train[level], digits.train.labels
+    )
     hits[level] = (hasher.transform(x_train[level]) == hasher.codes_).mean()
 tables.table(
-    ["level", "features", "bits of the training images that the projection gets right"],
-    *[[level, x_train[level].shape[1], f"{hit:.1%}"] for level, hit in hits.items()],
+    [
+        "level",
+        "features",
+        "bits of the training images that the projection gets right",
+    ],
+    *[
+        [level, x_train[level].shape[1], f"{hit:.1%}"]
+        for level, hit in hits.items()
+    ],
 )
 
 # %% [markdown]
@@ -384,7 +445,13 @@ def with_database(method, packed):
     """mAP of the queries among the training images, stored under these codes."""
     how = {"tables": method.tables, "combine": method.combine}
     labels = query.labels, digits.train.labels
-    return metrics.evaluate(method.encode(query.images), packed, *labels, bits=method.bits, **how).map
+    return metrics.evaluate(
+        method.encode(query.images),
+        packed,
+        *labels,
+        bits=method.bits,
+        **how,
+    ).map
 
 
 kinds = {}
@@ -392,11 +459,25 @@ for (network, epochs), (way, more) in product(
     (("random weights", 0), ("two epochs", SETTINGS["epochs"])),
     (("three tables, sum", {}), ("one table on fc", {"scales": "fc"})),
 ):
-    method = methods.create("mlsh", K, **SETTINGS | {"epochs": epochs} | more).fit(digits.train)
-    kinds[network, way] = [with_database(method, c) for c in (method.encode(digits.train.images), method.learned)]
+    method = methods.create(
+        "mlsh", K, **SETTINGS | {"epochs": epochs} | more
+    ).fit(digits.train)
+    kinds[network, way] = [
+        with_database(method, c)
+        for c in (method.encode(digits.train.images), method.learned)
+    ]
 tables.table(
-    ["network", f"{K} bits", "mAP, projected codes", "mAP, learned codes (named variant)", "difference"],
-    *[[*key, f"{a:.3f}", f"{b:.3f}", f"{b - a:+.3f}"] for key, (a, b) in kinds.items()],
+    [
+        "network",
+        f"{K} bits",
+        "mAP, projected codes",
+        "mAP, learned codes (named variant)",
+        "difference",
+    ],
+    *[
+        [*key, f"{a:.3f}", f"{b:.3f}", f"{b - a:+.3f}"]
+        for key, (a, b) in kinds.items()
+    ],
 )
 
 # %% [markdown]
@@ -446,9 +527,14 @@ w_conv2, w_fc = 2, 3  # for the eye
 borders = {
     "union": [(1.5, 8.5), (1.5, 1.5), (8.5, 1.5)],
     "sum": [(-0.5, 5.0), (5.0, -0.5)],
-    "weighted": [(5.5, -0.5), (-0.5, (5.5 * w_conv2 - 0.5 * w_fc + 0.5 * w_conv2) / w_fc)],
+    "weighted": [
+        (5.5, -0.5),
+        (-0.5, (5.5 * w_conv2 - 0.5 * w_fc + 0.5 * w_conv2) / w_fc),
+    ],
 }
-ax = figures.plane((two["conv2"], two["fc"]), relevant, ("conv2", "fc"), borders)
+ax = figures.plane(
+    (two["conv2"], two["fc"]), relevant, ("conv2", "fc"), borders
+)
 
 # %% [markdown]
 # A single table would draw a line along one of the axes and could not see the other distance at all. The union reaches
@@ -465,30 +551,48 @@ ax = figures.plane((two["conv2"], two["fc"]), relevant, ("conv2", "fc"), borders
 # %%
 def judged(method, rule=None, loaded=digits):
     """Retrieval metrics of a fitted method, its tables integrated by a rule (its own where none is named)."""
-    found = method.encode(loaded.query.images), method.encode(loaded.database.images)
+    found = (
+        method.encode(loaded.query.images),
+        method.encode(loaded.database.images),
+    )
     rule = rule or method.combine
     weights = method.table_weights if rule == "weighted" else None
     how = {"tables": method.tables, "combine": rule, "weights": weights}
-    return metrics.evaluate(*found, loaded.query.labels, loaded.database.labels, bits=method.bits, **how)
+    return metrics.evaluate(
+        *found,
+        loaded.query.labels,
+        loaded.database.labels,
+        bits=method.bits,
+        **how,
+    )
 
 
 def one_table(bits, **more):
     """A single table on the last level of the same network."""
-    return methods.create("mlsh", bits, scales="fc", **SETTINGS, **more).fit(digits.train)
+    return methods.create(
+        "mlsh", bits, scales="fc", **SETTINGS, **more
+    ).fit(digits.train)
 
 
 each = several.tables[-1]
 own = [by_table(several, part.images)[-1] for part in (query, database)]
 balls = {
     f"union of three tables, {K} bits in all": judged(several, "union"),
-    f"its table on fc, {each} bits": metrics.evaluate(*own, query.labels, database.labels, bits=each),
+    f"its table on fc, {each} bits": metrics.evaluate(
+        *own, query.labels, database.labels, bits=each
+    ),
     f"one table on fc, {K} bits": judged(one_table(K)),
 }
 
 # %% mystnb={"image": {"alt": "Two panels against the radius from 0 to 4. Recall: the union of three tables is highest, its own table of 8 bits on fc below it, the single table of 24 bits lowest. Precision: the order is reversed."}}
-figure, axes = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True, layout="constrained")
+figure, axes = plt.subplots(
+    2, 1, figsize=(6.4, 6.4), sharex=True, layout="constrained"
+)
 for ax, kind in zip(axes, ("recall", "precision"), strict=True):
-    lines = {name: (range(5), getattr(report, kind)[:5]) for name, report in balls.items()}
+    lines = {
+        name: (range(5), getattr(report, kind)[:5])
+        for name, report in balls.items()
+    }
     ax.set(ylim=(0, 1.04), xlim=(-0.2, 8.8), xticks=range(5))
     drawn = plots.curves(lines, "", kind, ax)
 label = axes[1].set_xlabel("radius (bits)")
@@ -546,21 +650,45 @@ tables.source(mlsh.Tables.forward, mlsh.Tables.fill, mlsh.weights_of)
 # 1,497 other digits:
 
 # %% tags=["nbval-ignore-output"]
-weighted = methods.create("mlsh", K, combine="weighted", **SETTINGS).fit(digits.train)
-fused = methods.create("mlsh", K, integration="concatenate", **SETTINGS).fit(digits.train)
+weighted = methods.create("mlsh", K, combine="weighted", **SETTINGS).fit(
+    digits.train
+)
+fused = methods.create(
+    "mlsh", K, integration="concatenate", **SETTINGS
+).fit(digits.train)
 ways = {
     f"three tables of {each} bits, sum": judged(several, "sum"),
     "the same, union": judged(several, "union"),
     "the same, weighted": judged(weighted),
-    f"the table of {each} bits on fc, one of the three": balls[f"its table on fc, {each} bits"],
+    f"the table of {each} bits on fc, one of the three": balls[
+        f"its table on fc, {each} bits"
+    ],
     f"a table of {each} bits on fc, drawn anew": judged(one_table(each)),
     f"one table of {K} bits on fc": balls[f"one table on fc, {K} bits"],
     f"one table of {K} bits on all features": judged(fused),
 }
-print("weights of the tables on", ", ".join(several.taps), "are", weighted.table_weights)
+print(
+    "weights of the tables on",
+    ", ".join(several.taps),
+    "are",
+    weighted.table_weights,
+)
 tables.table(
-    ["digits", "bits in all", "mAP", "ties in worst order", "in best order"],
-    *[[way, r.bits, *(f"{value:.3f}" for value in (r.map, r.map_worst, r.map_best))] for way, r in ways.items()],
+    [
+        "digits",
+        "bits in all",
+        "mAP",
+        "ties in worst order",
+        "in best order",
+    ],
+    *[
+        [
+            way,
+            r.bits,
+            *(f"{value:.3f}" for value in (r.map, r.map_worst, r.map_best)),
+        ]
+        for way, r in ways.items()
+    ],
 )
 
 # %% mystnb={"image": {"alt": "Precision against recall. The table on all features lies highest, the table of 24 bits on fc close below it, the three tables by sum below that, with a precision that falls earlier."}}
@@ -594,7 +722,13 @@ ax = trade(chosen_ways)
 # The codes of all three tables together, laid out by t-SNE {cite:p}`vandermaaten2008tsne`:
 
 # %% mystnb={"image": {"alt": "t-SNE of the 24 bits of 300 query digits: ten clusters, most of them clean, with some points between them."}}
-query_bits = np.concatenate([codes.unpack(part, bits=each) for part in by_table(several, query.images)], axis=1)
+query_bits = np.concatenate(
+    [
+        codes.unpack(part, bits=each)
+        for part in by_table(several, query.images)
+    ],
+    axis=1,
+)
 ax = plots.tsne(query_bits, query.labels, digits.classes)
 
 # %% [markdown]
@@ -621,14 +755,31 @@ figure = plots.retrieved(
 def health(name, packed, bits):
     d = diagnostics.diagnose(packed, bits)
     ones = f"{d.balance.min():.2f} to {d.balance.max():.2f}"
-    return [name, bits, ones, f"{d.correlation:.2f}", d.distinct, f"{d.effective_bits:.1f}"]
+    return [
+        name,
+        bits,
+        ones,
+        f"{d.correlation:.2f}",
+        d.distinct,
+        f"{d.effective_bits:.1f}",
+    ]
 
 
 parts = zip(several.taps, by_table(several, database.images), strict=True)
-healths = [health(f"table on {level}", packed, each) for level, packed in parts]
-together = np.concatenate([codes.unpack(part, bits=each) for part in by_table(several, database.images)], axis=1)
+healths = [
+    health(f"table on {level}", packed, each) for level, packed in parts
+]
+together = np.concatenate(
+    [
+        codes.unpack(part, bits=each)
+        for part in by_table(several, database.images)
+    ],
+    axis=1,
+)
 healths.append(health("all three", codes.pack(together), K))
-healths.append(health("one table on fc", one_table(K).encode(database.images), K))
+healths.append(
+    health("one table on fc", one_table(K).encode(database.images), K)
+)
 tables.table(
     [
         "codes of the database",
@@ -662,7 +813,12 @@ tables.table(
 
 # %%
 LENGTHS, SEEDS = (12, 24, 48, 96), (0, 1, 2)
-TWO, SINGLE, CONTROL, FUSED = "conv2 and fc, weighted", "one table on fc", "two tables on fc", "all features"
+TWO, SINGLE, CONTROL, FUSED = (
+    "conv2 and fc, weighted",
+    "one table on fc",
+    "two tables on fc",
+    "all features",
+)
 SWEPT = {
     TWO: {"scales": "conv2+fc", "combine": "weighted"},
     SINGLE: {"scales": "fc"},
@@ -678,12 +834,16 @@ def control(x, bits, seed):
     """mAP of two tables on fc that differ by their draws: the sum of their distances."""
     packed = [[], []]
     for table in range(2):
-        hasher = COSDISH(bits // 2, random_state=100 * seed + table, **draws(bits)).fit(x[0], digits.train.labels)
+        hasher = COSDISH(
+            bits // 2, random_state=100 * seed + table, **draws(bits)
+        ).fit(x[0], digits.train.labels)
         for part, features in zip(packed, x[1:], strict=True):
             part.append(codes.pack(hasher.transform(features)))
     joined = (np.concatenate(part, axis=1) for part in packed)
     how = {"bits": bits, "tables": (bits // 2,) * 2}
-    return metrics.evaluate(*joined, query.labels, database.labels, **how).map
+    return metrics.evaluate(
+        *joined, query.labels, database.labels, **how
+    ).map
 
 
 def sweep(epochs):
@@ -692,23 +852,49 @@ def sweep(epochs):
     for seed in SEEDS:
         shared = methods.Shared()  # the network is trained once per seed
         for (way, more), bits in product(SWEPT.items(), LENGTHS):
-            method = methods.create("mlsh", bits, **SETTINGS | draws(bits) | {"epochs": epochs} | more)
+            method = methods.create(
+                "mlsh",
+                bits,
+                **SETTINGS | draws(bits) | {"epochs": epochs} | more,
+            )
             method.fit(digits.train, seed=seed, shared=shared)
             found[way, bits, seed] = judged(method).map
-        x = [means_of(method, part.images)["fc"] for part in (digits.train, query, database)]
-        found |= {(CONTROL, bits, seed): control(x, bits, seed) for bits in LENGTHS}
+        x = [
+            means_of(method, part.images)["fc"]
+            for part in (digits.train, query, database)
+        ]
+        found |= {
+            (CONTROL, bits, seed): control(x, bits, seed)
+            for bits in LENGTHS
+        }
     return found
 
 
-swept = {"random weights": sweep(0), "two epochs": sweep(SETTINGS["epochs"])}
+swept = {
+    "random weights": sweep(0),
+    "two epochs": sweep(SETTINGS["epochs"]),
+}
 
 # %% mystnb={"image": {"alt": "Two panels of mAP against bits in all, 12 to 96. The first, random weights, runs from about 0.63 to 0.95; the second, two epochs, from about 0.92 to 0.99. In both, the table on all features is highest. Two levels start far below the single table on fc at 12 bits and come about level with it at 96. Two tables on fc alone start between them and come level too."}}
-figure, axes = plt.subplots(2, 1, figsize=(6.4, 7.4), sharex=True, layout="constrained")
+figure, axes = plt.subplots(
+    2, 1, figsize=(6.4, 7.4), sharex=True, layout="constrained"
+)
 for ax, (network, found) in zip(axes, swept.items(), strict=True):
     lines = {}
     for way in (FUSED, SINGLE, CONTROL, TWO):
-        lines[way] = (range(len(LENGTHS)), [[found[way, bits, seed] for seed in SEEDS] for bits in LENGTHS])
-    ax.set(xticks=range(len(LENGTHS)), xticklabels=LENGTHS, xlim=(-0.2, 4.6), title=network)
+        lines[way] = (
+            range(len(LENGTHS)),
+            [
+                [found[way, bits, seed] for seed in SEEDS]
+                for bits in LENGTHS
+            ],
+        )
+    ax.set(
+        xticks=range(len(LENGTHS)),
+        xticklabels=LENGTHS,
+        xlim=(-0.2, 4.6),
+        title=network,
+    )
     drawn = plots.curves(lines, "", "mAP", ax)
 label = axes[1].set_xlabel("bits in all")
 
@@ -716,15 +902,26 @@ label = axes[1].set_xlabel("bits in all")
 # %% tags=["nbval-ignore-output"]
 def over(found, way, other, bits):
     """By how much a way is above another: mean of the paired differences, and two standard errors."""
-    groups = ([found[which, bits, seed] for seed in SEEDS] for which in (way, other))
+    groups = (
+        [found[which, bits, seed] for seed in SEEDS]
+        for which in (way, other)
+    )
     return tables.difference(*groups)
 
 
 tables.table(
     ["two levels, minus", *(f"{bits} bits" for bits in LENGTHS)],
     *[
-        [f"{other} ({network})", *("{:+.3f} ± {:.3f}".format(*over(found, TWO, other, bits)) for bits in LENGTHS)]
-        for (network, found), other in product(swept.items(), (SINGLE, CONTROL, FUSED))
+        [
+            f"{other} ({network})",
+            *(
+                "{:+.3f} ± {:.3f}".format(*over(found, TWO, other, bits))
+                for bits in LENGTHS
+            ),
+        ]
+        for (network, found), other in product(
+            swept.items(), (SINGLE, CONTROL, FUSED)
+        )
     ],
 )
 
@@ -766,25 +963,55 @@ tables.table(
 # %%
 def unseen(loaded):
     """For choosing settings: validation images as queries, and a database that the hashing has not seen either."""
-    tuning, pool, kept = loaded.tuning(), loaded.train.pool, np.array([], np.int64)
+    tuning, pool, kept = (
+        loaded.tuning(),
+        loaded.train.pool,
+        np.array([], np.int64),
+    )
     labels = pool.part(np.arange(len(pool.stored))).labels
     for draw in ("unseen/1", "unseen/2"):
-        kept = np.union1d(kept, protocols.tenth(draw, labels, np.setdiff1d(tuning.train.index, kept)))
-    parts = {"train": pool.part(np.setdiff1d(tuning.train.index, kept)), "database": pool.part(kept)}
-    lists = {name: part.index for name, part in parts.items()} | {"query": tuning.query.index}
-    checksum = protocols.checksum(lists | {"validation": tuning.validation.index})
-    return replace(tuning, protocol=f"{loaded.protocol}/unseen/tuning", checksum=checksum, **parts)
+        kept = np.union1d(
+            kept,
+            protocols.tenth(
+                draw, labels, np.setdiff1d(tuning.train.index, kept)
+            ),
+        )
+    parts = {
+        "train": pool.part(np.setdiff1d(tuning.train.index, kept)),
+        "database": pool.part(kept),
+    }
+    lists = {name: part.index for name, part in parts.items()} | {
+        "query": tuning.query.index
+    }
+    checksum = protocols.checksum(
+        lists | {"validation": tuning.validation.index}
+    )
+    return replace(
+        tuning,
+        protocol=f"{loaded.protocol}/unseen/tuning",
+        checksum=checksum,
+        **parts,
+    )
 
 
 apart = unseen(digits)
-print({name: len(getattr(apart, name)) for name in ("train", "query", "database")})
+print(
+    {
+        name: len(getattr(apart, name))
+        for name in ("train", "query", "database")
+    }
+)
 
 # %% [markdown]
 # And this is what the runs on CIFAR-10 say, for 24 bits and three seeds:
 
 # %%
 RHOS = (1.0, 100.0, 1000.0, 10000.0)
-LAST, BOTH, JOINED = "one table on conv5", "tables on conv4 and conv5, weighted", "one table on conv4 and conv5"
+LAST, BOTH, JOINED = (
+    "one table on conv5",
+    "tables on conv4 and conv5, weighted",
+    "one table on conv4 and conv5",
+)
 ARMS = {
     LAST: {"scales": "conv5"},
     BOTH: {"scales": "conv4+conv5", "combine": "weighted"},
@@ -795,10 +1022,24 @@ mine = records.load(method="mlsh", dataset="cifar10")
 
 def runs(way, bits, rho, protocol="cifar10-59k"):
     """The recorded runs of one way, one for each of the three seeds; six where three left the question open."""
-    wanted = {"combine": "sum", "integration": "tables"} | ARMS[way] | {"ridge": rho}
-    found = [r for r in mine if (r.protocol, r.bits) == (protocol, bits) and wanted.items() <= r["config"].items()]
+    wanted = (
+        {"combine": "sum", "integration": "tables"}
+        | ARMS[way]
+        | {"ridge": rho}
+    )
+    found = [
+        r
+        for r in mine
+        if (r.protocol, r.bits) == (protocol, bits)
+        and wanted.items() <= r["config"].items()
+    ]
     seeds = range(6) if bits == 48 and way != JOINED else SEEDS
-    assert [r.seed for r in found] == list(seeds), (way, bits, rho, protocol)
+    assert [r.seed for r in found] == list(seeds), (
+        way,
+        bits,
+        rho,
+        protocol,
+    )
     return found
 
 
@@ -807,14 +1048,38 @@ def bold(text, yes):
 
 
 UNSEEN, SEEN = "cifar10-59k/unseen/tuning", "cifar10-59k/tuning"
-tuned = {(way, rho): [r.map for r in runs(way, 24, rho, UNSEEN)] for way, rho in product(ARMS, RHOS)}
-RHO = {way: max(RHOS, key=lambda rho, way=way: np.mean(tuned[way, rho])) for way in ARMS}
+tuned = {
+    (way, rho): [r.map for r in runs(way, 24, rho, UNSEEN)]
+    for way, rho in product(ARMS, RHOS)
+}
+RHO = {
+    way: max(RHOS, key=lambda rho, way=way: np.mean(tuned[way, rho]))
+    for way in ARMS
+}
 usual = {rho: [r.map for r in runs(LAST, 24, rho, SEEN)] for rho in RHOS}
 USUAL = max(RHOS, key=lambda rho: np.mean(usual[rho]))
 tables.table(
-    ["validation mAP, 24 bits", "database", *(f"$\\rho$ = {rho:,.0f}" for rho in RHOS)],
-    *[[way, "kept apart", *(bold(tables.spread(tuned[way, rho]), rho == RHO[way]) for rho in RHOS)] for way in ARMS],
-    [LAST, "trained on", *(bold(tables.spread(usual[rho]), rho == USUAL) for rho in RHOS)],
+    [
+        "validation mAP, 24 bits",
+        "database",
+        *(f"$\\rho$ = {rho:,.0f}" for rho in RHOS),
+    ],
+    *[
+        [
+            way,
+            "kept apart",
+            *(
+                bold(tables.spread(tuned[way, rho]), rho == RHO[way])
+                for rho in RHOS
+            ),
+        ]
+        for way in ARMS
+    ],
+    [
+        LAST,
+        "trained on",
+        *(bold(tables.spread(usual[rho]), rho == USUAL) for rho in RHOS),
+    ],
 )
 
 # %% [markdown]
@@ -830,18 +1095,34 @@ tables.table(
 
 # %%
 REAL = (24, 48, 96)
-real = {(way, bits): runs(way, bits, RHO[way]) for way in (LAST, BOTH) for bits in REAL}
-real |= {(JOINED, bits): runs(JOINED, bits, RHO[JOINED]) for bits in REAL[:2]}
+real = {
+    (way, bits): runs(way, bits, RHO[way])
+    for way in (LAST, BOTH)
+    for bits in REAL
+}
+real |= {
+    (JOINED, bits): runs(JOINED, bits, RHO[JOINED]) for bits in REAL[:2]
+}
 half = {bits: runs(LAST, bits // 2, RHO[LAST]) for bits in REAL}
 
 
 def by_rule(record, rule):
     """mAP of a record's stored tables under another rule of integration."""
-    return metrics.evaluate(**record.codes(), bits=record.bits, tables=record.tables, combine=rule, cutoffs=[1]).map
+    return metrics.evaluate(
+        **record.codes(),
+        bits=record.bits,
+        tables=record.tables,
+        combine=rule,
+        cutoffs=[1],
+    ).map
 
 
 maps = {key: [r.map for r in group] for key, group in real.items()}
-maps |= {(rule, bits): [by_rule(r, rule) for r in real[BOTH, bits]] for rule in ("sum", "union") for bits in REAL}
+maps |= {
+    (rule, bits): [by_rule(r, rule) for r in real[BOTH, bits]]
+    for rule in ("sum", "union")
+    for bits in REAL
+}
 maps |= {("half", bits): [r.map for r in half[bits]] for bits in REAL}
 names = {
     LAST: "one table on conv5, as many bits in all",
@@ -852,15 +1133,25 @@ names = {
     JOINED: "one table on the features of conv4 and conv5",
 }
 tables.table(
-    ["CIFAR-10, frozen MobileNetV2", *(f"{bits} bits in all" for bits in REAL)],
+    [
+        "CIFAR-10, frozen MobileNetV2",
+        *(f"{bits} bits in all" for bits in REAL),
+    ],
     *[
-        [name, *(tables.spread(maps[way, bits], 4) if (way, bits) in maps else "not run" for bits in REAL)]
+        [
+            name,
+            *(
+                tables.spread(maps[way, bits], 4)
+                if (way, bits) in maps
+                else "not run"
+                for bits in REAL
+            ),
+        ]
         for way, name in names.items()
     ],
 )
 
 # %%
-
 
 
 def paired(group, other):
@@ -871,7 +1162,9 @@ def paired(group, other):
 
 above = {
     (way, other, bits): paired(maps[way, bits], maps[other, bits])
-    for way, other in product(("sum", "union", BOTH), (LAST, "half", JOINED))
+    for way, other in product(
+        ("sum", "union", BOTH), (LAST, "half", JOINED)
+    )
     for bits in REAL
     if (other, bits) in maps
 }
@@ -881,14 +1174,22 @@ words = {
     JOINED: "all features in one table",
 }
 tables.table(
-    ["difference in mAP, ± 2 standard errors", "against", *(f"{bits} bits" for bits in REAL)],
+    [
+        "difference in mAP, ± 2 standard errors",
+        "against",
+        *(f"{bits} bits" for bits in REAL),
+    ],
     *[
         [names[way].split(": ")[1], words[other]]
         + [
-            "{:+.4f} ± {:.4f}".format(*above[way, other, bits]) if (way, other, bits) in above else "not run"
+            "{:+.4f} ± {:.4f}".format(*above[way, other, bits])
+            if (way, other, bits) in above
+            else "not run"
             for bits in REAL
         ]
-        for way, other in product(("sum", "union", BOTH), (LAST, "half", JOINED))
+        for way, other in product(
+            ("sum", "union", BOTH), (LAST, "half", JOINED)
+        )
     ],
 )
 
@@ -899,7 +1200,10 @@ drawn = {
     "one table on conv5": (LAST, REAL),
     "two tables, union": ("union", REAL),
 }
-lines = {name: (many, [maps[way, bits][:3] for bits in many]) for name, (way, many) in drawn.items()}
+lines = {
+    name: (many, [maps[way, bits][:3] for bits in many])
+    for name, (way, many) in drawn.items()
+}
 ax = plots.curves(lines, "bits in all", "mAP on CIFAR-10")
 limits = ax.set(xticks=REAL, xlim=(20, 150))
 
@@ -927,10 +1231,16 @@ limits = ax.set(xticks=REAL, xlim=(20, 150))
 # are above one, at 24 bits, for each $\rho$.
 
 # %%
-gains = {rho: tables.difference(tuned[BOTH, rho], tuned[LAST, rho]) for rho in RHOS}
+gains = {
+    rho: tables.difference(tuned[BOTH, rho], tuned[LAST, rho])
+    for rho in RHOS
+}
 tables.table(
     ["validation, 24 bits", *(f"$\\rho$ = {rho:,.0f}" for rho in RHOS)],
-    ["two tables minus one, ± 2 standard errors", *("{:+.3f} ± {:.3f}".format(*gain) for gain in gains.values())],
+    [
+        "two tables minus one, ± 2 standard errors",
+        *("{:+.3f} ± {:.3f}".format(*gain) for gain in gains.values()),
+    ],
 )
 
 # %% [markdown]
@@ -942,12 +1252,22 @@ tables.table(
 # Precision against recall, seed 0:
 
 # %% mystnb={"image": {"alt": "Precision against recall on CIFAR-10, one panel for 24 bits and one for 96. With 24 bits the line of the single table on conv5 lies above that of the two tables up to a recall of about 0.8. With 96 bits the line of the two tables lies a little above the other at nearly every recall."}}
-figure, axes = plt.subplots(2, 1, figsize=(6, 7.6), sharex=True, layout="constrained")
+figure, axes = plt.subplots(
+    2, 1, figsize=(6, 7.6), sharex=True, layout="constrained"
+)
 for ax, bits in zip(axes, (24, 96), strict=True):
     curves = {}
-    for way, name in ((LAST, "one table on conv5"), (BOTH, "two tables, weighted")):
+    for way, name in (
+        (LAST, "one table on conv5"),
+        (BOTH, "two tables, weighted"),
+    ):
         said = real[way, bits][0]["metrics"]
-        curves[name] = SimpleNamespace(**{key: np.array(said[key], float) for key in ("precision", "recall")})
+        curves[name] = SimpleNamespace(
+            **{
+                key: np.array(said[key], float)
+                for key in ("precision", "recall")
+            }
+        )
     ax.set_title(f"{bits} bits in all")
     trade(curves, ax)
 
@@ -974,12 +1294,21 @@ facts = {
     "weights": f"{first.weights[:50]}…",
     "levels, bits each": f"conv4 and conv5, {first.tables[0]}",
     "rule": f"weighted sum, weights {', '.join(str(tuple(r.table_weights)) for r in real[BOTH, 48])}",
-    "hardware": ", ".join(sorted({r.hardware["device"] for r in real[BOTH, 48]})),
+    "hardware": ", ".join(
+        sorted({r.hardware["device"] for r in real[BOTH, 48]})
+    ),
     "source": "recorded runs",
 }
 tables.table(
     ["CIFAR-10", "Ng et al., as reported", "this book"],
-    *[[key, "MAP; definition not seen" if key == "metric" else "not seen", value] for key, value in facts.items()],
+    *[
+        [
+            key,
+            "MAP; definition not seen" if key == "metric" else "not seen",
+            value,
+        ]
+        for key, value in facts.items()
+    ],
 )
 
 # %%
@@ -1107,20 +1436,32 @@ for way in (BOTH, LAST, JOINED):
 
 
 # %% tags=["hide-cell", "nbval-ignore-output"] jupyter={"source_hidden": true}
-signs_of = {s: methods.create("mlsh", K, scales="fc", dissimilar=s, **SETTINGS).fit(digits.train) for s in ("-r", "+r")}
-solutions = {f"exercise 3: s0 = {s}": judged(method).map for s, method in signs_of.items()}
+signs_of = {
+    s: methods.create("mlsh", K, scales="fc", dissimilar=s, **SETTINGS).fit(
+        digits.train
+    )
+    for s in ("-r", "+r")
+}
+solutions = {
+    f"exercise 3: s0 = {s}": judged(method).map
+    for s, method in signs_of.items()
+}
 
 
 def shared_out(sizes):
     """mAP of two tables of these sizes on conv2 and fc: the sum of their distances."""
     packed = [[], []]
     for seed, (level, bits) in enumerate(sizes.items()):
-        hasher = COSDISH(bits, random_state=seed).fit(x_train[level], digits.train.labels)
+        hasher = COSDISH(bits, random_state=seed).fit(
+            x_train[level], digits.train.labels
+        )
         for part, x in zip(packed, (x_query, x_database), strict=True):
             part.append(codes.pack(hasher.transform(x[level])))
     joined = (np.concatenate(part, axis=1) for part in packed)
     how = {"bits": sum(sizes.values()), "tables": tuple(sizes.values())}
-    return metrics.evaluate(*joined, query.labels, database.labels, **how).map
+    return metrics.evaluate(
+        *joined, query.labels, database.labels, **how
+    ).map
 
 
 for sizes in ({"conv2": 24, "fc": 24}, {"conv2": 12, "fc": 36}):
@@ -1147,61 +1488,131 @@ assert np.diff(kinds["random weights", "three tables, sum"]) > 0.06
 long = codes.pack(together), codes.pack(query_bits)
 assert np.array_equal(codes.hamming(long[1], long[0]), far.sum(0))
 union, alone, longer = balls.values()
-assert (union.recall[: each + 1] >= alone.recall).all() and (union.recall[:5] > longer.recall[:5]).all()
-assert (union.precision[:5] < alone.precision[:5]).all() and (alone.precision[1:5] < longer.precision[1:5]).all()
+assert (union.recall[: each + 1] >= alone.recall).all() and (
+    union.recall[:5] > longer.recall[:5]
+).all()
+assert (union.precision[:5] < alone.precision[:5]).all() and (
+    alone.precision[1:5] < longer.precision[1:5]
+).all()
 
 # Digits: tables have learned (codes drawn by lot: about 0.1), the last level is best, and the gap closes
 assert judged(several).map > 0.85 and judged(one_table(each)).map > 0.5
-assert (helped > 0).sum() > 20 and (ap[3] < ap[2]).sum() > (ap[3] > ap[2]).sum()
-by_rules = [ways[way].map for way in (f"three tables of {each} bits, sum", "the same, union", "the same, weighted")]
-assert max(by_rules) < ways[f"one table of {K} bits on fc"].map < ways[f"one table of {K} bits on all features"].map
+assert (helped > 0).sum() > 20 and (ap[3] < ap[2]).sum() > (
+    ap[3] > ap[2]
+).sum()
+by_rules = [
+    ways[way].map
+    for way in (
+        f"three tables of {each} bits, sum",
+        "the same, union",
+        "the same, weighted",
+    )
+]
+assert (
+    max(by_rules)
+    < ways[f"one table of {K} bits on fc"].map
+    < ways[f"one table of {K} bits on all features"].map
+)
 short = [report.map for report in ways.values() if report.bits == each]
-assert len(short) == 2 and max(by_rules[:2]) < min(short) + 0.005 < by_rules[2] and max(short) < by_rules[2]
+assert (
+    len(short) == 2
+    and max(by_rules[:2]) < min(short) + 0.005 < by_rules[2]
+    and max(short) < by_rules[2]
+)
 for found in swept.values():
     means = {
         (way, bits): np.mean([found[way, bits, seed] for seed in SEEDS])
         for way, bits in product((TWO, SINGLE, FUSED), LENGTHS)
     }
-    assert means[SINGLE, 12] > means[TWO, 12] and abs(means[SINGLE, 96] - means[TWO, 96]) < 0.03
-    assert all(means[FUSED, bits] > max(means[TWO, bits], means[SINGLE, bits]) - 0.005 for bits in LENGTHS)
+    assert (
+        means[SINGLE, 12] > means[TWO, 12]
+        and abs(means[SINGLE, 96] - means[TWO, 96]) < 0.03
+    )
+    assert all(
+        means[FUSED, bits]
+        > max(means[TWO, bits], means[SINGLE, bits]) - 0.005
+        for bits in LENGTHS
+    )
 
 # CIFAR-10: chosen on validation images; above a single table at 96 bits in all, level at 48, below at 24
-assert set(RHO.values()) == {1000.0} and np.mean(usual[1.0]) > np.mean(tuned[LAST, 1.0]) + 0.15
+assert (
+    set(RHO.values()) == {1000.0}
+    and np.mean(usual[1.0]) > np.mean(tuned[LAST, 1.0]) + 0.15
+)
 
 
 def verdict(way, other, bits):
     mean, errors = above[way, other, bits]
-    return "above" if mean > errors else "below" if mean < -errors else "level"
+    return (
+        "above" if mean > errors else "below" if mean < -errors else "level"
+    )
 
 
-assert [verdict(BOTH, LAST, bits) for bits in REAL] == ["below", "level", "above"]
-assert [verdict("sum", LAST, bits) for bits in REAL] == ["below", "below", "above"]
+assert [verdict(BOTH, LAST, bits) for bits in REAL] == [
+    "below",
+    "level",
+    "above",
+]
+assert [verdict("sum", LAST, bits) for bits in REAL] == [
+    "below",
+    "below",
+    "above",
+]
 assert above["sum", LAST, 96][0] < above[BOTH, LAST, 96][0] / 2
 for bits in REAL:
-    assert verdict(BOTH, "half", bits) == verdict("sum", "half", bits) == "above"
-    assert verdict("union", "half", bits) == "level" and verdict("union", LAST, bits) == "below"
+    assert (
+        verdict(BOTH, "half", bits)
+        == verdict("sum", "half", bits)
+        == "above"
+    )
+    assert (
+        verdict("union", "half", bits) == "level"
+        and verdict("union", LAST, bits) == "below"
+    )
 assert all(verdict(BOTH, JOINED, bits) == "below" for bits in REAL[:2])
-assert abs(gains[1.0][0]) < gains[1.0][1] and gains[1000.0][0] < -gains[1000.0][1]
-more = {way: np.diff([np.mean(maps[way, bits]) for bits in REAL]) for way in (BOTH, LAST)}  # per doubling of the bits
+assert (
+    abs(gains[1.0][0]) < gains[1.0][1]
+    and gains[1000.0][0] < -gains[1000.0][1]
+)
+more = {
+    way: np.diff([np.mean(maps[way, bits]) for bits in REAL])
+    for way in (BOTH, LAST)
+}  # per doubling of the bits
 assert (more[BOTH] > 1.5 * more[LAST]).all()
 
 
 def precision_at(record, recall):
     said = record["metrics"]
-    there = [(r, p) for r, p in zip(said["recall"], said["precision"], strict=True) if p is not None]
+    there = [
+        (r, p)
+        for r, p in zip(said["recall"], said["precision"], strict=True)
+        if p is not None
+    ]
     return np.interp(recall, *zip(*there, strict=True))
 
 
 at = np.linspace(0.3, 0.9, 7)
 for bits, sign, recalls in ((96, 1, at), (24, -1, at[at < 0.75])):
-    gap = precision_at(real[BOTH, bits][0], recalls) - precision_at(real[LAST, bits][0], recalls)
+    gap = precision_at(real[BOTH, bits][0], recalls) - precision_at(
+        real[LAST, bits][0], recalls
+    )
     assert (sign * gap > 0).all()
 
 # Exercises
 orders = {"sum": [7, 6, 5], "union": [0, 3, 1], "weighted": [105, 60, 65]}
 three = np.array([(0, 7), (3, 3), (1, 4)])
-assert [three.sum(1).tolist(), three.min(1).tolist(), (three @ (5, 15)).tolist()] == list(orders.values())
-assert f"{9 / 256:.1%} {1 - (1 - 9 / 256) ** 3:.1%}" == "3.5% 10.2%" and 1.4e-6 < 25 / 2**24 < 1.6e-6
+assert [
+    three.sum(1).tolist(),
+    three.min(1).tolist(),
+    (three @ (5, 15)).tolist(),
+] == list(orders.values())
+assert (
+    f"{9 / 256:.1%} {1 - (1 - 9 / 256) ** 3:.1%}" == "3.5% 10.2%"
+    and 1.4e-6 < 25 / 2**24 < 1.6e-6
+)
 assert f"{24 * 4 / 9:.1f} {24 * 5 / 9:.1f}" == "10.7 13.3"
-assert all(abs(one - other) < 0.02 for one, other in zip(*[iter(solutions.values())] * 2, strict=True))
+assert all(
+    abs(one - other) < 0.02
+    for one, other in zip(*[iter(solutions.values())] * 2, strict=True)
+)
 print("every claim holds")

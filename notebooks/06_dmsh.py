@@ -68,21 +68,36 @@ from hashlab.methods import dmsh
 
 # %%
 K = 16
-SMALL = {"backbone": "quick", "width": 64, "fused": 64, "batch_size": 64, "shift": 1}
+SMALL = {
+    "backbone": "quick",
+    "width": 64,
+    "fused": 64,
+    "batch_size": 64,
+    "shift": 1,
+}
 
 scenes = data.load("digit_scenes")
 on_scenes = methods.create("dmsh", K, epochs=12, **SMALL).fit(scenes.train)
 print("levels that are fused:", ", ".join(on_scenes.taps))
 
 # %% mystnb={"image": {"alt": "Three rows, one per level of the network. On the left the same scene of two digits, with a frame around what the middle place of the level's maps sees: 4 pixels, about a stroke, for conv1; 10 pixels, more than a digit, for conv2; nearly the whole image for conv3. To the right of it four maps of the level: those of conv1 are fine and show strokes, those of conv2 have four by four places, those of conv3 two by two."}}
-first_two = np.flatnonzero(scenes.query.labels.sum(1) == 2)[0]  # a scene with two digits
+first_two = np.flatnonzero(scenes.query.labels.sum(1) == 2)[
+    0
+]  # a scene with two digits
 scene = scenes.query.images[first_two]
 backbone = on_scenes.network.backbone.eval()
 x = on_scenes.view.plain(torch.from_numpy(scene[None, ..., None]))
 with torch.no_grad():
     maps = backbone.forward_levels(x, on_scenes.taps)  # (1, C, H, W) each
-seen = {level: figures.receptive_field(backbone, level, 1, 16) for level in on_scenes.taps}
-figure = figures.scale_maps(scene, {level: m[0].numpy() for level, m in zip(seen, maps, strict=True)}, seen)
+seen = {
+    level: figures.receptive_field(backbone, level, 1, 16)
+    for level in on_scenes.taps
+}
+figure = figures.scale_maps(
+    scene,
+    {level: m[0].numpy() for level, m in zip(seen, maps, strict=True)},
+    seen,
+)
 
 # %% [markdown]
 # The frame is the *receptive field* of the place in the middle of a map: the pixels that it depends on. A place of
@@ -120,8 +135,13 @@ ax = figures.wiring(["conv1", "conv2", "conv3"])
 # %%
 (fine, *_), convolution = maps, torch.nn.Conv2d(32, 5, 1)
 last = convolution(fine).mean((2, 3))
-first = F.linear(fine.mean((2, 3)), convolution.weight[:, :, 0, 0], convolution.bias)
-print("mean first and mean last agree:", torch.allclose(last, first, atol=1e-6))
+first = F.linear(
+    fine.mean((2, 3)), convolution.weight[:, :, 0, 0], convolution.bias
+)
+print(
+    "mean first and mean last agree:",
+    torch.allclose(last, first, atol=1e-6),
+)
 
 # %% [markdown]
 # For a frozen network this is more than a shortcut. The means of all levels are computed once, kept, and every choice
@@ -170,8 +190,13 @@ d = np.arange(K + 1)
 theta = torch.from_numpy(K / 2 - d)
 lines = {}
 for kind, similar in (("similar", 1.0), ("dissimilar", 0.0)):
-    lines[kind] = (d, pairs.likelihood_loss(theta, torch.full((K + 1,), similar)).numpy())
-ax = plots.curves(lines, "Hamming distance d (bits)", "loss of the pair", named_at=0.75)
+    lines[kind] = (
+        d,
+        pairs.likelihood_loss(theta, torch.full((K + 1,), similar)).numpy(),
+    )
+ax = plots.curves(
+    lines, "Hamming distance d (bits)", "loss of the pair", named_at=0.75
+)
 
 # %% [markdown]
 # At half of the bits both curves cross at $\log 2$: there the pair says nothing. From there on the loss grows by one
@@ -207,17 +232,26 @@ ax = plots.curves(lines, "Hamming distance d (bits)", "loss of the pair", named_
 
 # %%
 generator = torch.Generator().manual_seed(0)
-u = torch.tanh(torch.randn(6, K, generator=generator, dtype=torch.float64)).requires_grad_()
+u = torch.tanh(
+    torch.randn(6, K, generator=generator, dtype=torch.float64)
+).requires_grad_()
 labels, lam = torch.tensor([0, 0, 1, 1, 2, 2]), 0.1
 by_autograd = torch.autograd.grad(dmsh.dmsh_loss(u, labels, lam), u)[0]
 
 with torch.no_grad():
     s = (labels[:, None] == labels).double()
     other = 1 - torch.eye(6)
-    weight = s * other / (2 * (s * other).sum()) + (1 - s) / (2 * (1 - s).sum())  # half a vote for each kind
-    error = weight * (torch.sigmoid(u @ u.T / 2) - s)  # (6, 6); i, j and j, i are both pairs: twice one half
+    weight = s * other / (2 * (s * other).sum()) + (1 - s) / (
+        2 * (1 - s).sum()
+    )  # half a vote for each kind
+    error = weight * (
+        torch.sigmoid(u @ u.T / 2) - s
+    )  # (6, 6); i, j and j, i are both pairs: twice one half
     by_formula = error @ u + lam * 2 * (u - torch.sign(u)) / u.numel()
-print("largest difference below 1e-12:", bool((by_formula - by_autograd).abs().max() < 1e-12))
+print(
+    "largest difference below 1e-12:",
+    bool((by_formula - by_autograd).abs().max() < 1e-12),
+)
 
 # %% [markdown]
 # Note what multiplies everything in {eq}`eq:dmsh-gradient`: the partner's outputs $u_j$. If all outputs are close to 0 at
@@ -252,20 +286,49 @@ def evaluate(method, loaded):
     """Retrieval metrics of a fitted method on the queries of a data set."""
     query, database = loaded.query, loaded.database
     found = method.encode(query.images), method.encode(database.images)
-    return metrics.evaluate(*found, query.targets, database.targets, bits=method.bits, relevance=loaded.relevance)
+    return metrics.evaluate(
+        *found,
+        query.targets,
+        database.targets,
+        bits=method.bits,
+        relevance=loaded.relevance,
+    )
 
 
 digits = data.load("digits")
 learners = {
-    "untrained": methods.create("dmsh", K, epochs=0, **SMALL).fit(digits.train),
-    "trained": methods.create("dmsh", K, epochs=8, **SMALL).fit(digits.train),
+    "untrained": methods.create("dmsh", K, epochs=0, **SMALL).fit(
+        digits.train
+    ),
+    "trained": methods.create("dmsh", K, epochs=8, **SMALL).fit(
+        digits.train
+    ),
 }
-reports = {name: evaluate(learner, digits) for name, learner in learners.items()}
-head = ["digits, 16 bits", "mAP, ties in random order", "worst order", "best order", "precision within radius 2"]
+reports = {
+    name: evaluate(learner, digits) for name, learner in learners.items()
+}
+head = [
+    "digits, 16 bits",
+    "mAP, ties in random order",
+    "worst order",
+    "best order",
+    "precision within radius 2",
+]
 tables.table(
     head,
     *[
-        [name, *(f"{value:.3f}" for value in (r.map, r.map_worst, r.map_best, r.precision_radius2))]
+        [
+            name,
+            *(
+                f"{value:.3f}"
+                for value in (
+                    r.map,
+                    r.map_worst,
+                    r.map_best,
+                    r.precision_radius2,
+                )
+            ),
+        ]
         for name, r in reports.items()
     ],
 )
@@ -281,7 +344,9 @@ ax = plots.precision_recall(reports)
 # {cite:p}`vandermaaten2008tsne`, which tries to keep neighbours together; the network has never seen these digits.
 
 # %% mystnb={"image": {"alt": "t-SNE of the outputs of 300 query digits: an island for each digit, of which two or three touch, with a few points on the wrong island."}}
-outputs = np.tanh(learners["trained"].outputs(digits.query.images))  # (300, 16)
+outputs = np.tanh(
+    learners["trained"].outputs(digits.query.images)
+)  # (300, 16)
 ax = plots.tsne(outputs, digits.query.labels, digits.classes)
 
 # %% [markdown]
@@ -290,24 +355,55 @@ ax = plots.tsne(outputs, digits.query.labels, digits.classes)
 # %% mystnb={"image": {"alt": "Six query digits, each followed by its five nearest images. In the first three rows all are of the class asked for; in the last three rows most are crossed, of another digit."}}
 order = np.argsort(-reports["trained"].ap, kind="stable")
 chosen = np.concatenate([order[:3], order[-3:]])
-query, database, encode = digits.query, digits.database, learners["trained"].encode
-asked, answers = (query.images[chosen], query.labels[chosen]), (database.images, database.labels)
-figure = plots.retrieved(asked[0], encode(asked[0]), asked[1], answers[0], encode(answers[0]), answers[1], nearest=5)
+query, database, encode = (
+    digits.query,
+    digits.database,
+    learners["trained"].encode,
+)
+asked, answers = (
+    (query.images[chosen], query.labels[chosen]),
+    (database.images, database.labels),
+)
+figure = plots.retrieved(
+    asked[0],
+    encode(asked[0]),
+    asked[1],
+    answers[0],
+    encode(answers[0]),
+    answers[1],
+    nearest=5,
+)
 
 # %% [markdown]
 # Do the bits earn their place? A good bit is 1 for half of the images, and no two bits say the same. The entropy of
 # the codes says how many fair coins they are worth ($\log_2$ of the number of codes if all are equally common).
 
 # %% tags=["nbval-ignore-output"]
-diagnoses = {name: diagnostics.diagnose(m.encode(database.images), K) for name, m in learners.items()}
-rows = {
-    "bits that never change": [str(d.constant_bits) for d in diagnoses.values()],
-    "share of ones, least to greatest": [f"{d.balance.min():.2f} to {d.balance.max():.2f}" for d in diagnoses.values()],
-    "mean correlation of two bits": [f"{d.correlation:.2f}" for d in diagnoses.values()],
-    "different codes of 1,497 images": [str(d.distinct) for d in diagnoses.values()],
-    "entropy (bits)": [f"{d.effective_bits:.1f}" for d in diagnoses.values()],
+diagnoses = {
+    name: diagnostics.diagnose(m.encode(database.images), K)
+    for name, m in learners.items()
 }
-tables.table(["", *diagnoses], *[[name, *cells] for name, cells in rows.items()])
+rows = {
+    "bits that never change": [
+        str(d.constant_bits) for d in diagnoses.values()
+    ],
+    "share of ones, least to greatest": [
+        f"{d.balance.min():.2f} to {d.balance.max():.2f}"
+        for d in diagnoses.values()
+    ],
+    "mean correlation of two bits": [
+        f"{d.correlation:.2f}" for d in diagnoses.values()
+    ],
+    "different codes of 1,497 images": [
+        str(d.distinct) for d in diagnoses.values()
+    ],
+    "entropy (bits)": [
+        f"{d.effective_bits:.1f}" for d in diagnoses.values()
+    ],
+}
+tables.table(
+    ["", *diagnoses], *[[name, *cells] for name, cells in rows.items()]
+)
 
 # %% [markdown]
 # Ten classes are worth $\log_2 10 \approx 3.3$ bits; what the entropy of the trained codes has beyond that is differences
@@ -319,7 +415,9 @@ tables.table(["", *diagnoses], *[[name, *cells] for name, cells in rows.items()]
 # that the network of the first figure has not seen, and what it finds; a tick means that a digit is shared:
 
 # %% mystnb={"image": {"alt": "A query scene with two digits and the eight scenes nearest to its code, each with its Hamming distance; a tick marks those that share a digit with the query."}}
-shares = scenes.database.labels @ scenes.query.labels[first_two] > 0  # (1497,)
+shares = (
+    scenes.database.labels @ scenes.query.labels[first_two] > 0
+)  # (1497,)
 asked = scenes.query.images[[first_two]]
 figure = plots.retrieved(
     asked,
@@ -331,13 +429,18 @@ figure = plots.retrieved(
 )
 
 # %% tags=["nbval-ignore-output"]
-print(f"digit_scenes, {K} bits, three scales fused: mAP {evaluate(on_scenes, scenes).map:.3f}")
+print(
+    f"digit_scenes, {K} bits, three scales fused: mAP {evaluate(on_scenes, scenes).map:.3f}"
+)
 
 # %% [markdown]
 # The share of scenes that have a digit in common with a random query, which is what random codes would score:
 
 # %%
-prior = (scenes.query.labels.astype(int) @ scenes.database.labels.T.astype(int) > 0).mean()
+prior = (
+    scenes.query.labels.astype(int) @ scenes.database.labels.T.astype(int)
+    > 0
+).mean()
 print(f"{prior:.3f}")
 
 # %% [markdown]
@@ -383,20 +486,38 @@ WAYS = {
     "pyramid": {"scales": FUSED, "fusion": "pyramid"},
 }
 on_record = {
-    name: maps_of(range(8), {"lr": 0.01, "width": 64, "fusion": "concat"} | way, dataset="digit_scenes", bits=K)
+    name: maps_of(
+        range(8),
+        {"lr": 0.01, "width": 64, "fusion": "concat"} | way,
+        dataset="digit_scenes",
+        bits=K,
+    )
     for name, way in WAYS.items()
 }
 scene_maps = {name: maps for name, (maps, _) in on_record.items()}
 tables.table(
-    ["digit_scenes, 16 bits", "mAP", "fused minus this, ± 2 standard errors"],
+    [
+        "digit_scenes, 16 bits",
+        "mAP",
+        "fused minus this, ± 2 standard errors",
+    ],
     *[
-        [name, spread(maps), "" if name == "fused" else gap(scene_maps["fused"], maps)]
+        [
+            name,
+            spread(maps),
+            "" if name == "fused" else gap(scene_maps["fused"], maps),
+        ]
         for name, maps in scene_maps.items()
     ],
 )
 
 # %% mystnb={"image": {"alt": "mAP on digit_scenes in seven columns, a dot per seed. conv1 is lowest, conv3 higher, conv2 higher still, and widening lifts neither of them. The dots of fused lie about as high as those of conv2, and as far apart. The pyramid, at the right, reaches a little higher."}}
-ax = figures.by_scale(scene_maps, "mAP", "fused", plt.subplots(figsize=(8, 3.6), layout="constrained")[1])
+ax = figures.by_scale(
+    scene_maps,
+    "mAP",
+    "fused",
+    plt.subplots(figsize=(8, 3.6), layout="constrained")[1],
+)
 
 # %% [markdown]
 # At this learning rate the claim holds in part. The fusion is above `conv1` and above `conv3`, but not above `conv2`,
@@ -406,13 +527,28 @@ ax = figures.by_scale(scene_maps, "mAP", "fused", plt.subplots(figsize=(8, 3.6),
 
 # %%
 slower = {
-    name: maps_of(range(8), {"lr": 0.003, "width": 64} | WAYS[name], dataset="digit_scenes", bits=K)[0]
+    name: maps_of(
+        range(8),
+        {"lr": 0.003, "width": 64} | WAYS[name],
+        dataset="digit_scenes",
+        bits=K,
+    )[0]
     for name in ("conv1", "conv2", "conv3", "fused")
 }
 tables.table(
-    ["digit_scenes, 16 bits, rate 0.003", "mAP", "fused minus this", "rate 0.01"],
+    [
+        "digit_scenes, 16 bits, rate 0.003",
+        "mAP",
+        "fused minus this",
+        "rate 0.01",
+    ],
     *[
-        [name, spread(maps), "" if name == "fused" else gap(slower["fused"], maps), spread(scene_maps[name])]
+        [
+            name,
+            spread(maps),
+            "" if name == "fused" else gap(slower["fused"], maps),
+            spread(scene_maps[name]),
+        ]
         for name, maps in slower.items()
     ],
 )
@@ -436,8 +572,19 @@ tables.table(
 # largest of the three.
 
 # %%
-FROZEN = {"backbone": "mobilenet_v2", "frozen": True, "size": 128, "fusion": "concat", "width": 256}
-LEVELS = {"conv3": (32, 0.01), "conv4": (96, 0.01), "conv5": (1280, 0.003), "fused": (1408, 0.003)}  # maps, rate
+FROZEN = {
+    "backbone": "mobilenet_v2",
+    "frozen": True,
+    "size": 128,
+    "fusion": "concat",
+    "width": 256,
+}
+LEVELS = {
+    "conv3": (32, 0.01),
+    "conv4": (96, 0.01),
+    "conv5": (1280, 0.003),
+    "fused": (1408, 0.003),
+}  # maps, rate
 cifar = {"protocol": "cifar10-59k"}
 frozen, frozen_runs = {}, {}
 for (name, (_, lr)), bits in product(LEVELS.items(), (12, 48)):
@@ -456,14 +603,25 @@ tables.table(
         "48 bits",
     ],
     *[
-        [name, *LEVELS[name], *(spread(frozen[name, bits]) for bits in (12, 48))]
-        + ["" if name == "fused" else gap(frozen["fused", bits], frozen[name, bits]) for bits in (12, 48)]
+        [
+            name,
+            *LEVELS[name],
+            *(spread(frozen[name, bits]) for bits in (12, 48)),
+        ]
+        + [
+            ""
+            if name == "fused"
+            else gap(frozen["fused", bits], frozen[name, bits])
+            for bits in (12, 48)
+        ]
         for name in LEVELS
     ],
 )
 
 # %% mystnb={"image": {"alt": "mAP on CIFAR-10 with frozen features at 48 bits, a dot per seed: conv3 is far below the rest, then come conv4, conv5 and fused, each higher than the one before, with no overlap."}}
-ax = figures.by_scale({name: frozen[name, 48] for name in LEVELS}, "mAP", "fused")
+ax = figures.by_scale(
+    {name: frozen[name, 48] for name in LEVELS}, "mAP", "fused"
+)
 
 # %% [markdown]
 # Here the claim holds. The fusion is above every single scale at both lengths, and the single scales come in the order of
@@ -475,10 +633,17 @@ ax = figures.by_scale({name: frozen[name, 48] for name in LEVELS}, "mAP", "fused
 def curve(record):
     """Precision and recall per radius, as a record keeps them."""
     said = record["metrics"]
-    return SimpleNamespace(**{key: np.array(said[key], float) for key in ("precision", "recall")})
+    return SimpleNamespace(
+        **{
+            key: np.array(said[key], float)
+            for key in ("precision", "recall")
+        }
+    )
 
 
-ax = plots.precision_recall({name: curve(frozen_runs[name, 48][0]) for name in LEVELS})
+ax = plots.precision_recall(
+    {name: curve(frozen_runs[name, 48][0]) for name in LEVELS}
+)
 
 # %% [markdown]
 # ### CIFAR-10, the network fine-tuned
@@ -488,15 +653,34 @@ ax = plots.precision_recall({name: curve(frozen_runs[name, 48][0]) for name in L
 # learning rates were tried on the validation part, at 12 bits and with one seed, for each choice of scales:
 
 # %%
-TUNED = {"backbone": "mobilenet_v2", "frozen": False, "size": 96, "epochs": 8, "fusion": "concat"}
-SCALES = {"conv3": "conv3", "conv4": "conv4", "conv5": "conv5", "fused": "conv3+conv4+conv5"}
+TUNED = {
+    "backbone": "mobilenet_v2",
+    "frozen": False,
+    "size": 96,
+    "epochs": 8,
+    "fusion": "concat",
+}
+SCALES = {
+    "conv3": "conv3",
+    "conv4": "conv4",
+    "conv5": "conv5",
+    "fused": "conv3+conv4+conv5",
+}
 tried = {
-    (name, lr): maps_of([0], TUNED | {"scales": scales, "lr": lr}, bits=12, protocol="cifar10-59k/tuning")[0][0]
+    (name, lr): maps_of(
+        [0],
+        TUNED | {"scales": scales, "lr": lr},
+        bits=12,
+        protocol="cifar10-59k/tuning",
+    )[0][0]
     for (name, scales), lr in product(SCALES.items(), (0.0003, 0.001))
 }
 tables.table(
     ["validation, 12 bits, one seed", "rate 0.0003", "rate 0.001"],
-    *[[name, *(f"{tried[name, lr]:.3f}" for lr in (0.0003, 0.001))] for name in SCALES],
+    *[
+        [name, *(f"{tried[name, lr]:.3f}" for lr in (0.0003, 0.001))]
+        for name in SCALES
+    ],
 )
 
 # %% [markdown]
@@ -507,13 +691,27 @@ tables.table(
 
 # %%
 tuned = {
-    (name, bits): maps_of(range(3), TUNED | {"scales": SCALES[name], "lr": 0.001}, bits=bits, **cifar)
+    (name, bits): maps_of(
+        range(3),
+        TUNED | {"scales": SCALES[name], "lr": 0.001},
+        bits=bits,
+        **cifar,
+    )
     for name, bits in product(("conv5", "fused"), (12, 48))
 }
 tables.table(
     ["CIFAR-10, fine-tuned", "mAP, 12 bits", "mAP, 48 bits"],
-    *[[name, *(spread(tuned[name, bits][0]) for bits in (12, 48))] for name in ("conv5", "fused")],
-    ["fused minus conv5", *(gap(tuned["fused", bits][0], tuned["conv5", bits][0]) for bits in (12, 48))],
+    *[
+        [name, *(spread(tuned[name, bits][0]) for bits in (12, 48))]
+        for name in ("conv5", "fused")
+    ],
+    [
+        "fused minus conv5",
+        *(
+            gap(tuned["fused", bits][0], tuned["conv5", bits][0])
+            for bits in (12, 48)
+        ),
+    ],
 )
 
 # %% [markdown]
@@ -529,25 +727,52 @@ tables.table(
 # bits, and graded by how held-out images find each other, as in {doc}`10_side_by_side`:
 
 # %%
-SCRATCH = {"backbone": "quick", "epochs": 20, "width": 64, "fusion": "concat"}
+SCRATCH = {
+    "backbone": "quick",
+    "epochs": 20,
+    "width": 64,
+    "fusion": "concat",
+}
 LRS = (0.003, 0.01, 0.03)
 graded = {
     (name, lr): comparison.unseen(
-        maps_of([0], SCRATCH | WAYS[name] | {"lr": lr}, bits=12, protocol="cifar10-59k/tuning")[1][0]
+        maps_of(
+            [0],
+            SCRATCH | WAYS[name] | {"lr": lr},
+            bits=12,
+            protocol="cifar10-59k/tuning",
+        )[1][0]
     )
     for name, lr in product(("conv1", "conv2", "conv3", "fused"), LRS)
 }
 small, small_runs = {}, {}
 for name in ("conv1", "conv2", "conv3", "fused"):
-    small[name], small_runs[name] = maps_of(range(3), SCRATCH | WAYS[name] | {"lr": 0.01}, bits=12, **cifar)
+    small[name], small_runs[name] = maps_of(
+        range(3), SCRATCH | WAYS[name] | {"lr": 0.01}, bits=12, **cifar
+    )
 tables.table(
-    ["from scratch, 12 bits", *(f"grade at {lr}" for lr in LRS), "mAP at 0.01", "fused minus this"],
+    [
+        "from scratch, 12 bits",
+        *(f"grade at {lr}" for lr in LRS),
+        "mAP at 0.01",
+        "fused minus this",
+    ],
     *[
-        [name, *(f"{graded[name, lr]:.3f}" for lr in LRS), spread(maps), gap(small["fused"], maps)]
+        [
+            name,
+            *(f"{graded[name, lr]:.3f}" for lr in LRS),
+            spread(maps),
+            gap(small["fused"], maps),
+        ]
         for name, maps in small.items()
         if name != "fused"
     ],
-    ["fused", *(f"{graded['fused', lr]:.3f}" for lr in LRS), spread(small["fused"]), ""],
+    [
+        "fused",
+        *(f"{graded['fused', lr]:.3f}" for lr in LRS),
+        spread(small["fused"]),
+        "",
+    ],
 )
 
 # %% [markdown]
@@ -562,13 +787,28 @@ tables.table(
 # the values must not be compared. Their *order* can be.
 
 # %%
-ablation = [row for row in reported.load("dmsh") if row["dataset"] == "CIFAR-10"]
-ours = {"Conv 4 only": "conv4", "Conv 5 only": "conv5", "all scales": "fused"}
+ablation = [
+    row for row in reported.load("dmsh") if row["dataset"] == "CIFAR-10"
+]
+ours = {
+    "Conv 4 only": "conv4",
+    "Conv 5 only": "conv5",
+    "all scales": "fused",
+}
 tables.table(
-    ["scales", "DFPH, as reported", "status", "here: frozen MobileNetV2, 12 bits", "48 bits"],
+    [
+        "scales",
+        "DFPH, as reported",
+        "status",
+        "here: frozen MobileNetV2, 12 bits",
+        "48 bits",
+    ],
     *[
         [row["method"].split(", ")[1], row["value"], row["status"]]
-        + [spread(frozen[ours[row["method"].split(", ")[1]], bits]) for bits in (12, 48)]
+        + [
+            spread(frozen[ours[row["method"].split(", ")[1]], bits])
+            for bits in (12, 48)
+        ]
         for row in ablation
     ],
 )
@@ -581,7 +821,12 @@ tables.table(
 
 # %% tags=["hide-input"]
 groups = [on_record[name][1] for name in ("conv1", "fused", "pyramid")]
-groups += [frozen_runs["conv3", 12], frozen_runs["fused", 12], tuned["fused", 12][1], small_runs["fused"]]
+groups += [
+    frozen_runs["conv3", 12],
+    frozen_runs["fused", 12],
+    tuned["fused", 12][1],
+    small_runs["fused"],
+]
 print("\n".join(tables.command(group) for group in groups))
 
 # %% [markdown]
@@ -722,16 +967,25 @@ tables.source(dmsh.Pyramid)
 
 # %%
 # The formulas
-assert torch.allclose(last, first, atol=1e-6) and (by_formula - by_autograd).abs().max() < 1e-12
+assert (
+    torch.allclose(last, first, atol=1e-6)
+    and (by_formula - by_autograd).abs().max() < 1e-12
+)
 assert [last - first + 1 for first, last in seen.values()] == [4, 10, 15]
 every = torch.tensor(list(product([-1.0, 1.0], repeat=4)))
-assert np.array_equal((every @ every.T / 2).numpy(), 4 / 2 - codes.hamming(*[codes.pack(every.numpy() > 0)] * 2))
+assert np.array_equal(
+    (every @ every.T / 2).numpy(),
+    4 / 2 - codes.hamming(*[codes.pack(every.numpy() > 0)] * 2),
+)
 assert np.allclose([lines[kind][1][K // 2] for kind in lines], np.log(2))
 assert abs(np.diff(lines["similar"][1])[-1] - 1) < 0.01
 
 # The runs: what is learned is learned from the loss
 assert reports["trained"].map > 0.85 > 0.4 > reports["untrained"].map
-assert learners["trained"].history[-1]["loss"] < 0.6 * learners["trained"].history[0]["loss"]
+assert (
+    learners["trained"].history[-1]["loss"]
+    < 0.6 * learners["trained"].history[0]["loss"]
+)
 assert evaluate(on_scenes, scenes).map > prior + 0.15
 
 
@@ -742,38 +996,82 @@ def above(group, other):
 
 # Scenes from scratch: above every single scale at one rate, not at the other nor at the best of each
 assert above(scene_maps["fused"], scene_maps["conv1"])
-assert not above(scene_maps["fused"], scene_maps["conv2"]) and above(scene_maps["fused"], scene_maps["conv3"])
-assert np.mean(scene_maps["conv2"]) > np.mean(scene_maps["conv3"]) > np.mean(scene_maps["conv1"])
-assert all(np.mean(scene_maps[f"{name}, wide"]) < np.mean(scene_maps[name]) for name in ("conv2", "conv3"))
+assert not above(scene_maps["fused"], scene_maps["conv2"]) and above(
+    scene_maps["fused"], scene_maps["conv3"]
+)
+assert (
+    np.mean(scene_maps["conv2"])
+    > np.mean(scene_maps["conv3"])
+    > np.mean(scene_maps["conv1"])
+)
+assert all(
+    np.mean(scene_maps[f"{name}, wide"]) < np.mean(scene_maps[name])
+    for name in ("conv2", "conv3")
+)
 assert np.mean(scene_maps["pyramid"]) > np.mean(scene_maps["fused"])
 assert not above(scene_maps["pyramid"], scene_maps["fused"])
-assert all(above(slower["fused"], slower[name]) for name in ("conv1", "conv2", "conv3"))
+assert all(
+    above(slower["fused"], slower[name])
+    for name in ("conv1", "conv2", "conv3")
+)
 assert above(scene_maps["conv2"], slower["conv2"])
-assert not any(above(fused, scene_maps["conv2"]) for fused in (slower["fused"], scene_maps["fused"]))
+assert not any(
+    above(fused, scene_maps["conv2"])
+    for fused in (slower["fused"], scene_maps["fused"])
+)
 
 # CIFAR-10, frozen: above every single scale, which come in the order of depth, as in the reported ablation
 for bits in (12, 48):
-    assert all(above(frozen["fused", bits], frozen[name, bits]) for name in ("conv3", "conv4", "conv5"))
+    assert all(
+        above(frozen["fused", bits], frozen[name, bits])
+        for name in ("conv3", "conv4", "conv5")
+    )
     for worse, better in (("conv3", "conv4"), ("conv4", "conv5")):
         assert above(frozen[better, bits], frozen[worse, bits])
 
 # From scratch: the levels in the order of depth, the fusion not above the last one
 for worse, better in (("conv1", "conv2"), ("conv2", "conv3")):
     assert above(small[better], small[worse])
-assert above(small["fused"], small["conv2"]) and not above(small["fused"], small["conv3"])
+assert above(small["fused"], small["conv2"]) and not above(
+    small["fused"], small["conv3"]
+)
 assert graded["fused", 0.01] > graded["conv3", 0.01]
-assert all(graded[name, 0.01] > max(graded[name, 0.003], graded[name, 0.03]) - 0.002 for name in small)
+assert all(
+    graded[name, 0.01]
+    > max(graded[name, 0.003], graded[name, 0.03]) - 0.002
+    for name in small
+)
 
 # Fine-tuned: on validation the same order at both rates; on the queries above the last level at 48 bits, not at 12
 for lr in (0.0003, 0.001):
-    assert sorted(SCALES, key=lambda name: tried[name, lr]) == ["conv3", "conv4", "conv5", "fused"]
+    assert sorted(SCALES, key=lambda name: tried[name, lr]) == [
+        "conv3",
+        "conv4",
+        "conv5",
+        "fused",
+    ]
 assert all(tried[name, 0.001] > tried[name, 0.0003] for name in SCALES)
-assert above(tuned["fused", 48][0], tuned["conv5", 48][0]) and not above(tuned["fused", 12][0], tuned["conv5", 12][0])
-assert all(np.mean(tuned["fused", bits][0]) > max(frozen["fused", bits]) for bits in (12, 48))
-assert above(tuned["conv5", 12][0], frozen["conv5", 12]) and not above(tuned["conv5", 48][0], frozen["conv5", 48])
-assert np.mean(tuned["conv5", 48][0]) < np.mean(tuned["conv5", 12][0]) and np.ptp(tuned["conv5", 48][0]) > 0.05
-assert [row["value"] for row in ablation] == sorted(row["value"] for row in ablation) and len(ablation) == 3
+assert above(tuned["fused", 48][0], tuned["conv5", 48][0]) and not above(
+    tuned["fused", 12][0], tuned["conv5", 12][0]
+)
+assert all(
+    np.mean(tuned["fused", bits][0]) > max(frozen["fused", bits])
+    for bits in (12, 48)
+)
+assert above(tuned["conv5", 12][0], frozen["conv5", 12]) and not above(
+    tuned["conv5", 48][0], frozen["conv5", 48]
+)
+assert (
+    np.mean(tuned["conv5", 48][0]) < np.mean(tuned["conv5", 12][0])
+    and np.ptp(tuned["conv5", 48][0]) > 0.05
+)
+assert [row["value"] for row in ablation] == sorted(
+    row["value"] for row in ablation
+) and len(ablation) == 3
 
 # Exercises
-assert f"{80 / 9:.1f}" == "8.9" and f"{np.log(1 + np.exp(-8 / 9)):.2f}" == "0.34"
+assert (
+    f"{80 / 9:.1f}" == "8.9"
+    and f"{np.log(1 + np.exp(-8 / 9)):.2f}" == "0.34"
+)
 print("every claim holds")

@@ -85,12 +85,20 @@ SETTINGS = {
 }
 
 digits = data.load("digits")
-pixels = {part: getattr(digits, part).images.reshape(-1, 64) / 255 for part in ("train", "query", "database")}
+pixels = {
+    part: getattr(digits, part).images.reshape(-1, 64) / 255
+    for part in ("train", "query", "database")
+}
 itq = shallow.ITQ(bits=K).fit(pixels["train"])
 trained = methods.create("csdh", K, **SETTINGS).fit(digits.train)
 
 # %% mystnb={"image": {"alt": "Six handwritten digits, two threes, two fives and two eights, each beside two codes of twelve bits. In the codes made from pixels, images of one digit differ in several bits, and images of different digits in somewhat more. In the codes of the trained network the two images of a digit have the same or nearly the same code, and different digits differ in about half of the bits."}}
-two_each = np.concatenate([np.flatnonzero(digits.query.labels == label)[:2] for label in (3, 5, 8)])
+two_each = np.concatenate(
+    [
+        np.flatnonzero(digits.query.labels == label)[:2]
+        for label in (3, 5, 8)
+    ]
+)
 from_pixels = itq.transform(pixels["query"])
 learned = codes.unpack(trained.encode(digits.query.images), K)
 shown = {
@@ -111,20 +119,33 @@ figure = plots.code_rows(digits.query.images[two_each], shown)
 def count(packed_query, packed_database, loaded=digits, bits=K):
     """How many similar and dissimilar pairs lie at each Hamming distance."""
     labels = loaded.query.targets, loaded.database.targets
-    return figures.distance_counts(packed_query, packed_database, *labels, bits)
+    return figures.distance_counts(
+        packed_query, packed_database, *labels, bits
+    )
 
 
 def encoded(method, loaded=digits):
-    return [method.encode(part.images) for part in (loaded.query, loaded.database)]
+    return [
+        method.encode(part.images)
+        for part in (loaded.query, loaded.database)
+    ]
 
 
 counts = {
-    "pixels (ITQ)": count(*(codes.pack(itq.transform(pixels[part])) for part in ("query", "database"))),
+    "pixels (ITQ)": count(
+        *(
+            codes.pack(itq.transform(pixels[part]))
+            for part in ("query", "database")
+        )
+    ),
     "training (CSDH)": count(*encoded(trained)),
 }
 table(
     ["bits from", "mean distance of similar pairs", "of dissimilar pairs"],
-    *[[name, *(f"{mean:.2f}" for mean in figures.mean_distances(c))] for name, c in counts.items()],
+    *[
+        [name, *(f"{mean:.2f}" for mean in figures.mean_distances(c))]
+        for name, c in counts.items()
+    ],
 )
 
 # %% [markdown]
@@ -155,12 +176,17 @@ table(
 # not depend on the code length: $+1$ for equal codes, 0 when half of the bits differ, $-1$ for opposite codes.
 
 # %%
-b = torch.tensor([[1.0, 1, -1, 1], [1, -1, -1, 1], [-1, -1, 1, -1]])  # three codes of four bits
+b = torch.tensor(
+    [[1.0, 1, -1, 1], [1, -1, -1, 1], [-1, -1, 1, -1]]
+)  # three codes of four bits
 packed = codes.pack(b.numpy() > 0)
 print("by the formula: ", csdh.hamming_embedding(b)[0].int().tolist())
 print("counted in bits:", codes.hamming(packed, packed)[0].tolist())
 u = 0.9 * b  # outputs on their way to these codes
-print("outputs of 0.9: ", [round(x, 2) for x in csdh.hamming_embedding(u)[0].tolist()])
+print(
+    "outputs of 0.9: ",
+    [round(x, 2) for x in csdh.hamming_embedding(u)[0].tolist()],
+)
 
 # %% [markdown]
 # The last line shows the small print: outputs that have not arrived at $\pm 1$ have distances that lie closer to
@@ -184,7 +210,10 @@ print("outputs of 0.9: ", [round(x, 2) for x in csdh.hamming_embedding(u)[0].tol
 # %%
 y = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 1]])
 for kind in ("shares", "cosine"):
-    print(kind, csdh.label_similarity(y, kind).double().numpy().round(2).tolist())
+    print(
+        kind,
+        csdh.label_similarity(y, kind).double().numpy().round(2).tolist(),
+    )
 
 # %% [markdown]
 # (sec:csdh-forms)=
@@ -231,7 +260,9 @@ FORMS = {
     "contrastive": (csdh.contrastive, -1.0),
     "likelihood": (csdh.likelihood, -1.0),
 }
-staircase = 1 - 2 * torch.tril(torch.ones(K + 1, K), -1)  # row d differs from row 0 in d bits
+staircase = 1 - 2 * torch.tril(
+    torch.ones(K + 1, K), -1
+)  # row d differs from row 0 in d bits
 distance = np.arange(K + 1)
 
 
@@ -241,10 +272,14 @@ def at_codes(form, low, s):
 
 
 panels = {
-    f"{kind} pairs": {name: at_codes(*form, s) for name, form in FORMS.items()}
+    f"{kind} pairs": {
+        name: at_codes(*form, s) for name, form in FORMS.items()
+    }
     for kind, s in (("similar", 1.0), ("dissimilar", 0.0))
 }
-figure = figures.lines_of_kinds(distance, panels, "Hamming distance (bits)", "loss of the pair")
+figure = figures.lines_of_kinds(
+    distance, panels, "Hamming distance (bits)", "loss of the pair"
+)
 
 # %% [markdown]
 # For similar pairs the curves tell one story: come closer. (The two regressions coincide there.) They part over the
@@ -276,10 +311,14 @@ figure = figures.lines_of_kinds(distance, panels, "Hamming distance (bits)", "lo
 # two closer than $K/2$. Let us build those of 12 bits.
 
 # %%
-squares = {x * x % 11 for x in range(1, 11)}  # the construction of Paley, from the squares modulo 11
+squares = {
+    x * x % 11 for x in range(1, 11)
+}  # the construction of Paley, from the squares modulo 11
 hadamard = np.ones((12, 12), int)
 for row, column in product(range(11), repeat=2):
-    hadamard[row + 1, column + 1] = 1 if row != column and (row - column) % 11 in squares else -1
+    hadamard[row + 1, column + 1] = (
+        1 if row != column and (row - column) % 11 in squares else -1
+    )
 words = codes.pack(np.concatenate([hadamard, -hadamard]) > 0)
 between = codes.hamming(words, words)[np.triu_indices(24, 1)]
 print(f"{len(words)} codes of 12 bits, least distance {between.min()}")
@@ -331,7 +370,9 @@ table(
 
 # %% mystnb={"image": {"alt": "The distance in bits at which the loss of a pair is least, against label similarity from 0 to 1, at 24 bits. Regression towards opposite codes: a straight line from 24 down to 0. Regression towards half: a straight line from 12 to 0. Contrastive: a step from 12 to 0 at one half. Likelihood: close to 12 in the whole middle, and steep at both ends."}}
 similarity = np.linspace(0.02, 0.98, 49)
-fine = torch.linspace(0, 24, 2401).double()  # distances in hundredths of a bit
+fine = torch.linspace(
+    0, 24, 2401
+).double()  # distances in hundredths of a bit
 
 
 def wanted(loss):
@@ -343,10 +384,14 @@ def contrast(d, s):  # at codes, where D = 4 d
 
 
 best = {
-    "regression, opposite": wanted(lambda d, s: (1 - d / 12 - (2 * s - 1)) ** 2),
+    "regression, opposite": wanted(
+        lambda d, s: (1 - d / 12 - (2 * s - 1)) ** 2
+    ),
     "regression, half": wanted(lambda d, s: (1 - d / 12 - s) ** 2),
     "contrastive": wanted(contrast),
-    "likelihood": wanted(lambda d, s: torch.nn.functional.softplus(12 - d) - s * (12 - d)),
+    "likelihood": wanted(
+        lambda d, s: torch.nn.functional.softplus(12 - d) - s * (12 - d)
+    ),
 }
 places = {
     "regression, opposite": (0.27, 19, "left"),
@@ -354,7 +399,13 @@ places = {
     "contrastive": (0.48, 3, "right"),
     "likelihood": (0.72, 12, "left"),
 }
-ax = figures.named_lines(similarity, best, places, "label similarity s", "distance of least loss (bits)")
+ax = figures.named_lines(
+    similarity,
+    best,
+    places,
+    "label similarity s",
+    "distance of least loss (bits)",
+)
 
 # %% [markdown]
 # Only regression spreads label similarity over the whole range of distances. The contrastive loss knows near and far
@@ -413,7 +464,9 @@ for (name, (form, low)), s in product(FORMS.items(), (1.0, 0.0)):
         "likelihood": (torch.sigmoid(theta) - s) / 2 * u_j,
     }[name]
     checked += torch.allclose(by_autograd, by_formula, rtol=1e-9)
-print(f"formula and automatic differentiation agree in {checked} of 8 cases")
+print(
+    f"formula and automatic differentiation agree in {checked} of 8 cases"
+)
 
 # %% [markdown]
 # Two things can be read off. *Regression and likelihood* move $u_i$ along $u_j$, by an amount that depends on how far
@@ -488,9 +541,13 @@ def evaluate(method, loaded=digits):
 
 
 learners = {
-    "untrained": methods.create("csdh", K, **SETTINGS | {"epochs": 0}).fit(digits.train),
+    "untrained": methods.create("csdh", K, **SETTINGS | {"epochs": 0}).fit(
+        digits.train
+    ),
     "CSDH": trained,
-    "DPSH": methods.create("dpsh", K, **SETTINGS | {"pairs": "batch"}).fit(digits.train),
+    "DPSH": methods.create("dpsh", K, **SETTINGS | {"pairs": "batch"}).fit(
+        digits.train
+    ),
 }
 reports = {name: evaluate(learner) for name, learner in learners.items()}
 table(
@@ -504,7 +561,15 @@ table(
     *[
         [
             name,
-            *(f"{value:.3f}" for value in (r.map, r.map_worst, r.map_best, r.precision_radius2)),
+            *(
+                f"{value:.3f}"
+                for value in (
+                    r.map,
+                    r.map_worst,
+                    r.map_best,
+                    r.precision_radius2,
+                )
+            ),
         ]
         for name, r in reports.items()
     ],
@@ -529,7 +594,10 @@ ax = plots.tsne(outputs, digits.query.labels, digits.classes)
 # %% mystnb={"image": {"alt": "Six query digits with the five nearest images each. In the first three rows all images show the digit asked for. In the last three rows most images are crossed: they show another digit."}}
 ap = reports["CSDH"].ap
 query, database = digits.query, digits.database
-good = [max(np.flatnonzero(query.labels == label), key=lambda i: ap[i]) for label in (2, 5, 8)]
+good = [
+    max(np.flatnonzero(query.labels == label), key=lambda i: ap[i])
+    for label in (2, 5, 8)
+]
 chosen = np.concatenate([good, np.argsort(ap, kind="stable")[:3]])
 figure = plots.retrieved(
     query.images[chosen],
@@ -591,7 +659,9 @@ table(
 # %% mystnb={"image": {"alt": "Four panels, one per method: regression, contrastive, likelihood, DPSH. Upwards, the shares of similar pairs per Hamming distance, in all panels mostly at 0 and 1. Downwards, the shares of dissimilar pairs: for regression, likelihood and DPSH a hump between 4 and 9; for the contrastive loss part of the dissimilar pairs stand at distance 0 to 2, among the similar ones."}}
 learners["regression"] = trained
 for form in ("contrastive", "likelihood"):
-    learners[form] = methods.create("csdh", K, **SETTINGS | {"form": form}).fit(digits.train)
+    learners[form] = methods.create(
+        "csdh", K, **SETTINGS | {"form": form}
+    ).fit(digits.train)
 names = {
     "regression": "CSDH, regression",
     "contrastive": "CSDH, contrastive",
@@ -605,9 +675,16 @@ figure = figures.distances(live)
 # %% tags=["nbval-ignore-output"]
 def least(learner):
     """The least distance between the commonest codes of two classes."""
-    unpacked, words = codes.unpack(learner.encode(digits.train.images), K), []
+    unpacked, words = (
+        codes.unpack(learner.encode(digits.train.images), K),
+        [],
+    )
     for label in range(10):
-        found, counts = np.unique(unpacked[digits.train.labels == label], axis=0, return_counts=True)
+        found, counts = np.unique(
+            unpacked[digits.train.labels == label],
+            axis=0,
+            return_counts=True,
+        )
         words.append(found[counts.argmax()])
     packed = codes.pack(np.array(words))
     return codes.hamming(packed, packed)[np.triu_indices(10, 1)].min()
@@ -654,18 +731,37 @@ scenes = data.load("digit_scenes")
 SCENES = SETTINGS | {"balance": "halves", "epochs": 12}
 several = {
     (form, kind): evaluate(
-        methods.create("csdh", 24, **SCENES | {"form": form, "similarity": kind}).fit(scenes.train),
+        methods.create(
+            "csdh", 24, **SCENES | {"form": form, "similarity": kind}
+        ).fit(scenes.train),
         scenes,
     )
-    for form, kind in product(("regression", "likelihood"), ("shares", "cosine"))
+    for form, kind in product(
+        ("regression", "likelihood"), ("shares", "cosine")
+    )
 }
 table(
-    ["form", "label similarity", "mAP", "weighted mAP", "ACG@100", "nDCG@100"],
+    [
+        "form",
+        "label similarity",
+        "mAP",
+        "weighted mAP",
+        "ACG@100",
+        "nDCG@100",
+    ],
     *[
         [
             form,
             kind,
-            *(f"{x:.3f}" for x in (r.map, r.weighted_map, r.acg_at[100], r.ndcg_at[100])),
+            *(
+                f"{x:.3f}"
+                for x in (
+                    r.map,
+                    r.weighted_map,
+                    r.acg_at[100],
+                    r.ndcg_at[100],
+                )
+            ),
         ]
         for (form, kind), r in several.items()
     ],
@@ -723,10 +819,28 @@ USUAL = {
     "unlike": "opposite",
 }
 CHOSEN = {
-    "CSDH, regression": USUAL | {"form": "regression", "unlike": "half", "balance": "none", "lr": 0.01},
-    "CSDH, contrastive": USUAL | {"form": "contrastive", "activation": "none", "balance": "none", "lr": 0.01},
-    "CSDH, likelihood": USUAL | {"form": "likelihood", "balance": "halves", "lr": 0.01},
-    "DPSH": {"pairs": "memory", "balance": "halves", "lr": 0.003, "alpha": 0.1},
+    "CSDH, regression": USUAL
+    | {
+        "form": "regression",
+        "unlike": "half",
+        "balance": "none",
+        "lr": 0.01,
+    },
+    "CSDH, contrastive": USUAL
+    | {
+        "form": "contrastive",
+        "activation": "none",
+        "balance": "none",
+        "lr": 0.01,
+    },
+    "CSDH, likelihood": USUAL
+    | {"form": "likelihood", "balance": "halves", "lr": 0.01},
+    "DPSH": {
+        "pairs": "memory",
+        "balance": "halves",
+        "lr": 0.003,
+        "alpha": 0.1,
+    },
 }
 
 
@@ -748,23 +862,42 @@ def maps(records):
 
 
 SEARCHED = {"CSDH, regression": ["unlike"], "DPSH": ["pairs", "alpha"]}
-SEARCHED |= {name: ["activation"] for name in ("CSDH, contrastive", "CSDH, likelihood")}
-held_out = {(name, bits): frozen(name, bits, "cifar10-59k/tuning") for name in CHOSEN for bits in LENGTHS}
+SEARCHED |= {
+    name: ["activation"]
+    for name in ("CSDH, contrastive", "CSDH, likelihood")
+}
+held_out = {
+    (name, bits): frozen(name, bits, "cifar10-59k/tuning")
+    for name in CHOSEN
+    for bits in LENGTHS
+}
 table(
-    ["held-out CIFAR-10, mAP", *(f"{bits} bits" for bits in LENGTHS), "chosen"],
+    [
+        "held-out CIFAR-10, mAP",
+        *(f"{bits} bits" for bits in LENGTHS),
+        "chosen",
+    ],
     *[
         [
             name,
             *(spread(maps(held_out[name, bits])) for bits in LENGTHS),
-            ", ".join(f"{key} {settings[key]}" for key in (*SEARCHED[name], "balance", "lr")),
+            ", ".join(
+                f"{key} {settings[key]}"
+                for key in (*SEARCHED[name], "balance", "lr")
+            ),
         ]
         for name, settings in CHOSEN.items()
     ],
 )
 
 # %%
-average = {name: np.mean([maps(held_out[name, bits]) for bits in LENGTHS]) for name in CHOSEN}
-form_chosen = max((name for name in CHOSEN if name != "DPSH"), key=average.get)
+average = {
+    name: np.mean([maps(held_out[name, bits]) for bits in LENGTHS])
+    for name in CHOSEN
+}
+form_chosen = max(
+    (name for name in CHOSEN if name != "DPSH"), key=average.get
+)
 print("best form of CSDH on held-out data:", form_chosen)
 
 # %% [markdown]
@@ -795,11 +928,23 @@ CHANGES += [
 ]
 CHANGES += [("unlike", "opposite"), ("balance", "halves")]
 reference = held_out["CSDH, regression", 12]
-ablation = {change: frozen("CSDH, regression", 12, "cifar10-59k/tuning", **dict([change])) for change in CHANGES}
-steps = {change: difference(maps(group), maps(reference)) for change, group in ablation.items()}
+ablation = {
+    change: frozen(
+        "CSDH, regression", 12, "cifar10-59k/tuning", **dict([change])
+    )
+    for change in CHANGES
+}
+steps = {
+    change: difference(maps(group), maps(reference))
+    for change, group in ablation.items()
+}
 table(
     ["changed", "mAP", "difference, ± 2 standard errors"],
-    ["nothing: tanh, squared, half, all pairs alike", spread(maps(reference)), ""],
+    [
+        "nothing: tanh, squared, half, all pairs alike",
+        spread(maps(reference)),
+        "",
+    ],
     *[
         [
             f"{key}: {value}",
@@ -828,27 +973,46 @@ table(
 # MobileNetV2**; mAP over the whole ranking, ties in random order; three seeds.
 
 # %%
-asked = {(name, bits): frozen(name, bits) for name in CHOSEN for bits in LENGTHS}
+asked = {
+    (name, bits): frozen(name, bits) for name in CHOSEN for bits in LENGTHS
+}
 gain = {
-    (name, bits): difference(maps(asked[name, bits]), maps(asked["DPSH", bits]))
+    (name, bits): difference(
+        maps(asked[name, bits]), maps(asked["DPSH", bits])
+    )
     for name, bits in asked
     if name != "DPSH"
 }
 
 
 def against(name, bits):
-    return "" if name == "DPSH" else "{:+.3f} ± {:.3f}".format(*gain[name, bits])
+    return (
+        ""
+        if name == "DPSH"
+        else "{:+.3f} ± {:.3f}".format(*gain[name, bits])
+    )
 
 
 table(
     [
         "frozen features",
-        *(f"{bits} bits, {what}" for bits in LENGTHS for what in ("mAP", "minus DPSH, ± 2 s.e.")),
+        *(
+            f"{bits} bits, {what}"
+            for bits in LENGTHS
+            for what in ("mAP", "minus DPSH, ± 2 s.e.")
+        ),
     ],
     *[
         [
             name,
-            *(x for bits in LENGTHS for x in (spread(maps(asked[name, bits])), against(name, bits))),
+            *(
+                x
+                for bits in LENGTHS
+                for x in (
+                    spread(maps(asked[name, bits])),
+                    against(name, bits),
+                )
+            ),
         ]
         for name in CHOSEN
     ],
@@ -875,7 +1039,10 @@ table(
 spreads = {}
 for name in CHOSEN:
     stored = asked[name, 48][0].codes()
-    first = {key: value[:200] if key.startswith("query") else value for key, value in stored.items()}
+    first = {
+        key: value[:200] if key.startswith("query") else value
+        for key, value in stored.items()
+    }
     spreads[name] = figures.distance_counts(**first, bits=48)
 figure = figures.distances(spreads)
 
@@ -891,7 +1058,10 @@ table(
     *[
         [
             name,
-            *(f"{mean:.1f}" for mean in figures.mean_distances(spreads[name])),
+            *(
+                f"{mean:.1f}"
+                for mean in figures.mean_distances(spreads[name])
+            ),
             f"{asked[name, 48][0].metrics['recall'][2]:.2f}",
             f"{asked[name, 48][0].metrics['precision_radius2']:.2f}",
         ]
@@ -907,9 +1077,15 @@ table(
 # At 12 bits, precision against recall for the chosen form and for DPSH, seed 0:
 
 # %% mystnb={"image": {"alt": "Precision against recall on CIFAR-10 at 12 bits, one point per Hamming radius, for CSDH regression and DPSH. The curve of CSDH lies above that of DPSH up to a recall of about 0.85; from there on they coincide, and both end at one tenth."}}
-said = {name: asked[name, 12][0].metrics for name in ("CSDH, regression", "DPSH")}
+said = {
+    name: asked[name, 12][0].metrics
+    for name in ("CSDH, regression", "DPSH")
+}
 curves = {
-    name: SimpleNamespace(**{k: np.array(m[k], float) for k in ("precision", "recall")}) for name, m in said.items()
+    name: SimpleNamespace(
+        **{k: np.array(m[k], float) for k in ("precision", "recall")}
+    )
+    for name, m in said.items()
 }
 ax = plots.precision_recall(curves)
 
@@ -923,24 +1099,48 @@ ax = plots.precision_recall(curves)
 
 # %%
 PAIR = ("CSDH, regression", "DPSH")
-FINE = TRAINING | {"backbone": "mobilenet_v2", "frozen": False, "size": 96, "epochs": 8}
-SCRATCH = TRAINING | {"backbone": "quick", "weights": "scratch", "epochs": 10}
+FINE = TRAINING | {
+    "backbone": "mobilenet_v2",
+    "frozen": False,
+    "size": 96,
+    "epochs": 8,
+}
+SCRATCH = TRAINING | {
+    "backbone": "quick",
+    "weights": "scratch",
+    "epochs": 10,
+}
 RATE = {"CSDH, regression": 0.0003, "DPSH": 0.001}  # fine-tuned
 
 
 def whole(name, settings, seeds=SEEDS, protocol="cifar10-59k"):
     """Records of a method at 24 bits, one per seed, with all of the network trained."""
-    return recorded(seeds, CHOSEN[name] | settings, method=name[:4].lower(), protocol=protocol, bits=24)
+    return recorded(
+        seeds,
+        CHOSEN[name] | settings,
+        method=name[:4].lower(),
+        protocol=protocol,
+        bits=24,
+    )
 
 
 def beside(way, groups):
     """mAP of each of two methods, and how ties bear on it."""
-    ends = [[np.mean([r["metrics"][key] for r in g]) for key in ("map_worst", "map_best")] for g in groups.values()]
+    ends = [
+        [
+            np.mean([r["metrics"][key] for r in g])
+            for key in ("map_worst", "map_best")
+        ]
+        for g in groups.values()
+    ]
     rows = [
         [name, spread(maps(group)), *(f"{end:.3f}" for end in two)]
         for (name, group), two in zip(groups.items(), ends, strict=True)
     ]
-    return table([f"{way}, 24 bits", "mAP", "worst order of ties", "best order"], *rows)
+    return table(
+        [f"{way}, 24 bits", "mAP", "worst order of ties", "best order"],
+        *rows,
+    )
 
 
 tuned = {name: whole(name, FINE | {"lr": RATE[name]}) for name in PAIR}
@@ -954,9 +1154,13 @@ scratch = {name: whole(name, SCRATCH) for name in PAIR}
 beside("from scratch", scratch)
 
 # %%
-fine_tuned, from_scratch = (difference(*map(maps, groups.values())) for groups in (tuned, scratch))
+fine_tuned, from_scratch = (
+    difference(*map(maps, groups.values())) for groups in (tuned, scratch)
+)
 print(
-    "CSDH minus DPSH, fine-tuned: {:+.3f} ± {:.3f}, from scratch: {:+.3f} ± {:.3f}".format(*fine_tuned, *from_scratch)
+    "CSDH minus DPSH, fine-tuned: {:+.3f} ± {:.3f}, from scratch: {:+.3f} ± {:.3f}".format(
+        *fine_tuned, *from_scratch
+    )
 )
 
 # %% [markdown]
@@ -975,18 +1179,43 @@ print(
 
 # %% tags=["hide-input"]
 first = asked["CSDH, regression", 12][0]
-verdicts = {f"frozen features, {bits} bits": gain["CSDH, regression", bits] for bits in LENGTHS}
-verdicts |= {"fine-tuned, 24 bits": fine_tuned, "from scratch, 24 bits": from_scratch}
+verdicts = {
+    f"frozen features, {bits} bits": gain["CSDH, regression", bits]
+    for bits in LENGTHS
+}
+verdicts |= {
+    "fine-tuned, 24 bits": fine_tuned,
+    "from scratch, 24 bits": from_scratch,
+}
 
 
 def judge(mean, twice, mark=-0.01):
     """Whether a difference is established to lie above a mark."""
-    return "holds" if mean - twice > mark else "fails" if mean + twice < mark else "open"
+    return (
+        "holds"
+        if mean - twice > mark
+        else "fails"
+        if mean + twice < mark
+        else "open"
+    )
 
 
 table(
-    ["", "CSDH as reported", "CSDH-style, regression, minus DPSH here", "not below DPSH by more than 0.01"],
-    *[[where, "not seen", "{:+.3f} ± {:.3f}".format(*found), judge(*found)] for where, found in verdicts.items()],
+    [
+        "",
+        "CSDH as reported",
+        "CSDH-style, regression, minus DPSH here",
+        "not below DPSH by more than 0.01",
+    ],
+    *[
+        [
+            where,
+            "not seen",
+            "{:+.3f} ± {:.3f}".format(*found),
+            judge(*found),
+        ]
+        for where, found in verdicts.items()
+    ],
 )
 
 # %% tags=["hide-input"]
@@ -999,7 +1228,10 @@ table(
     ],
     ["metric", first.metric],
     ["relevant", "same class"],
-    ["frozen features, and fine-tuned", f"{first.backbone}, {first.weights[:50]}…"],
+    [
+        "frozen features, and fine-tuned",
+        f"{first.backbone}, {first.weights[:50]}…",
+    ],
     [
         "from scratch",
         f"{scratch['DPSH'][0].backbone}, {scratch['DPSH'][0].weights}",
@@ -1007,11 +1239,27 @@ table(
     ["seeds", ", ".join(map(str, SEEDS))],
     [
         "hardware, threads",
-        ", ".join(sorted({"{device}, {threads}".format(**r.hardware) for group in asked.values() for r in group})),
+        ", ".join(
+            sorted(
+                {
+                    "{device}, {threads}".format(**r.hardware)
+                    for group in asked.values()
+                    for r in group
+                }
+            )
+        ),
     ],
     [
         "fine-tuned on",
-        ", ".join(sorted({"{device}, {precision}".format(**r.hardware) for group in tuned.values() for r in group})),
+        ", ".join(
+            sorted(
+                {
+                    "{device}, {precision}".format(**r.hardware)
+                    for group in tuned.values()
+                    for r in group
+                }
+            )
+        ),
     ],
 )
 
@@ -1019,11 +1267,19 @@ table(
 # The runs on queries were made with these commands (`FILE` is where the weights lie):
 
 # %% tags=["hide-input"]
-groups = [group for (_, bits), group in asked.items() if bits == 12] + [*tuned.values(), *scratch.values()]
+groups = [group for (_, bits), group in asked.items() if bits == 12] + [
+    *tuned.values(),
+    *scratch.values(),
+]
 for group in groups:
     line = command(group).replace("--bits 12", "--bits 12 48")
-    parts = [part for part in line.split() if not part.startswith("weights=")]
-    print(" ".join(parts) + (" weights=FILE" if "backbone=mobilenet_v2" in line else ""))
+    parts = [
+        part for part in line.split() if not part.startswith("weights=")
+    ]
+    print(
+        " ".join(parts)
+        + (" weights=FILE" if "backbone=mobilenet_v2" in line else "")
+    )
 
 # %% [markdown]
 # ## What we learned
@@ -1145,90 +1401,199 @@ for group in groups:
 
 # %%
 # The formulas: distance at codes, room, distances of least loss, gradients, exercises
-assert csdh.hamming_embedding(b)[0].tolist() == [0, 1, 4] and room(6.5) == 13
-assert len(words) == 24 and between.min() == 6 and [room(x) for x in range(7, 13)] == [7, 4, 3, 2, 2, 2]
-assert f"{K / 2 * 10 / 9:.2f}" == "6.67" and f"{(1 - 1 / 9) ** 2:.2f}" == "0.79"
-assert np.abs(best["regression, opposite"] - 24 * (1 - similarity)).max() < 0.02
+assert (
+    csdh.hamming_embedding(b)[0].tolist() == [0, 1, 4] and room(6.5) == 13
+)
+assert (
+    len(words) == 24
+    and between.min() == 6
+    and [room(x) for x in range(7, 13)] == [7, 4, 3, 2, 2, 2]
+)
+assert (
+    f"{K / 2 * 10 / 9:.2f}" == "6.67"
+    and f"{(1 - 1 / 9) ** 2:.2f}" == "0.79"
+)
+assert (
+    np.abs(best["regression, opposite"] - 24 * (1 - similarity)).max()
+    < 0.02
+)
 assert np.abs(best["regression, half"] - 12 * (1 - similarity)).max() < 0.02
-assert np.abs(best["likelihood"] - (12 - np.log(similarity / (1 - similarity)))).max() < 0.02
+assert (
+    np.abs(
+        best["likelihood"] - (12 - np.log(similarity / (1 - similarity)))
+    ).max()
+    < 0.02
+)
 flat = contrast(fine[fine <= 12], 0.5), contrast(fine[fine >= 12], 0.0)
 assert all((losses.max() - losses.min()).item() < 1e-12 for losses in flat)
 apart = np.abs(similarity - 0.5) > 0.01
-assert np.array_equal(np.array(best["contrastive"])[apart], np.where(similarity < 0.5, 12, 0)[apart])
+assert np.array_equal(
+    np.array(best["contrastive"])[apart],
+    np.where(similarity < 0.5, 12, 0)[apart],
+)
 assert 2 * math.log(0.7 / 0.3) < 2 and checked == 8
 two = torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, -1]]).double()
-by_hand = [form(two, torch.zeros(2, 2).double(), low)[0, 1].item() for form, low in FORMS.values()]
-assert np.allclose(by_hand, [2.25, 0.25, 0.5, math.log(1 + math.e)]) and f"{by_hand[3]:.3f}" == "1.313"
+by_hand = [
+    form(two, torch.zeros(2, 2).double(), low)[0, 1].item()
+    for form, low in FORMS.values()
+]
+assert (
+    np.allclose(by_hand, [2.25, 0.25, 0.5, math.log(1 + math.e)])
+    and f"{by_hand[3]:.3f}" == "1.313"
+)
 half_bit = 0.5 * torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, 1]])
 assert csdh.hamming_embedding(half_bit)[0, 1] == 2 * (1 - 0.25) + 0.25 * 1
 four = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-assert np.allclose(csdh.regression(four, torch.zeros(4, 4))[0, 1:], (1 - 1 / 3) ** 2)
+assert np.allclose(
+    csdh.regression(four, torch.zeros(4, 4))[0, 1:], (1 - 1 / 3) ** 2
+)
 
 # Learning: the network has learned to hash, and similar images have near codes
 assert reports["CSDH"].map > 0.9 > 0.3 > reports["untrained"].map
-assert floor < trained.history[-1]["loss"] < 0.9 < trained.history[0]["loss"]
-(near, far), (pixel_near, pixel_far) = (figures.mean_distances(counts[key]) for key in reversed(counts))
+assert (
+    floor < trained.history[-1]["loss"] < 0.9 < trained.history[0]["loss"]
+)
+(near, far), (pixel_near, pixel_far) = (
+    figures.mean_distances(counts[key]) for key in reversed(counts)
+)
 assert near < 1 < 2.5 < pixel_near and min(far, pixel_far) > 5.5
-between_two = (learned[two_each][:, None] != learned[two_each]).sum(-1)  # (6, 6)
-assert between_two[[0, 2, 4], [1, 3, 5]].max() < min(between_two[:2, 2:].min(), between_two[2:4, 4:].min())
+between_two = (learned[two_each][:, None] != learned[two_each]).sum(
+    -1
+)  # (6, 6)
+assert between_two[[0, 2, 4], [1, 3, 5]].max() < min(
+    between_two[:2, 2:].min(), between_two[2:4, 4:].min()
+)
 rows = (from_pixels[two_each] != from_pixels[two_each][0]).sum(1)
 assert abs(rows[1] - rows[4:].min()) < 3 and reports["DPSH"].map > 0.9
 
 # The forms on digits
-too_near = {key: live[name][1, :3].sum() / live[name][1].sum() for key, name in names.items()}
+too_near = {
+    key: live[name][1, :3].sum() / live[name][1].sum()
+    for key, name in names.items()
+}
 assert closest.pop("contrastive") == 0 < min(closest.values())
 assert too_near.pop("contrastive") > 0.03 > max(too_near.values())
 
 # Several labels
-judged = {key: np.array([r.map, r.weighted_map, r.acg_at[100], r.ndcg_at[100]]) for key, r in several.items()}
-gained = {form: judged[form, "cosine"] - judged[form, "shares"] for form in ("regression", "likelihood")}
-assert gained["regression"].min() > 0.06 and (gained["regression"] > 2 * gained["likelihood"]).all()
-assert gained["likelihood"].max() < 0.1 and gained["likelihood"].mean() < 0.02
-assert abs(judged["likelihood", "shares"][0] - judged["regression", "cosine"][0]) < 0.08
+judged = {
+    key: np.array([r.map, r.weighted_map, r.acg_at[100], r.ndcg_at[100]])
+    for key, r in several.items()
+}
+gained = {
+    form: judged[form, "cosine"] - judged[form, "shares"]
+    for form in ("regression", "likelihood")
+}
+assert (
+    gained["regression"].min() > 0.06
+    and (gained["regression"] > 2 * gained["likelihood"]).all()
+)
+assert (
+    gained["likelihood"].max() < 0.1 and gained["likelihood"].mean() < 0.02
+)
+assert (
+    abs(
+        judged["likelihood", "shares"][0]
+        - judged["regression", "cosine"][0]
+    )
+    < 0.08
+)
 
 # CIFAR-10, held-out data: regression is chosen; what it hangs on
-assert form_chosen == "CSDH, regression" and csdh.CSDH(12).config.unlike == "opposite"
+assert (
+    form_chosen == "CSDH, regression"
+    and csdh.CSDH(12).config.unlike == "opposite"
+)
 for bits in LENGTHS:
     scores = {name: np.mean(maps(held_out[name, bits])) for name in CHOSEN}
     assert max(scores, key=scores.get) == "CSDH, regression"
-clear = {change for change, (mean, twice) in steps.items() if abs(mean) > twice}
+clear = {
+    change for change, (mean, twice) in steps.items() if abs(mean) > twice
+}
 assert clear >= {
     ("activation", "none"),
     ("unlike", "opposite"),
     ("balance", "halves"),
     ("quantise", "none"),
 }
-assert not clear & {("quantise", "absolute"), ("quantise", "log_cosh")} and steps["quantise", "none"][0] > 0
-assert max(steps["unlike", "opposite"][0], steps["balance", "halves"][0]) < -0.1
-assert np.mean(maps(ablation["activation", "none"])) < 0.5 * np.mean(maps(reference))
-assert all(-0.02 < steps["activation", name][0] < 0 for name in ("sigmoid", "clip"))
+assert (
+    not clear & {("quantise", "absolute"), ("quantise", "log_cosh")}
+    and steps["quantise", "none"][0] > 0
+)
+assert (
+    max(steps["unlike", "opposite"][0], steps["balance", "halves"][0])
+    < -0.1
+)
+assert np.mean(maps(ablation["activation", "none"])) < 0.5 * np.mean(
+    maps(reference)
+)
+assert all(
+    -0.02 < steps["activation", name][0] < 0 for name in ("sigmoid", "clip")
+)
 
 # CIFAR-10, queries: one set of settings per method, one split, the comparison with DPSH
 everything = [*asked.values(), *tuned.values(), *scratch.values()]
-assert all(len({record.variant for record in group}) == 1 for group in everything)
-assert len({record.data["split"] for group in everything for record in group}) == 1
 assert all(
-    mean > 2 * twice for (name, _), (mean, twice) in gain.items() if "regression" in name or "likelihood" in name
+    len({record.variant for record in group}) == 1 for group in everything
 )
-assert gain["CSDH, contrastive", 12][0] < 0 < gain["CSDH, contrastive", 48][0]
+assert (
+    len({record.data["split"] for group in everything for record in group})
+    == 1
+)
+assert all(
+    mean > 2 * twice
+    for (name, _), (mean, twice) in gain.items()
+    if "regression" in name or "likelihood" in name
+)
+assert (
+    gain["CSDH, contrastive", 12][0] < 0 < gain["CSDH, contrastive", 48][0]
+)
 score = {key: np.mean(maps(group)) for key, group in asked.items()}
-assert all(score[name, 48] > score[name, 12] + 0.05 for name in ("CSDH, regression", "CSDH, contrastive"))
-assert all(abs(score[name, 48] - score[name, 12]) < 0.015 for name in ("CSDH, likelihood", "DPSH"))
-level = difference(maps(asked["CSDH, regression", 12]), maps(asked["CSDH, likelihood", 12]))
-misled = difference(maps(held_out["CSDH, regression", 12]), maps(held_out["CSDH, likelihood", 12]))
+assert all(
+    score[name, 48] > score[name, 12] + 0.05
+    for name in ("CSDH, regression", "CSDH, contrastive")
+)
+assert all(
+    abs(score[name, 48] - score[name, 12]) < 0.015
+    for name in ("CSDH, likelihood", "DPSH")
+)
+level = difference(
+    maps(asked["CSDH, regression", 12]), maps(asked["CSDH, likelihood", 12])
+)
+misled = difference(
+    maps(held_out["CSDH, regression", 12]),
+    maps(held_out["CSDH, likelihood", 12]),
+)
 assert abs(level[0]) < level[1] and misled[0] > misled[1]
 assert all(abs(mean) < twice for mean, twice in (fine_tuned, from_scratch))
-assert [judge(*found) for found in verdicts.values()] == ["holds", "holds", "holds", "open"]
+assert [judge(*found) for found in verdicts.values()] == [
+    "holds",
+    "holds",
+    "holds",
+    "open",
+]
 for name, rate in RATE.items():
-    tried = {lr: whole(name, FINE | {"lr": lr}, [0], "cifar10-59k/tuning")[0].map for lr in sorted(RATE.values())}
+    tried = {
+        lr: whole(name, FINE | {"lr": lr}, [0], "cifar10-59k/tuning")[0].map
+        for lr in sorted(RATE.values())
+    }
     assert max(tried, key=tried.get) == rate
-spread_means = {name: figures.mean_distances(found) for name, found in spreads.items()}
-assert 4.5 < spread_means["DPSH"][0] - spread_means["CSDH, regression"][0] < 5.5
+spread_means = {
+    name: figures.mean_distances(found) for name, found in spreads.items()
+}
+assert (
+    4.5
+    < spread_means["DPSH"][0] - spread_means["CSDH, regression"][0]
+    < 5.5
+)
 assert 0 < spread_means["DPSH"][1] - spread_means["CSDH, regression"][1] < 2
 within = {name: asked[name, 48][0].metrics for name in CHOSEN}
 assert within.pop("CSDH, regression")["precision_radius2"] > 0.5
 assert max(found["recall"][2] for found in within.values()) < 0.02
 
-half_label = csdh.contrastive(pair.clone(), torch.full((2, 2), 0.5).double())
-assert (pair[0] - pair[1]).square().sum() < 10 and torch.allclose(half_label, torch.tensor(0.5).double())
+half_label = csdh.contrastive(
+    pair.clone(), torch.full((2, 2), 0.5).double()
+)
+assert (pair[0] - pair[1]).square().sum() < 10 and torch.allclose(
+    half_label, torch.tensor(0.5).double()
+)
 print("every claim holds")

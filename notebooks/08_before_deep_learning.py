@@ -97,7 +97,9 @@ def on_circle(count, rng):
     return clumps + 0.25 * rng.standard_normal((count, 2)), place % 4
 
 
-ellipse = turned(rng.standard_normal((300, 2)) * [3, 1], 30) + np.array([4, 2])
+ellipse = turned(rng.standard_normal((300, 2)) * [3, 1], 30) + np.array(
+    [4, 2]
+)
 
 centres = np.repeat([(1.2, 0), (0, 0.9), (-1.2, 0), (0, -0.9)], 60, axis=0)
 diamond = turned(centres + 0.15 * rng.standard_normal((240, 2)), 20)
@@ -143,7 +145,8 @@ source(shallow.LSH._fit, base.LinearHasher._outputs)
 
 # %% mystnb={"image": {"alt": "Two panels with the ellipse. On the left four lines through its middle cut the plane into eight wedges. On the right are twelve lines and many narrow wedges."}}
 lsh = {
-    f"LSH, {bits} bits": shallow.LSH(bits=bits).fit(ellipse) for bits in (4, 12)
+    f"LSH, {bits} bits": shallow.LSH(bits=bits).fit(ellipse)
+    for bits in (4, 12)
 }
 figure = figures.cell_maps(lsh, ellipse)
 
@@ -186,7 +189,8 @@ pairs = [pair_at(angle, rng) for angle in angles]
 def agreement(bits):
     """Share of equal bits of each pair."""
     found = [
-        shallow.LSH(bits=bits, center=False).fit(X).transform(X) for X in pairs
+        shallow.LSH(bits=bits, center=False).fit(X).transform(X)
+        for X in pairs
     ]
     return np.array([(first == second).mean() for first, second in found])
 
@@ -205,8 +209,12 @@ ax = figures.measured(
 )
 
 # %%
-error = {bits: np.abs(share - promised).max() for bits, share in agreed.items()}
-four = {bits: 4 * np.sqrt(promised * (1 - promised) / bits) for bits in agreed}
+error = {
+    bits: np.abs(share - promised).max() for bits, share in agreed.items()
+}
+four = {
+    bits: 4 * np.sqrt(promised * (1 - promised) / bits) for bits in agreed
+}
 within = {
     bits: (np.abs(share - promised) < four[bits]).sum()
     for bits, share in agreed.items()
@@ -328,7 +336,9 @@ likeness = {
     for m in (1, 2, 3)
 }
 for m, found in likeness.items():
-    print(f"eigenvector {m} and the wave with m = {m}: correlation {found:.3f}")
+    print(
+        f"eigenvector {m} and the wave with m = {m}: correlation {found:.3f}"
+    )
 grown = values[2:4] / values[1]
 print(
     f"eigenvalues 2 and 3 over the first: {grown[0]:.1f} and {grown[1]:.1f};"
@@ -355,7 +365,9 @@ spectral = axes_and_waves["SH, 3 bits"]
 for bit, (axis, mode) in enumerate(
     zip(spectral.axis_, spectral.mode_, strict=True), 1
 ):
-    print(f"bit {bit}: wave {mode} along the {('long', 'short')[axis]} axis")
+    print(
+        f"bit {bit}: wave {mode} along the {('long', 'short')[axis]} axis"
+    )
 
 # %% [markdown]
 # The long axis gets two bits before the short one gets its first, and two bits on one axis tell four stretches of it
@@ -498,7 +510,9 @@ right = {
 print(f"CCA and linear discriminant analysis: cosine {cosine:.4f}")
 for name, share in right.items():
     share = max(share, 1 - share)
-    print(f"{name}: the bit separates the classes in {share:.0%} of all rows")
+    print(
+        f"{name}: the bit separates the classes in {share:.0%} of all rows"
+    )
 
 # %% [markdown]
 # There are at most $C - 1$ such directions for $C$ classes. Ask for more bits, and the rotation spreads what there is
@@ -545,7 +559,8 @@ kernel_hash = shallow.KSH(bits=12, anchors=60).fit(circle, place)
 B = base.signs(kernel_hash.decision_function(circle))  # (400, 12)
 S = np.where(place[:, None] == place, 1.0, -1.0)
 left = [
-    ((12 * S - B[:, :k] @ B[:, :k].T) ** 2).mean() / 12**2 for k in range(13)
+    ((12 * S - B[:, :k] @ B[:, :k].T) ** 2).mean() / 12**2
+    for k in range(13)
 ]
 for k in (0, 3, 6, 9, 12):
     print(f"left over after {k} bits: {left[k]:.1f}")
@@ -911,7 +926,9 @@ rows = {
     TITLES[name]: (r.map_worst, r.map, r.map_best)
     for name, r in reports.items()
 }
-ax = plots.ladder(rows, "mAP on digits, 24 bits", stress=TITLES["pca_rotation"])
+ax = plots.ladder(
+    rows, "mAP on digits, 24 bits", stress=TITLES["pca_rotation"]
+)
 
 # %% mystnb={"image": {"alt": "Two panels of precision against recall. Above, without labels: random codes are flat at one tenth, and all others begin high and fall to one tenth, ITQ latest and SKLSH first. Below, with labels: SDH and KSH stay at precision one until nearly everything relevant is found; CCA-ITQ falls earlier and COSDISH earlier still; PCA with random rotation falls from the start."}}
 panels = {
@@ -930,10 +947,16 @@ panels = {
 # methods share a colour that never meet in one panel.
 alone = ["pcah", "pca_rotation", "itq"]
 shared = [("lsh", "ksh"), ("sh", "sdh"), ("sklsh", "cca_itq")]
-painted = dict(zip([(n,) for n in alone] + shared, plots.palette(6), strict=True))
+painted = dict(
+    zip([(n,) for n in alone] + shared, plots.palette(6), strict=True)
+)
 painted["random", "cosdish"] = "0.2"
 short_title = {name: title.split(" (")[0] for name, title in TITLES.items()}
-colours = {short_title[n]: colour for names, colour in painted.items() for n in names}
+colours = {
+    short_title[n]: colour
+    for names, colour in painted.items()
+    for n in names
+}
 figure, axes = plt.subplots(2, 1, figsize=(6, 8), layout="constrained")
 for ax, (name, chosen) in zip(axes, panels.items(), strict=True):
     figures.precision_recall(
@@ -1041,11 +1064,15 @@ print("96 bits from 64 pixels, where a method can:", more)
 
 # %%
 on_layer = {
-    name: comparison.found(records.load(dataset="cifar10", method=name), name)
+    name: comparison.found(
+        records.load(dataset="cifar10", method=name), name
+    )
     for name in ("cca_itq", "ksh", "sdh", "cosdish")
 }
 cores = {
-    (name, step): np.mean([run.cpu_seconds[step] for run in one.records[24]])
+    (name, step): np.mean(
+        [run.cpu_seconds[step] for run in one.records[24]]
+    )
     for name, one in on_layer.items()
     for step in ("train", "encode")
 }
@@ -1060,7 +1087,10 @@ table(
     *[
         [
             TITLES[name],
-            *(over_seeds([r.map for r in one.records[b]]) for b in (12, 24)),
+            *(
+                over_seeds([r.map for r in one.records[b]])
+                for b in (12, 24)
+            ),
             *(f"{cores[name, step]:.1f}" for step in ("train", "encode")),
         ]
         for name, one in on_layer.items()
@@ -1179,7 +1209,9 @@ for name, view in views.items():
     model = shallow.CCAITQ(bits=2).fit(view(circle), place)
     packed = [codes.pack(model.transform(view(X))) for X in (query, circle)]
     solved[name] = metrics.evaluate(*packed, truth, place, bits=2).map
-    print(f"exercise 5, CCA-ITQ with 2 bits on {name}: mAP {solved[name]:.2f}")
+    print(
+        f"exercise 5, CCA-ITQ with 2 bits on {name}: mAP {solved[name]:.2f}"
+    )
 noise = np.random.default_rng(0).standard_normal((300, 2))
 far = noise + 8 * layer[:, None]  # exercise 4
 twins = shallow.KSH(bits=8, anchors=60).fit(far, layer).transform(far)
@@ -1203,16 +1235,21 @@ assert error[32] > 0.05 and all(
 )
 assert np.abs(curve - counted).max() < 4 * np.sqrt(0.25 / 4096)
 assert (
-    abs(differ(50.0) - 4 / np.pi**2) < 1e-3 and f"{4 / np.pi**2:.3f}" == "0.405"
+    abs(differ(50.0) - 4 / np.pi**2) < 1e-3
+    and f"{4 / np.pi**2:.3f}" == "0.405"
 )
 assert differ(2.0) > 0.9 * 4 / np.pi**2
 
 # Waves and rotations
-assert min(likeness.values()) > 0.999 and np.allclose(grown, [4, 9], rtol=0.03)
+assert min(likeness.values()) > 0.999 and np.allclose(
+    grown, [4, 9], rtol=0.03
+)
 assert spectral.axis_.tolist() == [0, 0, 1]
 assert spectral.mode_.tolist() == [1, 2, 1]
 assert rounding["ITQ"] < 0.4 * rounding["PCAH"]
-assert all(np.isclose(rounding[name], by_absolutes[name]) for name in rounding)
+assert all(
+    np.isclose(rounding[name], by_absolutes[name]) for name in rounding
+)
 clumps = turning["ITQ, 2 bits"].transform(diamond).reshape(4, 60, 2)
 assert (clumps == clumps[:, :1]).mean() > 0.98 and len(
     np.unique(np.median(clumps, axis=1), axis=0)
@@ -1220,7 +1257,9 @@ assert (clumps == clumps[:, :1]).mean() > 0.98 and len(
 evenness = {name: v.max() / v.min() for name, v in spread.items()}
 assert np.allclose([v.sum() for v in spread.values()], spread["PCAH"].sum())
 assert spread["PCAH"][:4].sum() > 0.53 * spread["PCAH"].sum()
-assert evenness["PCAH"] > 8 > 4 > evenness["PCARotation"] > 2 > evenness["ITQ"]
+assert (
+    evenness["PCAH"] > 8 > 4 > evenness["PCARotation"] > 2 > evenness["ITQ"]
+)
 
 # Labels
 assert cosine > 0.999
@@ -1233,7 +1272,8 @@ assert (
 
 # Discrete steps
 gains, hits = (
-    {name: [one[name][i] for one in stepped] for name in WAYS} for i in (0, 1)
+    {name: [one[name][i] for one in stepped] for name in WAYS}
+    for i in (0, 1)
 )
 assert 0.4 < min(gains["relaxed"]) < max(gains["relaxed"]) < 0.75
 assert min(gains["bit by bit"]) > 0.98 and min(hits["bit by bit"]) > 0.95
@@ -1241,7 +1281,9 @@ assert max(hits["relaxed"]) < 0.15
 pairs_of_ends = zip(learned["relaxed"], learned["bit by bit"], strict=True)
 behind = [rounded > exact for (rounded, _), (exact, _) in pairs_of_ends]
 assert 0 < sum(behind) < len(behind)  # neither is reliably ahead
-counts = {name: [count for _, count in found] for name, found in learned.items()}
+counts = {
+    name: [count for _, count in found] for name, found in learned.items()
+}
 assert max(max(found) for found in counts.values()) == 10
 assert min(counts["relaxed"]) < 10 and min(counts["bit by bit"]) < 10
 assert counts["bit by bit"] == counts["all 256 tried"]
@@ -1262,9 +1304,9 @@ assert (
 # Digits
 scores = {name: report.map for name, report in reports.items()}
 labelled = {name for name in scores if fitted[name].hasher.supervised}
-assert labelled == {"cca_itq", "ksh", "sdh", "cosdish"} and set(scores) == set(
-    TITLES
-)
+assert labelled == {"cca_itq", "ksh", "sdh", "cosdish"} and set(
+    scores
+) == set(TITLES)
 assert abs(scores["random"] - 0.1) < 0.02
 plain = [name for name in scores if name not in labelled | {"random"}]
 assert max(plain, key=scores.get) == "itq"
@@ -1292,7 +1334,11 @@ for name in ("cca_itq", "cosdish"):  # without anchors
     for kernel in ("ksh", "sdh"):
         assert cores[kernel, "encode"] > 3 * cores[name, "encode"]
 assert cores["ksh", "train"] > 20 * cores["cca_itq", "train"]
-assert on_layer["ksh"].best["anchors"] == on_layer["sdh"].best["anchors"] == 1000
+assert (
+    on_layer["ksh"].best["anchors"]
+    == on_layer["sdh"].best["anchors"]
+    == 1000
+)
 graded = {
     name: [comparison.unseen(run) for run in one.tried]
     for name, one in on_layer.items()

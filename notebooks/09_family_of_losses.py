@@ -156,7 +156,10 @@ def in_batch(u, y, alpha=0.0):
 
 # %% mystnb={"image": {"alt": "Two planes with the same nine points of three classes A, B and C, and an arrow at each. Left, DPSH: the arrows of a class lean towards a common direction, A upwards, B to the left, C to the lower right. Right, DSH: all arrows point outwards, away from the other classes, and those of one class fan out."}}
 pairwise = {
-    "DPSH: likelihood": (draw.pulls(lambda u: in_batch(u, labels), z), None),
+    "DPSH: likelihood": (
+        draw.pulls(lambda u: in_batch(u, labels), z),
+        None,
+    ),
     "DSH: margin": (
         draw.pulls(lambda u: dsh.dsh_loss(u, labels, m=2 * 2, alpha=0), z),
         None,
@@ -186,7 +189,9 @@ figure = draw.planes(pairwise, z, labels)
 one = torch.tensor([0, 2, 5])  # q, p of class A; n of class B
 single = torch.zeros_like(z)
 single[one] = draw.pulls(
-    lambda u: dtsh.dtsh_loss(u, torch.tensor([0, 0, 1]), alpha=1.0, weight=0),
+    lambda u: dtsh.dtsh_loss(
+        u, torch.tensor([0, 0, 1]), alpha=1.0, weight=0
+    ),
     z[one],
 )
 triplet = {
@@ -195,7 +200,9 @@ triplet = {
         {"q": z[0].tolist(), "p": z[2].tolist(), "n": z[5].tolist()},
     ),
     "DTSH: all triplets": (
-        draw.pulls(lambda u: dtsh.dtsh_loss(u, labels, alpha=1.0, weight=0), z),
+        draw.pulls(
+            lambda u: dtsh.dtsh_loss(u, labels, alpha=1.0, weight=0), z
+        ),
         None,
     ),
 }
@@ -358,7 +365,9 @@ def turns(loss):
 asked = {
     "pairs: DPSH": lambda u, y, i: in_batch(u, y),
     "pairs: DSH": lambda u, y, i: dsh.dsh_loss(u, y, m=4, alpha=0),
-    "triplets: DTSH": lambda u, y, i: dtsh.dtsh_loss(u, y, alpha=1.0, weight=0),
+    "triplets: DTSH": lambda u, y, i: dtsh.dtsh_loss(
+        u, y, alpha=1.0, weight=0
+    ),
     "classes: GreedyHash": lambda u, y, i: greedy(u, y),
     "classes: DCWH": lambda u, y, i: dcwh(u, y),
     "centres: CSQ": lambda u, y, i: central(u, y),
@@ -417,7 +426,9 @@ PAIR_LOSSES = {  # of outputs (2, K) and labels (2,)
     "Mu and Liu": exponentiated,
     "DSH": lambda u, y: dsh.dsh_loss(u, y, m=2 * u.shape[1], alpha=0),
     "DPSH, DHN": in_batch,  # the same but for tanh and penalty
-    "HashNet": lambda u, y: hashnet.hashnet_loss(u, y, alpha=10 / u.shape[1]),
+    "HashNet": lambda u, y: hashnet.hashnet_loss(
+        u, y, alpha=10 / u.shape[1]
+    ),
     "DCH": lambda u, y: dch.dch_loss(u, y, GAMMA, weight=0),
     "CSDH": regression,
 }
@@ -474,7 +485,9 @@ def content(name, kind, bits):
     left = draw.unit(
         draw.pair_curve(PAIR_LOSSES[name], KINDS[kind], bits, inside)[0]
     )
-    return d[left < 0.01].max() if kind == "similar" else d[left < 0.01].min()
+    return (
+        d[left < 0.01].max() if kind == "similar" else d[left < 0.01].min()
+    )
 
 
 moved = {
@@ -505,7 +518,11 @@ table(
         [
             name,
             f"{moved[name]:.2f}",
-            *(at_ease[name, kind, bits] for kind in KINDS for bits in (12, 48)),
+            *(
+                at_ease[name, kind, bits]
+                for kind in KINDS
+                for bits in (12, 48)
+            ),
         ]
         for name in moved
     ],
@@ -630,7 +647,10 @@ for count, bits in (
     (100, 64),
 ):
     torch.manual_seed(0)
-    chosen, coins = codebooks.centres(count, bits), classes.random_signs(count, bits)
+    chosen, coins = (
+        codebooks.centres(count, bits),
+        classes.random_signs(count, bits),
+    )
     nearest[count, bits] = closest(chosen), closest(coins)
     rows_of = (
         "Hadamard"
@@ -761,8 +781,8 @@ figure, axes = plt.subplots(
 )
 zs = torch.from_numpy(outputs)
 seen = {
-    f"tanh {beta}z" if beta > 1 else "tanh z": lambda x, beta=beta: torch.tanh(
-        beta * x
+    f"tanh {beta}z" if beta > 1 else "tanh z": lambda x, beta=beta: (
+        torch.tanh(beta * x)
     )
     for beta in (1, 3, 7)
 }
@@ -805,7 +825,8 @@ def trained(name, **settings):
 
 WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 weighed = {
-    weight: trained("dpsh", pairs="batch", alpha=weight) for weight in WEIGHTS
+    weight: trained("dpsh", pairs="batch", alpha=weight)
+    for weight in WEIGHTS
 }
 continued, straight = trained("hashnet"), trained("greedyhash")
 
@@ -900,7 +921,9 @@ plus = torch.ones(2, 1).double()
 draw.landscape(lambda u: in_batch(u, ONE), axes[0], "DPSH, similar pair")
 draw.landscape(lambda u: in_batch(u, TWO), axes[1], "DPSH, dissimilar pair")
 draw.landscape(
-    lambda u: csq.csq_loss(u, plus, weight=0.0), axes[2], "CSQ, centres at +1"
+    lambda u: csq.csq_loss(u, plus, weight=0.0),
+    axes[2],
+    "CSQ, centres at +1",
 )
 for ax in axes[1:]:
     ax.set_ylabel("")
@@ -940,8 +963,14 @@ def everything(y, bits, count):
         count, bits
     ).double()  # as SHPDH's and DCWH's centres begin
     return {
-        "Mu and Liu": ("pairwise", lambda z: mu_liu.mu_liu_loss(z, y, SCALE)),
-        "DSH": ("pairwise", lambda z: dsh.dsh_loss(z, y, m=2 * bits, alpha=0)),
+        "Mu and Liu": (
+            "pairwise",
+            lambda z: mu_liu.mu_liu_loss(z, y, SCALE),
+        ),
+        "DSH": (
+            "pairwise",
+            lambda z: dsh.dsh_loss(z, y, m=2 * bits, alpha=0),
+        ),
         "DHN": ("pairwise", lambda z: dhn.DHNLoss(weight=0)(z, y)),
         "DPSH": ("pairwise", lambda z: in_batch(z, y)),
         "HashNet": (
@@ -1013,7 +1042,9 @@ table(
 
 # %%
 hundred = torch.arange(100) % 10
-noise = torch.randn(100, K, generator=torch.Generator().manual_seed(0)).double()
+noise = torch.randn(
+    100, K, generator=torch.Generator().manual_seed(0)
+).double()
 RATE = 0.05 * 100 * 99 / 9.5
 
 
@@ -1027,7 +1058,8 @@ def flow(loss, z, rate=RATE, steps=1000):
 
 SIZES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 flows = {
-    size: flow(lambda u: in_batch(u, hundred), size * noise) for size in SIZES
+    size: flow(lambda u: in_batch(u, hundred), size * noise)
+    for size in SIZES
 }
 
 # %% mystnb={"image": {"alt": "Typical size of the outputs against the number of steps, on a logarithmic axis, for starts of size 0.1 to 0.00001. After a short flat start all curves rise as parallel straight lines; each tenth of the starting size arrives later by the same number of steps."}}
@@ -1037,7 +1069,12 @@ lines = {
     for size, (path, _) in flows.items()
 }
 ax = plots.curves(
-    lines, "steps", "typical size of an output", marks="-", log=True, named_at=0
+    lines,
+    "steps",
+    "typical size of an output",
+    marks="-",
+    log=True,
+    named_at=0,
 )
 label = ax.set(xlim=(-110, None), xticks=range(0, 300, 50))
 
@@ -1105,7 +1142,9 @@ table(
         [
             f"β = {beta}",
             *(
-                "0" if value == 0 else f"{value:{'.0e' if value < 0.01 else '.2f'}}"
+                "0"
+                if value == 0
+                else f"{value:{'.0e' if value < 0.01 else '.2f'}}"
                 for value in slope[beta].tolist()
             ),
         ]
@@ -1204,7 +1243,9 @@ print(
 # gains nothing. Both, on `digits`:
 
 # %% tags=["nbval-ignore-output"]
-opposed = {kind: trained("adsh", dissimilar=kind) for kind in ("one", "ratio")}
+opposed = {
+    kind: trained("adsh", dissimilar=kind) for kind in ("one", "ratio")
+}
 distinct = {}
 for kind, method in opposed.items():
     found = method.outputs(digits.train.images) >= 0
@@ -1415,7 +1456,9 @@ ax = draw.dots(
 # %% tags=["hide-input", "nbval-ignore-output"]
 def stands(name):
     """What the method's file says of its sources: marks, and links to code."""
-    text = " ".join(import_module(f"hashlab.methods.{name}").__doc__.split())
+    text = " ".join(
+        import_module(f"hashlab.methods.{name}").__doc__.split()
+    )
     links = list(
         dict.fromkeys(re.findall(r"https://github\.com/[\w./-]*\w", text))
     )
@@ -1428,10 +1471,7 @@ def stands(name):
         "SEEN at second hand"
     ):
         said.remove("SEEN")
-    shown = " ".join(
-        f"[{link.split('/')[3]}]({link})"
-        for link in links
-    )
+    shown = " ".join(f"[{link.split('/')[3]}]({link})" for link in links)
     return ", ".join(word.lower() for word in said), shown
 
 
@@ -1448,7 +1488,15 @@ FAMILY = [
     "dcwh",
     "shpdh",
 ]
-FAMILY += ["classifier_sign", "csq", "dpn", "orthohash", "dsdh", "adsh", "cnnh"]
+FAMILY += [
+    "classifier_sign",
+    "csq",
+    "dpn",
+    "orthohash",
+    "dsdh",
+    "adsh",
+    "cnnh",
+]
 ledger = {name: stands(name) for name in FAMILY}
 table(
     [
@@ -1627,7 +1675,9 @@ for d in (6, 24, 40):
             at_codes = PAIR_LOSSES[name](
                 two_codes, torch.tensor([0, 0 if same else 1])
             ).item()
-            on_curve = draw.pair_curve(PAIR_LOSSES[name], same, 48, [a])[0][0]
+            on_curve = draw.pair_curve(PAIR_LOSSES[name], same, 48, [a])[0][
+                0
+            ]
             assert abs(at_codes - value) < 1e-6 * max(value, 1) and abs(
                 on_curve - value
             ) < 1e-6 * max(value, 1)
@@ -1667,7 +1717,9 @@ assert largest == {3: 8, 4: 4, 5: 2, 6: 2} and all(
 )
 assert 2 * (6 // (2 * 6 - 10)) == 6  # three fifths of ten bits
 assert 2 * (8 // (2 * 8 - 15)) == 16  # codes of 15 bits, 8 apart
-rows_and_opposites = torch.cat([codebooks.hadamard(16), -codebooks.hadamard(16)])
+rows_and_opposites = torch.cat(
+    [codebooks.hadamard(16), -codebooks.hadamard(16)]
+)
 assert closest(rows_and_opposites) == 8 and len(rows_and_opposites) == 32
 assert (
     all(chosen > coins for chosen, coins in nearest.values())
@@ -1678,7 +1730,8 @@ assert nearest[10, 16] == (8, 3) and nearest[100, 64] == (32, 17)
 # Quantisation: jumps at zero, Cauchy's indifference, the straight-through sign
 before, after = np.searchsorted(outputs, [-0.005, 0.005]) - [1, 0]
 jumps = {
-    name: slope[before] - slope[after] for name, (_, slope) in penalties.items()
+    name: slope[before] - slope[after]
+    for name, (_, slope) in penalties.items()
 }
 assert (
     list(jumps) == sorted(jumps, key=jumps.get, reverse=True)
@@ -1722,11 +1775,14 @@ assert (
 )
 assert min(kept.values()) > 0.9 and reached > 0.99 and 0.35 < agree < 0.7
 within = (
-    noise - clouds.means(noise, hundred, torch.zeros(10, K).double())[hundred]
+    noise
+    - clouds.means(noise, hundred, torch.zeros(10, K).double())[hundred]
 )
 for part in (within, noise.mean(0).expand(100, K)):  # all else shrinks
     assert (
-        (draw.pulls(lambda u: in_batch(u, hundred), 1e-6 * part) * part).sum()
+        (
+            draw.pulls(lambda u: in_batch(u, hundred), 1e-6 * part) * part
+        ).sum()
         < 0
     ).item()
 assert f"{slope[7][2]:.5f}" == "0.00002"
@@ -1752,7 +1808,8 @@ assert (
 )
 assert distinct["one"] > 0.8 and distinct["ratio"] < 0.3
 assert (
-    evaluate(opposed["one"]).map < 0.3 and evaluate(opposed["ratio"]).map > 0.6
+    evaluate(opposed["one"]).map < 0.3
+    and evaluate(opposed["ratio"]).map > 0.6
 )
 
 # Cost, and one of each kind: these fail if the losses are replaced by zero
@@ -1769,13 +1826,16 @@ assert (
 )
 assert measured["memory of 5,000 (DPSH)", 16] > measured["pairs (DPSH)", 16]
 assert (
-    measured["triplets (DTSH)", 256] > 4 * measured["centres (OrthoHash)", 256]
+    measured["triplets (DTSH)", 256]
+    > 4 * measured["centres (OrthoHash)", 256]
 )
 untrained, *others = (report.map for report in reports.values())
 assert untrained < 0.4 and min(others) > 0.6
 
 # The ledger and the exercises
-assert {methods.about(m).kind for m in ("adsh", "cnnh", "dsdh")} == {"pairwise"}
+assert {methods.about(m).kind for m in ("adsh", "cnnh", "dsdh")} == {
+    "pairwise"
+}
 assert all(
     "seen" in ledger[name][0]
     for name in FAMILY
@@ -1784,7 +1844,8 @@ assert all(
 x = torch.tensor([[2.0], [1.0]]).double()
 assert f"{in_batch(x, TWO).item():.3f}" == "1.313"
 assert (
-    f"{-draw.pulls(lambda u: in_batch(u, TWO), x)[0, 0].item():.3f}" == "0.366"
+    f"{-draw.pulls(lambda u: in_batch(u, TWO), x)[0, 0].item():.3f}"
+    == "0.366"
 )
 y = torch.arange(128) % 8
 triplets = sum(

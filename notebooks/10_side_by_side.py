@@ -54,8 +54,15 @@ live = {name: experiments.run(name, digits, 24, 0) for name in LIVE}
 table(
     ["method", "kind", "mAP", "seconds of training"],
     *[
-        [f"`{name}`", methods.about(name).kind, f"{record.map:.2f}", f"{record.cpu_seconds['train']:.1f}"]
-        for name, record in sorted(live.items(), key=lambda item: -item[1].map)
+        [
+            f"`{name}`",
+            methods.about(name).kind,
+            f"{record.map:.2f}",
+            f"{record.cpu_seconds['train']:.1f}",
+        ]
+        for name, record in sorted(
+            live.items(), key=lambda item: -item[1].map
+        )
     ],
 )
 
@@ -89,13 +96,28 @@ table(
 # %%
 kept = records.load(dataset="cifar10")
 compared = {name: comparison.found(kept, name) for name in comparison.GRIDS}
-runs = [record for one in compared.values() for group in one.records.values() for record in group]
+runs = [
+    record
+    for one in compared.values()
+    for group in one.records.values()
+    for record in group
+]
 
-print(f"{len(compared)} methods, {len(runs)} runs, {sum(len(one.tried) for one in compared.values())} tried before")
+print(
+    f"{len(compared)} methods, {len(runs)} runs, {sum(len(one.tried) for one in compared.values())} tried before"
+)
 for field in ("protocol", "metric", "backbone", "weights"):
     counts = Counter(r[field] for r in runs)
-    print(f"{field}:", ", ".join(f"{value[:70]} ({count})" for value, count in counts.items()))
-print("one split, one set of images:", len({str(record.data) for record in runs}) == 1)
+    print(
+        f"{field}:",
+        ", ".join(
+            f"{value[:70]} ({count})" for value, count in counts.items()
+        ),
+    )
+print(
+    "one split, one set of images:",
+    len({str(record.data) for record in runs}) == 1,
+)
 
 # %% [markdown]
 # The whole comparison is one command:
@@ -109,10 +131,22 @@ print("one split, one set of images:", len({str(record.data) for record in runs}
 # end](#sec:whole), took a GPU and are not made by it.) Ours took
 
 # %%
-looked = [comparison.tuned(kept, name, variant) for name, looks in comparison.LOOKS.items() for variant in looks]
-beside = [record for one in compared.values() for record in (*one.tried, *one.beyond)]
-everything = {str(record.path): record for record in (*runs, *beside, *looked)}.values()
-minutes = sum(sum(record.cpu_seconds.values()) for record in everything) / 60
+looked = [
+    comparison.tuned(kept, name, variant)
+    for name, looks in comparison.LOOKS.items()
+    for variant in looks
+]
+beside = [
+    record
+    for one in compared.values()
+    for record in (*one.tried, *one.beyond)
+]
+everything = {
+    str(record.path): record for record in (*runs, *beside, *looked)
+}.values()
+minutes = (
+    sum(sum(record.cpu_seconds.values()) for record in everything) / 60
+)
 print(f"{minutes:.0f} minutes of one processor core")
 
 # %% [markdown]
@@ -133,22 +167,32 @@ print(f"{minutes:.0f} minutes of one processor core")
 
 # %% tags=["hide-input"]
 def words(variant):
-    return ", ".join(f"{key} {value}" for key, value in variant.items()) or "its defaults"
+    return (
+        ", ".join(f"{key} {value}" for key, value in variant.items())
+        or "its defaults"
+    )
 
 
-grade = {name: [comparison.unseen(record) for record in one.tried] for name, one in compared.items()}
+grade = {
+    name: [comparison.unseen(record) for record in one.tried]
+    for name, one in compared.items()
+}
 
 
 def grades(name):
     """The grades of all that was tried for a method, the chosen one in bold."""
     one, cells = compared[name], []
-    for variant, value in zip(comparison.variants(name), grade[name], strict=True):
+    for variant, value in zip(
+        comparison.variants(name), grade[name], strict=True
+    ):
         mark = "**" if variant == one.best else ""
         cells.append(f"{mark}{words(variant)}: {value:.3f}{mark}")
     return [f"`{name}`", *cells, *[""] * (4 - len(cells))]
 
 
-table(["method", "first", "second", "third", "fourth"], *map(grades, compared))
+table(
+    ["method", "first", "second", "third", "fourth"], *map(grades, compared)
+)
 
 # %% [markdown]
 # ### What to search when choosing
@@ -160,16 +204,46 @@ table(["method", "first", "second", "third", "fourth"], *map(grades, compared))
 
 # %%
 deep = [name for name in compared if compared[name].beyond]
-measures = {"images that were trained on": lambda r: r.map, "held-out images": comparison.unseen}
-tuned = {name: one.tried[comparison.best(one.tried)] for name, one in compared.items()}
-asked = {name: np.mean([record.map for record in one.records[comparison.TUNED_AT]]) for name, one in compared.items()}
+measures = {
+    "images that were trained on": lambda r: r.map,
+    "held-out images": comparison.unseen,
+}
+tuned = {
+    name: one.tried[comparison.best(one.tried)]
+    for name, one in compared.items()
+}
+asked = {
+    name: np.mean(
+        [record.map for record in one.records[comparison.TUNED_AT]]
+    )
+    for name, one in compared.items()
+}
 rates, foretold = {}, {}
 for searched, value in measures.items():
-    rates[searched] = Counter(max(compared[name].tried, key=value)["config"]["lr"] for name in deep)
-    foretold[searched] = stats.kendalltau([value(tuned[name]) for name in compared], list(asked.values())).statistic
+    rates[searched] = Counter(
+        max(compared[name].tried, key=value)["config"]["lr"]
+        for name in deep
+    )
+    foretold[searched] = stats.kendalltau(
+        [value(tuned[name]) for name in compared], list(asked.values())
+    ).statistic
 table(
-    ["graded by a search of", *(f"methods that take the rate {lr}" for lr in comparison.RATES["lr"]), "Kendall's tau"],
-    *[[s, *(rates[s][lr] for lr in comparison.RATES["lr"]), f"{foretold[s]:.2f}"] for s in measures],
+    [
+        "graded by a search of",
+        *(
+            f"methods that take the rate {lr}"
+            for lr in comparison.RATES["lr"]
+        ),
+        "Kendall's tau",
+    ],
+    *[
+        [
+            s,
+            *(rates[s][lr] for lr in comparison.RATES["lr"]),
+            f"{foretold[s]:.2f}",
+        ]
+        for s in measures
+    ],
 )
 
 # %% [markdown]
@@ -182,13 +256,27 @@ table(
 # once. They choose nothing. This is how many methods they would have helped by more than 0.01, and which:
 
 # %%
-gain = {name: [comparison.unseen(r) - max(grade[name]) for r in compared[name].beyond] for name in deep}
+gain = {
+    name: [
+        comparison.unseen(r) - max(grade[name])
+        for r in compared[name].beyond
+    ]
+    for name in deep
+}
 helped = {
-    rate: {name: gain[name][i] for name in deep if gain[name][i] > 0.01} for i, rate in enumerate(comparison.BEYOND)
+    rate: {name: gain[name][i] for name in deep if gain[name][i] > 0.01}
+    for i, rate in enumerate(comparison.BEYOND)
 }
 table(
     ["rate", f"methods of {len(deep)} that it helps", "by"],
-    *[[f"{r:g}", len(names), ", ".join(f"{n} {g:+.3f}" for n, g in names.items())] for r, names in helped.items()],
+    *[
+        [
+            f"{r:g}",
+            len(names),
+            ", ".join(f"{n} {g:+.3f}" for n, g in names.items()),
+        ]
+        for r, names in helped.items()
+    ],
 )
 
 # %% [markdown]
@@ -199,17 +287,28 @@ table(
 
 # %%
 maps = {
-    bits: {name: [record.map for record in one.records[bits]] for name, one in compared.items()}
+    bits: {
+        name: [record.map for record in one.records[bits]]
+        for name, one in compared.items()
+    }
     for bits in comparison.BITS
 }
 kinds = {name: methods.about(name).kind for name in compared}
 short, long = comparison.BITS
 
 # %% mystnb={"image": {"alt": "About thirty rows, a method each, sorted by mAP at 24 bits, in six kinds with a colour and a mark each. DMSH stands alone on top near 0.71. Below it, from 0.66 down to 0.56, most other methods follow closely, shallow and deep ones mixed, with CSDH, DCH and CCA-ITQ in front; MLSH is at 0.5. A wide gap, then ITQ near 0.3, the other methods without labels below it, and random codes at 0.1."}}
-ax = side_by_side.ranking(maps[long], kinds, f"mAP at {long} bits (a mark per seed, a bar at their mean)")
+ax = side_by_side.ranking(
+    maps[long],
+    kinds,
+    f"mAP at {long} bits (a mark per seed, a bar at their mean)",
+)
 
 # %% mystnb={"image": {"alt": "The same for 12 bits. DMSH again on top, near 0.69; CCA-ITQ, CNNH, CSDH and DHN follow around 0.6. OrthoHash at 0.5 and MLSH at 0.4 are the last of those that use labels. The order in the middle has changed, the gap above ITQ has not."}}
-ax = side_by_side.ranking(maps[short], kinds, f"mAP at {short} bits (a mark per seed, a bar at their mean)")
+ax = side_by_side.ranking(
+    maps[short],
+    kinds,
+    f"mAP at {short} bits (a mark per seed, a bar at their mean)",
+)
 
 # %% [markdown]
 # And in figures: means over three seeds ± their standard deviation. The split and the queries are the same for all
@@ -222,21 +321,42 @@ ax = side_by_side.ranking(maps[short], kinds, f"mAP at {short} bits (a mark per 
 
 def row(name):
     one = compared[name]
-    cpu = {step: np.mean([r.cpu_seconds[step] for r in one.records[long]]) for step in ("train", "encode")}
+    cpu = {
+        step: np.mean([r.cpu_seconds[step] for r in one.records[long]])
+        for step in ("train", "encode")
+    }
     cells = [spread(maps[bits][name]) for bits in comparison.BITS]
-    return [f"`{name}`", kinds[name], methods.about(name).year or "", *cells, *(f"{cpu[s]:.1f}" for s in cpu)]
+    return [
+        f"`{name}`",
+        kinds[name],
+        methods.about(name).year or "",
+        *cells,
+        *(f"{cpu[s]:.1f}" for s in cpu),
+    ]
 
 
-head = ["method", "kind", "year", *(f"mAP, {bits} bits" for bits in comparison.BITS)]
+head = [
+    "method",
+    "kind",
+    "year",
+    *(f"mAP, {bits} bits" for bits in comparison.BITS),
+]
 table(
     [*head, "training, s", "encoding 60,000, s"],
-    *map(row, sorted(compared, key=lambda name: -np.mean(maps[long][name]))),
+    *map(
+        row, sorted(compared, key=lambda name: -np.mean(maps[long][name]))
+    ),
 )
 
 # %% tags=["hide-input"]
 hardware = {record.hardware["device"] for record in runs}
 versions = {record.versions["torch"] for record in runs}
-print("hardware:", ", ".join(sorted(hardware)), "| torch:", ", ".join(sorted(versions)))
+print(
+    "hardware:",
+    ", ".join(sorted(hardware)),
+    "| torch:",
+    ", ".join(sorted(versions)),
+)
 
 # %% [markdown]
 # **Labels make the difference.** All methods that use none stand together at the bottom. The best of them, ITQ, stays far
@@ -258,11 +378,31 @@ print("hardware:", ", ".join(sorted(hardware)), "| torch:", ", ".join(sorted(ver
 # comparison of losses, span
 
 # %%
-linear = [name for name in deep if name not in ("dmsh", "orthohash", "classifier_onehot")]
-spans = {bits: sorted(np.mean(maps[bits][name]) for name in linear) for bits in comparison.BITS}
+linear = [
+    name
+    for name in deep
+    if name not in ("dmsh", "orthohash", "classifier_onehot")
+]
+spans = {
+    bits: sorted(np.mean(maps[bits][name]) for name in linear)
+    for bits in comparison.BITS
+}
 table(
-    [f"{len(linear)} deep methods, one linear layer", "lowest mAP", "middle", "highest mAP"],
-    *[[f"{bits} bits", f"{s[0]:.3f}", f"{np.median(s):.3f}", f"{s[-1]:.3f}"] for bits, s in spans.items()],
+    [
+        f"{len(linear)} deep methods, one linear layer",
+        "lowest mAP",
+        "middle",
+        "highest mAP",
+    ],
+    *[
+        [
+            f"{bits} bits",
+            f"{s[0]:.3f}",
+            f"{np.median(s):.3f}",
+            f"{s[-1]:.3f}",
+        ]
+        for bits, s in spans.items()
+    ],
 )
 
 # %% [markdown]
@@ -289,14 +429,30 @@ table(
 def class_bits(record):
     """What most images of each class in the database have: bool (10, K), and how many bits of the queries agree."""
     stored, bits = record.codes(), record.bits
-    old, new = (codes.unpack(stored[f"{part}_codes"], bits=bits) for part in ("database", "query"))
-    usual = np.stack([old[stored["database_labels"] == c].mean(0) >= 0.5 for c in range(10)])
+    old, new = (
+        codes.unpack(stored[f"{part}_codes"], bits=bits)
+        for part in ("database", "query")
+    )
+    usual = np.stack(
+        [
+            old[stored["database_labels"] == c].mean(0) >= 0.5
+            for c in range(10)
+        ]
+    )
     return usual, (new == usual[stored["query_labels"]]).mean()
 
 
 def look(name, **changed):
     """A record of the validation part, with one setting changed."""
-    return comparison.tuned(kept, name, next(v for v in comparison.LOOKS[name] if changed.items() <= v.items()))
+    return comparison.tuned(
+        kept,
+        name,
+        next(
+            v
+            for v in comparison.LOOKS[name]
+            if changed.items() <= v.items()
+        ),
+    )
 
 
 # %% [markdown]
@@ -309,19 +465,32 @@ def look(name, **changed):
 # %%
 lead = np.log(9 / np.expm1(0.01))
 asks = {
-    "orthohash": lambda scale: 0.2 + lead / scale,  # margin and scale; the cosines of such codes are 1 and 0
-    "dcwh": lambda s: 2 * lead / s / (2 * comparison.TUNED_AT),  # squared distances; of such codes it is 2 K
+    "orthohash": lambda scale: (
+        0.2 + lead / scale
+    ),  # margin and scale; the cosines of such codes are 1 and 0
+    "dcwh": lambda s: (
+        2 * lead / s / (2 * comparison.TUNED_AT)
+    ),  # squared distances; of such codes it is 2 K
     "dsh": lambda margin: margin / 2,  # times K, of every two images
 }
-VARIED = {"orthohash": ("scale", (16, 8, 4, 2)), "dcwh": ("s", (4, 1, 0.25, 0.0625)), "dsh": ("margin", (4, 2, 1, 0.5))}
+VARIED = {
+    "orthohash": ("scale", (16, 8, 4, 2)),
+    "dcwh": ("s", (4, 1, 0.25, 0.0625)),
+    "dsh": ("margin", (4, 2, 1, 0.5)),
+}
 ways, rows = {}, []
 for name, (setting, values) in VARIED.items():
     runs_of = [look(name, **{setting: value}) for value in values]
     usual, sure = zip(*map(class_bits, runs_of), strict=True)
     found = [comparison.unseen(record) for record in runs_of]
-    apart = [(u[:, None] != u).sum(2)[~np.eye(10, dtype=bool)].mean() for u in usual]
+    apart = [
+        (u[:, None] != u).sum(2)[~np.eye(10, dtype=bool)].mean()
+        for u in usual
+    ]
     ways[f"{name}, {setting}"] = list(zip(values, sure, found, strict=True))
-    for value, *cells in zip(values, map(asks[name], values), sure, apart, found, strict=True):
+    for value, *cells in zip(
+        values, map(asks[name], values), sure, apart, found, strict=True
+    ):
         asked_for, bits_sure, between, graded = cells
         rows.append(
             [
@@ -332,11 +501,29 @@ for name, (setting, values) in VARIED.items():
                 f"{graded:.3f}",
             ]
         )
-table(["", "asks for", "sure bits, new images", "bits between classes, of 24", "mAP among held-out images"], *rows)
+table(
+    [
+        "",
+        "asks for",
+        "sure bits, new images",
+        "bits between classes, of 24",
+        "mAP among held-out images",
+    ],
+    *rows,
+)
 
 # %% mystnb={"image": {"alt": "mAP among held-out images against the share of sure bits. Three lines rise steeply from the lower left: OrthoHash from scale 16 to scale 2, DCWH from s = 4 to s = 0.25, DSH from margin 4 to margin 1. They begin below and to the left of a cloud of grey dots, the other methods, which lies at 0.79 to 0.88 and above 0.6, and end at its lower edge. The last steps, to s = 0.0625 and to margin 0.5, go right and hardly up or down."}}
-grey = [(class_bits(tuned[n])[1], max(grade[n])) for n in deep if n not in (*VARIED, "classifier_onehot")]
-ax = side_by_side.paths(grey, ways, "share of bits of new images that are sure", "mAP among held-out images")
+grey = [
+    (class_bits(tuned[n])[1], max(grade[n]))
+    for n in deep
+    if n not in (*VARIED, "classifier_onehot")
+]
+ax = side_by_side.paths(
+    grey,
+    ways,
+    "share of bits of new images that are sure",
+    "mAP among held-out images",
+)
 
 # %% [markdown]
 # Grey are the other deep methods at their chosen settings, without the one-hot control. The constants of the authors'
@@ -361,12 +548,23 @@ ax = side_by_side.paths(grey, ways, "share of bits of new images that are sure",
 # apart. Both authors have that as an option, too:
 
 # %%
-pairs = {"dpn": {"m": 1.0, "lr": 0.001}, "orthohash": {"scale": 4.0, "lr": 0.001}}
-coins = {name: comparison.tuned(kept, name, variant) for name, variant in pairs.items()}
+pairs = {
+    "dpn": {"m": 1.0, "lr": 0.001},
+    "orthohash": {"scale": 4.0, "lr": 0.001},
+}
+coins = {
+    name: comparison.tuned(kept, name, variant)
+    for name, variant in pairs.items()
+}
 spread_out = {name: look(name, codes="apart") for name in pairs}
 for name in pairs:
-    graded = [comparison.unseen(record) for record in (coins[name], spread_out[name])]
-    print(f"{name}: {graded[0]:.3f} with coins, {graded[1]:.3f} with codes far apart")
+    graded = [
+        comparison.unseen(record)
+        for record in (coins[name], spread_out[name])
+    ]
+    print(
+        f"{name}: {graded[0]:.3f} with coins, {graded[1]:.3f} with codes far apart"
+    )
 print(f"csq: {max(grade['csq']):.3f}")
 
 # %% [markdown]
@@ -384,10 +582,20 @@ print(f"csq: {max(grade['csq']):.3f}")
 # %%
 whole = comparison.whole(kept)
 surer = {
-    n: [np.mean([class_bits(r)[1] for r in group]) for group in (compared[n].records[long], whole[n])] for n in whole
+    n: [
+        np.mean([class_bits(r)[1] for r in group])
+        for group in (compared[n].records[long], whole[n])
+    ]
+    for n in whole
 }
 table(
-    ["24 bits, three seeds", "mAP, frozen", "mAP, trained as a whole", "sure bits, frozen", "sure bits, as a whole"],
+    [
+        "24 bits, three seeds",
+        "mAP, frozen",
+        "mAP, trained as a whole",
+        "sure bits, frozen",
+        "sure bits, as a whole",
+    ],
     *[
         [
             f"`{name}`",
@@ -395,7 +603,9 @@ table(
             spread([r.map for r in whole[name]]),
             *(f"{share:.0%}" for share in surer[name]),
         ]
-        for name in sorted(whole, key=lambda name: -np.mean([r.map for r in whole[name]]))
+        for name in sorted(
+            whole, key=lambda name: -np.mean([r.map for r in whole[name]])
+        )
     ],
 )
 
@@ -425,26 +635,64 @@ CONTROL = "classifier_sign"
 def verdict(name, bits):
     """How a method compares with the control, on the same seeds."""
     mean, two_errors = difference(maps[bits][name], maps[bits][CONTROL])
-    word = "above" if mean > two_errors else "below" if mean < -two_errors else "no difference"
+    word = (
+        "above"
+        if mean > two_errors
+        else "below"
+        if mean < -two_errors
+        else "no difference"
+    )
     return mean, two_errors, word
 
 
-verdicts = {(name, bits): verdict(name, bits) for name in compared if name != CONTROL for bits in comparison.BITS}
-cells = {key: f"{mean:+.3f} ± {errors:.3f}, {word}" for key, (mean, errors, word) in verdicts.items()}
-names = sorted({name for name, _ in verdicts}, key=lambda name: -verdicts[name, long][0])
+verdicts = {
+    (name, bits): verdict(name, bits)
+    for name in compared
+    if name != CONTROL
+    for bits in comparison.BITS
+}
+cells = {
+    key: f"{mean:+.3f} ± {errors:.3f}, {word}"
+    for key, (mean, errors, word) in verdicts.items()
+}
+names = sorted(
+    {name for name, _ in verdicts},
+    key=lambda name: -verdicts[name, long][0],
+)
 table(
     [f"against `{CONTROL}`", *(f"{bits} bits" for bits in comparison.BITS)],
-    *[[f"`{name}`", *(cells[name, bits] for bits in comparison.BITS)] for name in names],
+    *[
+        [f"`{name}`", *(cells[name, bits] for bits in comparison.BITS)]
+        for name in names
+    ],
 )
 
 # %%
-LABELS_NOT_USED = ["lsh", "sklsh", "pcah", "sh", "itq", "pca_rotation", "random"]
-published = [name for name in compared if kinds[name] != "control" and name not in LABELS_NOT_USED]
-words_of = {bits: Counter(verdicts[name, bits][2] for name in published) for bits in comparison.BITS}
+LABELS_NOT_USED = [
+    "lsh",
+    "sklsh",
+    "pcah",
+    "sh",
+    "itq",
+    "pca_rotation",
+    "random",
+]
+published = [
+    name
+    for name in compared
+    if kinds[name] != "control" and name not in LABELS_NOT_USED
+]
+words_of = {
+    bits: Counter(verdicts[name, bits][2] for name in published)
+    for bits in comparison.BITS
+}
 said = ("above", "no difference", "below")
 table(
     [f"{len(published)} published methods that use labels", *said],
-    *[[f"{bits} bits", *(words_of[bits][word] for word in said)] for bits in comparison.BITS],
+    *[
+        [f"{bits} bits", *(words_of[bits][word] for word in said)]
+        for bits in comparison.BITS
+    ],
 )
 
 # %% [markdown]
@@ -453,11 +701,15 @@ table(
 
 # %%
 at_whole = {
-    name: difference([r.map for r in group], [r.map for r in whole[CONTROL]])
+    name: difference(
+        [r.map for r in group], [r.map for r in whole[CONTROL]]
+    )
     for name, group in whole.items()
     if name != CONTROL
 }
-below = [name for name, (mean, errors) in at_whole.items() if mean < -errors]
+below = [
+    name for name, (mean, errors) in at_whole.items() if mean < -errors
+]
 print(f"{len(below)} of {len(at_whole)} are below the control")
 
 # %% [markdown]
@@ -474,22 +726,43 @@ print(f"{len(below)} of {len(at_whole)} are below the control")
 # deep features, as here.
 
 # %% mystnb={"image": {"alt": "Eight methods in two columns joined by lines: as reported, DSDH, DPSH, DHN, DSH, COSDISH, SDH, ITQ, LSH from top to bottom at 12 bits; here DHN and SDH are on top, DPSH and DSDH follow, DSH has fallen below COSDISH, and ITQ and LSH are last on both sides."}}
-theirs = {row["method"]: row["value"] for row in reported.load("ddsh") if row["bits"] == short}
+theirs = {
+    row["method"]: row["value"]
+    for row in reported.load("ddsh")
+    if row["bits"] == short
+}
 ours = {name: float(np.mean(maps[short][name])) for name in theirs}
-ax = side_by_side.slopes(theirs, ours, [f"reported, {short} bits", f"here, {short} bits"])
+ax = side_by_side.slopes(
+    theirs, ours, [f"reported, {short} bits", f"here, {short} bits"]
+)
 
 # %%
 LAST = ["itq", "lsh"]
 agreement = {}
 for bits in comparison.BITS:
-    theirs = {row["method"]: row["value"] for row in reported.load("ddsh") if row["bits"] == bits}
+    theirs = {
+        row["method"]: row["value"]
+        for row in reported.load("ddsh")
+        if row["bits"] == bits
+    }
     for without_last in (False, True):
-        names = [name for name in theirs if not (without_last and name in LAST)]
-        pair = [theirs[name] for name in names], [np.mean(maps[bits][name]) for name in names]
+        names = [
+            name for name in theirs if not (without_last and name in LAST)
+        ]
+        pair = (
+            [theirs[name] for name in names],
+            [np.mean(maps[bits][name]) for name in names],
+        )
         agreement[bits, without_last] = stats.kendalltau(*pair).statistic
 table(
     ["Kendall's tau of the two orders", "all eight", "without ITQ and LSH"],
-    *[[f"{bits} bits", *(f"{agreement[bits, w]:.2f}" for w in (False, True))] for bits in comparison.BITS],
+    *[
+        [
+            f"{bits} bits",
+            *(f"{agreement[bits, w]:.2f}" for w in (False, True)),
+        ]
+        for bits in comparison.BITS
+    ],
 )
 
 # %% [markdown]
@@ -552,86 +825,207 @@ table(
 # ## What this chapter claims
 
 # %%
-assert all(1 <= len(one.tried) <= 4 and len(group) == 3 for one in compared.values() for group in one.records.values())
-assert {record.protocol for one in compared.values() for record in one.tried} == {"cifar10-59k/tuning"}
-assert set(compared) == set(methods.names()) - {"shpdh"} and len({str(record.data) for record in runs}) == 1
+assert all(
+    1 <= len(one.tried) <= 4 and len(group) == 3
+    for one in compared.values()
+    for group in one.records.values()
+)
+assert {
+    record.protocol for one in compared.values() for record in one.tried
+} == {"cifar10-59k/tuning"}
+assert (
+    set(compared) == set(methods.names()) - {"shpdh"}
+    and len({str(record.data) for record in runs}) == 1
+)
 
 # Live: it learned. With a loss of zero, or no training, a method would fall to the level of random codes
-assert min(live[name].map for name in ("ksh", "sdh")) > 0.9 and live["mu_liu"].map > 0.75 > 0.2 > live["random"].map
+assert (
+    min(live[name].map for name in ("ksh", "sdh")) > 0.9
+    and live["mu_liu"].map > 0.75 > 0.2 > live["random"].map
+)
 assert live["dpsh"].map < live["mu_liu"].map
 
 # The ranking
 without = LABELS_NOT_USED
-mean = {bits: {name: np.mean(values) for name, values in found.items()} for bits, found in maps.items()}
-order = {bits: sorted(found, key=lambda name, f=found: -f[name]) for bits, found in mean.items()}
+mean = {
+    bits: {name: np.mean(values) for name, values in found.items()}
+    for bits, found in maps.items()
+}
+order = {
+    bits: sorted(found, key=lambda name, f=found: -f[name])
+    for bits, found in mean.items()
+}
 for bits in comparison.BITS:
-    assert set(order[bits][-7:]) == set(without) and order[bits][-7] == "itq" and order[bits][-1] == "random"
+    assert (
+        set(order[bits][-7:]) == set(without)
+        and order[bits][-7] == "itq"
+        and order[bits][-1] == "random"
+    )
     assert order[bits][0] == "dmsh"
-    assert mean[bits]["itq"] < 0.7 * min(mean[bits][name] for name in compared if name not in without)
-assert max(compared, key=lambda name: compared[name].records[long][0].cpu_seconds["train"]) == "ksh"
-assert {"cca_itq", "ksh"} < set(order[long][:6]) and compared["cca_itq"].best == {"rho": 1.0}
-by_trained = max(
-    zip(compared["cca_itq"].tried, comparison.variants("cca_itq"), strict=True), key=lambda pair: pair[0].map
+    assert mean[bits]["itq"] < 0.7 * min(
+        mean[bits][name] for name in compared if name not in without
+    )
+assert (
+    max(
+        compared,
+        key=lambda name: (
+            compared[name].records[long][0].cpu_seconds["train"]
+        ),
+    )
+    == "ksh"
 )
-assert by_trained[1]["rho"] < 1 and max(record.cpu_seconds["train"] for record in compared["cca_itq"].records[long]) < 2
-assert mean[long]["pcah"] < mean[short]["pcah"] and mean[long]["sh"] < mean[short]["sh"]
-assert abs(mean[long]["classifier_onehot"] - mean[short]["classifier_onehot"]) < 0.005
+assert {"cca_itq", "ksh"} < set(order[long][:6]) and compared[
+    "cca_itq"
+].best == {"rho": 1.0}
+by_trained = max(
+    zip(
+        compared["cca_itq"].tried,
+        comparison.variants("cca_itq"),
+        strict=True,
+    ),
+    key=lambda pair: pair[0].map,
+)
+assert (
+    by_trained[1]["rho"] < 1
+    and max(
+        record.cpu_seconds["train"]
+        for record in compared["cca_itq"].records[long]
+    )
+    < 2
+)
+assert (
+    mean[long]["pcah"] < mean[short]["pcah"]
+    and mean[long]["sh"] < mean[short]["sh"]
+)
+assert (
+    abs(mean[long]["classifier_onehot"] - mean[short]["classifier_onehot"])
+    < 0.005
+)
 close = order[long][1 : order[long].index(CONTROL) + 1]
-assert mean[long][close[0]] - mean[long][CONTROL] < 0.04 and len(close) == 12
+assert (
+    mean[long][close[0]] - mean[long][CONTROL] < 0.04 and len(close) == 12
+)
 
 # The choice of settings
 larger = {
-    s: sum(max(compared[n].tried, key=value)["config"]["lr"] == 0.003 for n in deep) for s, value in measures.items()
+    s: sum(
+        max(compared[n].tried, key=value)["config"]["lr"] == 0.003
+        for n in deep
+    )
+    for s, value in measures.items()
 }
 trained_on, held_out = measures
 assert all(rates[s][0.003] == larger[s] for s in measures)
-assert larger[trained_on] > 0.8 * len(deep) and larger[held_out] < 0.4 * len(deep)
+assert larger[trained_on] > 0.8 * len(deep) and larger[
+    held_out
+] < 0.4 * len(deep)
 assert foretold[held_out] > foretold[trained_on] + 0.1
-assert set(helped[0.0003]) == {"greedyhash", "orthohash", CONTROL} and not helped[0.01]
-assert helped[0.0003]["orthohash"] < 0.5 * (np.median([max(grade[n]) for n in deep]) - max(grade["orthohash"]))
+assert (
+    set(helped[0.0003]) == {"greedyhash", "orthohash", CONTROL}
+    and not helped[0.01]
+)
+assert helped[0.0003]["orthohash"] < 0.5 * (
+    np.median([max(grade[n]) for n in deep]) - max(grade["orthohash"])
+)
 
 # Where a loss is content. With a loss of zero the bits would not depend on the class, and a half of them would be sure
-surely = {name: {value: (share, graded) for value, share, graded in way} for name, way in ways.items()}
-for name, usual in (("orthohash, scale", 8), ("dcwh, s", 1), ("dsh, margin", 2)):
+surely = {
+    name: {value: (share, graded) for value, share, graded in way}
+    for name, way in ways.items()
+}
+for name, usual in (
+    ("orthohash, scale", 8),
+    ("dcwh, s", 1),
+    ("dsh, margin", 2),
+):
     share, graded = surely[name][usual]
-    assert 0.7 < share < 0.8 and graded < 0.55 < min(max(grade[n]) for n in deep if n not in VARIED)
-    assert max(graded for _, graded in surely[name].values()) > graded + 0.05
+    assert 0.7 < share < 0.8 and graded < 0.55 < min(
+        max(grade[n]) for n in deep if n not in VARIED
+    )
+    assert (
+        max(graded for _, graded in surely[name].values()) > graded + 0.05
+    )
 for way in ways.values():
     assert all(before[1] < after[1] for before, after in pairwise(way))
-assert surely["dcwh, s"][0.0625][1] < surely["dcwh, s"][0.25][1] < max(grade["dcwh"])
+assert (
+    surely["dcwh, s"][0.0625][1]
+    < surely["dcwh, s"][0.25][1]
+    < max(grade["dcwh"])
+)
 assert asks["orthohash"](4) > 1 and asks["dcwh"](0.25) > 1  # never content
-assert surely["dsh, margin"][0.5][1] < surely["dsh, margin"][1][1] + 0.01 and float(rows[-1][3]) < 6
-assert asks["dcwh"](1) < 0.3 and asks["orthohash"](16) < 1 < asks["orthohash"](8) < 1.1 and asks["dsh"](2) == 1
+assert (
+    surely["dsh, margin"][0.5][1] < surely["dsh, margin"][1][1] + 0.01
+    and float(rows[-1][3]) < 6
+)
+assert (
+    asks["dcwh"](1) < 0.3
+    and asks["orthohash"](16) < 1 < asks["orthohash"](8) < 1.1
+    and asks["dsh"](2) == 1
+)
 for name in pairs:
-    assert comparison.unseen(spread_out[name]) > comparison.unseen(coins[name]) + 0.03
+    assert (
+        comparison.unseen(spread_out[name])
+        > comparison.unseen(coins[name]) + 0.03
+    )
 assert abs(comparison.unseen(spread_out["dpn"]) - max(grade["csq"])) < 0.01
-assert not any(mean > errors for mean, errors in at_whole.values()) and len(at_whole) == 8
-assert len(whole) == 9 and all(after > before for before, after in surer.values())
-level = {name: np.mean([record.map for record in group]) for name, group in whole.items()}
-assert all(abs(level[n] - level["csq"]) < 0.01 and surer[n][1] > 0.88 for n in ("orthohash", "dsh"))
-assert level["dcwh"] < min(level[n] for n in level if n != "dcwh") - 0.1 and surer["dcwh"][1] < 0.88
+assert (
+    not any(mean > errors for mean, errors in at_whole.values())
+    and len(at_whole) == 8
+)
+assert len(whole) == 9 and all(
+    after > before for before, after in surer.values()
+)
+level = {
+    name: np.mean([record.map for record in group])
+    for name, group in whole.items()
+}
+assert all(
+    abs(level[n] - level["csq"]) < 0.01 and surer[n][1] > 0.88
+    for n in ("orthohash", "dsh")
+)
+assert (
+    level["dcwh"] < min(level[n] for n in level if n != "dcwh") - 0.1
+    and surer["dcwh"][1] < 0.88
+)
 assert min(surer[n][1] for n in whole if n != "dcwh") > 0.88
 constants = [
     {r["config"].get(key, 1.0) for r in whole[n]}
     for n, key in (("orthohash", "scale"), ("dsh", "margin"), ("dcwh", "s"))
 ]
 assert constants == [{8.0}, {2.0}, {1.0}]
-middle, low = order[long].index("dcwh") / len(compared), {"dsh", "orthohash"}
+middle, low = (
+    order[long].index("dcwh") / len(compared),
+    {"dsh", "orthohash"},
+)
 assert 0.35 < middle < 0.65 and low < set(order[long][-11:-7])
 
 # The controls, and the literature
-assert len(published) == 22 and all(2 * found["above"] < len(published) for found in words_of.values())
+assert len(published) == 22 and all(
+    2 * found["above"] < len(published) for found in words_of.values()
+)
 assert 0.18 < 2 * stats.t.sf(2, df=2) < 0.19 and len(below) == len(at_whole)
 beaten = {
     bits: [
         n
         for n in compared
-        if kinds[n] != "control" and n not in without and mean[bits][n] < mean[bits]["classifier_onehot"]
+        if kinds[n] != "control"
+        and n not in without
+        and mean[bits][n] < mean[bits]["classifier_onehot"]
     ]
     for bits in maps
 }
 assert len(beaten[short]) > len(beaten[long]) > 2
-assert sorted(ours, key=ours.get)[:2] == sorted(theirs, key=theirs.get)[:2] == ["lsh", "itq"]
-assert all(tau < 0 if without_last else 0 < tau < 0.9 for (_, without_last), tau in agreement.items())
-assert f"{0.85**2:.4f} {0.15**2 / 9:.4f} {0.85**2 + 0.15**2 / 9:.3f}" == "0.7225 0.0025 0.725"
+assert (
+    sorted(ours, key=ours.get)[:2]
+    == sorted(theirs, key=theirs.get)[:2]
+    == ["lsh", "itq"]
+)
+assert all(
+    tau < 0 if without_last else 0 < tau < 0.9
+    for (_, without_last), tau in agreement.items()
+)
+assert (
+    f"{0.85**2:.4f} {0.15**2 / 9:.4f} {0.85**2 + 0.15**2 / 9:.3f}"
+    == "0.7225 0.0025 0.725"
+)
 print("every claim holds")

@@ -50,7 +50,7 @@ from hashlab.training import checkpoints
 from hashlab import cli
 from hashlab import codes
 from hashlab import data
-from hashlab import encoding
+from hashlab.methods import models
 from hashlab import experiments
 from hashlab import methods
 from hashlab import metrics
@@ -63,7 +63,9 @@ from hashlab.errors import InputError
 def table(*rows):
     """Rows of cells as a table, the first one its head."""
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    return Markdown("\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]))
+    return Markdown(
+        "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
+    )
 
 
 # All files of this chapter are written into a folder that is gone afterwards.
@@ -87,15 +89,27 @@ query_codes = method.encode(digits.query)
 database_codes = method.encode(digits.database)
 
 # %% mystnb={"image": {"alt": "Six boxes from top to bottom, joined by arrows, each with the call that does it and what comes of it. Data set: an image of a digit. Protocol: the numbers of training images, queries and images to search. Fit: a network. Encode: the twelve bits of the digit as dark and light squares. Evaluate: mean average precision and more. Record: a JSON file and the codes."}}
-sizes = {part: len(getattr(digits, part)) for part in ("train", "query", "database")}
+sizes = {
+    part: len(getattr(digits, part))
+    for part in ("train", "query", "database")
+}
 counts = ", ".join(f"{part} {count:,}" for part, count in sizes.items())
 steps = {
     "data set": ('data.load("digits")', digits.query.images[0]),
     "protocol": (f'protocol="{digits.protocol}"', counts),
     "fit": ("method.fit(data.train)", "a network with trained weights"),
-    "encode": ("method.encode(data.query)", codes.unpack(query_codes, K)[0]),
-    "evaluate": ("metrics.evaluate(…)", "a Report: mAP, precision, recall, …"),
-    "record": ("experiments.run(…) does it all", "a .json file, and the codes as .npz"),
+    "encode": (
+        "method.encode(data.query)",
+        codes.unpack(query_codes, K)[0],
+    ),
+    "evaluate": (
+        "metrics.evaluate(…)",
+        "a Report: mAP, precision, recall, …",
+    ),
+    "record": (
+        "experiments.run(…) does it all",
+        "a .json file, and the codes as .npz",
+    ),
 }
 ax = run.stages(steps)
 
@@ -112,7 +126,11 @@ table(
         [f"`.{name}`", part.images.shape, part.labels.shape, use]
         for name, part, use in (
             ("train", digits.train, "the method learns from it"),
-            ("validation", digits.validation, "a tenth of `.train`, to choose settings"),
+            (
+                "validation",
+                digits.validation,
+                "a tenth of `.train`, to choose settings",
+            ),
             ("query", digits.query, "asked once, at the end"),
             ("database", digits.database, "searched"),
         )
@@ -150,7 +168,9 @@ report = metrics.evaluate(
     digits.database.labels,
     bits=K,
 )
-print(f"query codes {query_codes.shape}, {query_codes.dtype}; mAP {report.map:.3f}")
+print(
+    f"query codes {query_codes.shape}, {query_codes.dtype}; mAP {report.map:.3f}"
+)
 
 # %% [markdown]
 # ## The same in one call, and in one command
@@ -192,7 +212,10 @@ files = sorted(Path("runs").rglob("*.json"))
 written = [file.stat().st_mtime_ns for file in files]
 with redirect_stdout(StringIO()):
     cli.main(shlex.split(command)[1:])
-print("files untouched:", [file.stat().st_mtime_ns for file in files] == written)
+print(
+    "files untouched:",
+    [file.stat().st_mtime_ns for file in files] == written,
+)
 print(*files, sep="\n")
 
 # %% [markdown]
@@ -242,16 +265,29 @@ MEANING = {
 def short(value, most=60):
     """A JSON value on one line of a table."""
     if isinstance(value, dict):
-        value = ", ".join(f"{key} {short(part, 14)}" for key, part in value.items())
+        value = ", ".join(
+            f"{key} {short(part, 14)}" for key, part in value.items()
+        )
     elif isinstance(value, list):
         value = f"{len(value)} entries"
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= most else text[: most - 1].rstrip(" ,") + "…"
+    return (
+        text if len(text) <= most else text[: most - 1].rstrip(" ,") + "…"
+    )
 
 
-full = {"protocol": "mnist-full", "method": "mu_liu", "bits": K, "seed": 0, "variant": "defaults"}
+full = {
+    "protocol": "mnist-full",
+    "method": "mu_liu",
+    "bits": K,
+    "seed": 0,
+    "variant": "defaults",
+}
 real = max(records.load(results, **full), key=lambda found: found.started)
-table(["field", "value", "what it says"], *[[f"`{k}`", short(v), MEANING[k]] for k, v in real.items()])
+table(
+    ["field", "value", "what it says"],
+    *[[f"`{k}`", short(v), MEANING[k]] for k, v in real.items()],
+)
 
 # %% [markdown]
 # Beside the JSON file lies an `.npz` file with the codes of all queries and all database images, a few bytes each. So
@@ -290,7 +326,9 @@ assert terminal("hashlab table --root runs") == 0
 
 # %%
 for words in (("backbone",), ("head",), ("hashing", 0), ("hashing", 1)):
-    print(f"seed 0, {' '.join(map(str, words)):10}: {seeds.derived(0, *words)}")
+    print(
+        f"seed 0, {' '.join(map(str, words)):10}: {seeds.derived(0, *words)}"
+    )
 
 # %% [markdown]
 # So the order of the images in epoch 7 follows from the seed, the phase and the number 7, not from what happened in
@@ -307,12 +345,16 @@ def weights(learner):
 def equal(one, other):
     """How many tensors of two networks are equal in every bit."""
     ours, theirs = weights(one), weights(other)
-    same = sum(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    same = sum(
+        torch.equal(tensor, theirs[name]) for name, tensor in ours.items()
+    )
     return f"{same} of {len(ours)} tensors are equal"
 
 
 again = methods.create("mu_liu", K, **SETTINGS).fit(digits.train, seed=0)
-other_seed = methods.create("mu_liu", K, **SETTINGS).fit(digits.train, seed=1)
+other_seed = methods.create("mu_liu", K, **SETTINGS).fit(
+    digits.train, seed=1
+)
 print("seed 0 again:", equal(method, again))
 print("seed 1:      ", equal(method, other_seed))
 
@@ -348,11 +390,16 @@ for name, value in checkpoints.environment().items():
 tuning = digits.tuning()
 table(
     ["protocol", "train", "query", "database"],
-    *[[f"`{d.protocol}`", *(len(getattr(d, k)) for k in sizes)] for d in (digits, tuning)],
+    *[
+        [f"`{d.protocol}`", *(len(getattr(d, k)) for k in sizes)]
+        for d in (digits, tuning)
+    ],
 )
 
 # %%
-used = np.concatenate([tuning.train.index, tuning.query.index, tuning.database.index])
+used = np.concatenate(
+    [tuning.train.index, tuning.query.index, tuning.database.index]
+)
 forbidden = np.intersect1d(used, digits.query.index)
 alike = np.array_equal(tuning.query.index, digits.validation.index)
 print("images of tuning() that are queries:", len(forbidden))
@@ -369,10 +416,15 @@ grid += f" --set lr=0.001,0.1 {rest}"
 assert terminal(grid) == 0
 tried = records.load("runs", protocol="digits/tuning")
 chosen = max(tried, key=lambda found: found.map)
-graded = {(one.config["lr"], one.config["epochs"]): one.map for one in tried}
+graded = {
+    (one.config["lr"], one.config["epochs"]): one.map for one in tried
+}
 table(
     ["mAP on validation", "2 epochs", "6 epochs"],
-    *[[f"rate {lr}", *(f"{graded[lr, epochs]:.3f}" for epochs in (2, 6))] for lr in (0.001, 0.1)],
+    *[
+        [f"rate {lr}", *(f"{graded[lr, epochs]:.3f}" for epochs in (2, 6))]
+        for lr in (0.001, 0.1)
+    ],
 )
 
 # %% [markdown]
@@ -400,7 +452,13 @@ def ctrl_c(phase, epoch):
 
 begun = methods.create("mu_liu", K, **SETTINGS)
 try:
-    begun.fit(digits.train, seed=0, each_epoch=ctrl_c, checkpoints="state", every=0)
+    begun.fit(
+        digits.train,
+        seed=0,
+        each_epoch=ctrl_c,
+        checkpoints="state",
+        every=0,
+    )
 except checkpoints.Interrupted as stopped:
     print(stopped)
 
@@ -413,7 +471,10 @@ except checkpoints.Interrupted as stopped:
 # %%
 newest = sorted(Path("state").iterdir())[-1]
 tensors, facts = checkpoints.unpack(newest.read_bytes(), "checkpoint")
-print("tensors:", dict(sorted(Counter(name.split("/")[0] for name in tensors).items())))
+print(
+    "tensors:",
+    dict(sorted(Counter(name.split("/")[0] for name in tensors).items())),
+)
 print("position, as phase, epoch and step:", facts["position"])
 print("and:", ", ".join(facts))
 
@@ -426,7 +487,10 @@ print("and:", ", ".join(facts))
 resumed = methods.create("mu_liu", K, **SETTINGS)
 resumed.fit(digits.train, seed=0, checkpoints="state")
 print("never stopped, and stopped:", equal(method, resumed))
-losses = [[line["loss"] for line in learner.history] for learner in (method, resumed)]
+losses = [
+    [line["loss"] for line in learner.history]
+    for learner in (method, resumed)
+]
 print("losses of all epochs equal:", losses[0] == losses[1])
 
 # %% [markdown]
@@ -470,8 +534,15 @@ ax = run.epochs_done({f"{one.bits} bits": one.history for one in together})
 # Hollow squares are epochs that were taken over. The results are those of separate runs:
 
 # %%
-trained = sum(not line.get("shared") for one in together for line in one.history)
-print("epochs trained:", trained, "of", sum(len(one.history) for one in together))
+trained = sum(
+    not line.get("shared") for one in together for line in one.history
+)
+print(
+    "epochs trained:",
+    trained,
+    "of",
+    sum(len(one.history) for one in together),
+)
 print("12 bits, same mAP as alone:", together[1].map == record.map)
 
 # %% [markdown]
@@ -504,7 +575,9 @@ for name, image in zip(names, digits.query.images, strict=False):
 Path("pictures/b/empty.jpg").touch()
 
 strict = terminal("hashlab encode model pictures -o codes.npz")
-lenient = terminal("hashlab encode model pictures -o codes.npz --skip-broken")
+lenient = terminal(
+    "hashlab encode model pictures -o codes.npz --skip-broken"
+)
 print("exit codes:", strict, lenient)
 
 # %% [markdown]
@@ -515,14 +588,21 @@ print("exit codes:", strict, lenient)
 # %%
 with np.load("codes.npz") as stored:
     found_names, packed = stored["names"], codes.pad(stored["codes"], K)
-rows = [names.index(name) for name in found_names]  # which queries they were
+rows = [
+    names.index(name) for name in found_names
+]  # which queries they were
 print("names:", *found_names[:3], "…")
-print("as encoded from the arrays:", np.array_equal(packed, query_codes[rows]))
+print(
+    "as encoded from the arrays:", np.array_equal(packed, query_codes[rows])
+)
 
 distances = codes.hamming(packed[:1], database_codes)[0]  # (1497,)
 nearest = np.argsort(distances, kind="stable")[:5]
 shown = digits.query.labels[rows[0]]
-print(f"{found_names[0]} shows a {shown}; nearest:", *digits.database.labels[nearest])
+print(
+    f"{found_names[0]} shows a {shown}; nearest:",
+    *digits.database.labels[nearest],
+)
 
 # %% [markdown]
 # One warning, which holds for every learned code: the network knows the kind of images it was trained on. It gives
@@ -543,7 +623,10 @@ USE = {
     "deterministic": "on CUDA the same bits every time, at some cost; a CPU does not need it",
 }
 defaults = methods.create("mu_liu", K).config
-table(["setting", "default", "what it does"], *[[f"`{k}`", f"`{getattr(defaults, k)}`", v] for k, v in USE.items()])
+table(
+    ["setting", "default", "what it does"],
+    *[[f"`{k}`", f"`{getattr(defaults, k)}`", v] for k, v in USE.items()],
+)
 
 # %% [markdown]
 # **A laptop's CPU.** Good for `digits`, for MNIST, and for small networks on 32-pixel images. The number of threads is
@@ -599,29 +682,43 @@ def message(attempt):
 
 
 def run(name="digits", bits=K, **settings):
-    return lambda: experiments.run("mu_liu", name, bits, **SETTINGS | settings)
+    return lambda: experiments.run(
+        "mu_liu", name, bits, **SETTINGS | settings
+    )
 
 
 Path("empty").mkdir()
 attempts = {
-    "a data set that was not fetched": lambda: data.load("mnist", root="nowhere"),
-    "a protocol of another set": lambda: data.load("digits", protocol="mnist-full"),
+    "a data set that was not fetched": lambda: data.load(
+        "mnist", root="nowhere"
+    ),
+    "a protocol of another set": lambda: data.load(
+        "digits", protocol="mnist-full"
+    ),
     "images with several labels": run("digit_scenes"),
     "a code without bits": run(bits=0),
     "a setting of the wrong type": run(epochs=2.5),
     "a batch larger than the set": run(batch_size=5000),
     "a network for larger images": run(backbone="alexnet"),
-    "weights that are not there": run(backbone="resnet18", size=64, weights="mine.safetensors"),
-    "codes before training": lambda: methods.create("mu_liu", K).encode(digits.query),
-    "a checkpoint of another run": lambda: methods.create("mu_liu", K, **SETTINGS).fit(
-        digits.train, seed=1, checkpoints="state"
+    "weights that are not there": run(
+        backbone="resnet18", size=64, weights="mine.safetensors"
     ),
+    "codes before training": lambda: methods.create("mu_liu", K).encode(
+        digits.query
+    ),
+    "a checkpoint of another run": lambda: methods.create(
+        "mu_liu", K, **SETTINGS
+    ).fit(digits.train, seed=1, checkpoints="state"),
     "a folder that holds no model": lambda: methods.load("empty"),
-    "a folder without images": lambda: encoding.encode_folder("model", "empty", "codes.npz"),
+    "a folder without images": lambda: models.encode_folder(
+        methods.load("model"), "empty", "codes.npz"
+    ),
     "a learning rate far too high": run(pretrain_lr=1e20),
 }
 found = {name: message(attempt) for name, attempt in attempts.items()}
-table(["mistake", "message"], *[[name, text] for name, text in found.items()])
+table(
+    ["mistake", "message"], *[[name, text] for name, text in found.items()]
+)
 
 # %% [markdown]
 # The last one could not be known beforehand. A loss that is not a number ends the run, the message names the step, and
@@ -638,21 +735,33 @@ table(["mistake", "message"], *[[name, text] for name, text in found.items()])
 # `cpu_seconds`, too.
 
 # %% tags=["hide-input"]
-HEAD = ["protocol, network", "trained: images × epochs", "training, s", "encoded: images", "encoding, s"]
+HEAD = [
+    "protocol, network",
+    "trained: images × epochs",
+    "training, s",
+    "encoded: images",
+    "encoding, s",
+]
 HEAD += ["evaluation, s", "runs"]
 
 
 def middle(values):
     """Median, and where there are several values their range."""
     digits_after = 0 if max(values) >= 10 else 2
-    low, median, high = (f"{value:.{digits_after}f}" for value in (min(values), np.median(values), max(values)))
+    low, median, high = (
+        f"{value:.{digits_after}f}"
+        for value in (min(values), np.median(values), max(values))
+    )
     return median if low == high else f"{median} ({low}–{high})"
 
 
 def work(one):
     """What has to agree for two runs to be the same amount of work."""
     sizes = one.sizes
-    images = f"{sizes['train']:,} × {len(one.history)}", f"{sizes['query'] + sizes['database']:,}"
+    images = (
+        f"{sizes['train']:,} × {len(one.history)}",
+        f"{sizes['query'] + sizes['database']:,}",
+    )
     return f"{one.protocol}, {one.backbone}", *images
 
 
@@ -663,8 +772,13 @@ def costs(found):
         groups.setdefault(work(one), []).append(one)
     rows = []
     for (what, trained, encoded), group in sorted(groups.items()):
-        train, encode, evaluate = (middle([one.seconds[k] for one in group]) for k in ("train", "encode", "evaluate"))
-        rows.append([what, trained, train, encoded, encode, evaluate, len(group)])
+        train, encode, evaluate = (
+            middle([one.seconds[k] for one in group])
+            for k in ("train", "encode", "evaluate")
+        )
+        rows.append(
+            [what, trained, train, encoded, encode, evaluate, len(group)]
+        )
     return table(HEAD, *rows).data
 
 
@@ -672,10 +786,21 @@ every = records.load(results)
 machines = {}
 for one in every:
     alone = one.started < "2026-11-25"  # later runs shared their machine
-    if alone and one.history and not any(line.get("shared") for line in one.history):
-        place = "{device}, threads: {threads}, {precision}".format(**one.hardware)
+    if (
+        alone
+        and one.history
+        and not any(line.get("shared") for line in one.history)
+    ):
+        place = "{device}, threads: {threads}, {precision}".format(
+            **one.hardware
+        )
         machines.setdefault(place, []).append(one)
-Markdown("\n\n".join(f"**{place}**\n\n{costs(found)}" for place, found in sorted(machines.items())))
+Markdown(
+    "\n\n".join(
+        f"**{place}**\n\n{costs(found)}"
+        for place, found in sorted(machines.items())
+    )
+)
 
 # %% tags=["hide-input"]
 print("runs in the table:", sum(map(len, machines.values())))
@@ -757,24 +882,39 @@ def seconds(threads):
     torch.set_num_threads(threads)
     short_run = SETTINGS | {"epochs": 2, "pretrain_epochs": 0}
     few = digits.train.pool.part(digits.train.index[::8])  # 150 images
-    return methods.create("mu_liu", K, **short_run).fit(few).history[1]["seconds"]
+    return (
+        methods.create("mu_liu", K, **short_run)
+        .fit(few)
+        .history[1]["seconds"]
+    )
 
 
 usual = torch.get_num_threads()
 for threads in (1, 2):
-    print(f"exercise 4: {threads} thread(s), {seconds(threads):.3f} s for an epoch of 150 images")
+    print(
+        f"exercise 4: {threads} thread(s), {seconds(threads):.3f} s for an epoch of 150 images"
+    )
 torch.set_num_threads(usual)
 
 # %% tags=["hide-cell"] jupyter={"source_hidden": true}
-streamed = methods.create("mu_liu", K, **SETTINGS, resident_mb=0).fit(digits.train, seed=0)
+streamed = methods.create("mu_liu", K, **SETTINGS, resident_mb=0).fit(
+    digits.train, seed=0
+)
 print("exercise 2:", equal(method, streamed))
 
 start = {
-    bits: methods.create("mu_liu", bits, epochs=0, pretrain_epochs=0).fit(digits.train).network.backbone.state_dict()
+    bits: methods.create("mu_liu", bits, epochs=0, pretrain_epochs=0)
+    .fit(digits.train)
+    .network.backbone.state_dict()
     for bits in (12, 24)
 }
-same = sum(torch.equal(tensor, start[24][name]) for name, tensor in start[12].items())
-print(f"exercise 3: {same} of {len(start[12])} tensors of the backbones are equal")
+same = sum(
+    torch.equal(tensor, start[24][name])
+    for name, tensor in start[12].items()
+)
+print(
+    f"exercise 3: {same} of {len(start[12])} tensors of the backbones are equal"
+)
 
 # %% [markdown]
 # ## What this chapter claims
@@ -783,47 +923,97 @@ print(f"exercise 3: {same} of {len(start[12])} tensors of the backbones are equa
 
 # %%
 # The run: it learned, and call, command and single steps agree
-assert report.map > 0.9 and report.map == record.map == records.read(files[0]).map
-hashing = [line["loss"] for line in method.history if line["phase"] == "hashing"]
+assert (
+    report.map > 0.9
+    and report.map == record.map == records.read(files[0]).map
+)
+hashing = [
+    line["loss"] for line in method.history if line["phase"] == "hashing"
+]
 assert hashing[-1] < 0.8 * hashing[0]
-assert sizes == {"train": 1200, "query": 300, "database": 1497} and len(digits.validation) == 120
+assert (
+    sizes == {"train": 1200, "query": 300, "database": 1497}
+    and len(digits.validation) == 120
+)
 assert len(files) == 2 and len({file.stem for file in files}) == 2
 assert records.read(files[0]).map != records.read(files[1]).map
 
 # Records: every field explained, metrics follow from codes, touching up is found out
 assert {*real, *record} <= set(MEANING)
-assert records.verify(real) == [] and all(records.verify(records.read(file)) == [] for file in files)
-assert len(noticed) == 1 and noticed[0].startswith("changed since it was written: digest")
+assert records.verify(real) == [] and all(
+    records.verify(records.read(file)) == [] for file in files
+)
+assert len(noticed) == 1 and noticed[0].startswith(
+    "changed since it was written: digest"
+)
 assert differences == [f"map: 0.999 recorded, {report.map} recomputed"]
 
 # Seeds, and tuning
-every_tensor = f"{len(weights(method))} of {len(weights(method))} tensors are equal"
+every_tensor = (
+    f"{len(weights(method))} of {len(weights(method))} tensors are equal"
+)
 assert equal(method, again) == every_tensor != equal(method, other_seed)
-agreeing = {n for n, tensor in weights(method).items() if torch.equal(tensor, weights(other_seed)[n])}
-assert agreeing and all(name.endswith("num_batches_tracked") for name in agreeing)
-assert not np.isin(used, digits.query.index).any() and tuning.protocol == "digits/tuning"
-assert len(tried) == len(graded) == 4 and (chosen.config["lr"], chosen.config["epochs"]) == (0.1, 6)
+agreeing = {
+    n
+    for n, tensor in weights(method).items()
+    if torch.equal(tensor, weights(other_seed)[n])
+}
+assert agreeing and all(
+    name.endswith("num_batches_tracked") for name in agreeing
+)
+assert (
+    not np.isin(used, digits.query.index).any()
+    and tuning.protocol == "digits/tuning"
+)
+assert len(tried) == len(graded) == 4 and (
+    chosen.config["lr"],
+    chosen.config["epochs"],
+) == (0.1, 6)
 
 # Checkpoints: it was stopped early, and ends where the run ended that was never stopped
 assert facts["position"] == [1, 3, 1] and facts["identity"]["seed"] == 0
-assert len(digits.train) // 64 == 18 and int(newest.stem) == 2 * 18 + 3 * 18 + 1 - 1
-assert {name.split("/")[0] for name in tensors} == {"weights", "optimiser", "generator", "losses"}
+assert (
+    len(digits.train) // 64 == 18
+    and int(newest.stem) == 2 * 18 + 3 * 18 + 1 - 1
+)
+assert {name.split("/")[0] for name in tensors} == {
+    "weights",
+    "optimiser",
+    "generator",
+    "losses",
+}
 assert equal(method, resumed) == equal(method, mended) == every_tensor
-assert len(said) == 1 and "damaged" in str(said[0].message) and losses[0] == losses[1]
+assert (
+    len(said) == 1
+    and "damaged" in str(said[0].message)
+    and losses[0] == losses[1]
+)
 
 # One pass, models, folders
 assert trained == 2 + 4 * 6 and together[1].map == record.map
 assert (strict, lenient) == (2, 0) and sorted(names) == list(found_names)
 assert np.array_equal(packed, query_codes[rows])
-assert np.array_equal(methods.load("model").encode(digits.query), query_codes)
+assert np.array_equal(
+    methods.load("model").encode(digits.query), query_codes
+)
 assert (digits.database.labels[nearest] == shown).all()
 
 # Settings, errors, costs, exercises
 assert set(USE) <= set(vars(defaults)) and defaults.batch_size == 128
-assert len(found) == 13 and "another run" in found["a checkpoint of another run"]
-assert found["a learning rate far too high"].startswith("pre-training: the loss is")
-assert machines and all(one.seconds["train"] > 0 for group in machines.values() for one in group)
-for text in ("precision=float32", "backbone=resnet9 compiler=graphs batch_size=512"):
+assert (
+    len(found) == 13
+    and "another run" in found["a checkpoint of another run"]
+)
+assert found["a learning rate far too high"].startswith(
+    "pre-training: the loss is"
+)
+assert machines and all(
+    one.seconds["train"] > 0 for group in machines.values() for one in group
+)
+for text in (
+    "precision=float32",
+    "backbone=resnet9 compiler=graphs batch_size=512",
+):
     methods.create("mu_liu", K, **cli.settings(text.split()))
 assert 4 * 3 * (3 + 12) == 180 and 3 * 3 + 4 * 3 * 12 == 153
 assert equal(method, streamed) == every_tensor and same == len(start[12])

@@ -1,19 +1,27 @@
-"""What tests share: a marker for real data, how hypothesis searches, figures that close, the words of a short run.
+"""What tests share: a marker for real data, how hypothesis searches, figures that close,
+the words of a short run.
 
-`make campaign` sets HASHLAB_CAMPAIGN=1: then the tests that attack the package are long, and say how much they tried.
+`make campaign` sets HASHLAB_CAMPAIGN=1: then the tests that attack the package are long, and say
+how much they tried.
 """
 
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
+from processes import started
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The same examples in every run: a failure that is seen once is seen again. HYPOTHESIS_EXAMPLES=1000 looks harder.
+# The same examples in every run: a failure that is seen once is seen again.
+# HYPOTHESIS_EXAMPLES=1000 looks harder.
 examples = int(os.environ.get("HYPOTHESIS_EXAMPLES", "50"))
-hypothesis.settings.register_profile("hashlab", deadline=None, derandomize=True, max_examples=examples)
+hypothesis.settings.register_profile(
+    "hashlab", deadline=None, derandomize=True, max_examples=examples
+)
 hypothesis.settings.load_profile("hashlab")
 
 CAMPAIGN = os.environ.get("HASHLAB_CAMPAIGN") == "1"
@@ -28,7 +36,9 @@ def campaign():
 
 @pytest.fixture(scope="session")
 def count():
-    """`count("killed runs", 40, 40)`: how many were tried, and how many held; the long form prints it at its end."""
+    """`count("killed runs", 40, 40)`: how many were tried, and how many held;
+    the long form prints it at its end.
+    """
     return lambda *figures: FIGURES.append(figures)
 
 
@@ -39,17 +49,54 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="session")
 def short():
-    """`short("run", folder, bits=(8, 16), c=2)`: the words of a run, or a grid, that keeps its records in the folder.
+    """`short("run", folder, bits=(8, 16), c=2)`:
+    the words of a run, or a grid, that keeps its records in the folder.
 
     It does not train unless `epochs` or `pretrain_epochs` say so.
     """
 
     def words(command, root, *more, bits=(8,), **changes):
-        settings = [f"{name}={value}" for name, value in ({"epochs": 0, "pretrain_epochs": 0} | changes).items()]
-        run = [command, "mu_liu", "digits", "--bits", *map(str, bits), "--root", str(root), "--set", *settings]
+        settings = [
+            f"{name}={value}"
+            for name, value in ({"epochs": 0, "pretrain_epochs": 0} | changes).items()
+        ]
+        run = [
+            command,
+            "mu_liu",
+            "digits",
+            "--bits",
+            *map(str, bits),
+            "--root",
+            str(root),
+            "--set",
+            *settings,
+        ]
         return [*run, *more]
 
     return words
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The 1,797 small digits, split."""
+    from hashlab import data
+
+    return data.load("digits")
+
+
+@pytest.fixture
+def start():
+    """`start("ls", "-l", stdout=PIPE)`: a process that ends with the test, see `processes`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *words, **settings: stack.enter_context(started(words, **settings))
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT interrupts, also where it is ignored from the start, as under `nohup make test &`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def missing_data(name: str) -> str | None:
@@ -57,11 +104,17 @@ def missing_data(name: str) -> str | None:
     folder = Path(os.environ.get("HASHLAB_DATA") or ROOT / "data" / "cache") / name
     parts = [f"{split}_{kind}.npy" for split in ("train", "test") for kind in ("images", "labels")]
     gone = [part for part in parts if not (folder / part).is_file()]
-    return f"no {', '.join(gone)} in {folder}: fetch it with `hashlab data fetch {name}`" if gone else None
+    return (
+        f"no {', '.join(gone)} in {folder}: fetch it with `hashlab data fetch {name}`"
+        if gone
+        else None
+    )
 
 
 def pytest_runtest_setup(item):
-    """`@pytest.mark.real_data("mnist")` skips where the set is not cached, and fails under HASHLAB_REQUIRE_DATA=1."""
+    """`@pytest.mark.real_data("mnist")` skips where the set is not cached,
+    and fails under HASHLAB_REQUIRE_DATA=1.
+    """
     for marker in item.iter_markers("real_data"):
         for name in marker.args:
             reason = missing_data(name)

@@ -1,11 +1,12 @@
-"""Files that are read, harmed at random: each must be refused in one sentence, or give what the sound one gives.
+"""Files that are read, harmed at random:
+each must be refused in one sentence, or give what the sound one gives.
 
     python fuzz.py FOLDER CASES SEED [FORMAT …]
 
-Bytes are flipped, cut, swapped, repeated; fields of JSON and headers of arrays are removed or become something else,
-with all check sums made right again. Where nothing can tell whether a file is as its writer left it (anybody's codes,
-lists, pictures), any sound result will do. Prints as JSON, per format, how many cases there were and which went wrong.
-`test_fuzz.py` starts it.
+Bytes are flipped, cut, swapped, repeated; fields of JSON and headers of arrays are removed or
+become something else, with all check sums made right again. Where nothing can tell whether a file
+is as its writer left it (anybody's codes, lists, pictures), any sound result will do. Prints as
+JSON, per format, how many cases there were and which went wrong. `test_fuzz.py` starts it.
 """
 
 import contextlib
@@ -32,6 +33,7 @@ import safetensors.torch
 import torch
 import trials
 from PIL import Image
+from processes import PATIENCE
 
 from hashlab import data, files, methods, metrics, records
 from hashlab.data import folders, listed, opening, prepared
@@ -40,7 +42,7 @@ from hashlab.networks import backbones, weights
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
-SECONDS, WAITING = 10, 120  # of the processor, and of the clock, for one case
+SECONDS = 10  # of the processor for one case
 MEMORY = 1 << 30  # bytes that a case may ask for
 DEEP = "[" * 10_000 + "]" * 10_000
 
@@ -76,11 +78,27 @@ def harm_bytes(rng, content):
 
 # ---- harm to text
 
-WORDS = ("", "0", "1", "-1", "99999999999999999999", "1e400", "nan", "x" * 300, "../..", "/etc", "a\0b", "∘", "\t")
+WORDS = (
+    "",
+    "0",
+    "1",
+    "-1",
+    "99999999999999999999",
+    "1e400",
+    "nan",
+    "x" * 300,
+    "../..",
+    "/etc",
+    "a\0b",
+    "∘",
+    "\t",
+)
 
 
 def harm_lines(rng, content):
-    """Lines removed, doubled, swapped; words of a line replaced, removed, added; or harm to the bytes."""
+    """Lines removed, doubled, swapped; words of a line replaced, removed, added;
+    or harm to the bytes.
+    """
     lines = content.decode().split("\n")
     row, other = rng.randrange(len(lines)), rng.randrange(len(lines))
     words = lines[row].split(" ")
@@ -123,7 +141,19 @@ def harm_json(rng, content, alike=False):
     With `alike` no value becomes another one of its kind, which nothing could tell.
     """
     if rng.random() < 0.2:
-        odd = (b"", b"null", b"[]", b"{}", b"3", b'"x"', b"NaN", DEEP.encode(), b'{"a":' * 5000, b"1" * 5000, b"\xff")
+        odd = (
+            b"",
+            b"null",
+            b"[]",
+            b"{}",
+            b"3",
+            b'"x"',
+            b"NaN",
+            DEEP.encode(),
+            b'{"a":' * 5000,
+            b"1" * 5000,
+            b"\xff",
+        )
         return rng.choice((*odd, harm_bytes(rng, content), harm_bytes(rng, content)))
     value = json.loads(content)
     holder, key = rng.choice(list(places(value)))
@@ -138,7 +168,9 @@ def harm_json(rng, content, alike=False):
             deep = json.dumps(value).replace(json.dumps(holder[key]), DEEP, 1)
             return deep.encode()
         case _:
-            holder[key] = rng.choice([other for other in VALUES if not alike or kind(other) != kind(holder[key])])
+            holder[key] = rng.choice(
+                [other for other in VALUES if not alike or kind(other) != kind(holder[key])]
+            )
     return json.dumps(value, indent=rng.choice((None, 1))).encode()
 
 
@@ -160,7 +192,9 @@ SHAPES = ((), (0,), (1,), (-1,), (0, 0), (10**12,), (2**31, 2**31, 4), (1,) * 40
 
 
 def harm_npz(rng, content):
-    """One array of an archive with another type, shape, name or content, or left out, or there twice."""
+    """One array of an archive with another type, shape, name or content, or left out,
+    or there twice.
+    """
     if rng.random() < 0.3:
         return harm_bytes(rng, content)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -183,7 +217,10 @@ def harm_npz(rng, content):
         case _:
             members[name] = harm_npy(rng, members[name])
     out = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", rng.choice((0, 8, 12, 14))) as archive:
+    with (
+        warnings.catch_warnings(),
+        zipfile.ZipFile(out, "w", rng.choice((0, 8, 12, 14))) as archive,
+    ):
         warnings.simplefilter("ignore")
         for key, member in (*members.items(), *doubled.items()):
             archive.writestr(key, member)
@@ -204,7 +241,9 @@ def harm_npy(rng, content):
 
 
 def harm_tensors(rng, content):
-    """A safetensors file: a tensor left out, of another name, shape or type, or harm to the bytes."""
+    """A safetensors file: a tensor left out, of another name, shape or type,
+    or harm to the bytes.
+    """
     if rng.random() < 0.5:
         return harm_bytes(rng, content)
     tensors = safetensors.torch.load(content)
@@ -224,14 +263,18 @@ def harmed(rng, tensors):
         case 2:
             tensors[name] = tensors[name][None].contiguous()
         case 3:
-            tensors[name] = tensors[name].to(rng.choice((torch.float64, torch.int64, torch.uint8, torch.bool)))
+            tensors[name] = tensors[name].to(
+                rng.choice((torch.float64, torch.int64, torch.uint8, torch.bool))
+            )
         case 4:
             tensors[name] = tensors[name].flatten()[:-1].clone()
     return tensors
 
 
 def harm_packed(rng, content):
-    """A checkpoint, or weights of a model, with parts of it gone and a digest that is right again."""
+    """A checkpoint, or weights of a model,
+    with parts of it gone and a digest that is right again.
+    """
     if rng.random() < 0.4:
         return harm_bytes(rng, content)
     tensors, facts = checkpoints.unpack(content, "it")
@@ -253,15 +296,17 @@ def harm_packed(rng, content):
 class Format:
     """How sound files are made, what is harmed and how, and what reading them gives.
 
-    `read` returns something to compare. `fair` says whether a result that is another one may be: then nothing in the
-    file could tell.
+    `read` returns something to compare. `fair` says whether a result that is another one may be:
+    then nothing in the file could tell.
     """
 
     make: object  # folder -> None
     harm: dict  # pattern of files -> function of (rng, bytes)
     read: object  # folder -> anything
     fair: object = lambda sound, found: False
-    mend: object = lambda folder: None  # check sums made right after the harm, where an attacker could
+    mend: object = lambda folder: (
+        None
+    )  # check sums made right after the harm, where an attacker could
 
 
 def make_record(folder):
@@ -300,7 +345,9 @@ def sign_model(folder):
     with contextlib.suppress(ValueError, TypeError, RecursionError):
         file = folder / "model" / "model.json"
         fields = json.loads(file.read_text())
-        fields["sha256"] = hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
+        fields["sha256"] = hashlib.sha256(
+            (folder / "model" / "model.safetensors").read_bytes()
+        ).hexdigest()
         file.write_text(json.dumps(fields))
 
 
@@ -340,7 +387,9 @@ def read_codes(folder):
 
 
 def is_report(sound, found):
-    return json.loads(found).keys() == json.loads(sound).keys() and 0 <= json.loads(found)["map"] <= 1
+    return (
+        json.loads(found).keys() == json.loads(sound).keys() and 0 <= json.loads(found)["map"] <= 1
+    )
 
 
 BIRDS = {
@@ -362,7 +411,11 @@ def make_birds(folder):
 
 def read_listing(name, folder):
     found = listed.read(name, folder)
-    return found.paths, {split: labels.tolist() for split, labels in found.labels.items()}, found.classes
+    return (
+        found.paths,
+        {split: labels.tolist() for split, labels in found.labels.items()},
+        found.classes,
+    )
 
 
 def make_cache(folder):
@@ -455,7 +508,9 @@ def too_long(*_):
 
 
 def limited():
-    """Limit what this process may take from now on; a case that takes too long is ended by an exception."""
+    """Limit what this process may take from now on;
+    a case that takes too long is ended by an exception.
+    """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     signal.signal(signal.SIGPROF, too_long)
@@ -475,17 +530,28 @@ def case(form, start, folder, seed, sound):
     form.mend(folder)
     where = f"case {seed}, {file.relative_to(folder)}"
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    signal.setitimer(signal.ITIMER_REAL, WAITING)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
         found = form.read(folder)
     except InputError as error:
         words = str(error)
-        return None if words.strip() and "\n" not in words and len(words) < 2000 else f"{where}: {words[:300]!r}"
+        return (
+            None
+            if words.strip() and "\n" not in words and len(words) < 2000
+            else f"{where}: {words[:300]!r}"
+        )
+    except MemoryError as error:  # of a picture that is large, and sound as far as anybody can tell
+        return (
+            None if str(error).startswith("memory is full: an image of") else f"{where}: {error!r}"
+        )
     except TooLong:
         return f"{where}: no end after {SECONDS} s"
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{where}: {type(error).__name__}: {str(error)[:200]} ({Path(last.filename).name}, line {last.lineno})"
+        return (
+            f"{where}: {type(error).__name__}: {str(error)[:200]} ({Path(last.filename).name}, "
+            f"line {last.lineno})"
+        )
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -502,7 +568,9 @@ def fuzz(name, folder, cases, seed):
     sound = form.read(folder / "sound")
     failed = []
     for number in range(cases):
-        (folder / "current").write_text(f"{name}, case {seed + number}")  # should the whole process end
+        (folder / "current").write_text(
+            f"{name}, case {seed + number}"
+        )  # should the whole process end
         failed.append(case(form, start, folder / "case", seed + number, sound))
     return {"tried": cases, "failed": [text for text in failed if text]}
 

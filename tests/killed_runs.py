@@ -1,10 +1,12 @@
-"""Runs that are killed again and again, each in a process forked from this one; `test_checkpoints.py` starts it.
+"""Runs that are killed again and again, each in a process forked from this one;
+`test_checkpoints.py` starts it.
 
     python killed_runs.py FOLDER KILLS OPTIMISER …
 
-A run passes many moments (a step, and see `killing`). Each life of the run is ended by SIGKILL, at a random moment or
-after a random time; then comes the next, until KILLS have died, and a last one that lives. Prints for each optimiser
-the moments of death, and the digests of the weights of that run and of one never killed.
+A run passes many moments (a step, and see `killing`). Each life of the run is ended by SIGKILL, at
+a random moment or after a random time; then comes the next, until KILLS have died, and a last one
+that lives. Prints for each optimiser the moments of death, and the digests of the weights of that
+run and of one never killed.
 """
 
 import hashlib
@@ -51,13 +53,22 @@ class Noisy(DeepMethod):
         def move(epoch, batches):
             network.eval()
             with torch.no_grad():
-                network.head.centre.add_(torch.cat([network(x) for x in batches.stream()]).mean(0) / epoch)
+                network.head.centre.add_(
+                    torch.cat([network(x) for x in batches.stream()]).mean(0) / epoch
+                )
 
         last = nn.Linear(network.backbone.features, 10)
         first = nn.Sequential(network.backbone, nn.Dropout(0.2), last)
         return [
             self.phase("pre-training", first, nn.functional.cross_entropy, 2, 0.01),
-            self.phase("hashing", network, lambda z, y: (z - y[:, None]).square().mean(), 3, 0.01, before_epoch=move),
+            self.phase(
+                "hashing",
+                network,
+                lambda z, y: (z - y[:, None]).square().mean(),
+                3,
+                0.01,
+                before_epoch=move,
+            ),
         ]
 
 
@@ -76,13 +87,17 @@ def watch_steps(moments):
 def live(folder, optimiser, fatal, log, kind=""):
     """One life: train with a checkpoint after each step; returns the digest of the weights."""
     rng = np.random.default_rng(0)
-    train = SimpleNamespace(images=rng.integers(0, 256, (36, 8, 8), dtype=np.uint8), labels=np.arange(36) % 10)
+    train = SimpleNamespace(
+        images=rng.integers(0, 256, (36, 8, 8), dtype=np.uint8), labels=np.arange(36) % 10
+    )
     moments = Moments(fatal, log, kind)
     watch(moments, folder)
     watch_steps(moments)
     method = Noisy(6, optimiser=optimiser, batch_size=12)
     method.fit(train, seed=7, checkpoints=folder, every=0.0)
-    weights = checkpoints.pack(method.net.tensors(), {"loss": [line["loss"] for line in method.history]})
+    weights = checkpoints.pack(
+        method.net.tensors(), {"loss": [line["loss"] for line in method.history]}
+    )
     return hashlib.sha256(weights).hexdigest()
 
 
@@ -114,7 +129,9 @@ def killed(folder, optimiser, kills):
             {"patience": chance.uniform(0.01, 0.2)},
         )[len(deaths) % 4]
         outcome = in_child(folder / "killed", optimiser, **how)
-        if "digest" in outcome:  # it had come to its end before it could be killed: another one, from the start
+        if (
+            "digest" in outcome
+        ):  # it had come to its end before it could be killed: another one, from the start
             assert outcome == whole, (outcome, whole)
             for file in (folder / "killed").iterdir():
                 file.unlink()

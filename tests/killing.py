@@ -1,7 +1,8 @@
 """A process that dies at a chosen moment: before, within or after anything that it does to a file.
 
-`watch(moments, folder)` sees to it, for all of Python at once, that `moments.pass_by(what)` is called around every
-opening of a file for writing, every write (also when half of it is done), fsync, renaming, removal and new folder.
+`watch(moments, folder)` sees to it, for all of Python at once, that `moments.pass_by(what)` is
+called around every opening of a file for writing, every write (also when half of it is done),
+fsync, renaming, removal and new folder.
 """
 
 import builtins
@@ -11,12 +12,32 @@ import signal
 import sys
 from pathlib import Path
 
-AUDITED = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.link", "os.symlink", "os.truncate")
-SYSTEM_CALLS = ("fsync", "fdatasync", "write", "posix_fallocate", "ftruncate", "replace", "rename", "unlink", "rmdir")
+AUDITED = (
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.chmod",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+)
+SYSTEM_CALLS = (
+    "fsync",
+    "fdatasync",
+    "write",
+    "posix_fallocate",
+    "ftruncate",
+    "replace",
+    "rename",
+    "unlink",
+    "rmdir",
+)
 
 
 class Moments:
-    """Counts the moments of a life; the one with the fatal number is its last. Numbers begin with 1; 0 kills nobody.
+    """Counts the moments of a life; the one with the fatal number is its last.
+    Numbers begin with 1; 0 kills nobody.
 
     Only moments whose names hold `kind` count.
     """
@@ -81,7 +102,9 @@ class Halves:
 
 
 def watch(moments, folder):
-    """From now on moments are passed wherever this process changes something below the folder. There is no way back."""
+    """From now on moments are passed wherever this process changes something below the folder.
+    There is no way back.
+    """
     folder = os.path.abspath(folder)
 
     def inside(target):
@@ -94,7 +117,11 @@ def watch(moments, folder):
             moments.pass_by(f"before {event} of {arguments[0]}")
 
     def opened(file, mode="r", *more, **settings):
-        writes = set(mode) & set("wax+") and isinstance(file, str | bytes | os.PathLike | int) and inside(file)
+        writes = (
+            set(mode) & set("wax+")
+            and isinstance(file, str | bytes | os.PathLike | int)
+            and inside(file)
+        )
         if writes:
             moments.pass_by(f"before the opening of {path_of(file)}")
         handle = LOW["open"](file, mode, *more, **settings)
@@ -111,6 +138,8 @@ def watch(moments, folder):
 
     sys.addaudithook(audit)
     builtins.open = io.open = opened
+    # who is killed loses nothing that was written: to wait for the disk would change nothing
+    os.fsync = os.fdatasync = lambda _: None
     for name in SYSTEM_CALLS:
         if hasattr(os, name):
             setattr(os, name, after(name, getattr(os, name)))

@@ -1,12 +1,13 @@
-"""Are the tests able to fail? One operator, comparison or number of the package is changed, and its tests are run.
+"""Are the tests able to fail? One operator, comparison or number of the package is changed,
+and its tests are run.
 
     python tests/mutants.py [--sample N] [--seed S] [--jobs J] [--anew] [MODULE …]
 
-`mutants.toml` names the modules with the tests that are to notice, and the changes that nobody can notice, with the
-reason. The changes are those of cosmic-ray. Every change is tried in a process forked from this one, which has loaded
-torch and the like but nothing of hashlab, and sees the changed source instead of the file. What was caught is kept in
-_build/mutants.jsonl and not tried again; --anew forgets it. Ends with 1 unless at least 95 % are caught and all others
-are listed.
+`mutants.toml` names the modules with the tests that are to notice, and the changes that nobody can
+notice, with the reason. The changes are those of cosmic-ray. Every change is tried in a process
+forked from this one, which has loaded torch and the like but nothing of hashlab, and sees the
+changed source instead of the file. What was caught is kept in _build/mutants.jsonl and not tried
+again; --anew forgets it. Ends with 1 unless at least 95 % are caught and all others are listed.
 """
 
 import argparse
@@ -31,7 +32,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-KEPT, OUTPUT = ROOT / "_build" / "mutants.jsonl", ROOT / "_build" / "mutants.txt"  # the last tests that were run
+KEPT, OUTPUT = (
+    ROOT / "_build" / "mutants.jsonl",
+    ROOT / "_build" / "mutants.txt",
+)  # the last tests that were run
 HEAVY = (  # loaded once, before the forks
     "hypothesis.extra.numpy", "numba", "PIL.Image", "pytest", "scipy.linalg", "scipy.stats", "sklearn.cluster",
     "sklearn.datasets", "sklearn.metrics", "torch", "torch.nn.functional", "torchmetrics", "torchvision", "tqdm",
@@ -54,7 +58,9 @@ MEMORY = 16 << 30  # bytes of address space of a child
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: where it stands, in words that survive a move of the file, and the source that holds it."""
+    """One change: where it stands, in words that survive a move of the file,
+    and the source that holds it.
+    """
 
     module: str
     function: str
@@ -84,27 +90,36 @@ def possible(source):
                 counts[name] += len(list(operator.mutation_positions(node)))
             return node
 
-    operators, counts = {name: get_operator(f"core/{name}")() for name in OPERATORS}, collections.Counter()
+    operators, counts = (
+        {name: get_operator(f"core/{name}")() for name in OPERATORS},
+        collections.Counter(),
+    )
     Count().walk(get_ast(source))
     return [(name, number) for name in OPERATORS for number in range(counts[name])]
 
 
 def mutant(module, source, name, occurrence):
-    """The mutant, or None where only an annotation, a guard or the words of an error change, or nothing that counts."""
+    """The mutant, or None where only an annotation, a guard or the words of an error change,
+    or nothing that counts.
+    """
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
     changed = mutate_code(source, get_operator(f"core/{name}")(), occurrence)
     pairs = zip(statements(ast.parse(source)), statements(ast.parse(changed)), strict=True)
     for (function, before), (_, after) in pairs:
-        guard = after == before.replace("strict=True", "strict=False")  # of zip, where the lengths are always the same
+        guard = after == before.replace(
+            "strict=True", "strict=False"
+        )  # of zip, where the lengths are always the same
         if before != after and not before.startswith("raise ") and not guard:
             return Mutant(module, function, f"{before} -> {after}", changed)
     return None
 
 
 def statements(node, function=""):
-    """Each statement without its body and annotations, as (function or class it stands in, text), in order."""
+    """Each statement without its body and annotations, as (function or class it stands in,
+    text), in order.
+    """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.stmt):
             inner = f"{function}.{child.name}".lstrip(".") if hasattr(child, "name") else function
@@ -141,7 +156,9 @@ class Changed:
         if name != self.module:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
-        spec.loader.get_code = lambda _: compile(self.source, spec.origin, "exec", dont_inherit=True)
+        spec.loader.get_code = lambda _: compile(
+            self.source, spec.origin, "exec", dont_inherit=True
+        )
         return spec
 
 
@@ -152,16 +169,30 @@ def run_tests(module, source, files, limit):
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))  # of the processor: others may be at work
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (limit, limit)
+    )  # of the processor: others may be at work
     signal.alarm(20 * limit)  # one that sleeps
     sys.meta_path.insert(0, Changed(module, source))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HASHLAB_DATA"] = os.environ["HASHLAB_RESULTS"] = folder
         if "njit" in source:  # compiled code is kept by the name and date of the file
             os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = folder
-        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and all take their time
-        without = [word for plugin in ("cacheprovider", "unraisableexception") for word in ("-p", f"no:{plugin}")]
-        words = ["-x", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning", f"--basetemp={folder}/tmp"]
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
+            "1"  # none is needed, and all take their time
+        )
+        without = [
+            word
+            for plugin in ("cacheprovider", "unraisableexception")
+            for word in ("-p", f"no:{plugin}")
+        ]
+        words = [
+            "-x",
+            "-q",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+            f"--basetemp={folder}/tmp",
+        ]
         return pytest.main([*words, *without, *files])
 
 
@@ -190,7 +221,9 @@ def outcome(status):
 
 
 def seconds_needed(plan):
-    """Processor seconds that the tests of each module take with nothing changed; ends everything where one fails."""
+    """Processor seconds that the tests of each module take with nothing changed;
+    ends everything where one fails.
+    """
     needed = {}
     for module, files in plan.items():
         for file in set(files) - needed.keys():
@@ -203,12 +236,16 @@ def seconds_needed(plan):
 
 def try_all(mutants, plan, jobs, tell):
     """Try every mutant, `jobs` at once; `tell(mutant, outcome, seconds)` for each."""
-    needed = seconds_needed({module: plan[module] for module in sorted({one.module for one in mutants})})
+    needed = seconds_needed(
+        {module: plan[module] for module in sorted({one.module for one in mutants})}
+    )
     waiting, running = list(reversed(mutants)), {}
     while waiting or running:
         while waiting and len(running) < jobs:
             one = waiting.pop()
-            child = start(one.module, one.source, plan[one.module], int(3 * needed[one.module] + 15))
+            child = start(
+                one.module, one.source, plan[one.module], int(3 * needed[one.module] + 15)
+            )
             running[child] = one, time.monotonic()
         child, status = os.wait()
         one, begun = running.pop(child)
@@ -228,7 +265,9 @@ def source_of(module):
 
 
 def planned(table):
-    """Module -> its tests, of the tables in mutants.toml; a name with a star stands for all that begin so."""
+    """Module -> its tests, of the tables in mutants.toml;
+    a name with a star stands for all that begin so.
+    """
     found = sorted((ROOT / "src").rglob("*.py"))
     modules = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in found]
     plan = {}
@@ -261,8 +300,12 @@ def remembered():
 
 
 def main(words):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="only these, by their full name")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="only these, by their full name"
+    )
     parser.add_argument("--sample", type=int, default=int(os.environ.get("MUTANTS") or 0))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
@@ -273,7 +316,11 @@ def main(words):
     table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
     equal = {(one["function"], one["change"]) for one in table.get("equivalent", [])}
     plan = planned(table)
-    plan = {module: files for module, files in plan.items() if not asked.modules or module in asked.modules}
+    plan = {
+        module: files
+        for module, files in plan.items()
+        if not asked.modules or module in asked.modules
+    }
     mutants = chosen(plan, asked.sample, asked.seed)
     if asked.list:
         print("\n".join(f"{one.module} {one.function}: {one.change}" for one in mutants))
@@ -311,11 +358,15 @@ def main(words):
 def report(tally, survivors):
     """Print how many changes of each module were tried and caught; returns the exit code."""
     for module, counts in sorted(tally.items()):
-        print(f"{module}: tried {counts.total()}, {', '.join(f'{word} {n}' for word, n in sorted(counts.items()))}")
+        print(
+            f"{module}: tried {counts.total()}, "
+            f"{', '.join(f'{word} {n}' for word, n in sorted(counts.items()))}"
+        )
     every = sum(tally.values(), collections.Counter())
     share = every["caught"] / max(1, every.total())
     print(
-        f"mutants: tried {every.total()}, caught {every['caught']} ({share:.1%}), shown to be equivalent"
+        f"mutants: tried {every.total()}, caught {every['caught']} ({share:.1%}), shown to be "
+        "equivalent"
         f" {every['equivalent']}, not caught {len(survivors)}"
     )
     return 1 if survivors or share < SHARE else 0

@@ -1,4 +1,5 @@
-"""The definitions of the metrics as plain loops over ranks, and every order that ties allow: slow, and easy to check.
+"""The definitions of the metrics as plain loops over ranks, and every order that ties allow:
+slow, and easy to check.
 
 A ranking is a list of gains in rank order (0 = irrelevant), unless a function says otherwise.
 """
@@ -80,7 +81,9 @@ def mahp(ranking, k):
 
 
 def hpdh_ndcg(ranking, k):
-    """As hpdh's get_map.py: ranks from 0, the first two undiscounted, then 1 / log2(rank); mean over cut-offs."""
+    """As hpdh's get_map.py: ranks from 0, the first two undiscounted, then 1 / log2(rank);
+    mean over cut-offs.
+    """
 
     def dcgs(gains):
         sums = []
@@ -151,8 +154,12 @@ def step_integral(distances, gains):
 
 
 def trapezoid(distances, gains):
-    """HABIR's recall_precision.m (default radii) and area_RP.m; distances and gains are (Q, N) nested lists."""
-    pairs = [(d, g) for ds, gs in zip(distances, gains, strict=True) for d, g in zip(ds, gs, strict=True)]
+    """HABIR's recall_precision.m (default radii) and area_RP.m;
+    distances and gains are (Q, N) nested lists.
+    """
+    pairs = [
+        (d, g) for ds, gs in zip(distances, gains, strict=True) for d, g in zip(ds, gs, strict=True)
+    ]
     relevant = sum(g > 0 for _, g in pairs)
     xs, ys = [], []
     for radius in range(max(d for d, _ in pairs)):
@@ -166,16 +173,22 @@ def trapezoid(distances, gains):
     return sum((xs[i + 1] - xs[i]) * (ys[i + 1] + ys[i]) / 2 for i in range(len(xs) - 1))
 
 
-# expectations under a random order of ties, position by position: for rankings too long for every order
+# expectations under a random order of ties, position by position: for rankings too long for every
+# order
 
 
 def groups(distances, gains):
     """The gains of each tie group, nearest first."""
-    return [[g for d, g in zip(distances, gains, strict=True) if d == value] for value in sorted(set(distances))]
+    return [
+        [g for d, g in zip(distances, gains, strict=True) if d == value]
+        for value in sorted(set(distances))
+    ]
 
 
 def expected_ap(distances, relevant, k):
-    """He et al., CVPR 2018: the i-th place of a group of n holds one of its r relevant items with probability r / n."""
+    """He et al., CVPR 2018: the i-th place of a group of n holds one of its r relevant items
+    with probability r / n.
+    """
     total, before, hits_before = 0.0, 0, 0
     for group in groups(distances, relevant):
         n, r = len(group), sum(group)

@@ -21,10 +21,14 @@ from hashlab.networks import backbones, weights
 
 SIZES = {"tiny": [8, 12], "lenet": [28, 32], "quick": [32, 40], "resnet9": [32, 40]}
 LARGE = [name for name in backbones.names() if backbones.from_torchvision(name)]
-SOME = [name for name in LARGE if name not in ("vgg19", "resnet50")]  # the others are built of the same parts
+SOME = [
+    name for name in LARGE if name not in ("vgg19", "resnet50")
+]  # the others are built of the same parts
 
 
-@pytest.mark.parametrize("name, size", [(name, size) for name, sizes in SIZES.items() for size in sizes])
+@pytest.mark.parametrize(
+    "name, size", [(name, size) for name, sizes in SIZES.items() for size in sizes]
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_backbones_give_what_they_say(name, size, channels):
     shape = (size, size) if channels == 1 else (size, size, channels)
@@ -40,11 +44,15 @@ def test_images_need_not_be_square():
 
 @pytest.mark.parametrize("name", backbones.names())
 def test_levels_are_what_they_say(name):
-    """64 more pixels give 64 / stride more places, whatever happens at the edges; nothing is computed for it."""
+    """64 more pixels give 64 / stride more places, whatever happens at the edges;
+    nothing is computed for it.
+    """
     with torch.device("meta"):
         net = backbones.create(name, (64, 64, 3)).eval()
         names = [level for level, (_, stride) in net.levels.items() if stride is not None]
-        small, large = (net.forward_levels(torch.zeros(1, 3, side, side), names) for side in (96, 160))
+        small, large = (
+            net.forward_levels(torch.zeros(1, 3, side, side), names) for side in (96, 160)
+        )
     for level, a, b in zip(names, small, large, strict=True):
         channels, stride = net.levels[level]
         assert a.shape[1] == channels and (b.shape[2] - a.shape[2]) * stride == 64, level
@@ -55,7 +63,9 @@ def test_vectors_are_what_they_say(name):
     with torch.device("meta"):
         net = backbones.create(name, (64, 64, 3)).eval()
         names = [level for level, (_, stride) in net.levels.items() if stride is None]
-        for level, x in zip(names, net.forward_levels(torch.zeros(2, 3, 64, 64), names), strict=True):
+        for level, x in zip(
+            names, net.forward_levels(torch.zeros(2, 3, 64, 64), names), strict=True
+        ):
             assert x.shape == (2, net.levels[level].channels)
     assert names[-1] == list(net.levels)[-1] and net.features == net.levels[names[-1]].channels
 
@@ -63,7 +73,9 @@ def test_vectors_are_what_they_say(name):
 @torch.inference_mode()
 @pytest.mark.parametrize("name", SOME)
 def test_stages_compute_what_torchvision_does(name):
-    """With the last linear layer put back, the stages one after the other are torchvision's own network."""
+    """With the last linear layer put back,
+    the stages one after the other are torchvision's own network.
+    """
     torch.manual_seed(0)
     whole = torchvision.models.get_model(name, weights=None).eval()
     net = backbones.Backbone(backbones.BACKBONES[name].cut(whole)).eval()
@@ -79,7 +91,9 @@ def test_later_stages_are_not_run_for_early_levels():
     net = backbones.create("quick", (32, 32, 3))
     net.stages["conv3"].forward = None  # would fail
     assert net.forward_levels(torch.zeros(2, 3, 32, 32), ["conv2"])[0].shape == (2, 64, 8, 8)
-    with pytest.raises(InputError, match="unknown level 'conv9'; this backbone has: conv1, conv2, conv3, fc"):
+    with pytest.raises(
+        InputError, match="unknown level 'conv9'; this backbone has: conv1, conv2, conv3, fc"
+    ):
         net.forward_levels(torch.zeros(2, 3, 32, 32), ["conv9"])
 
 
@@ -93,7 +107,13 @@ def test_frozen_stays_as_it_is_in_training():
 
 @pytest.mark.parametrize(
     "shape, name",
-    [((8, 8), "tiny"), ((16, 16), "lenet"), ((28, 28), "lenet"), ((8, 8, 3), "tiny"), ((32, 32, 3), "quick")],
+    [
+        ((8, 8), "tiny"),
+        ((16, 16), "lenet"),
+        ((28, 28), "lenet"),
+        ((8, 8, 3), "tiny"),
+        ((32, 32, 3), "quick"),
+    ],
 )
 def test_default(shape, name):
     assert backbones.default(shape) == name
@@ -108,7 +128,9 @@ def test_weights_from_a_file(tmp_path):
     safetensors.torch.save_file(net.state_dict(), file)
     torch.manual_seed(9)
     again = backbones.create("quick", (32, 32, 3), str(file))
-    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in again.state_dict().items())
+    assert all(
+        torch.equal(tensor, net.state_dict()[name]) for name, tensor in again.state_dict().items()
+    )
     name = weights.describe(str(file), "quick")
     assert name.startswith("quick.safetensors sha256:") and len(name.split(":")[1]) == 64
     (tmp_path / "elsewhere").mkdir()
@@ -119,14 +141,18 @@ def test_weights_from_a_file(tmp_path):
 def test_weights_of_a_torchvision_net_with_and_without_its_last_layer(tmp_path):
     torch.manual_seed(1)
     whole = torchvision.models.resnet18()
-    values = {key: value.half() if value.is_floating_point() else value for key, value in whole.state_dict().items()}
+    values = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in whole.state_dict().items()
+    }
     for dropped in ([], ["fc.weight", "fc.bias"]):
         file = tmp_path / f"{len(dropped)}.safetensors"
         safetensors.torch.save_file({k: v for k, v in values.items() if k not in dropped}, file)
         net = backbones.create("resnet18", (32, 32, 3), str(file))
         loaded_weight = net.stages["conv5"][1].conv2.weight
-        assert loaded_weight.dtype == torch.float32
-        assert torch.equal(loaded_weight, whole.layer4[1].conv2.weight.half().float())
+        assert loaded_weight.dtype == torch.float32 and torch.equal(
+            loaded_weight, whole.layer4[1].conv2.weight.half().float()
+        )
 
 
 def test_weights_that_do_not_fit(tmp_path):
@@ -146,7 +172,8 @@ def test_weights_that_do_not_fit(tmp_path):
     with pytest.raises(InputError, match="cannot be read as safetensors"):
         backbones.check("quick", (32, 32, 3), str(file))
     with pytest.raises(
-        InputError, match="weights must be scratch, torchvision-imagenet or a safetensors file, got 'nowhere'"
+        InputError,
+        match="weights must be scratch, torchvision-imagenet or a safetensors file, got 'nowhere'",
     ):
         backbones.check("quick", (32, 32, 3), "nowhere")
     with pytest.raises(InputError, match="backbone quick has no weights torchvision-imagenet"):
@@ -155,19 +182,28 @@ def test_weights_that_do_not_fit(tmp_path):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """torchvision's place for weights, empty, and no network; gives where the file of resnet18 belongs."""
+    """torchvision's place for weights, empty, and no network;
+    gives where the file of resnet18 belongs.
+    """
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no route")))
+    monkeypatch.setattr(
+        torch.hub, "urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no route"))
+    )
     return tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
 
 
 @pytest.fixture
 def pinned(hub, monkeypatch):
-    """A file that stands in for torchvision's of resnet18, as if it were the one that is pinned; and its weights."""
+    """A file that stands in for torchvision's of resnet18, as if it were the one that is pinned;
+    and its weights.
+    """
     torch.manual_seed(2)
     values = torchvision.models.resnet18().state_dict()
     hub.parent.mkdir(parents=True)
-    torch.save({key: value for key, value in values.items() if not key.endswith("num_batches_tracked")}, hub)
+    torch.save(
+        {key: value for key, value in values.items() if not key.endswith("num_batches_tracked")},
+        hub,
+    )
     monkeypatch.setitem(weights.PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
     return values
 
@@ -181,7 +217,10 @@ def test_each_pinned_file_is_the_one_that_torchvision_names():
     for name, digest in weights.PINNED.items():
         url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
         assert re.fullmatch("[0-9a-f]{64}", digest) and Path(url).stem.endswith(f"-{digest[:8]}")
-        assert weights.describe("torchvision-imagenet", name) == f"torchvision-imagenet sha256:{digest}"
+        assert (
+            weights.describe("torchvision-imagenet", name)
+            == f"torchvision-imagenet sha256:{digest}"
+        )
 
 
 def test_imagenet_weights_that_are_the_pinned_ones(pinned):
@@ -200,16 +239,23 @@ def test_imagenet_weights_are_downloaded_and_checked(hub, pinned, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "urlopen", lambda *a, **k: Answer(content))
     hub.unlink()
-    assert torch.equal(imagenet().stages["conv1"][0].weight, pinned["conv1.weight"]) and hub.read_bytes() == content
+    assert (
+        torch.equal(imagenet().stages["conv1"][0].weight, pinned["conv1.weight"])
+        and hub.read_bytes() == content
+    )
     hub.unlink()
     monkeypatch.setattr(torch.hub, "urlopen", lambda *a, **k: Answer(content[:-1]))
-    with pytest.raises(InputError, match=r"weights of resnet18 could not be downloaded \(invalid hash value"):
+    with pytest.raises(
+        InputError, match=r"weights of resnet18 could not be downloaded \(invalid hash value"
+    ):
         imagenet()
     assert list(hub.parent.iterdir()) == []
 
 
 def test_without_a_network_there_are_no_imagenet_weights(hub):
-    with pytest.raises(InputError, match=r"weights of resnet18 could not be downloaded \(no route\)"):
+    with pytest.raises(
+        InputError, match=r"weights of resnet18 could not be downloaded \(no route\)"
+    ):
         imagenet()
     backbones.check("resnet18", (64, 64, 3), "torchvision-imagenet")  # asks nobody
 
@@ -236,7 +282,9 @@ def test_a_planted_pickle_of_weights_does_not_run(save, hub, tmp_path, monkeypat
     for attempt in (
         imagenet,
         lambda: backbones.check("resnet18", (64, 64, 3), "torchvision-imagenet"),
-        lambda: weights.load("torchvision-imagenet", torchvision.models.resnet18(), "fc.", "resnet18"),
+        lambda: weights.load(
+            "torchvision-imagenet", torchvision.models.resnet18(), "fc.", "resnet18"
+        ),
     ):
         with pytest.raises(InputError, match=refused):
             attempt()
@@ -251,24 +299,39 @@ def test_other_weights_at_torchvisions_place_are_refused(hub, monkeypatch):
     hub.parent.mkdir(parents=True)
     torch.save(torchvision.models.resnet18().state_dict(), hub)  # random ones
     with pytest.raises(InputError, match="is not torchvision's file of weights of resnet18"):
-        experiments.run("itq", "digits", 8, backbone="resnet18", weights="torchvision-imagenet", size=32)
+        experiments.run(
+            "itq", "digits", 8, backbone="resnet18", weights="torchvision-imagenet", size=32
+        )
     torch.save({"bn1.weight": torch.zeros(64)}, hub)
     monkeypatch.setitem(weights.PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
-    with pytest.raises(InputError, match=r"holds other weights than those of resnet18: bn1\.bias is nothing, \(64,\)"):
+    with pytest.raises(
+        InputError,
+        match=r"holds other weights than those of resnet18: bn1\.bias is nothing, \(64,\)",
+    ):
         imagenet()
 
 
 def test_a_record_names_the_file_of_imagenet_weights(pinned):
     name = f"torchvision-imagenet sha256:{weights.PINNED['resnet18']}"
     whole = data.load("digits")
-    few = {part: whole.train.pool.part(getattr(whole, part).index[:20]) for part in ("train", "query", "database")}
+    few = {
+        part: whole.train.pool.part(getattr(whole, part).index[:20])
+        for part in ("train", "query", "database")
+    }
     small = dataclasses.replace(whole, **few)
-    record = experiments.run("itq", small, 8, backbone="resnet18", weights="torchvision-imagenet", size=32)
-    assert record["weights"] == record["config"]["weights"] == name and f"weights={name}" in record["variant"]
+    record = experiments.run(
+        "itq", small, 8, backbone="resnet18", weights="torchvision-imagenet", size=32
+    )
+    assert (
+        record["weights"] == record["config"]["weights"] == name
+        and f"weights={name}" in record["variant"]
+    )
 
 
 @torch.inference_mode()
-@pytest.mark.skipif(not os.environ.get("HASHLAB_WEIGHTS"), reason="HASHLAB_WEIGHTS names no folder of weights")
+@pytest.mark.skipif(
+    not os.environ.get("HASHLAB_WEIGHTS"), reason="HASHLAB_WEIGHTS names no folder of weights"
+)
 def test_real_mobilenet_weights():
     file = Path(os.environ["HASHLAB_WEIGHTS"]) / "mobilenet_v2_imagenet.safetensors"
     net = backbones.create("mobilenet_v2", (96, 96, 3), str(file)).eval()

@@ -1,7 +1,9 @@
-"""Bad input of every kind: one sentence that says what was expected and what came, exit 2, bounded time and memory.
+"""Bad input of every kind: one sentence that says what was expected and what came, exit 2,
+bounded time and memory.
 
-A row is a name, what makes the input, and what must be said. What it makes is words for `hashlab`, or a function that
-must raise InputError. Every row runs under limits: a minute, and 2 GiB beyond what the process has already.
+A row is a name, what makes the input, and what must be said. What it makes is words for `hashlab`,
+or a function that must raise InputError. Every row runs under limits: a minute of the processor,
+and 2 GiB beyond what the process has already.
 """
 
 import contextlib
@@ -15,8 +17,6 @@ import resource
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import warnings
 import zipfile
 import zlib
@@ -28,11 +28,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import PATIENCE, command, run
 
-from hashlab import codes, data, encoding, experiments, files, methods, metrics, records, shallow
+from hashlab import codes, data, experiments, files, methods, metrics, records, shallow
 from hashlab.cli import main
 from hashlab.data import batches, folders, prepared
 from hashlab.errors import InputError
+from hashlab.methods import models
 from hashlab.training import checkpoints
 
 SECONDS, BYTES = 60, 2 << 30
@@ -44,22 +46,27 @@ class TooLong(BaseException):
 
 
 def raise_too_long(*_):
-    raise TooLong(f"not done after {SECONDS} s")
+    raise TooLong(f"not done after {SECONDS} s of the processor, or {PATIENCE} s")
 
 
 @contextlib.contextmanager
 def limited(seconds=SECONDS, more=BYTES):
-    """At most so many seconds, and so many bytes beyond what the process has already."""
+    """At most so many seconds of the processor, and bytes beyond what the process has already."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
-    handler = signal.signal(signal.SIGALRM, raise_too_long)
+    handlers = {
+        number: signal.signal(number, raise_too_long) for number in (signal.SIGPROF, signal.SIGALRM)
+    }
     resource.setrlimit(resource.RLIMIT_AS, (used + more, before[1]))
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(PATIENCE)  # for what waits, and takes no time of the processor
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
@@ -69,7 +76,9 @@ def limited(seconds=SECONDS, more=BYTES):
 def coded(image, kind="PNG", **settings):
     """The bytes of an image file."""
     out = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(out, kind, **settings)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
+        out, kind, **settings
+    )
     return out.getvalue()
 
 
@@ -101,9 +110,14 @@ def npy(array):
 
 
 def members(**changes):
-    """The members of a file of codes: arrays, or bytes that are taken as they are; None leaves one out."""
+    """The members of a file of codes: arrays, or bytes that are taken as they are;
+    None leaves one out.
+    """
     every = {name: value for name, value in (SOUND | changes).items() if value is not None}
-    return [(f"{name}.npy", value if isinstance(value, bytes) else npy(value)) for name, value in every.items()]
+    return [
+        (f"{name}.npy", value if isinstance(value, bytes) else npy(value))
+        for name, value in every.items()
+    ]
 
 
 def headed(shape, descr="'|u1'", order="False", content=b""):
@@ -140,7 +154,9 @@ def house(tmp_path_factory):
     """A model of each kind, a set that was put there by hand, and its cache."""
     folder = tmp_path_factory.mktemp("house")
     digits = data.load("digits")
-    methods.create("mu_liu", 12, epochs=0, pretrain_epochs=0).fit(digits.train).save(folder / "deep")
+    methods.create("mu_liu", 12, epochs=0, pretrain_epochs=0).fit(digits.train).save(
+        folder / "deep"
+    )
     for name in ("itq", "ksh", "sh"):
         methods.create(name, 12).fit(digits.train).save(folder / name)
     methods.create("itq", 12, backbone="tiny").fit(digits.train).save(folder / "body")
@@ -179,25 +195,70 @@ def deep_header():
 STRUCTURED = np.zeros((2, 2), [("a", "u1"), ("b", "<f4")])
 WITH_SUBARRAY = np.zeros(2, [("a", "u1", (2,))])
 EVALUATE = {
-    "no archive": (evaluating(b"no archive"), "codes.npz cannot be read as .npz: it is no archive of arrays"),
+    "no archive": (
+        evaluating(b"no archive"),
+        "codes.npz cannot be read as .npz: it is no archive of arrays",
+    ),
     "an empty file": (evaluating(b""), "it is no archive of arrays"),
-    "an archive of nothing": (evaluating(archive([])), "query_codes, .* bits missing; it holds: nothing"),
+    "an archive of nothing": (
+        evaluating(archive([])),
+        "query_codes, .* bits missing; it holds: nothing",
+    ),
     "one array, no archive": (evaluating(npy(BITS)), "it is no archive of arrays"),
     "half an archive": (evaluating(archive(members())[:-40]), "cannot be read as .npz"),
-    "other bytes inside": (evaluating(archive(members()).replace(b"NUMPY", b"numpy")), "cannot be read as .npz"),
-    "text codes": (changed(query_codes=np.array([["a"] * 12] * 2)), "query_codes must be numbers, got <U1"),
-    "bytes codes": (changed(database_codes=np.array([[b"a"] * 12] * 6)), "database_codes must be numbers, got .S1"),
-    "text labels": (changed(query_labels=np.array(["cat", "dog"])), "query labels must be .* integers.*, got .* <U3"),
+    "other bytes inside": (
+        evaluating(archive(members()).replace(b"NUMPY", b"numpy")),
+        "cannot be read as .npz",
+    ),
+    "text codes": (
+        changed(query_codes=np.array([["a"] * 12] * 2)),
+        "query_codes must be numbers, got <U1",
+    ),
+    "bytes codes": (
+        changed(database_codes=np.array([[b"a"] * 12] * 6)),
+        "database_codes must be numbers, got .S1",
+    ),
+    "text labels": (
+        changed(query_labels=np.array(["cat", "dog"])),
+        "query labels must be .* integers.*, got .* <U3",
+    ),
     "text bits": (changed(bits=np.array("12")), "bits must be one integer, got <U2"),
-    "structured codes": (changed(query_codes=STRUCTURED), "query_codes.* plain numbers or text are expected, got"),
-    "structured labels": (changed(query_labels=STRUCTURED[0]), "query_labels.* plain numbers or text are expected"),
-    "structured bits": (changed(bits=STRUCTURED[0, :1]), "bits.* plain numbers or text are expected"),
-    "structured format": (changed(format=STRUCTURED[0, :1]), "format.* plain numbers or text are expected"),
-    "arrays inside of entries": (changed(query_codes=WITH_SUBARRAY), "plain numbers or text are expected"),
-    "objects": (changed(query_labels=np.array([None, 1], object)), "holds pickled objects, not plain arrays"),
-    "dates": (changed(query_labels=np.zeros(2, "M8[s]")), "query_labels.* plain numbers or text are expected"),
-    "spans of time": (changed(query_labels=np.zeros(2, "m8[s]")), "query_labels.* plain numbers or text are expected"),
-    "complex codes": (changed(query_codes=np.ones((2, 12), complex)), "plain numbers or text are expected, got compl"),
+    "structured codes": (
+        changed(query_codes=STRUCTURED),
+        "query_codes.* plain numbers or text are expected, got",
+    ),
+    "structured labels": (
+        changed(query_labels=STRUCTURED[0]),
+        "query_labels.* plain numbers or text are expected",
+    ),
+    "structured bits": (
+        changed(bits=STRUCTURED[0, :1]),
+        "bits.* plain numbers or text are expected",
+    ),
+    "structured format": (
+        changed(format=STRUCTURED[0, :1]),
+        "format.* plain numbers or text are expected",
+    ),
+    "arrays inside of entries": (
+        changed(query_codes=WITH_SUBARRAY),
+        "plain numbers or text are expected",
+    ),
+    "objects": (
+        changed(query_labels=np.array([None, 1], object)),
+        "holds pickled objects, not plain arrays",
+    ),
+    "dates": (
+        changed(query_labels=np.zeros(2, "M8[s]")),
+        "query_labels.* plain numbers or text are expected",
+    ),
+    "spans of time": (
+        changed(query_labels=np.zeros(2, "m8[s]")),
+        "query_labels.* plain numbers or text are expected",
+    ),
+    "complex codes": (
+        changed(query_codes=np.ones((2, 12), complex)),
+        "plain numbers or text are expected, got compl",
+    ),
     "void": (changed(query_codes=np.zeros((2, 2), "V3")), "plain numbers or text are expected"),
     "a name twice": (
         evaluating(archive([*members(), members()[0]])),
@@ -207,7 +268,10 @@ EVALUATE = {
         evaluating(archive([*members(), ("query_codes", members()[0][1])])),
         "query_codes is no array",
     ),
-    "something else inside": (evaluating(archive([*members(), ("README", b"hello")])), "README is no array"),
+    "something else inside": (
+        evaluating(archive([*members(), ("README", b"hello")])),
+        "README is no array",
+    ),
     "a folder inside": (evaluating(archive([*members(), ("more/", b"")])), "more/ is no array"),
     "more announced than is there": (
         changed(query_codes=headed("(2, 2)", content=b"123")),
@@ -227,27 +291,44 @@ EVALUATE = {
     ),
     "nothing of much": (changed(query_codes=headed(f"(0, {10**30})")), "query_codes"),
     "a negative shape": (changed(query_codes=headed("(-1, 2)")), "query_codes"),
-    "a shape of truth": (changed(query_codes=headed("(True, 2)", content=b"12")), "query_codes|must be as many as"),
+    "a shape of truth": (
+        changed(query_codes=headed("(True, 2)", content=b"12")),
+        "query_codes|must be as many as",
+    ),
     "a shape of halves": (changed(query_codes=headed("(1.5, 2)")), "query_codes"),
-    "a shape without end": (changed(query_codes=headed("(" + "1, " * 100 + ")", content=b"1")), "query_codes"),
+    "a shape without end": (
+        changed(query_codes=headed("(" + "1, " * 100 + ")", content=b"1")),
+        "query_codes",
+    ),
     "a deep header": (changed(query_codes=deep_header()), "query_codes"),
     "a header of code": (changed(query_codes=headed("__import__('os').getpid()")), "query_codes"),
-    "a header of no type": (changed(query_codes=headed("(2, 2)", "'x9'", content=b"1234")), "query_codes"),
+    "a header of no type": (
+        changed(query_codes=headed("(2, 2)", "'x9'", content=b"1234")),
+        "query_codes",
+    ),
     "half a header": (changed(query_codes=b"\x93NUMPY\x01\x00\xff\xff{"), "query_codes"),
     "a version to come": (changed(query_codes=b"\x93NUMPY\x09\x00" + npy(BITS)[8:]), "query_codes"),
     "an encrypted member": (
-        evaluating(archive(members()).replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")),
+        evaluating(
+            archive(members()).replace(
+                b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"
+            )
+        ),
         "cannot be read as .npz",
     ),
     "another checksum": (
-        evaluating(archive(members(), zipfile.ZIP_STORED).replace(SOUND["query_codes"].tobytes(), b"\x01\x02\x03\x04")),
+        evaluating(
+            archive(members(), zipfile.ZIP_STORED).replace(
+                SOUND["query_codes"].tobytes(), b"\x01\x02\x03\x04"
+            )
+        ),
         "Bad CRC|bits beyond",
     ),
     "damaged compression": (
         evaluating(
-            archive(members(query_codes=np.zeros((2, 999), np.uint8)), zipfile.ZIP_DEFLATED).replace(
-                b"\xed\xc0", b"\xff\xff", 1
-            )
+            archive(
+                members(query_codes=np.zeros((2, 999), np.uint8)), zipfile.ZIP_DEFLATED
+            ).replace(b"\xed\xc0", b"\xff\xff", 1)
         ),
         "cannot be read as .npz|query_codes",
     ),
@@ -256,60 +337,155 @@ EVALUATE = {
         "takes 5.* bytes unpacked, at most 4.* are read",
     ),
     "no labels": (changed(query_labels=None), "query_labels missing; it holds: "),
-    "a billion bits": (changed(bits=np.int64(10**9)), "bits must be a whole number of at most 65536, got 1000000000"),
-    "bits beyond 63": (changed(bits=np.uint64(2**63)), "bits must be a whole number of at most 65536, got 9223"),
-    "no bits": (changed(bits=np.int64(0)), "bits must be 1 or more|bits must be a whole number of at least 1, got 0"),
+    "a billion bits": (
+        changed(bits=np.int64(10**9)),
+        "bits must be a whole number of at most 65536, got 1000000000",
+    ),
+    "bits beyond 63": (
+        changed(bits=np.uint64(2**63)),
+        "bits must be a whole number of at most 65536, got 9223",
+    ),
+    "no bits": (
+        changed(bits=np.int64(0)),
+        "bits must be 1 or more|bits must be a whole number of at least 1, got 0",
+    ),
     "bits below 0": (changed(bits=np.int64(-3)), "bits must be .*1.*, got -3"),
     "half bits": (changed(bits=np.float64(12.5)), "bits must be one integer, got float64"),
     "two bits": (changed(bits=np.array([12, 12])), r"bits must be one integer, got int64 \(2,\)"),
     "true bits": (changed(bits=np.array(True)), "bits must be one integer, got bool"),
-    "no bits at all": (changed(bits=np.zeros(0, int)), r"bits must be one integer, got int64 \(0,\)"),
-    "codes of no image": (changed(query_codes=np.zeros((0, 2), np.uint8)), "query_codes empty: one image"),
-    "codes of no width": (changed(query_codes=np.zeros((2, 0), np.uint8)), "query_codes empty: one image"),
+    "no bits at all": (
+        changed(bits=np.zeros(0, int)),
+        r"bits must be one integer, got int64 \(0,\)",
+    ),
+    "codes of no image": (
+        changed(query_codes=np.zeros((0, 2), np.uint8)),
+        "query_codes empty: one image",
+    ),
+    "codes of no width": (
+        changed(query_codes=np.zeros((2, 0), np.uint8)),
+        "query_codes empty: one image",
+    ),
     "a single code": (
         changed(query_codes=np.zeros(2, np.uint8)),
         r"query_codes must have two axes .* got shape \(2,\)",
     ),
-    "cubes of codes": (changed(query_codes=np.zeros((2, 2, 2), np.uint8)), "query_codes must have two axes"),
-    "codes of no axis": (changed(query_codes=np.uint8(1)), r"query_codes must have two axes .* got shape \(\)"),
-    "codes too wide": (changed(query_codes=np.zeros((2, 5), np.uint8)), "12-bit codes expected.* got uint8 of width 5"),
-    "codes of NaN": (changed(query_codes=np.full((2, 12), np.nan)), "12-bit codes expected.* got float64 of width 12"),
-    "codes of threes": (changed(query_codes=np.full((2, 12), 3)), "12-bit codes expected.* got int64 .* values 3..3"),
-    "set bits beyond": (changed(query_codes=np.full((2, 2), 255, np.uint8)), "bits beyond 12 are set"),
-    "a format of no kind": (changed(format=np.array("best")), "format must be one of packed, bits, signs, got 'best'"),
-    "a number for a format": (changed(format=np.array(3)), "format must be one of packed, bits, signs, got '3'"),
-    "an order of no kind": (changed(bitorder=np.array("odd")), "bitorder must be little or big, got 'odd'"),
-    "labels too few": (changed(query_labels=np.array([0])), "query labels must be as many as query codes, got 1 and 2"),
-    "labels below 0": (changed(query_labels=np.array([0, -1])), "query labels must not be negative, got -1"),
-    "half labels": (changed(query_labels=np.array([0.5, 1])), "query labels must be .* got .* float64"),
+    "cubes of codes": (
+        changed(query_codes=np.zeros((2, 2, 2), np.uint8)),
+        "query_codes must have two axes",
+    ),
+    "codes of no axis": (
+        changed(query_codes=np.uint8(1)),
+        r"query_codes must have two axes .* got shape \(\)",
+    ),
+    "codes too wide": (
+        changed(query_codes=np.zeros((2, 5), np.uint8)),
+        "12-bit codes expected.* got uint8 of width 5",
+    ),
+    "codes of NaN": (
+        changed(query_codes=np.full((2, 12), np.nan)),
+        "12-bit codes expected.* got float64 of width 12",
+    ),
+    "codes of threes": (
+        changed(query_codes=np.full((2, 12), 3)),
+        "12-bit codes expected.* got int64 .* values 3..3",
+    ),
+    "set bits beyond": (
+        changed(query_codes=np.full((2, 2), 255, np.uint8)),
+        "bits beyond 12 are set",
+    ),
+    "a format of no kind": (
+        changed(format=np.array("best")),
+        "format must be one of packed, bits, signs, got 'best'",
+    ),
+    "a number for a format": (
+        changed(format=np.array(3)),
+        "format must be one of packed, bits, signs, got '3'",
+    ),
+    "an order of no kind": (
+        changed(bitorder=np.array("odd")),
+        "bitorder must be little or big, got 'odd'",
+    ),
+    "labels too few": (
+        changed(query_labels=np.array([0])),
+        "query labels must be as many as query codes, got 1 and 2",
+    ),
+    "labels below 0": (
+        changed(query_labels=np.array([0, -1])),
+        "query labels must not be negative, got -1",
+    ),
+    "half labels": (
+        changed(query_labels=np.array([0.5, 1])),
+        "query labels must be .* got .* float64",
+    ),
     "a table of labels": (changed(query_labels=np.eye(2, dtype=int)), "query labels must be"),
     "labels without columns": (
         changed("--relevance", "levels", query_labels=np.zeros((2, 0), int)),
         "query_labels empty: one image",
     ),
     "labels beyond 1": (
-        changed("--relevance", "shares_label", query_labels=np.full((2, 3), 2), database_labels=np.ones((6, 3), int)),
+        changed(
+            "--relevance",
+            "shares_label",
+            query_labels=np.full((2, 3), 2),
+            database_labels=np.ones((6, 3), int),
+        ),
         "query labels must be .* of 0 and 1 for shares_label, got 2",
     ),
-    "no such relevance": (changed("--relevance", "taste"), "relevance must be one of .*, got 'taste'"),
-    "no such convention": (changed("--convention", "mine"), "convention must be one of .*, got 'mine'"),
+    "no such relevance": (
+        changed("--relevance", "taste"),
+        "relevance must be one of .*, got 'taste'",
+    ),
+    "no such convention": (
+        changed("--convention", "mine"),
+        "convention must be one of .*, got 'mine'",
+    ),
     "a cut at none": (changed("--at", "0"), "at must be a whole number in 1..6, .*, got 0"),
     "a cut below none": (changed("--at", "-1"), "at must be a whole number in 1..6, .*, got -1"),
-    "a cut beyond": (changed("--at", str(10**30)), f"at must be a whole number in 1..6, .*, got {10**30}"),
-    "a cut in words": (changed("--at", "ten"), "argument --at: invalid int value: 'ten'; see hashlab evaluate --help"),
+    "a cut beyond": (
+        changed("--at", str(10**30)),
+        f"at must be a whole number in 1..6, .*, got {10**30}",
+    ),
+    "a cut in words": (
+        changed("--at", "ten"),
+        "argument --at: invalid int value: 'ten'; see hashlab evaluate --help",
+    ),
     "tables that do not add up": (changed("--tables", "5", "5"), "tables must .*12|add up"),
-    "a table of none": (changed("--tables", "0", "12"), "bits must be a whole number of at least 1, got 0"),
-    "a table below none": (changed("--tables", "-4", "16"), "bits must be a whole number of at least 1, got -4"),
+    "a table of none": (
+        changed("--tables", "0", "12"),
+        "bits must be a whole number of at least 1, got 0",
+    ),
+    "a table below none": (
+        changed("--tables", "-4", "16"),
+        "bits must be a whole number of at least 1, got -4",
+    ),
     "a table of billions": (
         changed("--tables", str(10**12)),
         "bits must be a whole number of at most 65536, got 1000000000000",
     ),
-    "combined by chance": (changed("--tables", "6", "6", "--combine", "luck"), "combine must be one of .*, got 'luck'"),
-    "weights for nothing": (changed("--weights", "1"), "weights are given if and only if combine='weighted'"),
-    "weights beyond 15": (changed("--combine", "weighted", "--weights", "16"), "weights must lie in 0..15"),
-    "weights beyond 64 bits": (changed("--combine", "weighted", "--weights", str(10**30)), "weights must be"),
-    "weights below 0": (changed("--combine", "weighted", "--weights", "-1"), "weights must lie in 0..15"),
-    "a curve in words": (changed("--pr", "curve.txt"), "a file name that ends in .png is expected, got curve.txt"),
+    "combined by chance": (
+        changed("--tables", "6", "6", "--combine", "luck"),
+        "combine must be one of .*, got 'luck'",
+    ),
+    "weights for nothing": (
+        changed("--weights", "1"),
+        "weights are given if and only if combine='weighted'",
+    ),
+    "weights beyond 15": (
+        changed("--combine", "weighted", "--weights", "16"),
+        "weights must lie in 0..15",
+    ),
+    "weights beyond 64 bits": (
+        changed("--combine", "weighted", "--weights", str(10**30)),
+        "weights must be",
+    ),
+    "weights below 0": (
+        changed("--combine", "weighted", "--weights", "-1"),
+        "weights must lie in 0..15",
+    ),
+    "a curve in words": (
+        changed("--pr", "curve.txt"),
+        "a file name that ends in .png is expected, got curve.txt",
+    ),
     "a curve nowhere": (changed("--pr", "nowhere/curve.png"), "nowhere is not a folder"),
 }
 
@@ -370,7 +546,16 @@ def put(kind, file):
 
 
 def wide_words(at, *words):
-    return ["data", "fetch", "nuswide21", "--root", str(at.folder / "c"), "--source", str(at.folder / "wide"), *words]
+    return [
+        "data",
+        "fetch",
+        "nuswide21",
+        "--root",
+        str(at.folder / "c"),
+        "--source",
+        str(at.folder / "wide"),
+        *words,
+    ]
 
 
 def encode_words(at, model="deep"):
@@ -462,7 +647,17 @@ def run_words(method="mu_liu", dataset="digits", command="run", bits="8", more=(
     """The words of a run that must not begin."""
     pairs = [f"{name}={value}" for name, value in settings.items()]
     chosen = ["--set", *pairs] if pairs else []
-    return lambda at: [command, method, dataset, "--bits", bits, "--root", str(at.folder / "r"), *chosen, *more]
+    return lambda at: [
+        command,
+        method,
+        dataset,
+        "--bits",
+        bits,
+        "--root",
+        str(at.folder / "r"),
+        *chosen,
+        *more,
+    ]
 
 
 HUGE = str(10**23)
@@ -474,27 +669,69 @@ WORDS = {
     "a method with NUL": (run_words(NUL), "unknown method"),
     "no method": (run_words(""), "unknown method ''"),
     "no such set": (run_words(dataset="world"), "unknown data set 'world'"),
-    "no such protocol": (run_words(more=("--protocol", "mine")), "unknown protocol 'mine' for digits"),
-    "a billion bits": (run_words(bits=str(10**9)), "bits must be a whole number of at most 4096, got 1000000000"),
-    "a billion bits of csq": (run_words("csq", bits=str(10**9)), "bits must be a whole number of at most 4096"),
-    "a billion bits of dpsh": (run_words("dpsh", bits=str(10**9)), "bits must be a whole number of at most 4096"),
-    "a billion bits of lsh": (run_words("lsh", bits=str(10**9)), "bits must be a whole number of at most 4096"),
+    "no such protocol": (
+        run_words(more=("--protocol", "mine")),
+        "unknown protocol 'mine' for digits",
+    ),
+    "a billion bits": (
+        run_words(bits=str(10**9)),
+        "bits must be a whole number of at most 4096, got 1000000000",
+    ),
+    "a billion bits of csq": (
+        run_words("csq", bits=str(10**9)),
+        "bits must be a whole number of at most 4096",
+    ),
+    "a billion bits of dpsh": (
+        run_words("dpsh", bits=str(10**9)),
+        "bits must be a whole number of at most 4096",
+    ),
+    "a billion bits of lsh": (
+        run_words("lsh", bits=str(10**9)),
+        "bits must be a whole number of at most 4096",
+    ),
     "no bits": (run_words(bits="0"), "bits must be a whole number of at least 1, got 0"),
     "bits below 0": (run_words(bits="-8"), "bits must be a whole number of at least 1, got -8"),
-    "bits beyond 64 bits": (run_words(bits=HUGE), f"bits must be a whole number of at most 4096, got {HUGE}"),
+    "bits beyond 64 bits": (
+        run_words(bits=HUGE),
+        f"bits must be a whole number of at most 4096, got {HUGE}",
+    ),
     "bits in words": (run_words(bits="many"), "argument --bits: invalid int value: 'many'"),
     "half bits": (run_words(bits="8.5"), "argument --bits: invalid int value"),
-    "bits of a grid": (run_words(command="grid", bits=str(10**9)), "bits must be a whole number of at most 4096"),
-    "a seed below 0": (run_words(more=("--seeds", "-1")), r"seed must be an integer in 0\.\.2\*\*32-1, got -1"),
-    "a seed too large": (run_words(more=("--seeds", HUGE)), r"seed must be an integer in 0\.\.2\*\*32-1"),
+    "bits of a grid": (
+        run_words(command="grid", bits=str(10**9)),
+        "bits must be a whole number of at most 4096",
+    ),
+    "a seed below 0": (
+        run_words(more=("--seeds", "-1")),
+        r"seed must be an integer in 0\.\.2\*\*32-1, got -1",
+    ),
+    "a seed too large": (
+        run_words(more=("--seeds", HUGE)),
+        r"seed must be an integer in 0\.\.2\*\*32-1",
+    ),
     "no such device": (run_words(more=("--device", "warp")), "device 'warp' cannot be used"),
-    "a device without values": (run_words(more=("--device", "meta")), "device 'meta' cannot be used"),
-    "a device of another kind": (run_words(more=("--device", "mkldnn")), "device 'mkldnn' cannot be used"),
+    "a device without values": (
+        run_words(more=("--device", "meta")),
+        "device 'meta' cannot be used",
+    ),
+    "a device of another kind": (
+        run_words(more=("--device", "mkldnn")),
+        "device 'mkldnn' cannot be used",
+    ),
     "a GPU too many": (run_words(more=("--device", "cuda:99")), "device 'cuda:99' cannot be used"),
-    "a device of a grid": (run_words(command="grid", more=("--device", "meta")), "device 'meta' cannot be used"),
+    "a device of a grid": (
+        run_words(command="grid", more=("--device", "meta")),
+        "device 'meta' cannot be used",
+    ),
     "a device with NUL": (run_words(more=("--device", NUL)), "device .* cannot be used"),
-    "a setting without value": (run_words(more=("--set", "lr")), "a setting is written NAME=VALUE, got 'lr'"),
-    "a setting without name": (run_words(more=("--set", "=3")), "a setting is written NAME=VALUE, got '=3'"),
+    "a setting without value": (
+        run_words(more=("--set", "lr")),
+        "a setting is written NAME=VALUE, got 'lr'",
+    ),
+    "a setting without name": (
+        run_words(more=("--set", "=3")),
+        "a setting is written NAME=VALUE, got '=3'",
+    ),
     "a setting twice": (run_words(more=("--set", "lr=1", "lr=2")), "setting lr is given twice"),
     "no such setting": (run_words(speed=3), "unknown setting 'speed' of mu_liu"),
     "a deep setting": (run_words(lr="[" * 9999), "setting lr must be a number"),
@@ -503,8 +740,14 @@ WORDS = {
     "a table with NUL": (words("table", "--root", NUL), "NUL|null"),
     "records with NUL": (lambda at: [*run_words()(at), "--root", NUL], "NUL|null"),
     "a model with NUL": (lambda at: ["encode", NUL, str(at.images), "-o", "c.npz"], "NUL|null"),
-    "a folder with NUL": (lambda at: ["encode", str(at.copy("deep")), NUL, "-o", "c.npz"], "NUL|null"),
-    "codes with NUL": (lambda at: ["encode", str(at.copy("deep")), str(at.images), "-o", NUL + ".npz"], "NUL|null"),
+    "a folder with NUL": (
+        lambda at: ["encode", str(at.copy("deep")), NUL, "-o", "c.npz"],
+        "NUL|null",
+    ),
+    "codes with NUL": (
+        lambda at: ["encode", str(at.copy("deep")), str(at.images), "-o", NUL + ".npz"],
+        "NUL|null",
+    ),
     "a place for a model with NUL": (run_words(more=("--save-model", NUL)), "NUL|null"),
     "a cache with NUL": (words("data", "check", "mnist", "--root", NUL), "NUL|null"),
     "a source with NUL": (words("data", "fetch", "nabirds", "--source", NUL), "NUL|null"),
@@ -516,12 +759,27 @@ WORDS = {
     "no such set to fetch": (words("data", "fetch", "world"), "unknown data set 'world'"),
     "no set to fetch": (words("data", "fetch"), "a data set is expected after `data fetch`"),
     "no set to show": (words("data", "show", "world"), "unknown data set 'world'"),
-    "a picture of no kind": (words("data", "show", "digits", "-o", "x.doc"), "a .png file .* is expected, got x.doc"),
-    "no such protocol to check": (words("data", "check", "digits", "--protocol", "x"), "unknown protocol 'x'"),
-    "a side of no pixel": (words("data", "fetch", "nabirds", "--size", "0"), "pixels, 1 or more, is expected, got '0'"),
-    "a side of billions": (words("data", "fetch", "nabirds", "--size", str(10**9)), "pixels.* got '1000000000'"),
+    "a picture of no kind": (
+        words("data", "show", "digits", "-o", "x.doc"),
+        "a .png file .* is expected, got x.doc",
+    ),
+    "no such protocol to check": (
+        words("data", "check", "digits", "--protocol", "x"),
+        "unknown protocol 'x'",
+    ),
+    "a side of no pixel": (
+        words("data", "fetch", "nabirds", "--size", "0"),
+        "pixels, 1 or more, is expected, got '0'",
+    ),
+    "a side of billions": (
+        words("data", "fetch", "nabirds", "--size", str(10**9)),
+        "pixels.* got '1000000000'",
+    ),
     "a side without end": (words("data", "fetch", "nabirds", "--size", "9" * 5000), "pixels"),
-    "a side in other figures": (words("data", "fetch", "nabirds", "--size", "²"), "pixels.* got '²'"),
+    "a side in other figures": (
+        words("data", "fetch", "nabirds", "--size", "²"),
+        "pixels.* got '²'",
+    ),
     "no such fit": (
         lambda at: [*wide_words(at), "--fit", "stretch"] if at.copy("wide") else None,
         "fit must be one of",
@@ -529,17 +787,35 @@ WORDS = {
     "a method to explain": (words("methods", "magic"), "unknown method 'magic'"),
     "no records to verify": (lambda at: ["verify", "--root", str(at.folder)], "no records in"),
     "no such record": (lambda at: ["verify", str(at.folder / "x.json")], "x.json: No such file"),
-    "a record of text": (lambda at: ["verify", str(at.file("x.json", "{"))], "x.json is not a record"),
-    "a record of a list": (lambda at: ["verify", str(at.file("x.json", "[]"))], "x.json is not a record"),
-    "a record of nothing": (lambda at: ["verify", str(at.file("x.json", "{}"))], "x.json is not a record: method"),
+    "a record of text": (
+        lambda at: ["verify", str(at.file("x.json", "{"))],
+        "x.json is not a record",
+    ),
+    "a record of a list": (
+        lambda at: ["verify", str(at.file("x.json", "[]"))],
+        "x.json is not a record",
+    ),
+    "a record of nothing": (
+        lambda at: ["verify", str(at.file("x.json", "{}"))],
+        "x.json is not a record: method",
+    ),
     "no records to table": (lambda at: ["table", "--root", str(at.folder)], "no such records in"),
-    "no such model": (lambda at: ["encode", str(at.folder), str(at.images), "-o", "c.npz"], "is not a model"),
+    "no such model": (
+        lambda at: ["encode", str(at.folder), str(at.images), "-o", "c.npz"],
+        "is not a model",
+    ),
     "a model on no device": (
         lambda at: [*encode_words(at), "--device", "meta"] if at.copy("deep") else None,
         "device 'meta' cannot be used",
     ),
     "codes nowhere": (
-        lambda at: ["encode", str(at.copy("deep")), str(at.images), "-o", str(at.folder / "x" / "c.npz")],
+        lambda at: [
+            "encode",
+            str(at.copy("deep")),
+            str(at.images),
+            "-o",
+            str(at.folder / "x" / "c.npz"),
+        ],
         "x is not a folder",
     ),
 }
@@ -554,7 +830,22 @@ SETTINGS = {
         rf"setting {name} must|{name}|unknown backbone",
     )
     for method, name, values in [
-        ("mu_liu", "lr", ["1e300", "-1", "NaN", "Infinity", "1" + "0" * 400, "fast", "[]", "null", "true", '"1"']),
+        (
+            "mu_liu",
+            "lr",
+            [
+                "1e300",
+                "-1",
+                "NaN",
+                "Infinity",
+                "1" + "0" * 400,
+                "fast",
+                "[]",
+                "null",
+                "true",
+                '"1"',
+            ],
+        ),
         ("mu_liu", "epochs", [HUGE, "-1", "1.5", "1e9", "{}"]),
         ("mu_liu", "pretrain_epochs", [HUGE, "-2"]),
         ("mu_liu", "pretrain_lr", ["1e300"]),
@@ -598,18 +889,24 @@ SETTINGS = {
 
 
 def spoiled(model="deep", note=None, tensors=None, facts=None):
-    """A model whose note, tensors or facts went through a function; the digests fit what is there."""
+    """A model whose note, tensors or facts went through a function;
+    the digests fit what is there.
+    """
 
     def make(at):
         target = at.copy(model)
         old, state = checkpoints.unpack((target / "model.safetensors").read_bytes(), "")
-        new, said = (change(value) if change else value for change, value in ((tensors, old), (facts, state)))
+        new, said = (
+            change(value) if change else value for change, value in ((tensors, old), (facts, state))
+        )
         content = checkpoints.pack(new, said)
         (target / "model.safetensors").write_bytes(content)
         summary = json.loads((target / "model.json").read_text())
         summary["sha256"] = hashlib.sha256(content).hexdigest()
         changed = note(summary) if note else summary
-        (target / "model.json").write_text(changed if isinstance(changed, str) else json.dumps(changed))
+        (target / "model.json").write_text(
+            changed if isinstance(changed, str) else json.dumps(changed)
+        )
         return encode_words(at, model)
 
     return make
@@ -621,7 +918,9 @@ def each(function):
 
 def one(ending, function):
     """Change the tensors whose names end so."""
-    return lambda tensors: {name: function(t) if name.endswith(ending) else t for name, t in tensors.items()}
+    return lambda tensors: {
+        name: function(t) if name.endswith(ending) else t for name, t in tensors.items()
+    }
 
 
 def nan(tensor):
@@ -650,8 +949,14 @@ MODELS = {
     "a note of null": (spoiled(note=lambda s: None), NOTE),
     "a deep note": (spoiled(note=lambda s: NESTED), NOTE),
     "deep settings": (spoiled(note=lambda s: json.dumps(s)[:-1] + f', "more": {NESTED}}}'), NOTE),
-    "a billion bits": (spoiled(note=lambda s: s | {"bits": 10**9}), "bits must be a whole number of at most 4096"),
-    "no bits": (spoiled(note=lambda s: s | {"bits": 0}), "bits must be a whole number of at least 1, got 0"),
+    "a billion bits": (
+        spoiled(note=lambda s: s | {"bits": 10**9}),
+        "bits must be a whole number of at most 4096",
+    ),
+    "no bits": (
+        spoiled(note=lambda s: s | {"bits": 0}),
+        "bits must be a whole number of at least 1, got 0",
+    ),
     "true bits": (spoiled(note=lambda s: s | {"bits": True}), "bits must be|" + NOTE),
     "other bits": (spoiled(note=lambda s: s | {"bits": 16}), STATE),
     "other bits of itq": (spoiled("itq", note=lambda s: s | {"bits": 16}), STATE),
@@ -660,10 +965,19 @@ MODELS = {
     "another method": (spoiled(note=lambda s: s | {"method": "itq", "settings": {}}), STATE),
     "another shallow method": (spoiled("itq", note=lambda s: s | {"method": "sh"}), STATE),
     "a deep for a shallow one": (spoiled("itq", note=lambda s: s | {"method": "dsh"}), STATE),
-    "no such setting": (spoiled(note=lambda s: s | {"settings": {"speed": 3}}), "unknown setting 'speed'"),
-    "a setting too high": (spoiled(note=lambda s: s | {"settings": {"lr": 1e300}}), "setting lr must be"),
+    "no such setting": (
+        spoiled(note=lambda s: s | {"settings": {"speed": 3}}),
+        "unknown setting 'speed'",
+    ),
+    "a setting too high": (
+        spoiled(note=lambda s: s | {"settings": {"lr": 1e300}}),
+        "setting lr must be",
+    ),
     "settings of a list": (spoiled(note=lambda s: s | {"settings": []}), NOTE),
-    "another digest": (spoiled(note=lambda s: s | {"sha256": "0" * 64}), "damaged, or of another model"),
+    "another digest": (
+        spoiled(note=lambda s: s | {"sha256": "0" * 64}),
+        "damaged, or of another model",
+    ),
     "facts of nothing": (spoiled(facts=lambda f: {}), STATE),
     "facts of a list": (spoiled(facts=lambda f: []), STATE),
     "facts of null": (spoiled(facts=lambda f: None), STATE),
@@ -671,7 +985,10 @@ MODELS = {
     "facts of nothing for itq": (spoiled("itq", facts=lambda f: {}), STATE),
     "facts of null for itq": (spoiled("itq", facts=lambda f: None), STATE),
     "no backbone": (spoiled(facts=but("backbone")), STATE),
-    "no such backbone": (spoiled(facts=lambda f: f | {"backbone": "magic"}), "unknown backbone 'magic'|" + STATE),
+    "no such backbone": (
+        spoiled(facts=lambda f: f | {"backbone": "magic"}),
+        "unknown backbone 'magic'|" + STATE,
+    ),
     "a backbone of null": (spoiled(facts=lambda f: f | {"backbone": None}), STATE),
     "a backbone of a list": (spoiled(facts=lambda f: f | {"backbone": []}), STATE),
     "another backbone": (spoiled(facts=lambda f: f | {"backbone": "lenet"}), "lenet|" + STATE),
@@ -711,26 +1028,50 @@ MODELS = {
     "a tensor more": (spoiled(tensors=lambda t: t | {"more": torch.zeros(1)}), STATE),
     "tensors of another shape": (spoiled(tensors=each(lambda t: t[None])), STATE),
     "whole weights": (spoiled(tensors=each(lambda t: t.long())), STATE),
-    "double weights": (spoiled(tensors=each(lambda t: t.double() if t.is_floating_point() else t)), STATE),
-    "half weights": (spoiled(tensors=each(lambda t: t.half() if t.is_floating_point() else t)), STATE),
+    "double weights": (
+        spoiled(tensors=each(lambda t: t.double() if t.is_floating_point() else t)),
+        STATE,
+    ),
+    "half weights": (
+        spoiled(tensors=each(lambda t: t.half() if t.is_floating_point() else t)),
+        STATE,
+    ),
     "one double weight": (spoiled(tensors=one("head.weight", lambda t: t.double())), STATE),
     "weights of NaN": (spoiled(tensors=each(nan)), STATE),
     "an infinite weight": (spoiled(tensors=one("head.bias", lambda t: t / 0)), STATE),
     "no tensors for itq": (spoiled("itq", tensors=lambda t: {}), STATE),
     "a tensor less for itq": (spoiled("itq", tensors=but("hasher/weights_")), STATE),
-    "a tensor more for itq": (spoiled("itq", tensors=lambda t: t | {"hasher/fit": torch.zeros(1)}), STATE),
-    "a private tensor for itq": (spoiled("itq", tensors=lambda t: t | {"hasher/__class_": torch.zeros(1)}), STATE),
+    "a tensor more for itq": (
+        spoiled("itq", tensors=lambda t: t | {"hasher/fit": torch.zeros(1)}),
+        STATE,
+    ),
+    "a private tensor for itq": (
+        spoiled("itq", tensors=lambda t: t | {"hasher/__class_": torch.zeros(1)}),
+        STATE,
+    ),
     "whole weights for itq": (spoiled("itq", tensors=one("weights_", lambda t: t.long())), STATE),
     "single weights for itq": (spoiled("itq", tensors=one("weights_", lambda t: t.float())), STATE),
-    "fewer weights for itq": (spoiled("itq", tensors=one("weights_", lambda t: t[:, :3].contiguous())), STATE),
+    "fewer weights for itq": (
+        spoiled("itq", tensors=one("weights_", lambda t: t[:, :3].contiguous())),
+        STATE,
+    ),
     "flat weights for itq": (spoiled("itq", tensors=one("weights_", lambda t: t.flatten())), STATE),
     "weights of NaN for itq": (spoiled("itq", tensors=one("weights_", nan)), STATE),
-    "huge features for itq": (spoiled("itq", tensors=one("n_features_in_", lambda t: t * 10**15)), STATE),
+    "huge features for itq": (
+        spoiled("itq", tensors=one("n_features_in_", lambda t: t * 10**15)),
+        STATE,
+    ),
     "no features for itq": (spoiled("itq", tensors=one("n_features_in_", lambda t: t * 0)), STATE),
-    "a list of features for itq": (spoiled("itq", tensors=one("n_features_in_", lambda t: t[None])), STATE),
+    "a list of features for itq": (
+        spoiled("itq", tensors=one("n_features_in_", lambda t: t[None])),
+        STATE,
+    ),
     "text of a kernel": (spoiled("ksh", tensors=one("gamma_", lambda t: t.long())), STATE),
     "axes that are not there": (spoiled("sh", tensors=one("axis_", lambda t: t + 10**9)), STATE),
-    "whole weights of a body": (spoiled("body", tensors=one("conv1.0.weight", lambda t: t.long())), STATE),
+    "whole weights of a body": (
+        spoiled("body", tensors=one("conv1.0.weight", lambda t: t.long())),
+        STATE,
+    ),
 }
 
 
@@ -795,7 +1136,15 @@ def birds(**changes):
                 at.file(f"birds/{name}.txt", text)
         for name in "ab":
             at.file(f"birds/images/{name}.png", coded(GREY))
-        return ["data", "fetch", "nabirds", "--root", str(at.folder / "c"), "--source", str(at.folder / "birds")]
+        return [
+            "data",
+            "fetch",
+            "nabirds",
+            "--root",
+            str(at.folder / "c"),
+            "--source",
+            str(at.folder / "birds"),
+        ]
 
     return make
 
@@ -803,18 +1152,30 @@ def birds(**changes):
 ROW = "images/1.png " + "0 " * 21 + "\n"
 DAMAGED = r"about\.json is damaged"
 SETS = {
-    "a concept without an image": (concept_missing, "class 20: 100 images wanted, 0 there|concept|class 0: 100 images"),
+    "a concept without an image": (
+        concept_missing,
+        "class 20: 100 images wanted, 0 there|concept|class 0: 100 images",
+    ),
     "an empty list": (listed_as(""), "all.txt is empty"),
     "a list of bytes": (listed_as(b"\xff\xfe"), "is not a text file"),
     "a list of NUL": (listed_as(ROW.replace("1.png", "\0.png")), "NUL|do not exist|null"),
-    "a short row": (listed_as("images/1.png 0 1\n"), "line 1: a path and 21 labels of 0 or 1 are expected, got 2"),
+    "a short row": (
+        listed_as("images/1.png 0 1\n"),
+        "line 1: a path and 21 labels of 0 or 1 are expected, got 2",
+    ),
     "a long row": (listed_as(ROW.replace("0 ", "0 0 ")), "line 1: .* got 42"),
     "other values": (listed_as(ROW.replace("0 ", "2 ")), "line 1: .* got 0"),
     "an image outside": (listed_as(ROW.replace("images/", "../")), "outside of the folder"),
     "an image from the root": (listed_as(ROW.replace("images/", "/etc/")), "outside of the folder"),
-    "images missing": (listed_as(ROW.replace("1.png", "gone.png")), "1 of 1 listed images do not exist"),
+    "images missing": (
+        listed_as(ROW.replace("1.png", "gone.png")),
+        "1 of 1 listed images do not exist",
+    ),
     "a line without end": (listed_as("a" * 10**6 + " " + "0 " * 21), "do not exist"),
-    "concepts too few": (listed_as("a\nb\n", "concepts.txt"), "21 names are expected, one a line, got 2"),
+    "concepts too few": (
+        listed_as("a\nb\n", "concepts.txt"),
+        "21 names are expected, one a line, got 2",
+    ),
     "lists missing": (listed_as("", dataset="nuswide81"), "test.txt is missing"),
     "about.json of nothing": (noted(lambda n: ""), DAMAGED),
     "about.json of a list": (noted(lambda n: []), DAMAGED),
@@ -844,25 +1205,49 @@ SETS = {
     "pixels of null": (in_set(pixels=None), DAMAGED),
     "a tree of text": (in_set(tree="x"), DAMAGED),
     "images of text": (cached("all_images.npy", b"hello"), "all_images.npy cannot be read"),
-    "images of floats": (cached("all_images.npy", npy(np.zeros((21, 8, 8, 3)))), "do not fit together|uint8"),
-    "images too few": (cached("all_images.npy", npy(np.zeros((2, 8, 8, 3), np.uint8))), "do not fit together"),
+    "images of floats": (
+        cached("all_images.npy", npy(np.zeros((21, 8, 8, 3)))),
+        "do not fit together|uint8",
+    ),
+    "images too few": (
+        cached("all_images.npy", npy(np.zeros((2, 8, 8, 3), np.uint8))),
+        "do not fit together",
+    ),
     "images of no axis": (cached("all_images.npy", npy(np.uint8(3))), "do not fit together|axes"),
     "images of objects": (cached("all_images.npy", npy(np.array([None] * 21))), "cannot be read"),
-    "images announced": (cached("all_images.npy", headed(f"({10**12}, 8, 8, 3)")), "cannot be read"),
+    "images announced": (
+        cached("all_images.npy", headed(f"({10**12}, 8, 8, 3)")),
+        "cannot be read",
+    ),
     "images beyond": (cached("all_images.npy", headed(f"({10**30}, 8, 8, 3)")), "cannot be read"),
-    "labels of text": (cached("all_labels.npy", npy(np.array(["a"] * 21))), "do not fit together|labels"),
-    "labels of floats": (cached("all_labels.npy", npy(np.full((21, 21), 0.5))), "do not fit together|altered|labels"),
+    "labels of text": (
+        cached("all_labels.npy", npy(np.array(["a"] * 21))),
+        "do not fit together|labels",
+    ),
+    "labels of floats": (
+        cached("all_labels.npy", npy(np.full((21, 21), 0.5))),
+        "do not fit together|altered|labels",
+    ),
     "labels of no axis": (cached("all_labels.npy", npy(3)), "do not fit together|labels"),
     "digests of no axis": (cached("all_digests.npy", npy(np.uint8(3))), "do not fit together"),
-    "digests of floats": (cached("all_digests.npy", npy(np.ones((21, 2, 32)))), "do not fit together|altered"),
+    "digests of floats": (
+        cached("all_digests.npy", npy(np.ones((21, 2, 32)))),
+        "do not fit together|altered",
+    ),
     "paths of bytes": (cached("all_paths.txt", b"\xff\xfe"), "all_paths.txt cannot be read"),
     "birds without images": (birds(images=None), "images.txt is missing"),
     "a ragged row of birds": (birds(images="a\n"), "line 1: two columns are expected, got 'a'"),
     "birds in a circle": (birds(hierarchy="3 1\n1 3\n4 2\n2 0\n"), "circle"),
     "birds of two roots": (birds(hierarchy="3 1\n4 2\n"), "2 roots"),
     "birds of no class": (birds(image_class_labels="a 3\nb 9\n"), "class 9, which is no leaf"),
-    "birds of half a class": (birds(image_class_labels="a 3\nb x\n"), "a class is a whole number, got 'x'"),
-    "birds of a long class": (birds(hierarchy="3 1\n" + "9" * 5000 + " 2\n1 0\n2 0\n"), "whole number"),
+    "birds of half a class": (
+        birds(image_class_labels="a 3\nb x\n"),
+        "a class is a whole number, got 'x'",
+    ),
+    "birds of a long class": (
+        birds(hierarchy="3 1\n" + "9" * 5000 + " 2\n1 0\n2 0\n"),
+        "whole number",
+    ),
     "birds of odd figures": (birds(hierarchy="3 1\n² 2\n1 0\n2 0\n"), "whole number, got '²'"),
     "birds without a name": (birds(classes="0 all\n"), "no name for class"),
     "birds of another split": (birds(train_test_split="a 1\nb 2\n"), "0 or 1 is expected, got 2"),
@@ -879,13 +1264,23 @@ def picture(name, content):
 
 
 def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def announced(width, height):
     """A PNG that says how large it is, and holds next to nothing."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"x\x9c\x03\x00\x00\x00\x00\x01") + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + chunk(b"IDAT", b"x\x9c\x03\x00\x00\x00\x00\x01")
+        + chunk(b"IEND", b"")
+    )
 
 
 IMAGES = {
@@ -893,12 +1288,27 @@ IMAGES = {
     "a picture of text": (picture("2.png", "hello"), "2.png: not an image"),
     "half a picture": (picture("2.png", coded(GREY)[:60]), "2.png: the image is damaged"),
     "half a photograph": (picture("2.jpg", coded(GREY, "JPEG")[:300]), "2.jpg: "),
-    "too many pixels": (picture("2.png", announced(10_000, 10_000)), "2.png: .* more than the 89,000,000 pixels"),
-    "pixels beyond Pillow's limit": (picture("2.png", announced(60_000, 60_000)), "2.png: .* more than the 89,000,000"),
-    "pixels without end": (picture("2.png", announced(2**31 - 1, 2**31 - 1)), "2.png: .* more than the 89,000,000"),
-    "pixels that never come": (picture("2.png", announced(9_000, 9_000)), "2.png: the image is damaged"),
+    "too many pixels": (
+        picture("2.png", announced(10_000, 10_000)),
+        "2.png: .* more than the 89,000,000 pixels",
+    ),
+    "pixels beyond Pillow's limit": (
+        picture("2.png", announced(60_000, 60_000)),
+        "2.png: .* more than the 89,000,000",
+    ),
+    "pixels without end": (
+        picture("2.png", announced(2**31 - 1, 2**31 - 1)),
+        "2.png: .* more than the 89,000,000",
+    ),
+    "pixels that never come": (
+        picture("2.png", announced(9_000, 9_000)),
+        "2.png: the image is damaged",
+    ),
     "no pixels": (picture("2.png", announced(0, 8)), "2.png: "),
-    "real numbers": (picture("2.tif", coded(np.ones((4, 4), np.float32), "TIFF")), "2.tif: .* 8 or 16 bits"),
+    "real numbers": (
+        picture("2.tif", coded(np.ones((4, 4), np.float32), "TIFF")),
+        "2.tif: .* 8 or 16 bits",
+    ),
     "a folder without images": (
         lambda at: ["encode", str(at.copy("deep")), str(at.copy("wide") / "none"), "-o", "c.npz"],
         "none is not a folder",
@@ -921,7 +1331,10 @@ def on_digits(function):
 def train_on(images, labels, name="dpsh", **settings):
     def make(at):
         method = methods.create(
-            name, 8, **({} if name in methods.SHALLOW else {"epochs": 1, "batch_size": 4}), **settings
+            name,
+            8,
+            **({} if name in methods.SHALLOW else {"epochs": 1, "batch_size": 4}),
+            **settings,
         )
         return lambda: method.fit(SimpleNamespace(images=images, labels=labels))
 
@@ -948,22 +1361,49 @@ PYTHON = {
         r"bool with K >= 1, got .* on meta",
     ),
     "pack sparse": (python(lambda: codes.pack(SPARSE.bool())), "bool with K >= 1, got"),
-    "pack numbers": (python(lambda: codes.pack(np.ones((2, 8)))), r"bool with K >= 1, got \(2, 8\) float64"),
+    "pack numbers": (
+        python(lambda: codes.pack(np.ones((2, 8)))),
+        r"bool with K >= 1, got \(2, 8\) float64",
+    ),
     "pack a list": (python(lambda: codes.pack([[True]])), "bool with K >= 1, got list"),
     "pack nothing": (python(lambda: codes.pack(None)), "bool with K >= 1, got NoneType"),
     "pack no column": (python(lambda: codes.pack(np.zeros((2, 0), bool))), "bool with K >= 1"),
-    "binarize meta": (python(lambda: codes.binarize(torch.empty(2, 8, device="meta"))), "real numbers, got .* on meta"),
+    "binarize meta": (
+        python(lambda: codes.binarize(torch.empty(2, 8, device="meta"))),
+        "real numbers, got .* on meta",
+    ),
     "binarize sparse": (python(lambda: codes.binarize(SPARSE.float())), "real numbers, got"),
     "binarize NaN": (python(lambda: codes.binarize(np.full((2, 2), np.nan))), "got NaN"),
     "binarize text": (python(lambda: codes.binarize(np.array([["a"]]))), "real numbers, got"),
-    "binarize complex": (python(lambda: codes.binarize(np.ones((2, 2), complex))), "real numbers, got"),
-    "unpack meta": (python(lambda: codes.unpack(torch.empty(2, 8, **META), bits=8)), "uint8, got .* on meta"),
-    "unpack a billion": (python(lambda: codes.unpack(codes.pack(BITS), bits=10**9)), "at most 65536, got 1000000000"),
-    "unpack half": (python(lambda: codes.unpack(codes.pack(BITS), bits=2.5)), "whole number of at least 1, got 2.5"),
+    "binarize complex": (
+        python(lambda: codes.binarize(np.ones((2, 2), complex))),
+        "real numbers, got",
+    ),
+    "unpack meta": (
+        python(lambda: codes.unpack(torch.empty(2, 8, **META), bits=8)),
+        "uint8, got .* on meta",
+    ),
+    "unpack a billion": (
+        python(lambda: codes.unpack(codes.pack(BITS), bits=10**9)),
+        "at most 65536, got 1000000000",
+    ),
+    "unpack half": (
+        python(lambda: codes.unpack(codes.pack(BITS), bits=2.5)),
+        "whole number of at least 1, got 2.5",
+    ),
     "unpack other bits": (python(lambda: codes.unpack(codes.pack(BITS), bits=99)), "uint8, got"),
-    "trim meta": (python(lambda: codes.trim(torch.empty(2, 8, **META), bits=8)), "uint8, got .* on meta"),
-    "pad meta": (python(lambda: codes.pad(torch.empty(2, 1, **META), bits=8)), "uint8, got .* on meta"),
-    "pad a billion": (python(lambda: codes.pad(np.zeros((2, 1), np.uint8), bits=10**9)), "at most 65536"),
+    "trim meta": (
+        python(lambda: codes.trim(torch.empty(2, 8, **META), bits=8)),
+        "uint8, got .* on meta",
+    ),
+    "pad meta": (
+        python(lambda: codes.pad(torch.empty(2, 1, **META), bits=8)),
+        "uint8, got .* on meta",
+    ),
+    "pad a billion": (
+        python(lambda: codes.pad(np.zeros((2, 1), np.uint8), bits=10**9)),
+        "at most 65536",
+    ),
     "hamming meta": (
         python(lambda: codes.hamming(torch.empty(2, 8, **META), torch.empty(2, 8, **META))),
         "uint8, got .* on meta",
@@ -985,8 +1425,14 @@ PYTHON = {
         "on meta",
     ),
     "evaluate sparse": (evaluated(query_codes=SPARSE, database_codes=SPARSE), "uint8, got"),
-    "evaluate meta labels": (evaluated(query_labels=torch.empty(2, device="meta", dtype=torch.int64)), "meta"),
-    "evaluate sparse labels": (evaluated(query_labels=torch.ones(2, dtype=torch.int64).to_sparse()), "sparse"),
+    "evaluate meta labels": (
+        evaluated(query_labels=torch.empty(2, device="meta", dtype=torch.int64)),
+        "meta",
+    ),
+    "evaluate sparse labels": (
+        evaluated(query_labels=torch.ones(2, dtype=torch.int64).to_sparse()),
+        "sparse",
+    ),
     "evaluate a union of billions": (
         evaluated(
             query_codes=np.zeros((2, 8192), np.uint8),
@@ -997,15 +1443,27 @@ PYTHON = {
         ),
         "at most 4194304 counts a query",
     ),
-    "evaluate a billion bits": (evaluated(bits=10**9), "bits must be a whole number of at most 65536"),
-    "evaluate no bits": (evaluated(bits=None), "bits must be a whole number of at least 1, got None"),
-    "evaluate lists": (evaluated(query_codes=[[1]]), "query codes must be a NumPy array or a tensor, got list"),
+    "evaluate a billion bits": (
+        evaluated(bits=10**9),
+        "bits must be a whole number of at most 65536",
+    ),
+    "evaluate no bits": (
+        evaluated(bits=None),
+        "bits must be a whole number of at least 1, got None",
+    ),
+    "evaluate lists": (
+        evaluated(query_codes=[[1]]),
+        "query codes must be a NumPy array or a tensor, got list",
+    ),
     "evaluate no codes": (
         evaluated(query_codes=np.zeros((0, 8), np.uint8), query_labels=np.zeros(0, int)),
         "query codes must not be empty",
     ),
     "evaluate labels of null": (evaluated(query_labels=None), "query labels must be"),
-    "evaluate ragged labels": (evaluated(query_labels=[[0], [0, 1]], relevance="levels"), "rows of one length"),
+    "evaluate ragged labels": (
+        evaluated(query_labels=[[0], [0, 1]], relevance="levels"),
+        "rows of one length",
+    ),
     "evaluate a cut of halves": (evaluated(at=1.5), "at must be a whole number in 1..6"),
     "evaluate cuts of none": (evaluated(cutoffs=[]), "cutoffs must be a sequence of ranks"),
     "distances of NaN": (
@@ -1013,42 +1471,101 @@ PYTHON = {
         "got NaN",
     ),
     "distances of meta": (
-        python(lambda: metrics.evaluate_distances(torch.empty(2, 6, device="meta"), [0, 1], [0] * 6)),
+        python(
+            lambda: metrics.evaluate_distances(torch.empty(2, 6, device="meta"), [0, 1], [0] * 6)
+        ),
         "meta",
     ),
-    "distances of text": (python(lambda: metrics.evaluate_distances("near", [0, 1], [0] * 6)), "distances must be"),
+    "distances of text": (
+        python(lambda: metrics.evaluate_distances("near", [0, 1], [0] * 6)),
+        "distances must be",
+    ),
     "load no set": (python(lambda: data.load("world")), "unknown data set 'world'"),
     "load None": (python(lambda: data.load(None)), "unknown data set None"),
     "load a list": (python(lambda: data.load(["digits"])), "unknown data set"),
-    "load a protocol of a list": (python(lambda: data.load("digits", protocol=["digits"])), "unknown protocol"),
+    "load a protocol of a list": (
+        python(lambda: data.load("digits", protocol=["digits"])),
+        "unknown protocol",
+    ),
     "load with NUL": (python(lambda: data.load("mnist", root=NUL)), "not in the cache|NUL|null"),
-    "take beyond": (on_digits(lambda d: d.query.take(np.array([10**6]))), r"in 0\.\.299.* got 1000000"),
+    "take beyond": (
+        on_digits(lambda d: d.query.take(np.array([10**6]))),
+        r"in 0\.\.299.* got 1000000",
+    ),
     "take below": (on_digits(lambda d: d.query.take(np.array([-1]))), r"in 0\.\.299.* got -1"),
-    "take halves": (on_digits(lambda d: d.query.take(np.array([0.5]))), "rows must be .* integers.* got"),
-    "take a table": (on_digits(lambda d: d.query.take(np.zeros((2, 2), int))), "rows must be .* integers.* got"),
+    "take halves": (
+        on_digits(lambda d: d.query.take(np.array([0.5]))),
+        "rows must be .* integers.* got",
+    ),
+    "take a table": (
+        on_digits(lambda d: d.query.take(np.zeros((2, 2), int))),
+        "rows must be .* integers.* got",
+    ),
     "take text": (on_digits(lambda d: d.query.take("all")), "rows must be .* integers.* got"),
     "take none": (on_digits(lambda d: d.query.take(None)), "rows must be .* integers.* got"),
-    "part beyond": (on_digits(lambda d: d.query.pool.part(np.array([10**6]))), r"in 0\.\.1796.* got 1000000"),
-    "gather beyond": (on_digits(lambda d: d.query.pool.gather(np.array([1797]))), r"in 0\.\.1796.* got 1797"),
-    "gather below": (on_digits(lambda d: d.query.pool.gather(np.array([-1]))), r"in 0\.\.1796.* got -1"),
-    "stored beyond": (python(lambda: batches.stored(COLOUR).take(np.array([12]))), r"in 0\.\.11.* got 12"),
-    "blocks of none": (on_digits(lambda d: list(d.query.blocks(0))), "a block holds 1 image or more, got 0"),
+    "part beyond": (
+        on_digits(lambda d: d.query.pool.part(np.array([10**6]))),
+        r"in 0\.\.1796.* got 1000000",
+    ),
+    "gather beyond": (
+        on_digits(lambda d: d.query.pool.gather(np.array([1797]))),
+        r"in 0\.\.1796.* got 1797",
+    ),
+    "gather below": (
+        on_digits(lambda d: d.query.pool.gather(np.array([-1]))),
+        r"in 0\.\.1796.* got -1",
+    ),
+    "stored beyond": (
+        python(lambda: batches.stored(COLOUR).take(np.array([12]))),
+        r"in 0\.\.11.* got 12",
+    ),
+    "blocks of none": (
+        on_digits(lambda d: list(d.query.blocks(0))),
+        "a block holds 1 image or more, got 0",
+    ),
     "stored blocks of none": (
         python(lambda: list(batches.stored(COLOUR).blocks(0))),
         "a block holds 1 image or more, got 0",
     ),
     "create nothing": (python(lambda: methods.create(None, 8)), "unknown method None"),
     "create a list": (python(lambda: methods.create(["itq"], 8)), "unknown method"),
-    "create a billion": (python(lambda: methods.create("itq", 10**9)), "bits must be a whole number of at most 4096"),
-    "create half": (python(lambda: methods.create("itq", 8.5)), "bits must be a whole number of at least 1, got 8.5"),
-    "create true": (python(lambda: methods.create("itq", True)), "bits must be a whole number of at least 1, got True"),
-    "create text": (python(lambda: methods.create("itq", "8")), "bits must be a whole number of at least 1, got '8'"),
-    "create a setting of 1e300": (python(lambda: methods.create("dch", 8, gamma=1e300)), "setting gamma must be"),
-    "create an array setting": (python(lambda: methods.create("dch", 8, gamma=np.ones(2))), "setting gamma must be"),
-    "fit nothing": (python(lambda: methods.create("dpsh", 8).fit(None)), "images and labels|NoneType"),
-    "fit nothing with itq": (python(lambda: methods.create("itq", 8).fit(None)), "images and labels|NoneType"),
+    "create a billion": (
+        python(lambda: methods.create("itq", 10**9)),
+        "bits must be a whole number of at most 4096",
+    ),
+    "create half": (
+        python(lambda: methods.create("itq", 8.5)),
+        "bits must be a whole number of at least 1, got 8.5",
+    ),
+    "create true": (
+        python(lambda: methods.create("itq", True)),
+        "bits must be a whole number of at least 1, got True",
+    ),
+    "create text": (
+        python(lambda: methods.create("itq", "8")),
+        "bits must be a whole number of at least 1, got '8'",
+    ),
+    "create a setting of 1e300": (
+        python(lambda: methods.create("dch", 8, gamma=1e300)),
+        "setting gamma must be",
+    ),
+    "create an array setting": (
+        python(lambda: methods.create("dch", 8, gamma=np.ones(2))),
+        "setting gamma must be",
+    ),
+    "fit nothing": (
+        python(lambda: methods.create("dpsh", 8).fit(None)),
+        "images and labels|NoneType",
+    ),
+    "fit nothing with itq": (
+        python(lambda: methods.create("itq", 8).fit(None)),
+        "images and labels|NoneType",
+    ),
     "fit no image": (train_on(COLOUR[:0], CLASSES[:0]), "one image at least is expected, got none"),
-    "fit no image with itq": (train_on(COLOUR[:0], CLASSES[:0], "itq"), "one image at least is expected, got none"),
+    "fit no image with itq": (
+        train_on(COLOUR[:0], CLASSES[:0], "itq"),
+        "one image at least is expected, got none",
+    ),
     "fit an empty part": (
         on_digits(lambda d: methods.create("dpsh", 8).fit(d.train.pool.part(np.arange(0)))),
         "one image at least is expected",
@@ -1061,22 +1578,46 @@ PYTHON = {
         train_on(COLOUR[..., [0, 1, 2, 0]], CLASSES),
         r"\(N, H, W\) or \(N, H, W, 3\), got \(12, 8, 8, 4\) uint8",
     ),
-    "fit four channels with itq": (train_on(COLOUR[..., [0, 1, 2, 0]], CLASSES, "itq"), r"got \(12, 8, 8, 4\) uint8"),
+    "fit four channels with itq": (
+        train_on(COLOUR[..., [0, 1, 2, 0]], CLASSES, "itq"),
+        r"got \(12, 8, 8, 4\) uint8",
+    ),
     "fit one channel apart": (train_on(COLOUR[..., :1], CLASSES), r"got \(12, 8, 8, 1\) uint8"),
     "fit two channels": (train_on(COLOUR[..., :2], CLASSES), r"got \(12, 8, 8, 2\) uint8"),
     "fit no channel": (train_on(COLOUR[..., :0], CLASSES), r"got \(12, 8, 8, 0\) uint8"),
     "fit no pixel": (train_on(COLOUR[:, :0], CLASSES), r"got \(12, 0, 8, 3\) uint8"),
-    "fit no pixel with itq": (train_on(COLOUR[:, :0], CLASSES, "itq"), r"got \(12, 0, 8, 3\) uint8"),
-    "fit floats": (train_on(COLOUR / 255, CLASSES), r"images must be uint8 .*, got \(12, 8, 8, 3\) float64"),
-    "fit tensors": (train_on(torch.zeros(12, 8, 8, dtype=torch.uint8), CLASSES), "images must be uint8 .*, got"),
+    "fit no pixel with itq": (
+        train_on(COLOUR[:, :0], CLASSES, "itq"),
+        r"got \(12, 0, 8, 3\) uint8",
+    ),
+    "fit floats": (
+        train_on(COLOUR / 255, CLASSES),
+        r"images must be uint8 .*, got \(12, 8, 8, 3\) float64",
+    ),
+    "fit tensors": (
+        train_on(torch.zeros(12, 8, 8, dtype=torch.uint8), CLASSES),
+        "images must be uint8 .*, got",
+    ),
     "fit meta": (train_on(torch.empty(12, 8, 8, **META), CLASSES), "images must be uint8 .*, got"),
-    "fit meta labels": (train_on(COLOUR, torch.empty(12, device="meta", dtype=torch.int64)), "meta"),
-    "fit sparse labels": (train_on(COLOUR, torch.ones(12, dtype=torch.int64).to_sparse()), "sparse"),
+    "fit meta labels": (
+        train_on(COLOUR, torch.empty(12, device="meta", dtype=torch.int64)),
+        "meta",
+    ),
+    "fit sparse labels": (
+        train_on(COLOUR, torch.ones(12, dtype=torch.int64).to_sparse()),
+        "sparse",
+    ),
     "fit ragged labels": (train_on(COLOUR, [[0]] * 11 + [[0, 1]]), "one length"),
     "fit labels of null": (train_on(COLOUR, None), "labels must be"),
     "fit labels of null with ksh": (train_on(COLOUR, None, "ksh"), "requires y|labels must be"),
-    "fit labels too few": (train_on(COLOUR, CLASSES[:5]), r"labels must be \(12,\) integers, got \(5,\) int64"),
-    "fit one class": (train_on(COLOUR, CLASSES * 0), "labels must be 0 or more and of two classes at least"),
+    "fit labels too few": (
+        train_on(COLOUR, CLASSES[:5]),
+        r"labels must be \(12,\) integers, got \(5,\) int64",
+    ),
+    "fit one class": (
+        train_on(COLOUR, CLASSES * 0),
+        "labels must be 0 or more and of two classes at least",
+    ),
     "fit text labels": (train_on(COLOUR, np.array(["a"] * 12)), "labels must be .* integers, got"),
     "fit on no device": (
         on_digits(lambda d: methods.create("itq", 8).fit(d.train, device="meta")),
@@ -1098,24 +1639,49 @@ PYTHON = {
         train_on(COLOUR, CLASSES, "dsdh", nu=0.0),
         "codes do not decide the classifier at nu/mu = 0; try a higher nu",
     ),
-    "encode before fit": (python(lambda: methods.create("itq", 8).encode(COLOUR)), "not fitted yet"),
+    "encode before fit": (
+        python(lambda: methods.create("itq", 8).encode(COLOUR)),
+        "not fitted yet",
+    ),
     "encode no image": (model_encodes(GREY[None][:0]), "one image at least is expected, got none"),
-    "encode no image with itq": (model_encodes(GREY[None][:0], "itq"), "one image at least is expected, got none"),
-    "encode another shape": (model_encodes(COLOUR), r"images of \(8, 8\) expected, as in training, got \(8, 8, 3\)"),
+    "encode no image with itq": (
+        model_encodes(GREY[None][:0], "itq"),
+        "one image at least is expected, got none",
+    ),
+    "encode another shape": (
+        model_encodes(COLOUR),
+        r"images of \(8, 8\) expected, as in training, got \(8, 8, 3\)",
+    ),
     "encode meta": (model_encodes(torch.empty(2, 8, 8, **META)), "images must be uint8"),
     "encode nothing": (model_encodes(None), "images must be uint8 .*, got NoneType"),
     "encode an empty part": (
-        lambda at: lambda: methods.load(at.house / "deep").encode(data.load("digits").query.pool.part(np.arange(0))),
+        lambda at: (
+            lambda: methods.load(at.house / "deep").encode(
+                data.load("digits").query.pool.part(np.arange(0))
+            )
+        ),
         "one image at least",
     ),
     "load a model of nothing": (lambda at: lambda: methods.load(at.folder / "x"), "is not a model"),
     "load a model with NUL": (python(lambda: methods.load(NUL)), "NUL|null"),
     "run nothing": (python(lambda: experiments.run(None, "digits", 8)), "unknown method None"),
     "run on nothing": (python(lambda: experiments.run("itq", None, 8)), "unknown data set None"),
-    "run text bits": (python(lambda: experiments.run("itq", "digits", "8")), "bits must be a whole number"),
-    "run a seed of text": (python(lambda: experiments.run("itq", "digits", 8, seed="0")), "seed must be an integer"),
-    "run with NUL": (python(lambda: experiments.run("itq", "digits", 8, root=NUL, save=True)), "NUL|null"),
-    "save with NUL": (python(lambda: experiments.run("itq", "digits", 8, save_model=NUL)), "NUL|null"),
+    "run text bits": (
+        python(lambda: experiments.run("itq", "digits", "8")),
+        "bits must be a whole number",
+    ),
+    "run a seed of text": (
+        python(lambda: experiments.run("itq", "digits", 8, seed="0")),
+        "seed must be an integer",
+    ),
+    "run with NUL": (
+        python(lambda: experiments.run("itq", "digits", 8, root=NUL, save=True)),
+        "NUL|null",
+    ),
+    "save with NUL": (
+        python(lambda: experiments.run("itq", "digits", 8, save_model=NUL)),
+        "NUL|null",
+    ),
     "run in a file": (
         lambda at: lambda: experiments.run("itq", "digits", 8, root=at.file("r", b""), save=True),
         "is a file; a folder is expected",
@@ -1123,24 +1689,53 @@ PYTHON = {
     "read codes with NUL": (python(lambda: files.read_codes(NUL)), "NUL|null"),
     "read no codes": (lambda at: lambda: files.read_codes(at.folder / "x.npz"), "No such file"),
     "arrays of nothing": (python(lambda: files.arrays(b"", Path("x"))), "x cannot be read as .npz"),
-    "tables of another sum": (python(lambda: files.split_tables(codes.pack(BITS), 12, (5, 5))), "tables"),
+    "tables of another sum": (
+        python(lambda: files.split_tables(codes.pack(BITS), 12, (5, 5))),
+        "tables",
+    ),
     "records of nothing": (lambda at: lambda: records.read(at.folder / "x.json"), "No such file"),
-    "a record of text": (lambda at: lambda: records.read(at.file("x.json", "{")), "is not a record"),
+    "a record of text": (
+        lambda at: lambda: records.read(at.file("x.json", "{")),
+        "is not a record",
+    ),
     "encode a folder with NUL": (
-        lambda at: lambda: encoding.encode_folder(at.house / "deep", NUL, at.folder / "c.npz"),
+        lambda at: (
+            lambda: models.encode_folder(methods.load(at.house / "deep"), NUL, at.folder / "c.npz")
+        ),
         "NUL|null",
     ),
     "files with NUL": (python(lambda: folders.files(NUL)), "NUL|null"),
     "decode nothing": (python(lambda: folders.decode(b"", (8, 8))), "the file is empty"),
-    "decode to no shape": (python(lambda: folders.decode(coded(GREY), (0, 8))), "shape of an image"),
-    "decode to a huge shape": (python(lambda: folders.decode(coded(GREY), (10**6, 10**6))), "shape of an image"),
-    "decode to four channels": (python(lambda: folders.decode(coded(GREY), (8, 8, 4))), "shape of an image"),
+    "decode to no shape": (
+        python(lambda: folders.decode(coded(GREY), (0, 8))),
+        "shape of an image",
+    ),
+    "decode to a huge shape": (
+        python(lambda: folders.decode(coded(GREY), (10**6, 10**6))),
+        "shape of an image",
+    ),
+    "decode to four channels": (
+        python(lambda: folders.decode(coded(GREY), (8, 8, 4))),
+        "shape of an image",
+    ),
     "stream to text": (python(lambda: folders.stream([], "8x8")), "shape of an image"),
     "stream to nothing": (python(lambda: folders.stream([], None)), "shape of an image"),
-    "itq of text": (python(lambda: shallow.ITQ(bits=8).fit(np.array([["a"] * 9] * 12))), "features|could not convert"),
-    "itq of NaN": (python(lambda: shallow.ITQ(bits=8).fit(np.full((12, 9), np.nan))), "features must be finite"),
-    "itq of a billion": (python(lambda: shallow.ITQ(bits=10**9).fit(RNG.random((12, 9)))), "at most 65536"),
-    "itq of meta": (python(lambda: shallow.ITQ(bits=2).fit(torch.empty(12, 9, device="meta"))), "meta"),
+    "itq of text": (
+        python(lambda: shallow.ITQ(bits=8).fit(np.array([["a"] * 9] * 12))),
+        "features|could not convert",
+    ),
+    "itq of NaN": (
+        python(lambda: shallow.ITQ(bits=8).fit(np.full((12, 9), np.nan))),
+        "features must be finite",
+    ),
+    "itq of a billion": (
+        python(lambda: shallow.ITQ(bits=10**9).fit(RNG.random((12, 9)))),
+        "at most 65536",
+    ),
+    "itq of meta": (
+        python(lambda: shallow.ITQ(bits=2).fit(torch.empty(12, 9, device="meta"))),
+        "meta",
+    ),
 }
 
 
@@ -1180,7 +1775,9 @@ def test_bad_input(name, house, tmp_path, capsys, monkeypatch):
     assert len(captured.err) < 12_000 and "memory is full" not in captured.err
 
 
-HARD = {  # what would end the process, or never end: commands of their own, under limits that no handler can lift
+# What would end the process, or never end: commands of their own, under limits that no handler can
+# lift.
+HARD = {
     "a pipe": (lambda at: read_codes(at, pipe), "a file is expected, got a pipe"),
     "no end": (lambda at: read_codes(at, endless), "a file is expected, got a device"),
     "a billion bits": (changed(bits=np.int64(10**9)), "at most 65536"),
@@ -1196,11 +1793,15 @@ def under_limits():
 @pytest.mark.parametrize("name", HARD)
 def test_bad_input_of_a_process(name, house, tmp_path):
     make, said = HARD[name]
-    words = [sys.executable, "-m", "hashlab.cli", *make(Place(tmp_path, house))]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=5 * SECONDS, preexec_fn=under_limits)
+    done = run(*command(*make(Place(tmp_path, house))), preexec_fn=under_limits)
     assert done.returncode == 2 and done.stdout == "", done.stderr
     assert re.fullmatch(rf"hashlab: .*{said}.*\n", done.stderr)
 
 
 def test_there_are_as_many_rows_as_are_promised():
-    assert len(ROWS) >= 200 and {name.split(":")[0] for name in ROWS} >= {"evaluate", "words", "models", "sets"}
+    assert len(ROWS) >= 200 and {name.split(":")[0] for name in ROWS} >= {
+        "evaluate",
+        "words",
+        "models",
+        "sets",
+    }

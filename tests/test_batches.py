@@ -1,4 +1,6 @@
-"""Batches against plain loops: order, crops, mirroring, normalisation, resizing; streamed as resident."""
+"""Batches against plain loops: order, crops, mirroring, normalisation, resizing;
+streamed as resident.
+"""
 
 import numpy as np
 import pytest
@@ -47,12 +49,19 @@ def test_an_epoch_covers_everything_once_and_normalises():
 
 
 def test_an_epoch_can_be_taken_up_in_its_middle():
-    found = Batches(random_images(40, 8, 8, 3), np.arange(40), CPU, View(8, 8, 3, (0.5,) * 3, (0.2,) * 3, 2, flip=True))
+    found = Batches(
+        random_images(40, 8, 8, 3),
+        np.arange(40),
+        CPU,
+        View(8, 8, 3, (0.5,) * 3, (0.2,) * 3, 2, flip=True),
+    )
     whole = list(found.epoch(8, generator()))
     rest = list(found.epoch(8, generator(), start=3))
     assert len(rest) == 2
     assert all(
-        torch.equal(a, b) for one, other in zip(whole[3:], rest, strict=True) for a, b in zip(one, other, strict=True)
+        torch.equal(a, b)
+        for one, other in zip(whole[3:], rest, strict=True)
+        for a, b in zip(one, other, strict=True)
     )
 
 
@@ -91,7 +100,9 @@ def test_resizing_is_that_of_pillow(size):
     images = random_images(3, 32, 32, 3)
     found = View(32, 32, 3, (0.0,) * 3, (1 / 255,) * 3, size=size).plain(torch.from_numpy(images))
     for image, one in zip(images, found, strict=True):
-        expected = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+        expected = np.asarray(
+            Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+        )
         assert np.abs(one.permute(1, 2, 0).numpy() - expected).max() < 1.01
     assert View(32, 30, 3, (0.0,) * 3, (1.0,) * 3, crop=28, size=size).shape == (size, size, 3)
 
@@ -100,11 +111,15 @@ def test_grey_becomes_three_channels_where_three_means_are_given():
     images = torch.from_numpy(random_images(2, 5, 5, 1))
     found = View(5, 5, 1, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)).plain(images)
     for channel, (mean, std) in enumerate([(0.1, 0.4), (0.2, 0.5), (0.3, 0.6)]):
-        np.testing.assert_allclose(found[:, channel], (images[..., 0] / 255 - mean) / std, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            found[:, channel], (images[..., 0] / 255 - mean) / std, rtol=1e-5, atol=1e-6
+        )
 
 
 def test_streamed_batches_equal_resident_ones(tmp_path):
-    """The same from an array, from a memory map that is read batch by batch, and from a part of a data set."""
+    """The same from an array, from a memory map that is read batch by batch,
+    and from a part of a data set.
+    """
     part = data.load("digits").train
     np.save(tmp_path / "images.npy", part.images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
@@ -130,7 +145,9 @@ def test_features_are_taken_as_they_are():
 
 @pytest.mark.parametrize("size, per_class", [(12, 3), (12, 1), (12, 6), (20, 2)])
 def test_balanced_batches(size, per_class):
-    """The plain count per batch; more places than classes take a class twice; rare classes start anew."""
+    """The plain count per batch; more places than classes take a class twice;
+    rare classes start anew.
+    """
     labels = torch.tensor([0] * 50 + [1] * 4 + [5] * 30 + [7] * 1 + [9] * 15)
     order = batches.balanced(labels, size, per_class, 8, generator())
     assert order.shape == (8 * size,)
@@ -144,7 +161,9 @@ def test_balanced_batches(size, per_class):
 
 
 def test_balanced_batches_that_cannot_be():
-    with pytest.raises(InputError, match="batch_size must be a multiple of the 3 images per class, got 10"):
+    with pytest.raises(
+        InputError, match="batch_size must be a multiple of the 3 images per class, got 10"
+    ):
         batches.check_balanced(torch.zeros(10), 10, 3)
     with pytest.raises(InputError, match=r"one class per image, got labels \(4, 3\)"):
         batches.check_balanced(torch.zeros(4, 3), 4, 2)
@@ -166,7 +185,10 @@ def test_what_is_no_images(images, words):
 
 def test_full_memory_is_said_with_what_to_lower():
     found = Batches(torch.zeros(3, 2), None, CPU, None)
-    with pytest.raises(MemoryError, match=r"memory is full: encoding .* images at once on cpu; lower the setting size"):
+    with pytest.raises(
+        MemoryError,
+        match=r"memory is full: encoding .* images at once on cpu; lower the setting size",
+    ):
         found.map(lambda x: torch.empty(2**50), "encoding")
     with pytest.raises(RuntimeError, match="other"):  # not every error is one of memory
         found.map(lambda x: (_ for _ in ()).throw(RuntimeError("other")), "encoding")

@@ -1,4 +1,6 @@
-"""Gaussian classes against plain loops and torch.distributions, penalties, centres that move with the network."""
+"""Gaussian classes against plain loops and torch.distributions, penalties,
+centres that move with the network.
+"""
 
 import math
 
@@ -24,7 +26,10 @@ def normal(rows, columns, seed=0, scale=1.0):
 def by_loops(u, y, c, s, floor):
     total = 0.0
     for row, label in zip(u, y, strict=True):
-        e = [math.exp(-s / 2 * sum((a - b) ** 2 for a, b in zip(row, centre, strict=True))) for centre in c]
+        e = [
+            math.exp(-s / 2 * sum((a - b) ** 2 for a, b in zip(row, centre, strict=True)))
+            for centre in c
+        ]
         total -= math.log(e[label] / (sum(e) + floor) + floor)
     return total / len(u)
 
@@ -38,7 +43,9 @@ def test_class_wise_loss_with_plain_loops(s, floor):
 
 
 def test_it_is_the_posterior_of_equally_likely_gaussian_classes():
-    """torch.distributions computes the same: densities of variance 1/s, Bayes' rule with equal priors."""
+    """torch.distributions computes the same:
+    densities of variance 1/s, Bayes' rule with equal priors.
+    """
     u, c, y, s = normal(6, 5), normal(4, 5, 1), torch.tensor([0, 3, 2, 2, 1, 0]), 0.67
     density = torch.distributions.Normal(c, s**-0.5).log_prob(u[:, None]).sum(-1)  # (B, M)
     expected = -torch.distributions.Categorical(logits=density).log_prob(y).mean()
@@ -62,14 +69,21 @@ def test_the_gradient_is_the_expected_centre_less_the_own_one():
 def test_neither_the_order_of_bits_nor_a_common_shift_matters(classes, bits, seed):
     u, c = normal(7, bits, seed), normal(classes, bits, seed + 1)
     y = torch.arange(7) % classes
-    order, shift = torch.randperm(bits, generator=torch.Generator().manual_seed(seed)), normal(1, bits, seed + 2)
+    order, shift = (
+        torch.randperm(bits, generator=torch.Generator().manual_seed(seed)),
+        normal(1, bits, seed + 2),
+    )
     loss = class_wise_loss(u, y, c, 0.5)
-    torch.testing.assert_close(class_wise_loss(u[:, order] + shift, y, c[:, order] + shift, 0.5), loss)
+    torch.testing.assert_close(
+        class_wise_loss(u[:, order] + shift, y, c[:, order] + shift, 0.5), loss
+    )
     assert loss >= 0
 
 
 def test_long_codes_far_from_their_centres():
-    """At 128 bits the authors' form is flat: every exponential is 0. The stable one has the loss and its slope."""
+    """At 128 bits the authors' form is flat: every exponential is 0.
+    The stable one has the loss and its slope.
+    """
     u, c, y = normal(8, 128, 0, 1.5).float(), normal(10, 128, 1).float(), torch.arange(8)
     u.requires_grad_()
     stable, clamped = (class_wise_loss(u, y, c, 1.0, floor) for floor in (0.0, 1e-8))
@@ -83,14 +97,21 @@ def exact(u, y, c):
     """By log-sum-exp in plain Python, on numbers as they are."""
     total = 0.0
     for row, label in zip(u.tolist(), y.tolist(), strict=True):
-        logits = [-sum((a - b) ** 2 for a, b in zip(row, centre, strict=True)) / 2 for centre in c.tolist()]
+        logits = [
+            -sum((a - b) ** 2 for a, b in zip(row, centre, strict=True)) / 2
+            for centre in c.tolist()
+        ]
         top = max(logits)
         total -= logits[label] - top - math.log(sum(math.exp(x - top) for x in logits))
     return total / len(u)
 
 
 def test_half_precision_outputs_lose_nothing_more():
-    u, c, y = normal(8, 128).bfloat16().requires_grad_(), normal(10, 128, 1).bfloat16(), torch.arange(8)
+    u, c, y = (
+        normal(8, 128).bfloat16().requires_grad_(),
+        normal(10, 128, 1).bfloat16(),
+        torch.arange(8),
+    )
     loss = class_wise_loss(u, y, c, 1.0)
     assert loss.dtype == torch.float32 and loss.item() == pytest.approx(exact(u, y, c), rel=1e-5)
     loss.backward()
@@ -105,14 +126,20 @@ def test_penalties_with_plain_loops():
     u[0, 0], u[1, 0], u[2, 0] = 0.0, 1.1, -1.1  # the sign of 0 is +1; the edge is inside
     outside = sum(max(-1.1 - x, 0) + max(x - 1.1, 0) for row in u.tolist() for x in row) / len(u)
     away = sum(((1 if x >= 0 else -1) - x) ** 2 for row in u.tolist() for x in row) / len(u)
-    assert cubic_loss(u).item() == pytest.approx(outside) and vertex_loss(u).item() == pytest.approx(away)
+    assert cubic_loss(u).item() == pytest.approx(outside) and vertex_loss(
+        u
+    ).item() == pytest.approx(away)
     below, above = clouds.beyond_edge(u)
-    assert (below.mean() + above.mean()).item() == pytest.approx(outside) and min(below.max(), above.max()) > 0
+    assert (below.mean() + above.mean()).item() == pytest.approx(outside) and min(
+        below.max(), above.max()
+    ) > 0
 
 
 def test_gradients_of_the_penalties():
     u = normal(4, 6, scale=1.5)
-    u = u[(u.abs() > 0.05) & ((u.abs() - 1.1).abs() > 0.05)].view(1, -1).requires_grad_()  # off the kinks
+    u = (
+        u[(u.abs() > 0.05) & ((u.abs() - 1.1).abs() > 0.05)].view(1, -1).requires_grad_()
+    )  # off the kinks
     assert torch.autograd.gradcheck(cubic_loss, u) and torch.autograd.gradcheck(vertex_loss, u)
 
 
@@ -129,14 +156,22 @@ PARENTS = [torch.tensor([0, 0, 1, 1, 1])]  # five classes under two
 
 
 def test_centres_move_to_plain_means():
-    c, u, y = Centres(PARENTS, [5, 2], 3), normal(12, 3).float(), torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 2, 4, 4, 0])
+    c, u, y = (
+        Centres(PARENTS, [5, 2], 3),
+        normal(12, 3).float(),
+        torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 2, 4, 4, 0]),
+    )
     start = [level.clone() for level in c]
     c.move(u, y)
     fine, coarse = c
     for label in (0, 1, 2, 4):
-        torch.testing.assert_close(fine[label], torch.stack([u[i] for i in range(12) if y[i] == label]).mean(0))
+        torch.testing.assert_close(
+            fine[label], torch.stack([u[i] for i in range(12) if y[i] == label]).mean(0)
+        )
     assert torch.equal(fine[3], start[0][3])  # no image of it: it stays
-    torch.testing.assert_close(coarse[0], (fine[0] + fine[1]) / 2)  # whether 5 or 2 images: not weighted
+    torch.testing.assert_close(
+        coarse[0], (fine[0] + fine[1]) / 2
+    )  # whether 5 or 2 images: not weighted
     torch.testing.assert_close(coarse[1], (fine[2] + fine[3] + fine[4]) / 3)
     assert len(c) == 2 and not list(c.parameters())
 
@@ -160,7 +195,9 @@ def test_the_start_is_standard_normal_and_follows_the_generator():
 
 
 def moving(every=1, how="plain", network=None):
-    """Centres of two classes and two bits, what moves them, and eight features with their labels."""
+    """Centres of two classes and two bits, what moves them,
+    and eight features with their labels.
+    """
     network = network or torch.nn.BatchNorm1d(2, momentum=1.0)
     features, labels = normal(8, 2, scale=3.0).float() + 5, np.array([0, 1] * 4)
     batches = Batches(features, labels[:, None], torch.device("cpu"), None)
@@ -191,4 +228,6 @@ def test_plain_centres_are_those_of_the_network_as_it_encodes():
 def test_centres_as_the_authors_take_them_use_batch_statistics_and_move_them():
     c, move, batches, _, network = moving(how="train")
     move(2, batches)
-    assert c.level0.abs().max() < 2 and network.running_mean.abs().min() > 1  # standardised by each batch
+    assert (
+        c.level0.abs().max() < 2 and network.running_mean.abs().min() > 1
+    )  # standardised by each batch

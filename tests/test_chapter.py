@@ -37,7 +37,10 @@ def test_the_command_of_records_finds_them(kept, monkeypatch):
 
 def test_spread_and_difference():
     a, b = [0.5, 0.7, 0.9], [0.4, 0.5, 0.9]
-    assert tables.spread(a) == f"{np.mean(a):.3f} ± {np.std(a, ddof=1):.3f}" and tables.spread([0.5], 2) == "0.50"
+    assert (
+        tables.spread(a) == f"{np.mean(a):.3f} ± {np.std(a, ddof=1):.3f}"
+        and tables.spread([0.5], 2) == "0.50"
+    )
     mean, twice = tables.difference(a, b)
     steps = [x - y for x, y in zip(a, b, strict=True)]
     centre = sum(steps) / 3
@@ -47,6 +50,8 @@ def test_spread_and_difference():
 
 def test_tables_and_sources():
     assert tables.table(["a", "b"], [1, "x"]).data == "| a | b |\n|---|---|\n| 1 | x |"
-    assert tables.table(["a"], ["1 ± 2"]).data.endswith("| 1\u202f±\u202f2 |")  # never broken between the two
+    assert tables.table(["a"], ["1 ± 2"]).data.endswith(
+        "| 1\u202f±\u202f2 |"
+    )  # never broken between the two
     shown = tables.source(pairs.off_diagonal, pairs.likelihood_loss).data
     assert shown.count("```python") == 2 and "def off_diagonal" in shown and "softplus" in shown

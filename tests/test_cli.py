@@ -3,10 +3,9 @@
 import dataclasses
 import os
 import re
-import subprocess
-import sys
 
 import pytest
+from processes import command, run
 
 from hashlab import methods
 from hashlab.cli import aligned, describe_method, main
@@ -21,16 +20,46 @@ COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "en
     [
         ([], "the following arguments are required: COMMAND; see hashlab --help"),
         (["fly"], "argument COMMAND: invalid choice: 'fly' .*; see hashlab --help"),
-        (["run"], "the following arguments are required: method, dataset, --bits; see hashlab run --help"),
-        (["run", "mu_liu", "digits", "--bits", "x"], "argument --bits: invalid int value: 'x'; see hashlab run --help"),
-        (["grid", "mu_liu"], "the following arguments are required: dataset, --bits; see hashlab grid --help"),
-        (["encode", "model"], "the following arguments are required: folder, -o/--output; see hashlab encode --help"),
-        (["table", "--format", "pdf"], "argument --format: invalid choice: 'pdf' .*; see hashlab table --help"),
-        (["table", "--speed", "3 m", "now"], "not understood: --speed '3 m' now; see hashlab table --help"),
-        (["data", "fetch", "nabirds", "--size", "0"], "argument --size: .* pixels, 1 or more, .* got '0'; see .*"),
-        (["data", "fetch", "mnist", "--size", "0"], "argument --size: .* pixels, 1 or more, .* got '0'; see .*"),
-        (["data", "fetch", "nabirds", "--size", "-8"], "argument --size: .* got '-8'; see hashlab data --help"),
-        (["data", "fetch", "nabirds", "--size", "big"], "argument --size: .* got 'big'; see hashlab data --help"),
+        (
+            ["run"],
+            "the following arguments are required: method, dataset, --bits; see hashlab run --help",
+        ),
+        (
+            ["run", "mu_liu", "digits", "--bits", "x"],
+            "argument --bits: invalid int value: 'x'; see hashlab run --help",
+        ),
+        (
+            ["grid", "mu_liu"],
+            "the following arguments are required: dataset, --bits; see hashlab grid --help",
+        ),
+        (
+            ["encode", "model"],
+            "the following arguments are required: folder, -o/--output; see hashlab encode --help",
+        ),
+        (
+            ["table", "--format", "pdf"],
+            "argument --format: invalid choice: 'pdf' .*; see hashlab table --help",
+        ),
+        (
+            ["table", "--speed", "3 m", "now"],
+            "not understood: --speed '3 m' now; see hashlab table --help",
+        ),
+        (
+            ["data", "fetch", "nabirds", "--size", "0"],
+            "argument --size: .* pixels, 1 or more, .* got '0'; see .*",
+        ),
+        (
+            ["data", "fetch", "mnist", "--size", "0"],
+            "argument --size: .* pixels, 1 or more, .* got '0'; see .*",
+        ),
+        (
+            ["data", "fetch", "nabirds", "--size", "-8"],
+            "argument --size: .* got '-8'; see hashlab data --help",
+        ),
+        (
+            ["data", "fetch", "nabirds", "--size", "big"],
+            "argument --size: .* got 'big'; see hashlab data --help",
+        ),
     ],
 )
 def test_wrong_words_are_one_line(words, said, capsys):
@@ -46,7 +75,9 @@ def test_what_a_line_leads_to_is_there(command, capsys):
     assert capsys.readouterr().err.endswith(f"; see hashlab {command} --help\n")
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
-    assert ended.value.code == 0 and capsys.readouterr().out.startswith(f"usage: hashlab {command} [-h]")
+    assert ended.value.code == 0 and capsys.readouterr().out.startswith(
+        f"usage: hashlab {command} [-h]"
+    )
 
 
 # ---- methods
@@ -55,7 +86,9 @@ def test_what_a_line_leads_to_is_there(command, capsys):
 def test_methods_are_a_table(capsys):
     assert main(["methods"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    starts = [head.index(word) for word in ("name", "year", "kind", "labels", "tested with", "paper")]
+    starts = [
+        head.index(word) for word in ("name", "year", "kind", "labels", "tested with", "paper")
+    ]
     assert [line.split()[0] for line in lines] == methods.names()
     for line in lines:
         about = methods.about(line.split()[0])
@@ -72,14 +105,22 @@ def test_a_method_says_what_it_is_and_what_can_be_set(name, capsys):
     facts, settings = out.split("settings:\n")
     for key in ("paper", "year", "kind", "status"):
         value = getattr(about, key)
-        assert bool(value) == bool(re.search(rf"^{key} +{re.escape(str(value))}$", facts, re.MULTILINE))
+        assert bool(value) == bool(
+            re.search(rf"^{key} +{re.escape(str(value))}$", facts, re.MULTILINE)
+        )
     assert re.search(rf"^labels +{', '.join(about.labels)}$", facts, re.MULTILINE)
-    assert re.search(rf"^tested with +{re.escape(tested_with(about, method.Config))}$", facts, re.MULTILINE)
+    assert re.search(
+        rf"^tested with +{re.escape(tested_with(about, method.Config))}$", facts, re.MULTILINE
+    )
     lines = settings.splitlines()
     for line, field in zip(lines, dataclasses.fields(method.config), strict=True):
         assert line.startswith(f"    {field.name}={field.default}  ")
-        assert len(field.metadata["meaning"]) > 3 and field.metadata["meaning"] in line, f"{field.name} has no meaning"
-    assert len({re.match(r" +\S+ +", line).end() for line in lines}) == 1  # meanings stand below each other
+        assert len(field.metadata["meaning"]) > 3 and field.metadata["meaning"] in line, (
+            f"{field.name} has no meaning"
+        )
+    assert (
+        len({re.match(r" +\S+ +", line).end() for line in lines}) == 1
+    )  # meanings stand below each other
 
 
 def test_a_setting_says_its_values():
@@ -90,7 +131,9 @@ def test_a_setting_says_its_values():
         pace: str = setting("slow", "how fast")
         bare: float = 1.0
 
-    about = About("made", "A title", 2020, "centre", ("same_class", "levels"), "A and B", "reconstruction")
+    about = About(
+        "made", "A title", 2020, "centre", ("same_class", "levels"), "A and B", "reconstruction"
+    )
     assert describe_method(about, Config).splitlines() == [
         "made: A title",
         "paper        A and B",
@@ -113,11 +156,12 @@ def test_a_setting_says_its_values():
 @pytest.mark.parametrize("words", [["methods", "mu_liu"], ["data", "list"]])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_pipe_that_is_closed_ends_it_quietly(words, unbuffered):
-    """As by `| head -1`: whether it is noticed at the first line or when the last ones are handed over."""
+    """As by `| head -1`: whether it is noticed at the first line or when the last ones are
+    handed over.
+    """
     reads, writes = os.pipe()
     os.close(reads)
-    command = [sys.executable, "-m", "hashlab.cli", *words]
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, env=environment)
+    done = run(*command(*words), stdout=writes, env=environment)
     os.close(writes)
     assert done.stderr == "" and done.returncode == 1

@@ -95,16 +95,37 @@ BAD = {
     "nan tensor": (lambda: codes.binarize(torch.tensor([[1.0, float("nan")]])), "got NaN"),
     "bits as uint8": (lambda: codes.pack(np.zeros((2, 3), np.uint8)), "bool .* got .* uint8"),
     "no bits": (lambda: codes.pack(np.zeros((2, 0), bool)), "K >= 1"),
-    "wrong width": (lambda: codes.unpack(np.zeros((2, 8), np.uint8), 65), r"\(N, 16\) uint8, got \(2, 8\)"),
+    "wrong width": (
+        lambda: codes.unpack(np.zeros((2, 8), np.uint8), 65),
+        r"\(N, 16\) uint8, got \(2, 8\)",
+    ),
     "wrong type": (lambda: codes.unpack(np.zeros((2, 8), np.int64), 3), "uint8, got .* int64"),
-    "padding": (lambda: codes.unpack(np.full((1, 8), 255, np.uint8), 63), "zero padding after bit 63"),
-    "padding byte": (lambda: codes.unpack(np.eye(8, dtype=np.uint8)[-1:], 8), "zero padding after bit 8"),
-    "padding tensor": (lambda: codes.unpack(torch.full((1, 8), 8, dtype=torch.uint8), 3), "zero padding after bit 3"),
+    "padding": (
+        lambda: codes.unpack(np.full((1, 8), 255, np.uint8), 63),
+        "zero padding after bit 63",
+    ),
+    "padding byte": (
+        lambda: codes.unpack(np.eye(8, dtype=np.uint8)[-1:], 8),
+        "zero padding after bit 8",
+    ),
+    "padding tensor": (
+        lambda: codes.unpack(torch.full((1, 8), 8, dtype=torch.uint8), 3),
+        "zero padding after bit 3",
+    ),
     "zero bits": (lambda: codes.unpack(np.zeros((2, 8), np.uint8), 0), "at least 1, got 0"),
-    "half a bit": (lambda: codes.trim(np.zeros((2, 8), np.uint8), 2.5), "whole number of at least 1, got 2.5"),
-    "stored width": (lambda: codes.pad(np.zeros((2, 8), np.uint8), 12), r"\(N, 2\) uint8, got \(2, 8\)"),
+    "half a bit": (
+        lambda: codes.trim(np.zeros((2, 8), np.uint8), 2.5),
+        "whole number of at least 1, got 2.5",
+    ),
+    "stored width": (
+        lambda: codes.pad(np.zeros((2, 8), np.uint8), 12),
+        r"\(N, 2\) uint8, got \(2, 8\)",
+    ),
     "stored padding": (lambda: codes.pad(np.full((2, 2), 255, np.uint8), 12), "zero padding"),
-    "not words": (lambda: codes.hamming(np.zeros((2, 7), np.uint8), np.zeros((2, 7), np.uint8)), r"\(N, 8 W\) uint8"),
+    "not words": (
+        lambda: codes.hamming(np.zeros((2, 7), np.uint8), np.zeros((2, 7), np.uint8)),
+        r"\(N, 8 W\) uint8",
+    ),
     "two widths": (
         lambda: codes.hamming(np.zeros((2, 8), np.uint8), np.zeros((2, 16), np.uint8)),
         "one kind and width",

@@ -1,4 +1,6 @@
-"""CSDH's candidate losses against plain loops, what they agree in at codes, their gradients; the method on digits."""
+"""CSDH's candidate losses against plain loops, what they agree in at codes, their gradients;
+the method on digits.
+"""
 
 import itertools
 import math
@@ -8,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import outputs, score
 
-from hashlab import codes, data, methods, metrics
+from hashlab import codes, data, methods
 from hashlab.errors import InputError
 from hashlab.losses import quantisation
 from hashlab.methods.csdh import (
@@ -28,10 +31,6 @@ CLASSES = torch.tensor([0, 0, 1, 1, 2])
 SEVERAL = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0]], dtype=torch.uint8)
 
 
-def outputs(count, bits, seed=0):
-    return torch.randn(count, bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 1.3
-
-
 def cosine(a, b):
     """Of two 0/1 vectors; of nothing with anything it is 0."""
     lengths = math.sqrt(sum(a) * sum(b))
@@ -43,7 +42,9 @@ def cosine(a, b):
 
 @given(st.integers(1, 8), st.integers(1, 5), st.integers(0, 1000))
 def test_label_similarity_with_plain_loops(count, several, seed):
-    labels = torch.randint(0, 2, (count, several), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    labels = torch.randint(
+        0, 2, (count, several), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
     similarity = {kind: label_similarity(labels, kind) for kind in ("shares", "cosine")}
     for i, j in itertools.product(range(count), range(count)):
         expected = cosine(labels[i].tolist(), labels[j].tolist())
@@ -100,7 +101,9 @@ def of_loops(z, labels, form, activation, quantise, alpha, similarity, unlike, b
         s = float(s > 0) if similarity == "shares" else s
         kinds[s > 0].append(pair_loss(form, u[i], u[j], s, low))
     mean = (
-        sum(np.mean(k) / 2 for k in kinds.values() if k) if balance == "halves" else np.mean(kinds[True] + kinds[False])
+        sum(np.mean(k) / 2 for k in kinds.values() if k)
+        if balance == "halves"
+        else np.mean(kinds[True] + kinds[False])
     )
     return mean + alpha * np.mean([away(x) for row in u for x in row])
 
@@ -108,7 +111,9 @@ def of_loops(z, labels, form, activation, quantise, alpha, similarity, unlike, b
 @pytest.mark.parametrize("labels", [CLASSES, SEVERAL], ids=["classes", "several"])
 @pytest.mark.parametrize("similarity", ["shares", "cosine"])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("activation, quantise", list(zip(ACTIVATIONS, quantisation.PENALTIES, strict=True)))
+@pytest.mark.parametrize(
+    "activation, quantise", list(zip(ACTIVATIONS, quantisation.PENALTIES, strict=True))
+)
 def test_with_plain_loops(labels, similarity, form, activation, quantise):
     for unlike, balance in itertools.product(LOWEST, ("halves", "none")):
         settings = (form, activation, quantise, 0.3, similarity, unlike, balance)
@@ -119,10 +124,15 @@ def test_with_plain_loops(labels, similarity, form, activation, quantise):
 
 @given(st.integers(1, 64), st.integers(0, 1000))
 def test_at_codes_every_form_is_a_function_of_the_hamming_distance(bits, seed):
-    b, s = quantisation.signs(outputs(6, bits, seed)), label_similarity(torch.arange(6) % 3).double()
+    b, s = (
+        quantisation.signs(outputs(6, bits, seed)),
+        label_similarity(torch.arange(6) % 3).double(),
+    )
     d = hamming_embedding(b)
     torch.testing.assert_close(regression(b, s), (1 - 2 * d / bits - (2 * s - 1)) ** 2)
-    torch.testing.assert_close(contrastive(b, s), (s * d + (1 - s) * (bits / 2 - d).clamp(min=0)) * 2 / bits)
+    torch.testing.assert_close(
+        contrastive(b, s), (s * d + (1 - s) * (bits / 2 - d).clamp(min=0)) * 2 / bits
+    )
     theta = bits / 2 - d
     torch.testing.assert_close(likelihood(b, s), torch.log1p(theta.exp()) - s * theta)
 
@@ -147,7 +157,9 @@ def test_long_codes_stay_finite(form, activation, dtype):
 
 
 def test_the_right_codes_cost_least():
-    """Of all codes of two bits for two images of each of two classes: opposite codes for the classes."""
+    """Of all codes of two bits for two images of each of two classes:
+    opposite codes for the classes.
+    """
     labels = torch.tensor([0, 0, 1, 1])
     every = [torch.tensor(c).view(4, 2) for c in itertools.product((-1.0, 1.0), repeat=8)]
     for form in FORMS:
@@ -159,7 +171,9 @@ def test_the_right_codes_cost_least():
 
 
 def test_what_several_labels_ask_for():
-    """Under the cosine, a pair that shares one label of two is to agree in half of what separates like from unlike."""
+    """Under the cosine, a pair that shares one label of two is to agree in half of what
+    separates like from unlike.
+    """
     u = torch.tensor([[1.0, 1, 1, 1], [1, 1, -1, -1]])  # agreement 0
     s = label_similarity(torch.tensor([[1, 1, 0], [0, 1, 1]]), "cosine")
     assert s[0, 1].item() == pytest.approx(0.5)
@@ -169,19 +183,24 @@ def test_what_several_labels_ask_for():
 
 # ---- the method
 
-SMALL = {"epochs": 10, "batch_size": 64, "shift": 1, "optimiser": "adamw", "lr": 0.01, "alpha": 0.01}
-
-
-def score(method, loaded):
-    packed = [method.encode(part) for part in (loaded.query, loaded.database)]
-    labels = [part.targets for part in (loaded.query, loaded.database)]
-    return metrics.evaluate(*packed, *labels, bits=method.bits, relevance=loaded.relevance).map
+SMALL = {
+    "epochs": 10,
+    "batch_size": 64,
+    "shift": 1,
+    "optimiser": "adamw",
+    "lr": 0.01,
+    "alpha": 0.01,
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_learns_digits(form):
     loaded = data.load("digits")
-    settings = SMALL | {"form": form, "balance": "none"} | ({"activation": "none"} if form == "contrastive" else {})
+    settings = (
+        SMALL
+        | {"form": form, "balance": "none"}
+        | ({"activation": "none"} if form == "contrastive" else {})
+    )
     learned = score(methods.create("csdh", 12, **settings).fit(loaded.train), loaded)
     assert learned > 0.8
 
@@ -194,7 +213,10 @@ def test_not_without_the_loss(monkeypatch):
 
 @pytest.mark.parametrize("similarity", ["shares", "cosine"])
 def test_learns_scenes_with_several_labels(similarity):
-    loaded, settings = data.load("digit_scenes"), SMALL | {"similarity": similarity, "balance": "none"}
+    loaded, settings = (
+        data.load("digit_scenes"),
+        SMALL | {"similarity": similarity, "balance": "none"},
+    )
     learned = score(methods.create("csdh", 24, **settings).fit(loaded.train), loaded)
     start = score(methods.create("csdh", 24, **settings | {"epochs": 0}).fit(loaded.train), loaded)
     assert learned > start + 0.03
@@ -202,17 +224,28 @@ def test_learns_scenes_with_several_labels(similarity):
 
 def test_every_setting_reaches_the_loss():
     scenes = data.load("digit_scenes")
-    changes = [{}, {"form": "contrastive"}, {"form": "likelihood"}, {"quantise": "none"}, {"alpha": 0.5}]
+    changes = [
+        {},
+        {"form": "contrastive"},
+        {"form": "likelihood"},
+        {"quantise": "none"},
+        {"alpha": 0.5},
+    ]
     changes += [{"activation": name} for name in ("sigmoid", "clip", "none")]
     changes += [{"similarity": "cosine"}, {"unlike": "half"}, {"balance": "none"}]
-    fitted = [methods.create("csdh", 12, epochs=1, **changed).fit(scenes.train) for changed in changes]
+    fitted = [
+        methods.create("csdh", 12, epochs=1, **changed).fit(scenes.train) for changed in changes
+    ]
     assert len({method.outputs(scenes.query).tobytes() for method in fitted}) == len(changes)
 
 
 @pytest.mark.parametrize(
     "changed, words",
     [
-        ({"form": "triplet"}, "form must be one of regression, contrastive, likelihood, got 'triplet'"),
+        (
+            {"form": "triplet"},
+            "form must be one of regression, contrastive, likelihood, got 'triplet'",
+        ),
         ({"activation": "relu"}, "activation must be one of tanh, sigmoid, clip, none"),
         ({"quantise": "l2"}, "quantise must be one of squared, absolute, log_cosh, none"),
         ({"similarity": "jaccard"}, "similarity must be one of shares, cosine"),

@@ -3,13 +3,13 @@
 import functools
 import itertools
 import os
-import subprocess
 import sys
 import threading
-import time
+from subprocess import PIPE
 
 import numpy as np
 import pytest
+from processes import threads, wait_until
 
 from hashlab import _disk, data
 from hashlab.data import cache, opening, parts, protocols, sets
@@ -61,7 +61,10 @@ SIZES = {  # train, query, database: the table that the book prints
 }
 EVERY = [
     pytest.param(
-        protocol, marks=() if data.info(protocol.dataset).embedded else pytest.mark.real_data(protocol.dataset)
+        protocol,
+        marks=()
+        if data.info(protocol.dataset).embedded
+        else pytest.mark.real_data(protocol.dataset),
     )
     for protocol in protocols.PROTOCOLS.values()
     if protocol.checksum  # of the others nobody has seen the images: see test_folders.py
@@ -83,68 +86,98 @@ def digests(dataset):
 
 @pytest.mark.parametrize("protocol", EVERY, ids=lambda p: p.name)
 def test_every_protocol(protocol):
-    """Sizes, disjointness by index, validation a tenth of train, balance, and the very images by checksum."""
+    """Sizes, disjointness by index, validation a tenth of train, balance,
+    and the very images by checksum.
+    """
     loaded = load(protocol.name)
     assert loaded.checksum == protocol.checksum
     found = {name: set(getattr(loaded, name).index.tolist()) for name in PARTS}
     assert all(len(found[name]) == len(getattr(loaded, name)) for name in PARTS)
-    assert tuple(len(found[name]) for name in ("train", "query", "database")) == SIZES[protocol.name]
+    assert (
+        tuple(len(found[name]) for name in ("train", "query", "database")) == SIZES[protocol.name]
+    )
     assert not found["query"] & found["database"] and not found["query"] & found["train"]
-    assert found["validation"] <= found["train"] and abs(len(found["validation"]) - len(found["train"]) / 10) <= 5
+    assert (
+        found["validation"] <= found["train"]
+        and abs(len(found["validation"]) - len(found["train"]) / 10) <= 5
+    )
     if protocol.name not in ("cifar10-54k", "digits-unseen") and "unseen" not in protocol.name:
         assert found["train"] <= found["database"]
 
 
 @pytest.mark.parametrize("protocol", EVERY, ids=lambda p: p.name)
 def test_no_image_is_both_asked_and_searched(protocol):
-    """Disjoint by content too: CIFAR-100's official split is the one exception, with ten known images."""
+    """Disjoint by content too: CIFAR-100's official split is the one exception,
+    with ten known images.
+    """
     loaded, known = load(protocol.name), digests(protocol.dataset)
-    content = {name: {known[place]: i for i, place in enumerate(getattr(loaded, name).index)} for name in PARTS}
+    content = {
+        name: {known[place]: i for i, place in enumerate(getattr(loaded, name).index)}
+        for name in PARTS
+    }
     both = content["query"].keys() & content["database"].keys()
     if protocol.name != "cifar100":
         assert not both and not content["query"].keys() & content["train"].keys()
     else:
-        assert sorted(content["query"][digest] for digest in both) == list(protocols.CIFAR100_IN_TRAIN)
+        assert sorted(content["query"][digest] for digest in both) == list(
+            protocols.CIFAR100_IN_TRAIN
+        )
 
 
-@pytest.mark.parametrize("protocol", [p for p in EVERY if p.values[0].name.endswith("-unseen")], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "protocol", [p for p in EVERY if p.values[0].name.endswith("-unseen")], ids=lambda p: p.name
+)
 def test_unseen_classes_are_not_trained_on(protocol):
     loaded = load(protocol.name)
-    train, asked, searched = (set(np.unique(getattr(loaded, n).labels)) for n in ("train", "query", "database"))
-    assert not train & asked and asked == searched and train | asked == set(range(len(loaded.classes)))
+    train, asked, searched = (
+        set(np.unique(getattr(loaded, n).labels)) for n in ("train", "query", "database")
+    )
+    assert (
+        not train & asked and asked == searched and train | asked == set(range(len(loaded.classes)))
+    )
     assert len(asked) == -(-len(loaded.classes) // 4)
 
 
 @pytest.mark.parametrize("name, protocol", [("digits", "digits"), ("digit_tree", "digit_tree")])
 def test_classes_are_balanced(name, protocol):
     loaded = data.load(name, protocol=protocol)
-    assert set(np.bincount(loaded.query.labels)) == {30} and set(np.bincount(loaded.train.labels)) == {120}
+    assert set(np.bincount(loaded.query.labels)) == {30} and set(
+        np.bincount(loaded.train.labels)
+    ) == {120}
 
 
 @pytest.mark.real_data("mnist", "cifar10")
 @pytest.mark.parametrize("protocol", ["mnist-1k", "cifar10-54k", "cifar10-59k"])
 def test_real_classes_are_balanced(protocol):
     loaded = load(protocol)
-    assert set(np.bincount(loaded.query.labels)) == {100} and set(np.bincount(loaded.train.labels)) == {500}
+    assert set(np.bincount(loaded.query.labels)) == {100} and set(
+        np.bincount(loaded.train.labels)
+    ) == {500}
     assert set(np.bincount(loaded.validation.labels)) == {50}
 
 
 @pytest.mark.real_data("cifar10")
 def test_both_cifar10_protocols_share_their_training():
     a, b = (load(f"cifar10-{size}") for size in ("54k", "59k"))
-    assert np.array_equal(a.query.index, b.query.index) and np.array_equal(a.train.index, b.train.index)
+    assert np.array_equal(a.query.index, b.query.index) and np.array_equal(
+        a.train.index, b.train.index
+    )
     assert set(b.database.index) - set(a.database.index) == set(a.train.index)
 
 
 @pytest.mark.real_data("cifar100")
 def test_cifar100_has_two_levels_and_known_duplicates():
     loaded = load("cifar100")
-    assert loaded.relevance == "levels" and np.array_equal(loaded.query.levels[:, 0], loaded.query.labels)
-    assert len({tuple(row) for row in loaded.query.levels}) == 100 and set(np.bincount(loaded.query.levels[:, 1])) == {
-        500
-    }
+    assert loaded.relevance == "levels" and np.array_equal(
+        loaded.query.levels[:, 0], loaded.query.labels
+    )
+    assert len({tuple(row) for row in loaded.query.levels}) == 100 and set(
+        np.bincount(loaded.query.levels[:, 1])
+    ) == {500}
     found = loaded.duplicates()
-    assert sorted(b - 50_000 for _, b in found["query", "database"]) == list(protocols.CIFAR100_IN_TRAIN)
+    assert sorted(b - 50_000 for _, b in found["query", "database"]) == list(
+        protocols.CIFAR100_IN_TRAIN
+    )
     assert len(found["train", "train"]) == 14 and len(found["query", "query"]) == 2
 
 
@@ -160,7 +193,12 @@ def test_duplicates_with_plain_loops(tiny):
     loaded = data.Dataset(about, "made", train, train, query, train, "")
 
     def plain(a, b):
-        same = [(i, j) for i in a.index for j in b.index if i != j and np.array_equal(*pool.gather(np.array([i, j])))]
+        same = [
+            (i, j)
+            for i in a.index
+            for j in b.index
+            if i != j and np.array_equal(*pool.gather(np.array([i, j])))
+        ]
         return sorted({(min(pair), max(pair)) for pair in same})
 
     found = loaded.duplicates()
@@ -173,12 +211,22 @@ def test_scenes_are_made_of_digits_that_no_other_part_has():
     loaded = data.load("digit_scenes")
     cells = {}
     for name in ("query", "train", "database", "validation"):
-        split = getattr(loaded, name).images.reshape(-1, 2, 8, 2, 8).transpose(0, 1, 3, 2, 4).reshape(-1, 8, 8)
+        split = (
+            getattr(loaded, name)
+            .images.reshape(-1, 2, 8, 2, 8)
+            .transpose(0, 1, 3, 2, 4)
+            .reshape(-1, 8, 8)
+        )
         cells[name] = {cell.tobytes() for cell in split if cell.any()}
     real = {image.tobytes() for image in data.load("digits").train.pool.gather(np.arange(1797))}
     assert all(found <= real for found in cells.values()) and not cells["query"] & cells["database"]
     others = np.setdiff1d(loaded.train.index, loaded.validation.index)
-    other = loaded.train.pool.gather(others).reshape(-1, 2, 8, 2, 8).transpose(0, 1, 3, 2, 4).reshape(-1, 8, 8)
+    other = (
+        loaded.train.pool.gather(others)
+        .reshape(-1, 2, 8, 2, 8)
+        .transpose(0, 1, 3, 2, 4)
+        .reshape(-1, 8, 8)
+    )
     assert not cells["validation"] & {cell.tobytes() for cell in other if cell.any()}
 
 
@@ -214,13 +262,19 @@ def test_coarse_labels_are_checked_against_the_tree(tiny):
     about, arrays, _ = tiny
     tree = ((0, 0), (1, 0))
     levels = sets.SetInfo(
-        **(about.__dict__ | {"relevance": "levels", "levels": (("a", "b"), ("c", "d")), "tree": tree})
+        **(
+            about.__dict__
+            | {"relevance": "levels", "levels": (("a", "b"), ("c", "d")), "tree": tree}
+        )
     )
-    split = {name: (images, np.array(tree, np.uint8)[labels]) for name, (images, labels) in arrays.items()}
-    cache.check(levels, split)
+    split = {
+        name: (images, np.array(tree, np.uint8)[labels])
+        for name, (images, labels) in arrays.items()
+    }
+    cache.check_arrays(levels, split)
     split["train"][1][4, 1] = 1
     with pytest.raises(InputError, match="altered"):
-        cache.check(levels, split)
+        cache.check_arrays(levels, split)
 
 
 def test_digits_are_scikit_learns():
@@ -261,10 +315,15 @@ def test_canonical_order_by_plain_sorting(tiny):
 
     _, arrays, _ = tiny
     images, labels = arrays["train"]
-    pairs = sorted((hashlib.sha256(i.tobytes()).digest(), int(y)) for i, y in zip(images, labels, strict=True))
+    pairs = sorted(
+        (hashlib.sha256(i.tobytes()).digest(), int(y)) for i, y in zip(images, labels, strict=True)
+    )
     order, fingerprint = parts.canonical(images, labels)
     assert [(hashlib.sha256(images[o].tobytes()).digest(), int(labels[o])) for o in order] == pairs
-    assert fingerprint == hashlib.sha256(b"".join(d + y.to_bytes(2, "big") for d, y in pairs)).hexdigest()
+    assert (
+        fingerprint
+        == hashlib.sha256(b"".join(d + y.to_bytes(2, "big") for d, y in pairs)).hexdigest()
+    )
 
 
 def test_any_source_order_gives_the_same_images(tiny):
@@ -281,7 +340,9 @@ def test_any_source_order_gives_the_same_images(tiny):
         np.save(folder / "mnist" / f"{split}_images.npy", images[order])
         np.save(folder / "mnist" / f"{split}_labels.npy", labels[order])
     found = opening.open_pool(about, folder)
-    assert np.array_equal(found.gather(everything), expected) and np.array_equal(found.labels, labels_expected)
+    assert np.array_equal(found.gather(everything), expected) and np.array_equal(
+        found.labels, labels_expected
+    )
     assert np.array_equal(found.gather(everything[30:]), expected[30:])
 
 
@@ -289,10 +350,14 @@ def test_whole_splits_stay_memory_mapped(tiny):
     about, arrays, folder = tiny
     cache.write(about, arrays, folder)
     pool = opening.open_pool(about, folder)
-    assert isinstance(pool.gather(np.arange(30)), np.memmap) and not isinstance(pool.gather(np.arange(29)), np.memmap)
+    assert isinstance(pool.gather(np.arange(30)), np.memmap) and not isinstance(
+        pool.gather(np.arange(29)), np.memmap
+    )
 
 
-@pytest.mark.parametrize("split, which", list(itertools.product(("train", "test"), ("images", "labels"))))
+@pytest.mark.parametrize(
+    "split, which", list(itertools.product(("train", "test"), ("images", "labels")))
+)
 @pytest.mark.parametrize("damage", ["gone", "truncated", "altered", "short", "pickled"])
 def test_damage_is_found(tiny, split, which, damage):
     about, arrays, folder = tiny
@@ -347,7 +412,9 @@ def test_fetch_without_network_says_so(monkeypatch, tmp_path):
     import torchvision
 
     def refuse(*args, **kwargs):
-        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried https://there, got:\n<no such host>\n")
+        raise RuntimeError(
+            "Error downloading train-images-idx3-ubyte.gz:\nTried https://there, got:\n<no such host>\n"
+        )
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", refuse)
     words = r"could not be downloaded \(Error .*: Tried https://there, got: <no such host>\); is there a network"
@@ -404,7 +471,7 @@ FETCH = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from hashlab.data import cache, sets
+from hashlab.data import cache, opening, parts, sets
 root, until = Path(sys.argv[1]), Path(sys.argv[2])
 arrays = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
 about = sets.SetInfo(name="made", title="", shape=(4, 4), classes=("0",), counts={"all": 20}, source="", licence="",
@@ -419,48 +486,52 @@ print(cache.fetch(about, root / "cache", download), opening.open_pool(about, roo
 """
 
 
-def start_fetch(folder, until=None):
-    """A process that fetches a set; its download ends once the file `until` is there."""
-    command = [sys.executable, "-c", FETCH, str(folder), str(until or folder)]
-    environment = os.environ | {"HASHLAB_PROGRESS": "lines"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+@pytest.fixture
+def start_fetch(start, tmp_path):
+    """`start_fetch(file)`: a process that fetches a set;
+    its download ends once the file is there.
+    """
+
+    def started(until=tmp_path):
+        environment = os.environ | {"HASHLAB_PROGRESS": "lines"}
+        return start(
+            sys.executable, "-c", FETCH, tmp_path, until, stdout=PIPE, stderr=PIPE, env=environment
+        )
+
+    return started
 
 
-def wait_for(file):
-    end = time.monotonic() + 30
-    while not file.exists():
-        assert time.monotonic() < end, f"{file} did not come about"
-        time.sleep(0.01)
-
-
-def test_processes_that_want_the_same_set_fetch_it_once(tmp_path):
-    first = start_fetch(tmp_path, tmp_path / "go")
-    wait_for(tmp_path / "calls")
-    others = [start_fetch(tmp_path) for _ in range(4)]
+def test_processes_that_want_the_same_set_fetch_it_once(start_fetch, tmp_path):
+    first = start_fetch(tmp_path / "go")
+    wait_until((tmp_path / "calls").exists)
+    others = [start_fetch() for _ in range(4)]
     said = [process.stderr.readline() for process in others]
     assert said == ["another process is at work on made: waiting for it\n"] * 4
     (tmp_path / "go").touch()
-    outs = [process.communicate(timeout=60) for process in (first, *others)]
+    outs = [process.communicate() for process in (first, *others)]
     assert [out.split()[-1] for out, _ in outs] == ["(20,)"] * 5
     assert (tmp_path / "calls").read_text() == "called "
     assert [err for _, err in outs] == [""] * 5  # however often one of them waits, it says so once
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
 
 
-def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(tmp_path):
-    killed = start_fetch(tmp_path, tmp_path / "never")
-    wait_for(tmp_path / "calls")
+def test_a_killed_fetch_blocks_nobody_and_leaves_nothing(start_fetch, tmp_path):
+    killed = start_fetch(tmp_path / "never")
+    wait_until((tmp_path / "calls").exists)
     killed.kill()
     killed.communicate()
-    assert (tmp_path / "cache" / ".made.hashlab-lock").exists()  # its lock file is still there, and a folder of its own
+    assert (
+        tmp_path / "cache" / ".made.hashlab-lock"
+    ).exists()  # its lock file is still there, and a folder of its own
     assert len(list((tmp_path / "cache").glob(".made.*.hashlab-part"))) == 1
-    out, err = start_fetch(tmp_path).communicate(timeout=60)
+    out, err = start_fetch().communicate()
     assert out.split()[-1] == "(20,)" and "waiting" not in err
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["made"]
 
 
 def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path, monkeypatch, capsys):
-    """Who has waited for a process that removes its lock file must queue again, behind whoever made a new one.
+    """Who has waited for a process that removes its lock file must queue again,
+    behind whoever made a new one.
 
     It says once that it waits.
     """
@@ -477,16 +548,21 @@ def test_a_lock_on_a_file_that_is_gone_is_no_lock(tmp_path, monkeypatch, capsys)
         with _disk.lock(tmp_path / "made"):
             entered.set()
 
-    first, entered = locked(), threading.Event()
-    waiting = threading.Thread(target=enter)
-    waiting.start()
-    time.sleep(0.2)
-    (tmp_path / ".made.hashlab-lock").unlink()
-    second = locked()
-    first.close()
-    assert not entered.wait(0.3)
-    second.close()
-    waiting.join(20)
+    def look(*_):
+        looks.append(1)
+        return opened(*_)
+
+    first, entered, looks, opened = locked(), threading.Event(), [], _disk._opened
+    monkeypatch.setattr(_disk, "_opened", look)
+    with threads(enter):
+        wait_until(lambda: len(looks) > 2)
+        (tmp_path / ".made.hashlab-lock").unlink()
+        second = locked()
+        first.close()
+        seen = len(looks)
+        wait_until(lambda: len(looks) > seen + 2)
+        assert not entered.is_set()
+        second.close()
     assert entered.is_set() and list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err == "another process is at work on made: waiting for it\n"
 
@@ -539,11 +615,18 @@ def test_silence_is_kept_while_downloading(monkeypatch, tiny, capsys):
 def test_unknown_names():
     with pytest.raises(
         InputError,
-        match="unknown data set 'mnst'; expected one of: digits, digit_tree, digit_scenes, mnist, cifar10, cifar100, n",
+        match=(
+            "unknown data set 'mnst'; expected one of: digits, digit_tree, digit_scenes, mnist, "
+            "cifar10, cifar100, n"
+        ),
     ):
         data.load("mnst")
     with pytest.raises(
-        InputError, match="unknown protocol 'digits' for mnist; expected one of: mnist-full, mnist-1k, mnist-unseen"
+        InputError,
+        match=(
+            "unknown protocol 'digits' for mnist; expected one of: mnist-full, mnist-1k, "
+            "mnist-unseen"
+        ),
     ):
         data.load("mnist", protocol="digits")
 

@@ -1,4 +1,6 @@
-"""The class-wise and centre baselines against plain loops over their formulas, their gradients, their targets."""
+"""The class-wise and centre baselines against plain loops over their formulas, their gradients,
+their targets.
+"""
 
 import itertools
 import math
@@ -8,47 +10,53 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import dot, outputs, sign
 from torch import nn
 
 from hashlab import data, methods
 from hashlab.errors import InputError
 from hashlab.losses import classes, clouds, codebooks, pairs
-from hashlab.methods import classifier_onehot, classifier_sign, csq, dcwh, dpn, greedyhash, orthohash
+from hashlab.methods import (
+    classifier_onehot,
+    classifier_sign,
+    csq,
+    dcwh,
+    dpn,
+    greedyhash,
+    orthohash,
+)
 
 CLASSES = torch.tensor([0, 0, 1, 3, 2, 0])
 SEVERAL = torch.tensor(
-    [[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 1, 1, 1], [1, 0, 0, 0], [1, 1, 0, 0]], dtype=torch.uint8
+    [[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 1, 1, 1], [1, 0, 0, 0], [1, 1, 0, 0]],
+    dtype=torch.uint8,
 )
 LABELS = pytest.mark.parametrize("labels", [CLASSES, SEVERAL], ids=["classes", "several"])
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
-
-
-def outputs(count, bits, seed=0, spread=1.3):
-    return torch.randn(count, bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * spread
 
 
 def coins(count, bits, seed=0):
     return torch.where(outputs(count, bits, seed + 100) >= 0, 1.0, -1.0).double()
 
 
-def dot(a, b):
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def sign(x):
-    return 1.0 if x >= 0 else -1.0
-
-
 def members(labels):
     """The classes of every image."""
-    return [[y] if isinstance(y, int) else [c for c, has_it in enumerate(y) if has_it] for y in labels.tolist()]
+    return [
+        [y] if isinstance(y, int) else [c for c, has_it in enumerate(y) if has_it]
+        for y in labels.tolist()
+    ]
 
 
 def cross_entropy(logits, labels):
-    """Of a soft-max for one class, of a sigmoid for each class for several; a mean over images (and classes)."""
+    """Of a soft-max for one class, of a sigmoid for each class for several;
+    a mean over images (and classes).
+    """
     if labels.ndim == 1:
         return np.mean(
-            [math.log(sum(map(math.exp, row))) - row[y] for row, y in zip(logits, labels.tolist(), strict=True)]
+            [
+                math.log(sum(map(math.exp, row))) - row[y]
+                for row, y in zip(logits, labels.tolist(), strict=True)
+            ]
         )
     ps = [[1 / (1 + math.exp(-x)) for x in row] for row in logits]
     pairs_of = [zip(row, ys, strict=True) for row, ys in zip(ps, labels.tolist(), strict=True)]
@@ -63,13 +71,16 @@ W, BIAS, CODES, T = outputs(4, 5, 50), outputs(1, 4, 51)[0], coins(4, 5, 52), co
 
 def greedyhash_by_loops(z, labels):
     logits = [[dot([sign(x) for x in row], w) for w in W.tolist()] for row in z]
-    return cross_entropy(logits, labels) + 0.3 * np.mean([abs(x - sign(x)) ** 3 for row in z for x in row])
+    return cross_entropy(logits, labels) + 0.3 * np.mean(
+        [abs(x - sign(x)) ** 3 for row in z for x in row]
+    )
 
 
 def classifier_sign_by_loops(z, labels):
     h = [[math.tanh(x) for x in row] for row in z]
     return cross_entropy(
-        [[dot(row, w) + b for w, b in zip(W.tolist(), BIAS.tolist(), strict=True)] for row in h], labels
+        [[dot(row, w) + b for w, b in zip(W.tolist(), BIAS.tolist(), strict=True)] for row in h],
+        labels,
     )
 
 
@@ -85,7 +96,10 @@ def orthohash_by_loops(z, labels, s=8.0, m=0.2):
 
 def dpn_by_loops(z, labels, m=1.5):
     losses = [
-        sum(np.mean([max(m - v * t, 0) for v, t in zip(row, T[k].tolist(), strict=True)]) for k in own)
+        sum(
+            np.mean([max(m - v * t, 0) for v, t in zip(row, T[k].tolist(), strict=True)])
+            for k in own
+        )
         for row, own in zip(z, members(labels), strict=True)
     ]
     return np.mean(losses)
@@ -97,8 +111,14 @@ def indicators(labels):
 
 BY_LOOPS = {
     "greedyhash": (lambda z, y: greedyhash.greedyhash_loss(z, y, W, 0.3), greedyhash_by_loops),
-    "classifier_sign": (lambda z, y: classifier_sign.classifier_sign_loss(z, y, W, BIAS), classifier_sign_by_loops),
-    "orthohash": (lambda z, y: orthohash.orthohash_loss(z, indicators(y), CODES), orthohash_by_loops),
+    "classifier_sign": (
+        lambda z, y: classifier_sign.classifier_sign_loss(z, y, W, BIAS),
+        classifier_sign_by_loops,
+    ),
+    "orthohash": (
+        lambda z, y: orthohash.orthohash_loss(z, indicators(y), CODES),
+        orthohash_by_loops,
+    ),
     "dpn": (lambda z, y: dpn.dpn_loss(z, indicators(y), T, 1.5), dpn_by_loops),
 }
 
@@ -112,7 +132,9 @@ def test_with_plain_loops(name, labels, seed):
     assert float(ours(z, labels)) == pytest.approx(by_loops(z.tolist(), labels), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["classifier_sign", "orthohash", "dpn"])  # GreedyHash's gradient is not its loss's
+@pytest.mark.parametrize(
+    "name", ["classifier_sign", "orthohash", "dpn"]
+)  # GreedyHash's gradient is not its loss's
 @LABELS
 def test_gradients(name, labels):
     ours, _ = BY_LOOPS[name]
@@ -140,7 +162,9 @@ LONG = {
 @LABELS
 @pytest.mark.parametrize("spread", [0.0, 1e-3, 50.0])
 def test_long_codes_stay_finite(name, labels, spread):
-    """At 128 bits, for the coarse and extreme values that bfloat16 may give (losses are computed in float32)."""
+    """At 128 bits, for the coarse and extreme values that bfloat16 may give (losses are computed
+    in float32).
+    """
     z = (outputs(6, 128) * spread).bfloat16().float().requires_grad_()
     loss = LONG[name]()(z, labels)
     loss.backward()
@@ -193,7 +217,9 @@ def test_centres_of_twice_as_many_classes_are_at_least_half_apart():
     assert set(d.unique().tolist()) == {8.0, 16.0}
 
 
-@pytest.mark.parametrize("count, bits", [(10, 12), (10, 24), (10, 48), (100, 24), (21, 12), (10, 5), (20, 6), (40, 16)])
+@pytest.mark.parametrize(
+    "count, bits", [(10, 12), (10, 24), (10, 48), (100, 24), (21, 12), (10, 5), (20, 6), (40, 16)]
+)
 def test_other_centres_are_balanced_and_far_apart(count, bits):
     torch.manual_seed(0)
     c = codebooks.centres(count, bits)
@@ -204,7 +230,10 @@ def test_other_centres_are_balanced_and_far_apart(count, bits):
 
 
 def closest_of_random(count, bits, seed):
-    drawn = torch.rand(count, bits, generator=torch.Generator().manual_seed(seed)).argsort(1).argsort(1) < bits // 2
+    drawn = (
+        torch.rand(count, bits, generator=torch.Generator().manual_seed(seed)).argsort(1).argsort(1)
+        < bits // 2
+    )
     c = 2.0 * drawn - 1
     return ((bits - c @ c.T) / 2)[pairs.off_diagonal(count, c.device)].min()
 
@@ -255,7 +284,8 @@ def test_csq_several_classes_have_the_vote_of_their_centres():
 
 
 @pytest.mark.parametrize(
-    "count, bits, possible", [(10, 4, False), (8, 4, True), (10, 5, True), (11, 5, False), (3, 1, False)]
+    "count, bits, possible",
+    [(10, 4, False), (8, 4, True), (10, 5, True), (11, 5, False), (3, 1, False)],
 )
 def test_csq_needs_a_centre_per_class(count, bits, possible):
     class Train:
@@ -265,7 +295,9 @@ def test_csq_needs_a_centre_per_class(count, bits, possible):
     if possible:
         method.check(Train)
     else:
-        with pytest.raises(InputError, match=f"csq needs a centre per class: {bits} bits are too few for {count}"):
+        with pytest.raises(
+            InputError, match=f"csq needs a centre per class: {bits} bits are too few for {count}"
+        ):
             method.check(Train)
 
 
@@ -286,10 +318,14 @@ def test_dpn_is_zero_past_the_margin_only():
 
 
 def test_orthohash_is_least_along_the_own_code():
-    """The direction alone counts; at the code, the margin is the only difference to a soft-max without one."""
+    """The direction alone counts;
+    at the code, the margin is the only difference to a soft-max without one.
+    """
     o, y = codebooks.hadamard(8), torch.eye(8)
     z = o + 0.3 * outputs(8, 8).float()
-    torch.testing.assert_close(orthohash.orthohash_loss(z, y, o), orthohash.orthohash_loss(7 * z, y, o))
+    torch.testing.assert_close(
+        orthohash.orthohash_loss(z, y, o), orthohash.orthohash_loss(7 * z, y, o)
+    )
     assert orthohash.orthohash_loss(o, y, o) < orthohash.orthohash_loss(z, y, o)
     expected = math.log(1 + 7 * math.exp(-8 * (1 - 0.2)))
     assert float(orthohash.orthohash_loss(o, y, o)) == pytest.approx(expected, rel=1e-5)
@@ -319,7 +355,9 @@ def test_sums_over_similar_images(count, seed):
 @LABELS
 def test_indicators_and_count(labels):
     y = classes.indicators(labels, classes.count(labels.numpy()))
-    assert y.shape == (6, 4) and [[c for c in range(4) if row[c]] for row in y.tolist()] == members(labels)
+    assert y.shape == (6, 4) and [[c for c in range(4) if row[c]] for row in y.tolist()] == members(
+        labels
+    )
 
 
 # ---- controls
@@ -331,9 +369,14 @@ def test_onehot_is_a_classifier_whose_answer_is_the_code():
     z = head.train()(x).detach()
     labels = torch.arange(8) % 5
     expected = np.mean(
-        [math.log(sum(map(math.exp, row))) - row[y] for row, y in zip(z.tolist(), labels.tolist(), strict=True)]
+        [
+            math.log(sum(map(math.exp, row))) - row[y]
+            for row, y in zip(z.tolist(), labels.tolist(), strict=True)
+        ]
     )
-    assert float(classifier_onehot.classifier_onehot_loss(z, labels)) == pytest.approx(expected, rel=1e-5)
+    assert float(classifier_onehot.classifier_onehot_loss(z, labels)) == pytest.approx(
+        expected, rel=1e-5
+    )
     assert torch.autograd.gradcheck(
         lambda z: classifier_onehot.classifier_onehot_loss(z, labels), z.double().requires_grad_()
     )
@@ -347,7 +390,9 @@ def test_onehot_distances_are_zero_or_two():
     method = methods.create("classifier_onehot", 12, epochs=3).fit(digits.train)
     z = method.outputs(digits.query)
     assert set(((12 - z @ z.T) / 2).flatten().tolist()) == {0.0, 2.0}
-    with pytest.raises(InputError, match="classifier_onehot needs a bit per class: 10 at least, got 9"):
+    with pytest.raises(
+        InputError, match="classifier_onehot needs a bit per class: 10 at least, got 9"
+    ):
         methods.create("classifier_onehot", 9).fit(digits.train)
 
 
@@ -360,8 +405,10 @@ def test_what_is_trained_along_stands_in_the_module():
 
 def test_pairs_of_names_and_losses():
     """Every loss is given as a function of tensors and as a module."""
-    for name, module in itertools.product(["greedyhash", "orthohash", "dpn", "csq", "classifier_sign"], ["Loss"]):
-        kind = methods._class(name)
+    for name, module in itertools.product(
+        ["greedyhash", "orthohash", "dpn", "csq", "classifier_sign"], ["Loss"]
+    ):
+        kind = methods.kind_of(name)
         names = vars(__import__(f"hashlab.methods.{name}", fromlist=["x"]))
         assert f"{name}_loss" in names and any(key.endswith(module) for key in names), kind
 
@@ -378,4 +425,6 @@ def test_dcwh_with_another_variance_is_itself_on_another_scale(s):
     probability = torch.softmax(-s / 2 * torch.cdist(u, c).square(), 1)[torch.arange(6), CLASSES]
     torch.testing.assert_close(loss_of_u, -probability.log().mean())
     module = dcwh.DCWHLoss(clouds.Centres([], [4], 5), s=s)
-    assert torch.equal(module(u.float(), CLASSES), dcwh.dcwh_loss(u.float(), CLASSES, module.c.level0, s=s))
+    assert torch.equal(
+        module(u.float(), CLASSES), dcwh.dcwh_loss(u.float(), CLASSES, module.c.level0, s=s)
+    )

@@ -1,4 +1,6 @@
-"""The pairwise and triplet baselines against plain loops over their formulas, their gradients, what they do not see."""
+"""The pairwise and triplet baselines against plain loops over their formulas, their gradients,
+what they do not see.
+"""
 
 import itertools
 import math
@@ -9,26 +11,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import dot, outputs, sign
 
 from hashlab.losses import classes, learned_codes, pairs, quantisation
 from hashlab.methods import adsh, cnnh, dch, dhn, dsdh, dsh, dtsh, hashnet
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2, 0])
-SEVERAL = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 0]], dtype=torch.uint8)
+SEVERAL = torch.tensor(
+    [[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 0]], dtype=torch.uint8
+)
 LABELS = pytest.mark.parametrize("labels", [CLASSES, SEVERAL], ids=["classes", "several"])
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
-
-
-def outputs(count, bits, seed=0, spread=1.3):
-    return torch.randn(count, bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * spread
-
-
-def dot(a, b):
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def sign(x):
-    return 1 if x >= 0 else -1
 
 
 def alike(a, b):
@@ -51,7 +44,9 @@ def ordered_pairs(labels):
 
 
 def mean_of(by_kind, balance):
-    """Of losses of similar and of dissimilar pairs: of all, or half of the one mean and half of the other."""
+    """Of losses of similar and of dissimilar pairs:
+    of all, or half of the one mean and half of the other.
+    """
     if balance == "halves":
         return (np.mean(by_kind[True]) + np.mean(by_kind[False])) / 2
     return np.mean(by_kind[True] + by_kind[False])
@@ -81,7 +76,9 @@ def hashnet_by_loops(h, labels, alpha=0.7):
     for i, j, s in pairs_of:
         c, (a, b) = 1.0, (labels[i].tolist(), labels[j].tolist())
         if s and labels.ndim == 2:
-            c = sum(x and y for x, y in zip(a, b, strict=True)) / sum(x or y for x, y in zip(a, b, strict=True))
+            c = sum(x and y for x, y in zip(a, b, strict=True)) / sum(
+                x or y for x, y in zip(a, b, strict=True)
+            )
         w = len(pairs_of) / ones if s else len(pairs_of) / (len(pairs_of) - ones)
         total += c * w * likelihood(alpha * dot(h[i], h[j]), s)
     return total / len(pairs_of)
@@ -99,7 +96,9 @@ def dch_by_loops(h, labels, gamma=3.0, weight=0.3):
         d = cauchy_distance(h[i], h[j])
         w = len(pairs_of) / ones if s else len(pairs_of) / (len(pairs_of) - ones)
         total += w * (s * math.log(d / gamma) + math.log(1 + gamma / d))
-    pulls = [math.log(1 + cauchy_distance([abs(x) for x in row], [1.0] * len(row)) / gamma) for row in h]
+    pulls = [
+        math.log(1 + cauchy_distance([abs(x) for x in row], [1.0] * len(row)) / gamma) for row in h
+    ]
     return total / len(pairs_of) + weight * np.mean(pulls)
 
 
@@ -151,7 +150,9 @@ def test_with_plain_loops(name, labels, seed):
 @LABELS
 def test_gradients(name, labels):
     ours, _ = BY_LOOPS[name]
-    assert torch.autograd.gradcheck(lambda u: ours(u, labels), outputs(6, 5, seed=3).requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda u: ours(u, labels), outputs(6, 5, seed=3).requires_grad_()
+    )
 
 
 @NAMES
@@ -159,8 +160,15 @@ def test_gradients(name, labels):
 def test_what_the_loss_does_not_see(name, seed, bits):
     """The order of images, of bits, and the sign of a bit in all codes."""
     ours, _ = BY_LOOPS[name]
-    u, labels, generator = outputs(7, bits, seed), torch.arange(7) % 3, torch.Generator().manual_seed(seed)
-    images, order = torch.randperm(7, generator=generator), torch.randperm(bits, generator=generator)
+    u, labels, generator = (
+        outputs(7, bits, seed),
+        torch.arange(7) % 3,
+        torch.Generator().manual_seed(seed),
+    )
+    images, order = (
+        torch.randperm(7, generator=generator),
+        torch.randperm(bits, generator=generator),
+    )
     flips = torch.randint(0, 2, (bits,), generator=generator) * 2.0 - 1
     moved = (u * flips)[images][:, order]
     torch.testing.assert_close(ours(u, labels), ours(moved, labels[images]))
@@ -179,7 +187,9 @@ def test_long_codes_stay_finite(name, dtype, spread):
 
 
 @NAMES
-@pytest.mark.parametrize("labels", [torch.zeros(4, dtype=torch.long), torch.arange(4)], ids=["one class", "all alone"])
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(4, dtype=torch.long), torch.arange(4)], ids=["one class", "all alone"]
+)
 def test_batches_with_one_kind_of_pair(name, labels):
     u = outputs(4, 6).float().requires_grad_()
     loss = BY_LOOPS[name][0](u, labels)
@@ -191,7 +201,9 @@ def test_batches_with_one_kind_of_pair(name, labels):
 
 
 def test_dsh_margin_and_weight_are_the_authors():
-    """At codes the loss knows Hamming distances: 4 r for r bits; their margin of 2 K ends at half of the bits."""
+    """At codes the loss knows Hamming distances: 4 r for r bits;
+    their margin of 2 K ends at half of the bits.
+    """
     b = torch.ones(2, 12)
     b[1, :5] = -1
     apart = torch.tensor([0, 1])
@@ -199,7 +211,9 @@ def test_dsh_margin_and_weight_are_the_authors():
     b[1, :6] = -1
     assert float(dsh.DSHLoss(12)(b, apart)) == 0
     assert float(dsh.DSHLoss(12)(b, torch.tensor([0, 0]))) == pytest.approx(24 / 2)
-    assert float(dsh.DSHLoss(12)(2 * torch.ones(2, 12), torch.tensor([0, 0]))) == pytest.approx(2 * 0.01 * 12)
+    assert float(dsh.DSHLoss(12)(2 * torch.ones(2, 12), torch.tensor([0, 0]))) == pytest.approx(
+        2 * 0.01 * 12
+    )
 
 
 def test_hashnet_becomes_steeper_in_stages():
@@ -207,10 +221,17 @@ def test_hashnet_becomes_steeper_in_stages():
     for epoch in range(1, 31):
         loss.step(epoch, 30)
         betas.append(float(loss.beta))
-    assert betas[0] == 1 and betas[-1] == pytest.approx(7) and betas == sorted(betas) and len(set(betas)) == 10
+    assert (
+        betas[0] == 1
+        and betas[-1] == pytest.approx(7)
+        and betas == sorted(betas)
+        and len(set(betas)) == 10
+    )
     assert [betas.count(b) for b in sorted(set(betas))] == [3] * 10
     steps = np.diff(np.square(sorted(set(betas))))
-    np.testing.assert_allclose(steps, 48 / 9, rtol=1e-5)  # the square of beta grows evenly, as in the authors' code
+    np.testing.assert_allclose(
+        steps, 48 / 9, rtol=1e-5
+    )  # the square of beta grows evenly, as in the authors' code
     few = hashnet.HashNetLoss(8)
     few.step(1, 1)  # one epoch: there is nowhere to go
     assert float(few.beta) == 1
@@ -219,17 +240,23 @@ def test_hashnet_becomes_steeper_in_stages():
 def test_hashnet_the_steepness_reaches_the_outputs():
     z, labels, loss = outputs(6, 4), CLASSES, hashnet.HashNetLoss(4)
     loss.beta.fill_(3.0)
-    torch.testing.assert_close(loss(z, labels), hashnet.hashnet_loss(torch.tanh(3 * z), labels, 2.5))
+    torch.testing.assert_close(
+        loss(z, labels), hashnet.hashnet_loss(torch.tanh(3 * z), labels, 2.5)
+    )
 
 
 def test_dch_draws_similar_images_into_a_small_ball():
-    """The gradient of a similar pair is largest where codes are equal, and falls with the distance."""
+    """The gradient of a similar pair is largest where codes are equal,
+    and falls with the distance.
+    """
     d = torch.linspace(0.0, 24.0, 7, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(torch.log1p(d / 2).sum(), d)
     assert (slope.diff() < 0).all()
     angles = torch.linspace(0.1, 1.5, 6, dtype=torch.float64)
     losses = [
-        dch.dch_loss(torch.tensor([[1.0, 0.0], [math.cos(a), math.sin(a)]]), torch.tensor([0, 0]), 2.0, 0.0)
+        dch.dch_loss(
+            torch.tensor([[1.0, 0.0], [math.cos(a), math.sin(a)]]), torch.tensor([0, 0]), 2.0, 0.0
+        )
         for a in angles.tolist()
     ]
     for a, value in zip(angles.tolist(), losses, strict=True):
@@ -238,7 +265,9 @@ def test_dch_draws_similar_images_into_a_small_ball():
 
 def test_dtsh_without_a_triplet_is_the_penalty_alone():
     u = outputs(4, 5)
-    torch.testing.assert_close(dtsh.dtsh_loss(u, torch.arange(4), 2.0, 0.3), 0.3 * quantisation.squared(u))
+    torch.testing.assert_close(
+        dtsh.dtsh_loss(u, torch.arange(4), 2.0, 0.3), 0.3 * quantisation.squared(u)
+    )
 
 
 # ---- CNNH: the factorisation, then the bits
@@ -300,13 +329,17 @@ def test_cnnh_first_stage_tells_classes_apart():
 
 def test_cnnh_second_stage_with_plain_loops():
     z, codes = outputs(6, 4), quantisation.signs(outputs(6, 4, 1))
-    expected = np.mean([math.log(1 + math.exp(-a * b)) for a, b in zip(z.flatten(), codes.flatten(), strict=True)])
+    expected = np.mean(
+        [math.log(1 + math.exp(-a * b)) for a, b in zip(z.flatten(), codes.flatten(), strict=True)]
+    )
     assert float(cnnh.cnnh_loss(z, codes)) == pytest.approx(expected)
     assert torch.autograd.gradcheck(lambda z: cnnh.cnnh_loss(z, codes), z.requires_grad_())
     loss = cnnh.CNNHLoss(CLASSES, 4)
     loss.codes.copy_(codes)
     rows = torch.tensor([4, 1])
-    torch.testing.assert_close(loss(z[:2], CLASSES[rows], rows), cnnh.cnnh_loss(z[:2], codes[rows].float()))
+    torch.testing.assert_close(
+        loss(z[:2], CLASSES[rows], rows), cnnh.cnnh_loss(z[:2], codes[rows].float())
+    )
     extreme = torch.tensor([[300.0, -300.0]], requires_grad=True)
     cnnh.cnnh_loss(extreme, torch.tensor([[-1.0, 1.0]])).backward()
     assert torch.isfinite(extreme.grad).all()
@@ -319,14 +352,20 @@ def test_cnnh_second_stage_with_plain_loops():
 @SEEDS
 @pytest.mark.parametrize("balance", ["none", "halves"])
 def test_dsdh_network_step_with_plain_loops(labels, seed, balance):
-    u, memory, b = outputs(3, 4, seed), outputs(6, 4, seed + 10), quantisation.signs(outputs(3, 4, seed + 20))
+    u, memory, b = (
+        outputs(3, 4, seed),
+        outputs(6, 4, seed + 10),
+        quantisation.signs(outputs(3, 4, seed + 20)),
+    )
     s = pairs.similar(labels[:3], labels)
     by_kind = {True: [], False: []}
     for i, j in itertools.product(range(3), range(6)):
         by_kind[bool(s[i, j])].append(likelihood(float(dot(u[i], memory[j])) / 2, s[i, j]))
     expected = mean_of(by_kind, balance) + 0.3 * float(((u - b) ** 2).mean())
     assert float(dsdh.dsdh_loss(u, memory, s, b, 0.3, balance)) == pytest.approx(expected)
-    assert torch.autograd.gradcheck(lambda u: dsdh.dsdh_loss(u, memory, s, b, 0.3, balance), u.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda u: dsdh.dsdh_loss(u, memory, s, b, 0.3, balance), u.requires_grad_()
+    )
 
 
 def test_dsdh_gradient_is_that_of_the_whole_objective():
@@ -377,7 +416,9 @@ def adsh_objective(u, v, s, gamma):
     bits, total = len(u[0]), 0.0
     for i, j in itertools.product(range(len(u)), range(len(v))):
         total += (dot(u[i], v[j]) - bits * s[i][j]) ** 2
-    return total + gamma * sum((a - b) ** 2 for x, z in zip(u, v, strict=True) for a, b in zip(x, z, strict=True))
+    return total + gamma * sum(
+        (a - b) ** 2 for x, z in zip(u, v, strict=True) for a, b in zip(x, z, strict=True)
+    )
 
 
 @LABELS
@@ -409,7 +450,9 @@ def test_adsh_discrete_step_is_the_best_for_every_bit(labels, gamma):
 @LABELS
 @pytest.mark.parametrize("dissimilar", ["one", "ratio"])
 def test_adsh_codes_are_those_of_the_step(labels, dissimilar):
-    """What the module does for all images at once, from sums over classes, is the step with the matrix S."""
+    """What the module does for all images at once, from sums over classes,
+    is the step with the matrix S.
+    """
     loss, z = adsh.ADSHLoss(labels, 4, 7.0, dissimilar), outputs(6, 4).float()
     loss.begin(z)
     u, similar = torch.tanh(z), pairs.similar(labels).float()
@@ -426,7 +469,9 @@ def test_adsh_codes_are_those_of_the_step(labels, dissimilar):
     assert torch.equal(loss.memory[rows], new) and torch.equal(loss.memory[0], u[0])
 
 
-@pytest.mark.parametrize("make", [lambda y: dsdh.DSDHLoss(y, 4, 128), lambda y: adsh.ADSHLoss(y, 128)])
+@pytest.mark.parametrize(
+    "make", [lambda y: dsdh.DSDHLoss(y, 4, 128), lambda y: adsh.ADSHLoss(y, 128)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_memories_stay_finite_with_long_codes(make, dtype):
     labels, z = torch.arange(16) % 4, (outputs(16, 128) * 50).to(dtype).requires_grad_()
@@ -439,7 +484,9 @@ def test_memories_stay_finite_with_long_codes(make, dtype):
 
 
 def test_dissimilar_images_of_one_code_cost_what_the_floor_says():
-    """DCH: d is kept above 1e-3, so a pair of unlike images with equal codes costs log(1 + gamma / 1e-3)."""
+    """DCH: d is kept above 1e-3, so a pair of unlike images with equal codes costs
+    log(1 + gamma / 1e-3).
+    """
     for gamma in (0.5, 3.0, 20.0):
         h, y = torch.ones(2, 8, dtype=torch.float64), torch.tensor([0, 1])
         assert float(dch.dch_loss(h, y, gamma, 0.0)) == pytest.approx(math.log(1 + gamma / 1e-3))
@@ -468,4 +515,9 @@ def test_cnnh_starts_between_the_codes():
     """Before the first stage its codes are drawn evenly from -1..1."""
     torch.manual_seed(0)
     codes = cnnh.CNNHLoss(torch.arange(1000) % 3, 8).codes
-    assert codes.abs().max() <= 1 and abs(codes.mean()) < 0.05 and codes.min() < -0.99 and codes.max() > 0.99
+    assert (
+        codes.abs().max() <= 1
+        and abs(codes.mean()) < 0.05
+        and codes.min() < -0.99
+        and codes.max() > 0.99
+    )

@@ -1,4 +1,6 @@
-"""What holds of every method: numbers of a paper stand in one place, settings are fixed, labels belong to images."""
+"""What holds of every method: numbers of a paper stand in one place, settings are fixed,
+labels belong to images.
+"""
 
 import dataclasses
 import inspect
@@ -30,8 +32,16 @@ EVERYWHERE = {"seed": 0, "shared": None, "device": None}  # of the functions tha
 
 def defaults(module):
     """(name, default) of every parameter of the functions of a module, and of its classes."""
-    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
-    kinds = [kind for kind in own if inspect.isclass(kind) and kind is not getattr(module, "Config", None)]
+    own = [
+        value
+        for value in vars(module).values()
+        if getattr(value, "__module__", None) == module.__name__
+    ]
+    kinds = [
+        kind
+        for kind in own
+        if inspect.isclass(kind) and kind is not getattr(module, "Config", None)
+    ]
     inner = [function for kind in kinds for function in vars(kind).values()]
     for function in filter(inspect.isfunction, own + inner):
         for parameter in inspect.signature(function).parameters.values():
@@ -44,7 +54,9 @@ def test_a_loss_takes_what_the_settings_say(name):
     method = methods.create(name, 8)
     settings = {field.name: field.default for field in dataclasses.fields(method.Config)}
     for parameter, default in defaults(inspect.getmodule(type(method))):
-        wanted = OF_THEIR_OWN.get((name, parameter), (settings | EVERYWHERE).get(parameter, "a number of the paper"))
+        wanted = OF_THEIR_OWN.get(
+            (name, parameter), (settings | EVERYWHERE).get(parameter, "a number of the paper")
+        )
         assert default == wanted, parameter
 
 

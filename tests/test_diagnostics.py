@@ -22,15 +22,24 @@ from hashlab.metrics.diagnostics import (
 )
 
 
-@given(n=st.integers(1, 40), k=st.integers(1, 70), ones=st.sampled_from([0.1, 0.5]), seed=st.integers(0, 999))
+@given(
+    n=st.integers(1, 40),
+    k=st.integers(1, 70),
+    ones=st.sampled_from([0.1, 0.5]),
+    seed=st.integers(0, 999),
+)
 def test_plain_definitions(n, k, ones, seed):
     bits = np.random.default_rng(seed).random((n, k)) < ones
     packed = codes.pack(bits)
-    assert bit_balance(packed, k).tolist() == pytest.approx([sum(column) / n for column in bits.T.tolist()])
+    assert bit_balance(packed, k).tolist() == pytest.approx(
+        [sum(column) / n for column in bits.T.tolist()]
+    )
     counts = collections.Counter(map(tuple, bits.tolist()))
     assert bucket_sizes(packed, k).tolist() == sorted(counts.values(), reverse=True)
     found = diagnose(packed, k)
-    assert found.effective_bits == pytest.approx(-sum(c / n * math.log2(c / n) for c in counts.values()))
+    assert found.effective_bits == pytest.approx(
+        -sum(c / n * math.log2(c / n) for c in counts.values())
+    )
     assert found.effective_bits <= min(k, math.log2(n)) + 1e-12
     assert (found.distinct, found.largest_bucket) == (len(counts), max(counts.values()))
     assert found.constant_bits == sum(len(set(column)) == 1 for column in bits.T.tolist())
@@ -51,26 +60,37 @@ def test_a_bit_that_never_changes():
     bits = np.random.default_rng(1).random((50, 4)) < 0.5
     bits[:, 2] = True
     correlation = bit_correlation(codes.pack(bits), 4)
-    assert np.isnan(correlation[2]).all() and not np.isnan(np.delete(np.delete(correlation, 2, 0), 2, 1)).any()
+    assert (
+        np.isnan(correlation[2]).all()
+        and not np.isnan(np.delete(np.delete(correlation, 2, 0), 2, 1)).any()
+    )
     found = diagnose(codes.pack(bits), 4)
     assert found.constant_bits == 1 and found.balance[2] == 1 and 0 <= found.correlation < 1
 
 
 def test_known_codes():
-    """All 16 codes of 4 bits once: every bit balanced, none correlated, 4 effective bits. One code: nothing."""
+    """All 16 codes of 4 bits once: every bit balanced, none correlated, 4 effective bits.
+    One code: nothing.
+    """
     every = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(bool)
     found = diagnose(codes.pack(every), 4)
     assert found.balance.tolist() == [0.5] * 4 and found.correlation == 0
     assert (found.distinct, found.largest_bucket, found.effective_bits) == (16, 1, 4)
     same = diagnose(codes.pack(np.repeat(every[:1], 10, 0)), 4)
-    assert (same.distinct, same.largest_bucket, same.effective_bits, same.constant_bits) == (1, 10, 0, 4)
+    assert (same.distinct, same.largest_bucket, same.effective_bits, same.constant_bits) == (
+        1,
+        10,
+        0,
+        4,
+    )
     assert (
-        math.isnan(same.correlation) and json.loads(json.dumps(same.to_dict(), allow_nan=False))["correlation"] is None
+        math.isnan(same.correlation)
+        and json.loads(json.dumps(same.to_dict(), allow_nan=False))["correlation"] is None
     )
     one_hot = diagnose(codes.pack(np.repeat(np.eye(10, dtype=bool), 7, 0)), 10)
-    assert one_hot.effective_bits == pytest.approx(math.log2(10)) and one_hot.balance.tolist() == pytest.approx(
-        [0.1] * 10
-    )
+    assert one_hot.effective_bits == pytest.approx(
+        math.log2(10)
+    ) and one_hot.balance.tolist() == pytest.approx([0.1] * 10)
 
 
 def test_entropy_in_bits():
@@ -98,7 +118,10 @@ def test_tensors():
         ((np.zeros((0, 8), np.uint8), 5), "at least one code"),
         ((np.zeros((2, 8), np.uint8), 65), r"\(N, 16\) uint8, got \(2, 8\)"),
         ((np.full((2, 8), 255, np.uint8), 5), "zero padding"),
-        ((np.zeros((2, 8), np.uint8), 5, np.zeros((2, 6))), r"outputs must be \(2, 5\) as the codes, got \(2, 6\)"),
+        (
+            (np.zeros((2, 8), np.uint8), 5, np.zeros((2, 6))),
+            r"outputs must be \(2, 5\) as the codes, got \(2, 6\)",
+        ),
         ((np.zeros((2, 8), np.uint8), 5, np.full((2, 5), np.nan)), "got NaN"),
     ],
 )

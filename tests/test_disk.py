@@ -1,16 +1,17 @@
-"""What is written is there whole or not at all: killed at any file operation, by several at once, on a full disk."""
+"""What is written is there whole or not at all:
+killed at any file operation, by several at once, on a full disk.
+"""
 
 import errno
 import os
 import re
 import stat
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import PATIENCE, python, threads
 
 from hashlab import _disk, data, experiments, methods, records
 from hashlab.data import prepared
@@ -35,7 +36,9 @@ def test_permissions_are_those_of_any_new_file(mask, mode, tmp_path):
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == mode | (mode & 0o444) >> 2
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_afterwards(tmp_path, monkeypatch):
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_afterwards(
+    tmp_path, monkeypatch
+):
     order = []
     sync, replace = os.fsync, os.replace
     kind = {True: "folder", False: "file"}
@@ -72,7 +75,9 @@ def test_a_failed_write_leaves_what_was_there_and_names_the_file(tmp_path, monke
     with pytest.raises(OSError, match="No space left on device") as caught:
         _disk.write(tmp_path / "file", b"new")
     assert caught.value.filename == str(tmp_path / "file")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (
+        tmp_path / "file"
+    ).read_bytes() == b"old"
 
 
 def test_a_link_that_was_planted_is_not_written_through(tmp_path, monkeypatch):
@@ -89,7 +94,9 @@ def test_a_link_that_was_planted_is_not_written_through(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("how", ["write", "lock", "sweep"])
 def test_who_writes_to_a_place_cleans_it(how, tmp_path):
-    """Files, folders and locks that nobody holds go; what has another name, or is being worked on, stays."""
+    """Files, folders and locks that nobody holds go;
+    what has another name, or is being worked on, stays.
+    """
     names = (".d.part", ".e.json-x1y2", "f.0123abcd.hashlab-part", ".g.012.hashlab-part")
     with _disk.lock(tmp_path / "alive"), _disk.aside(tmp_path / "alive") as beside:
         (tmp_path / LEFT.replace("NAME", "a.json")).touch()
@@ -164,18 +171,21 @@ def test_a_lock_is_for_one_at_a_time(tmp_path):
                 most.append(len(inside))
                 inside.pop()
 
-    threads = [threading.Thread(target=enter) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with threads(*[enter] * 4):
+        pass
     assert len(most) == 80 and set(most) == {1} and list(tmp_path.iterdir()) == []
-    with _disk.lock(tmp_path / "thing"), pytest.raises(BlockingIOError), _disk.lock(tmp_path / "thing", wait=False):
+    with (
+        _disk.lock(tmp_path / "thing"),
+        pytest.raises(BlockingIOError),
+        _disk.lock(tmp_path / "thing", wait=False),
+    ):
         pass
 
 
 def test_a_lock_file_that_was_taken_away_keeps_nobody_out(tmp_path, monkeypatch):
-    """Who had it removes it just between our opening and our locking of it: another one is needed."""
+    """Who had it removes it just between our opening and our locking of it:
+    another one is needed.
+    """
     file, usual, calls = tmp_path / ".thing.hashlab-lock", _disk._locked, []
 
     def locked(handle):
@@ -186,7 +196,9 @@ def test_a_lock_file_that_was_taken_away_keeps_nobody_out(tmp_path, monkeypatch)
 
     monkeypatch.setattr(_disk, "_locked", locked)
     with _disk.lock(tmp_path / "thing"):
-        assert file.exists() and len(calls) == 2 + 1  # and once in the cleaning, which sees that it is held
+        assert (
+            file.exists() and len(calls) == 2 + 1
+        )  # and once in the cleaning, which sees that it is held
 
 
 # ---- room
@@ -198,12 +210,16 @@ def test_an_array_has_all_its_room_before_it_is_used(system, tmp_path, monkeypat
     if system == "without":
         monkeypatch.delattr(os, "posix_fallocate")
     if system == "unable":
-        monkeypatch.setattr(os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(errno.EOPNOTSUPP, "no")))
+        monkeypatch.setattr(
+            os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(errno.EOPNOTSUPP, "no"))
+        )
     array = _disk.new_array(tmp_path / "a.npy", np.uint8, (3, 1 << 20))
     assert (tmp_path / "a.npy").stat().st_blocks * 512 >= array.nbytes
     array[1] = 7
     array.flush()
-    assert np.array_equal(np.load(tmp_path / "a.npy"), array) and array[0].sum() == array[2].sum() == 0
+    assert (
+        np.array_equal(np.load(tmp_path / "a.npy"), array) and array[0].sum() == array[2].sum() == 0
+    )
 
 
 LIMITED = """
@@ -219,7 +235,7 @@ def test_a_fetch_without_room_is_a_sentence_and_leaves_nothing(tmp_path):
     from test_folders import write_birds
 
     write_birds(tmp_path / "source" / "nabirds")
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True)
+    done = python("-c", LIMITED, tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "_images.npy: File too large" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
@@ -260,7 +276,9 @@ def test_nothing_is_written_past_the_one_module():
 
 
 def test_the_last_good_book_stays_until_the_next_is_there(tmp_path, monkeypatch):
-    """A book that cannot be rendered leaves it; one that can takes its place, and no page outlives its source."""
+    """A book that cannot be rendered leaves it;
+    one that can takes its place, and no page outlives its source.
+    """
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "book")
     import build
 
@@ -287,22 +305,22 @@ def test_the_second_of_two_identical_runs_waits_and_finds_the_record(tmp_path, m
     def slowly(*words):
         trained.append(1)
         begun.set()
-        assert go.wait(60)
+        assert go.wait(PATIENCE)
         return usual(*words)
 
     def run():
         found.append(experiments.run("mu_liu", "digits", 8, root=tmp_path, save=True, **QUICK))
 
     monkeypatch.setattr(experiments, "_measure", slowly)
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    threads[0].start()
-    assert begun.wait(60)
-    for thread in threads[1:]:
-        thread.start()
-    go.set()
-    for thread in threads:
-        thread.join()
-    assert trained == [1] and len(found) == 3 and found[0] == found[1] == found[2] == records.load(tmp_path)[0]
+    with threads(run):
+        assert begun.wait(PATIENCE)
+        with threads(run, run):
+            go.set()
+    assert (
+        trained == [1]
+        and len(found) == 3
+        and found[0] == found[1] == found[2] == records.load(tmp_path)[0]
+    )
 
 
 def test_checkpoints_of_a_run_that_is_kept_go(tmp_path):
@@ -317,7 +335,9 @@ def test_checkpoints_of_a_run_that_is_kept_go(tmp_path):
 
 
 def test_a_model_goes_where_a_folder_can_be_replaced(tmp_path, monkeypatch):
-    train = type("Part", (), {"images": np.zeros((20, 8, 8), np.uint8), "labels": np.arange(20) % 10})
+    train = type(
+        "Part", (), {"images": np.zeros((20, 8, 8), np.uint8), "labels": np.arange(20) % 10}
+    )
     model = methods.create("mu_liu", 8, epochs=0, batch_size=10).fit(train)
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "here")
@@ -328,4 +348,6 @@ def test_a_model_goes_where_a_folder_can_be_replaced(tmp_path, monkeypatch):
             model.save(given)
     assert list((tmp_path / "here").iterdir()) == []
     model.save("m")
-    assert methods.load("m").bits == 8 and [path.name for path in (tmp_path / "here").iterdir()] == ["m"]
+    assert methods.load("m").bits == 8 and [
+        path.name for path in (tmp_path / "here").iterdir()
+    ] == ["m"]

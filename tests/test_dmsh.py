@@ -1,4 +1,6 @@
-"""DMSH's loss against plain loops, its fusion and its pyramid against what they stand for; the method on digits."""
+"""DMSH's loss against plain loops, its fusion and its pyramid against what they stand for;
+the method on digits.
+"""
 
 import itertools
 import math
@@ -9,24 +11,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import outputs, score
 from torch.nn import functional as F
 
-from hashlab import data, methods, metrics
+from hashlab import data, methods
 from hashlab.errors import InputError
 from hashlab.methods import dmsh
 from hashlab.methods.dmsh import DMSHLoss, Fusion, Pyramid, dmsh_loss
 from hashlab.networks import backbones, features
 
 SMALL = {"backbone": "quick", "width": 64, "fused": 64, "batch_size": 64, "shift": 1}
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
-
-
-def outputs(count, bits, seed=0):
-    return torch.randn(count, bits, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 # ---- the loss
@@ -36,7 +30,11 @@ def by_loops(u, labels, lam):
     kinds, quantisation = {True: [], False: []}, []
     for i, j in itertools.product(range(len(u)), repeat=2):
         mine, other = labels[i], labels[j]
-        same = any(a and b for a, b in zip(mine, other, strict=True)) if isinstance(mine, list) else mine == other
+        same = (
+            any(a and b for a, b in zip(mine, other, strict=True))
+            if isinstance(mine, list)
+            else mine == other
+        )
         theta = sum(a * b for a, b in zip(u[i], u[j], strict=True)) / 2
         if i != j:
             kinds[same].append(math.log(1 + math.exp(theta)) - (theta if same else 0))
@@ -48,7 +46,8 @@ def by_loops(u, labels, lam):
 
 @pytest.mark.parametrize("lam", [0.0, 0.1, 3.0])
 @pytest.mark.parametrize(
-    "labels", [[0, 0, 1, 2, 1], [0, 1, 2, 3, 4], [[1, 0, 1], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0]]]
+    "labels",
+    [[0, 0, 1, 2, 1], [0, 1, 2, 3, 4], [[1, 0, 1], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0]]],
 )
 def test_loss_with_plain_loops(labels, lam):
     u = outputs(5, 7)
@@ -76,15 +75,22 @@ def test_long_codes_stay_finite(dtype):
 def test_neither_the_order_of_images_nor_that_of_bits_matters(count, bits, seed):
     u, labels = outputs(count, bits, seed), torch.arange(count) % 3
     generator = torch.Generator().manual_seed(seed)
-    rows, columns = torch.randperm(count, generator=generator), torch.randperm(bits, generator=generator)
+    rows, columns = (
+        torch.randperm(count, generator=generator),
+        torch.randperm(bits, generator=generator),
+    )
     torch.testing.assert_close(dmsh_loss(u[rows][:, columns], labels[rows]), dmsh_loss(u, labels))
 
 
 def test_the_loss_falls_where_codes_improve():
     labels, good = torch.tensor([0, 0, 1, 1]), torch.tensor([[1.0, 1], [1, 1], [-1, -1], [-1, -1]])
     assert dmsh_loss(good, labels) < dmsh_loss(good[[0, 2, 1, 3]], labels)
-    assert dmsh_loss(good, labels, 5.0) < dmsh_loss(0.9 * good, labels, 5.0)  # quantisation alone tells them apart
-    assert dmsh_loss(2 * good, labels, 0.0) < dmsh_loss(good, labels, 0.0)  # without it, ever larger outputs are better
+    assert dmsh_loss(good, labels, 5.0) < dmsh_loss(
+        0.9 * good, labels, 5.0
+    )  # quantisation alone tells them apart
+    assert dmsh_loss(2 * good, labels, 0.0) < dmsh_loss(
+        good, labels, 0.0
+    )  # without it, ever larger outputs are better
 
 
 # ---- fusion
@@ -120,12 +126,20 @@ def test_fusion_without_standardisation_takes_numbers_as_they_are():
 
 def test_the_pyramid_by_hand():
     torch.manual_seed(0)
-    head, fine, coarse = Pyramid([3, 5], width=4, bits=6), torch.randn(2, 3, 4, 4), torch.randn(2, 5, 2, 2)
+    head, fine, coarse = (
+        Pyramid([3, 5], width=4, bits=6),
+        torch.randn(2, 3, 4, 4),
+        torch.randn(2, 5, 2, 2),
+    )
     top = head.laterals[1](coarse)
     floor = head.laterals[0](fine)
-    for i, j in itertools.product(range(4), repeat=2):  # each place of the coarse map covers 2x2 of the fine one
+    for i, j in itertools.product(
+        range(4), repeat=2
+    ):  # each place of the coarse map covers 2x2 of the fine one
         floor[:, :, i, j] = floor[:, :, i, j] + top[:, :, i // 2, j // 2]
-    ends = [F.relu(smooth(x)).mean((2, 3)) for smooth, x in zip(head.smooth, (floor, top), strict=True)]
+    ends = [
+        F.relu(smooth(x)).mean((2, 3)) for smooth, x in zip(head.smooth, (floor, top), strict=True)
+    ]
     codes = [head.heads[0](ends[0]), head.heads[1](ends[1])]
     expected = (head.fuse(torch.cat(codes, 1)), *codes)
     for output, wanted in zip(head((fine, coarse)), expected, strict=True):
@@ -135,14 +149,20 @@ def test_the_pyramid_by_hand():
 
 def test_the_fine_level_of_the_pyramid_sees_the_coarse_one_and_not_the_reverse():
     head = Pyramid([3, 5], width=4, bits=6)
-    fine, coarse = torch.randn(1, 3, 4, 4, requires_grad=True), torch.randn(1, 5, 2, 2, requires_grad=True)
+    fine, coarse = (
+        torch.randn(1, 3, 4, 4, requires_grad=True),
+        torch.randn(1, 5, 2, 2, requires_grad=True),
+    )
     low, high = head.top_down((fine, coarse))
     assert torch.autograd.grad(low.sum(), coarse, retain_graph=True)[0].abs().max() > 0
     assert torch.autograd.grad(high.sum(), fine, allow_unused=True)[0] is None
 
 
 def test_all_codes_of_the_pyramid_are_trained():
-    method, z = methods.create("dmsh", 4, fusion="pyramid"), tuple(outputs(6, 4, seed) for seed in range(3))
+    method, z = (
+        methods.create("dmsh", 4, fusion="pyramid"),
+        tuple(outputs(6, 4, seed) for seed in range(3)),
+    )
     labels = torch.arange(6) % 2
     expected = sum(dmsh_loss(torch.tanh(u), labels).item() for u in z) / 3
     assert method.loss(z, labels).item() == pytest.approx(expected)
@@ -151,9 +171,14 @@ def test_all_codes_of_the_pyramid_are_trained():
 
 
 def test_outputs_do_not_begin_at_zero():
-    """A start as small as PyTorch's makes the likelihood's gradient, which grows with the outputs, nearly vanish."""
+    """A start as small as PyTorch's makes the likelihood's gradient,
+    which grows with the outputs, nearly vanish.
+    """
     torch.manual_seed(0)
-    x, maps = torch.randn(400, 96), (torch.randn(50, 32, 8, 8).relu(), torch.randn(50, 64, 4, 4).relu())
+    x, maps = (
+        torch.randn(400, 96),
+        (torch.randn(50, 32, 8, 8).relu(), torch.randn(50, 64, 4, 4).relu()),
+    )
     assert 0.5 < Fusion([32, 64], 64, 64, 24)(x).std() < 4
     assert 0.1 < Pyramid([32, 64], 64, 24).eval()(maps).std() < 4
 
@@ -176,7 +201,9 @@ def test_auto_takes_the_last_three_convolutional_levels(backbone, shape, expecte
 
 
 def test_scales_come_in_the_backbones_order_and_are_fused_alone(digits):
-    """One channel of each level by hand: what is fused are the means of the levels named, and of no other."""
+    """One channel of each level by hand:
+    what is fused are the means of the levels named, and of no other.
+    """
     method = methods.create("dmsh", 8, scales="conv3, conv1", epochs=0, **SMALL).fit(digits.train)
     assert method.config.scales == "conv3+conv1" and method.taps == ("conv1", "conv3")
     x = method.view.plain(torch.from_numpy(digits.query.images[:5, ..., None]))
@@ -184,7 +211,9 @@ def test_scales_come_in_the_backbones_order_and_are_fused_alone(digits):
     with torch.no_grad():
         maps = method.network.backbone.forward_levels(x, ("conv1", "conv3"))
         expected = method.network.head(torch.cat([m.mean((2, 3)) for m in maps], 1)).numpy()
-    np.testing.assert_allclose(method.outputs(digits.query.images[:5]), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        method.outputs(digits.query.images[:5]), expected, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_a_vector_can_be_a_scale_too(digits):
@@ -195,7 +224,10 @@ def test_a_vector_can_be_a_scale_too(digits):
 def test_of_a_frozen_backbone_only_the_means_are_computed_and_once(digits, monkeypatch):
     asked, compute = [], features.compute
     monkeypatch.setattr(features, "compute", lambda *a: asked.append(a[1]) or compute(*a))
-    shared, settings = methods.Shared(), SMALL | {"scales": "conv3+conv1", "frozen": True, "epochs": 1}
+    shared, settings = (
+        methods.Shared(),
+        SMALL | {"scales": "conv3+conv1", "frozen": True, "epochs": 1},
+    )
     for bits in (8, 12):
         methods.create("dmsh", bits, **settings).fit(digits.train, shared=shared)
     assert asked == [("conv1", "conv3")]
@@ -204,10 +236,16 @@ def test_of_a_frozen_backbone_only_the_means_are_computed_and_once(digits, monke
 @pytest.mark.parametrize(
     "overrides, words",
     [
-        ({"scales": "conv4"}, "backbone quick has no level 'conv4'; it has conv1, conv2, conv3, fc"),
+        (
+            {"scales": "conv4"},
+            "backbone quick has no level 'conv4'; it has conv1, conv2, conv3, fc",
+        ),
         ({"scales": ""}, "backbone quick has no level ''"),
         ({"scales": "conv1,conv2,conv1"}, r"each level can be named once, got conv1\+conv2\+conv1"),
-        ({"scales": "conv3,fc", "fusion": "pyramid"}, "pyramid needs maps, but level fc of quick is a vector"),
+        (
+            {"scales": "conv3,fc", "fusion": "pyramid"},
+            "pyramid needs maps, but level fc of quick is a vector",
+        ),
         ({"width": 0}, "width must be a whole number of at least 1, got 0"),
         ({"fusion": "sum"}, "fusion must be one of concat, pyramid, got 'sum'"),
         ({"backbone": "slow"}, "unknown backbone 'slow'"),
@@ -236,12 +274,6 @@ def test_bad_labels(labels, words):
 # ---- learning
 
 
-def score(method, loaded):
-    packed = method.encode(loaded.query.images), method.encode(loaded.database.images)
-    labels = loaded.query.targets, loaded.database.targets
-    return metrics.evaluate(*packed, *labels, bits=method.bits, relevance=loaded.relevance).map
-
-
 @pytest.mark.parametrize("fusion", ["concat", "pyramid"])
 def test_learns_digits_and_not_without_the_loss(fusion, digits, monkeypatch):
     settings = SMALL | {"epochs": 6, "fusion": fusion}
@@ -255,18 +287,23 @@ def test_learns_scenes_with_several_labels():
     scenes = data.load("digit_scenes")
     settings = {"backbone": "quick", "batch_size": 64, "shift": 0}
     untrained, trained = (
-        score(methods.create("dmsh", 16, epochs=epochs, **settings).fit(scenes.train), scenes) for epochs in (0, 8)
+        score(methods.create("dmsh", 16, epochs=epochs, **settings).fit(scenes.train), scenes)
+        for epochs in (0, 8)
     )
     assert trained > untrained + 0.15
 
 
 @pytest.mark.parametrize("fusion", ["concat", "pyramid"])
 def test_saved_and_loaded_it_gives_the_same_codes(fusion, digits, tmp_path):
-    method = methods.create("dmsh", 12, scales="conv1+conv3", fusion=fusion, epochs=1, **SMALL).fit(digits.train)
+    method = methods.create("dmsh", 12, scales="conv1+conv3", fusion=fusion, epochs=1, **SMALL).fit(
+        digits.train
+    )
     method.save(tmp_path / "model")
     loaded = methods.load(tmp_path / "model", "cpu")
     assert loaded.taps == ("conv1", "conv3")
-    assert loaded.encode(digits.query.images).tobytes() == method.encode(digits.query.images).tobytes()
+    assert (
+        loaded.encode(digits.query.images).tobytes() == method.encode(digits.query.images).tobytes()
+    )
 
 
 def test_the_levels_of_a_backbone_are_found_without_its_weights():

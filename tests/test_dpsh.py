@@ -1,4 +1,6 @@
-"""DPSH's loss against plain loops, its conventions, its gradients; the method on digits and on scenes of digits."""
+"""DPSH's loss against plain loops, its conventions, its gradients;
+the method on digits and on scenes of digits.
+"""
 
 import itertools
 import math
@@ -8,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import outputs, score
 
-from hashlab import data, methods, metrics
+from hashlab import data, methods
 from hashlab.errors import InputError
 from hashlab.losses import pairs, quantisation
 from hashlab.methods.dpsh import DPSHLoss, dpsh_loss
@@ -17,10 +20,6 @@ from hashlab.training import loop
 
 CLASSES = torch.tensor([0, 0, 1, 1, 2])
 SEVERAL = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0]], dtype=torch.uint8)
-
-
-def outputs(count, bits, seed=0):
-    return torch.randn(count, bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 1.3
 
 
 def by_loops(u, others, s, alpha, balance, counted=None):
@@ -34,7 +33,9 @@ def by_loops(u, others, s, alpha, balance, counted=None):
         likelihood = sum(np.mean(kind) / 2 for kind in kinds.values() if kind)
     else:
         likelihood = np.mean(kinds[True] + kinds[False])
-    return likelihood + alpha * np.mean([(x - (1 if x >= 0 else -1)) ** 2 for row in u for x in row])
+    return likelihood + alpha * np.mean(
+        [(x - (1 if x >= 0 else -1)) ** 2 for row in u for x in row]
+    )
 
 
 @pytest.mark.parametrize("balance", ["none", "halves"])
@@ -44,11 +45,15 @@ def test_with_plain_loops(labels, balance, alone):
     u, others, s = outputs(5, 4), outputs(5, 4, seed=1), pairs.similar(labels)
     counted = pairs.off_diagonal(5, u.device) if alone else None
     expected = by_loops(u.tolist(), others.tolist(), s.tolist(), 0.3, balance, counted)
-    assert float(dpsh_loss(u, others, s, 0.3, balance, counted)) == pytest.approx(expected, rel=1e-12)
+    assert float(dpsh_loss(u, others, s, 0.3, balance, counted)) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_authors_convention():
-    """Sums over all pairs and all outputs with the weight lambda: N^2 times ours, for alpha = lambda K / N."""
+    """Sums over all pairs and all outputs with the weight lambda:
+    N^2 times ours, for alpha = lambda K / N.
+    """
     u, s, strength = outputs(5, 4), pairs.similar(CLASSES), 10.0
     theta = u @ u.T / 2
     summed = (torch.log(1 + theta.exp()) - s * theta).sum() + strength * ((u - u.sign()) ** 2).sum()
@@ -67,10 +72,18 @@ def test_the_memory_is_what_was_seen_last():
 
 
 def test_the_memory_passes_no_gradient_and_what_was_not_seen_moves_nothing():
-    loss, rows, u = DPSHLoss(CLASSES, 4, alpha=0.0), torch.tensor([1]), outputs(1, 4).requires_grad_()
+    loss, rows, u = (
+        DPSHLoss(CLASSES, 4, alpha=0.0),
+        torch.tensor([1]),
+        outputs(1, 4).requires_grad_(),
+    )
     loss(u, CLASSES[rows], rows).backward()
-    alone = float(u.detach().square().sum()) / 2  # theta of the image with itself: the only one in the memory
-    expected = (1 / (1 + math.exp(-alone)) - 1) * u.detach() / 2 / 5  # one of five pairs, its partner held fast
+    alone = (
+        float(u.detach().square().sum()) / 2
+    )  # theta of the image with itself: the only one in the memory
+    expected = (
+        (1 / (1 + math.exp(-alone)) - 1) * u.detach() / 2 / 5
+    )  # one of five pairs, its partner held fast
     torch.testing.assert_close(u.grad, expected.float().double(), rtol=1e-5, atol=1e-8)
 
 
@@ -86,7 +99,9 @@ def test_gradients(balance):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_long_codes_stay_finite(dtype, balance):
     u = (outputs(16, 128) * 20).to(dtype).requires_grad_()
-    loss = DPSHLoss(torch.arange(16) % 4, 128, balance=balance)(u, torch.arange(16) % 4, torch.arange(16))
+    loss = DPSHLoss(torch.arange(16) % 4, 128, balance=balance)(
+        u, torch.arange(16) % 4, torch.arange(16)
+    )
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(u.grad).all() and u.grad.abs().max() > 0
 
@@ -96,7 +111,10 @@ def test_what_the_loss_does_not_see(seed, bits):
     """The order of images, of bits, and the sign of a bit in all codes."""
     u, labels = outputs(6, bits, seed), torch.arange(6) % 3
     generator = torch.Generator().manual_seed(seed)
-    images, order = torch.randperm(6, generator=generator), torch.randperm(bits, generator=generator)
+    images, order = (
+        torch.randperm(6, generator=generator),
+        torch.randperm(bits, generator=generator),
+    )
     flips = torch.randint(0, 2, (bits,), generator=generator) * 2.0 - 1
     moved = (u * flips)[images][:, order]
     s, shuffled = pairs.similar(labels), pairs.similar(labels[images])
@@ -104,7 +122,10 @@ def test_what_the_loss_does_not_see(seed, bits):
 
 
 def test_balance_matters_only_where_pairs_are_uneven():
-    u, s = outputs(4, 3), pairs.similar(torch.tensor([0, 0, 1, 1]))  # as many similar as dissimilar ones
+    u, s = (
+        outputs(4, 3),
+        pairs.similar(torch.tensor([0, 0, 1, 1])),
+    )  # as many similar as dissimilar ones
     torch.testing.assert_close(dpsh_loss(u, u, s), dpsh_loss(u, u, s, balance="halves"))
     uneven = pairs.similar(torch.tensor([0, 0, 0, 1]))
     assert abs(dpsh_loss(u, u, uneven) - dpsh_loss(u, u, uneven, balance="halves")) > 0.01
@@ -143,12 +164,6 @@ def test_signs_are_those_of_the_codes():
 SMALL = {"epochs": 10, "batch_size": 64, "lr": 0.1, "shift": 1}
 
 
-def score(method, loaded):
-    packed = [method.encode(part) for part in (loaded.query, loaded.database)]
-    labels = [part.targets for part in (loaded.query, loaded.database)]
-    return metrics.evaluate(*packed, *labels, bits=method.bits, relevance=loaded.relevance).map
-
-
 @pytest.mark.parametrize("form", ["memory", "batch"])
 def test_learns_digits_and_not_without_the_loss(form, monkeypatch):
     loaded, settings = data.load("digits"), SMALL | {"pairs": form, "balance": "halves"}
@@ -168,14 +183,19 @@ def test_learns_scenes_with_several_labels():
 def test_the_settings_reach_the_loss():
     digits = data.load("digits")
     codes = {
-        str(changed): methods.create("dpsh", 12, epochs=1, **changed).fit(digits.train).outputs(digits.query).tobytes()
+        str(changed): methods.create("dpsh", 12, epochs=1, **changed)
+        .fit(digits.train)
+        .outputs(digits.query)
+        .tobytes()
         for changed in ({}, {"pairs": "batch"}, {"balance": "halves"}, {"alpha": 0.5})
     }
     assert len(set(codes.values())) == 4
 
 
 def test_a_run_taken_up_again_remembers(tmp_path, monkeypatch):
-    """Stopped in the second epoch, it ends with the same bits: the memory stands in the checkpoint."""
+    """Stopped in the second epoch, it ends with the same bits:
+    the memory stands in the checkpoint.
+    """
     digits, settings = data.load("digits"), {"epochs": 3, "batch_size": 300}
     whole = methods.create("dpsh", 12, **settings).fit(digits.train).outputs(digits.query)
     original, done = loop.Loop.one_step, []
@@ -200,7 +220,10 @@ def test_a_run_taken_up_again_remembers(tmp_path, monkeypatch):
     [
         (np.array([[0, 1], [0, 2], [1, 1]]), r"labels must be 0 or 1, got \[2\]"),
         (np.array([[0, 1], [0, 1], [0, 1]]), "labels of two kinds at least are expected"),
-        (np.array([[0.0, 1], [1, 0], [1, 1]]), r"labels must be \(3, L\) of 0 and 1, got \(3, 2\) float64"),
+        (
+            np.array([[0.0, 1], [1, 0], [1, 1]]),
+            r"labels must be \(3, L\) of 0 and 1, got \(3, 2\) float64",
+        ),
         (np.array([[0, 1], [1, 0]]), r"labels must be \(3, L\) of 0 and 1, got \(2, 2\)"),
         (np.array([0.0, 1.0, 1.0]), r"labels must be \(3,\) integers, got \(3,\) float64"),
     ],

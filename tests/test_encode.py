@@ -7,23 +7,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hashlab import codes, data, encoding, methods
+from hashlab import codes, methods
 from hashlab.cli import main
 from hashlab.errors import InputError
+from hashlab.methods import models
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, short):
     """A model that the command has saved."""
     folder = tmp_path_factory.mktemp("models") / "model"
-    assert main(short("run", folder.parent / "results", "--save-model", str(folder), bits=(12,), epochs=1)) == 0
+    assert (
+        main(
+            short(
+                "run", folder.parent / "results", "--save-model", str(folder), bits=(12,), epochs=1
+            )
+        )
+        == 0
+    )
     return folder
 
 
@@ -42,13 +45,22 @@ def read(file):
         return {name: archive[name] for name in archive.files}
 
 
-def test_codes_of_a_folder_are_those_of_its_images(model, folder, digits, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(encoding, "BLOCK", 7)
+def test_codes_of_a_folder_are_those_of_its_images(
+    model, folder, digits, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(models, "BLOCK", 7)
     assert main(["encode", str(model), str(folder), "-o", str(tmp_path / "codes.npz")]) == 0
     assert "30 images, 12 bits each; 0 skipped" in capsys.readouterr().out
     found = read(tmp_path / "codes.npz")
-    assert set(found) == {"names", "codes", "bits"} and found["bits"] == 12 and found["codes"].shape == (30, 2)
-    assert found["names"].tolist() == sorted(found["names"].tolist()) and "sub/28.png" in found["names"]
+    assert (
+        set(found) == {"names", "codes", "bits"}
+        and found["bits"] == 12
+        and found["codes"].shape == (30, 2)
+    )
+    assert (
+        found["names"].tolist() == sorted(found["names"].tolist())
+        and "sub/28.png" in found["names"]
+    )
     expected = methods.load(model).encode(digits.query.images[:30])
     for name, code in zip(found["names"], found["codes"], strict=True):
         assert np.array_equal(codes.pad(code[None], 12)[0], expected[int(name[-6:-4])])
@@ -57,9 +69,12 @@ def test_codes_of_a_folder_are_those_of_its_images(model, folder, digits, tmp_pa
 def test_codes_of_several_tables_stand_side_by_side(folder, digits, tmp_path):
     method = methods.create("mlsh", 24, epochs=1).fit(digits.train)
     card = (method.save(tmp_path / "model") / "README.md").read_text()
-    done = encoding.encode_folder(tmp_path / "model", folder, tmp_path / "codes.npz")
+    done = models.encode_folder(methods.load(tmp_path / "model"), folder, tmp_path / "codes.npz")
     found = read(tmp_path / "codes.npz")
-    assert done.bits == found["bits"] == 24 == found["tables"].sum() and found["codes"].shape == (30, 3)
+    assert done.bits == found["bits"] == 24 == found["tables"].sum() and found["codes"].shape == (
+        30,
+        3,
+    )
     packed = method.encode(digits.query.images[:30])
     assert f"packed uint8 (N, {packed.shape[1]})" in card
     order = [int(name[-6:-4]) for name in found["names"]]
@@ -77,24 +92,32 @@ def test_broken_images_are_refused_by_name_or_skipped(model, folder, tmp_path, c
     output = tmp_path / "codes.npz"
     assert main(["encode", str(model), str(folder), "-o", str(output)]) == 2
     said = capsys.readouterr().err
-    assert f"hashlab: {folder / '05.png'}: " in said and said.count("\n") == 1 and not output.exists()
+    assert (
+        f"hashlab: {folder / '05.png'}: " in said and said.count("\n") == 1 and not output.exists()
+    )
     assert main(["encode", str(model), str(folder), "-o", str(output), "--skip-broken"]) == 0
     captured = capsys.readouterr()
-    assert "skipped 05.png: " in captured.err and "skipped zero.jpg: the file is empty" in captured.err
+    assert (
+        "skipped 05.png: " in captured.err and "skipped zero.jpg: the file is empty" in captured.err
+    )
     assert "29 images, 12 bits each; 2 skipped" in captured.out
     names = read(output)["names"].tolist()
     assert len(names) == 29 and "05.png" not in names and "zero.jpg" not in names
 
 
 def test_grey_and_colour_meet_what_the_model_takes(model, folder, tmp_path, digits):
-    """A photograph of another size and mode is brought into the model's form, by the reader of folders."""
+    """A photograph of another size and mode is brought into the model's form,
+    by the reader of folders.
+    """
     big = Image.fromarray(digits.query.images[3]).resize((64, 48)).convert("RGBA")
     big.save(folder / "00a.png")
-    assert encoding.encode_folder(model, folder, tmp_path / "c.npz").images == 31
+    assert models.encode_folder(methods.load(model), folder, tmp_path / "c.npz").images == 31
 
 
 def test_readme_search_finds_what_is_nearest(model, folder, tmp_path, monkeypatch, capsys):
-    """The README's search, on the file that its command has written, finds what counting bit by bit finds."""
+    """The README's search, on the file that its command has written,
+    finds what counting bit by bit finds.
+    """
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     (search,) = [block for block in blocks if "codes.npz" in block]
     assert len([line for line in search.split("\n\n")[1].splitlines()[1:] if line]) == 3
@@ -113,11 +136,20 @@ def test_readme_search_finds_what_is_nearest(model, folder, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["nowhere", "IMAGES", "-o", "c.npz"], "nowhere is not a model: model.safetensors and model.json missing"),
+        (
+            ["nowhere", "IMAGES", "-o", "c.npz"],
+            "nowhere is not a model: model.safetensors and model.json missing",
+        ),
         (["MODEL", "nowhere", "-o", "c.npz"], "nowhere is not a folder"),
         (["MODEL", "EMPTY", "-o", "c.npz"], "hold no images"),
-        (["MODEL", "IMAGES", "-o", "nowhere/c.npz"], "nowhere is not a folder: nowhere/c.npz cannot be written"),
-        (["MODEL", "IMAGES", "-o", "c.txt"], "a file name that ends in .npz is expected, got c.txt"),
+        (
+            ["MODEL", "IMAGES", "-o", "nowhere/c.npz"],
+            "nowhere is not a folder: nowhere/c.npz cannot be written",
+        ),
+        (
+            ["MODEL", "IMAGES", "-o", "c.txt"],
+            "a file name that ends in .npz is expected, got c.txt",
+        ),
         (["MODEL", "IMAGES", "-o", "c.npz", "--device", "warp"], "device 'warp' cannot be used"),
     ],
 )
@@ -133,4 +165,4 @@ def test_bad_words(words, said, model, folder, tmp_path, capsys, monkeypatch):
 def test_nothing_but_broken_images(model, tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"none of the 1 images in .* can be read"):
-        encoding.encode_folder(model, tmp_path, tmp_path / "c.npz", skip_broken=True)
+        models.encode_folder(methods.load(model), tmp_path, tmp_path / "c.npz", skip_broken=True)

@@ -87,10 +87,14 @@ def test_an_interrupted_computation_goes_on_where_it_was(part, weights, monkeypa
     assert done == [2, 3]
 
 
-@pytest.mark.parametrize("taps, pooled", [((), False), (("conv1", "conv2"), True), (("conv1", "conv2"), False)])
+@pytest.mark.parametrize(
+    "taps, pooled", [((), False), (("conv1", "conv2"), True), (("conv1", "conv2"), False)]
+)
 @pytest.mark.parametrize("frozen", [True, False])
 def test_what_a_network_makes_of_images(taps, pooled, frozen, part):
-    """Features with plain calls of the backbone; outputs, the head's; batches of features only where they stay."""
+    """Features with plain calls of the backbone; outputs, the head's;
+    batches of features only where they stay.
+    """
     body = backbones.create("tiny", (8, 8), frozen=frozen)
     net = features.Network(body, Sums(), taps, pooled)
     view = features.view_of("tiny", "scratch", part)
@@ -98,14 +102,18 @@ def test_what_a_network_makes_of_images(taps, pooled, frozen, part):
     x = view.plain(torch.from_numpy(part.images[..., None]))
     with torch.no_grad():
         levels = body.eval().forward_levels(x, taps or ("fc",))
-    means = torch.cat([level.flatten(2).mean(2) if level.ndim == 4 else level for level in levels], 1)
+    means = torch.cat(
+        [level.flatten(2).mean(2) if level.ndim == 4 else level for level in levels], 1
+    )
     torch.testing.assert_close(one.features(part), means, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(one.features(part.images), means, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(one.outputs(part)[:, 0], means.sum(1), rtol=1e-4, atol=1e-4)
     stay = frozen and (pooled or not taps)
     assert (one.batches(part).view is None) == one.features_stay == stay
     for call in (one.features, one.outputs, one.batches):
-        with pytest.raises(InputError, match=r"images of \(8, 8\) expected, as in training, got \(9, 8\)"):
+        with pytest.raises(
+            InputError, match=r"images of \(8, 8\) expected, as in training, got \(9, 8\)"
+        ):
             call(np.zeros((2, 9, 8), np.uint8))
     tensors, facts = one.state()
     assert features.from_facts(json.loads(json.dumps(facts))) == ("tiny", (8, 8), view)
@@ -117,7 +125,9 @@ class Sums(torch.nn.Module):
 
     def forward(self, x):
         parts = x if isinstance(x, tuple) else (x,)
-        return sum(part.flatten(2).mean(2).sum(1) if part.ndim == 4 else part.sum(1) for part in parts)[:, None]
+        return sum(
+            part.flatten(2).mean(2).sum(1) if part.ndim == 4 else part.sum(1) for part in parts
+        )[:, None]
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "resnet18"])
@@ -128,7 +138,10 @@ def test_the_shape_of_the_input_is_known_without_the_images(backbone, shape, how
     images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
     view = features.view_of(backbone, start, images, **how)
     assert features.input_shape(backbone, shape, **how) == view.shape
-    assert view.plain(torch.from_numpy(images.reshape(2, 40, 36, -1))).shape[1:] == (view.shape[2], *view.shape[:2])
+    assert view.plain(torch.from_numpy(images.reshape(2, 40, 36, -1))).shape[1:] == (
+        view.shape[2],
+        *view.shape[:2],
+    )
     assert (view.mean == (0.485, 0.456, 0.406)) == (backbone == "resnet18" and start == "file")
 
 

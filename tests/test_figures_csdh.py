@@ -1,4 +1,6 @@
-"""The figures of the chapter on code similarities: what they count and draw is what they were given."""
+"""The figures of the chapter on code similarities:
+what they count and draw is what they were given.
+"""
 
 import itertools
 
@@ -31,14 +33,19 @@ def test_distance_counts_with_plain_loops(bits, several, seed):
         x, y = labels[0][i], labels[1][j]
         alike = (x & y).any() if several else x == y
         expected[0 if alike else 1, int((a[i] != b[j]).sum())] += 1
-    assert np.array_equal(csdh.distance_counts(codes.pack(a), codes.pack(b), *labels, bits), expected)
+    assert np.array_equal(
+        csdh.distance_counts(codes.pack(a), codes.pack(b), *labels, bits), expected
+    )
 
 
 def test_distance_counts_of_more_queries_than_a_block():
     bits, labels = drawn(450, 20, 0), np.arange(450) % 3
     packed = codes.pack(bits)
     whole = csdh.distance_counts(packed, packed, labels, labels, 20)
-    parts = [csdh.distance_counts(packed[i : i + 1], packed, labels[i : i + 1], labels, 20) for i in range(450)]
+    parts = [
+        csdh.distance_counts(packed[i : i + 1], packed, labels[i : i + 1], labels, 20)
+        for i in range(450)
+    ]
     assert np.array_equal(whole, sum(parts)) and whole.sum() == 450**2
 
 
@@ -63,7 +70,10 @@ def test_distances_draws_shares_and_means():
         assert np.allclose(marks, csdh.mean_distances(given_counts))
         colours = {to_rgb(bar.get_facecolor()) for bar in ax.patches}
         assert colours == set(map(tuple, plots.palette(2)))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["similar pairs", "dissimilar pairs"]
+    assert [text.get_text() for text in figure.axes[0].texts] == [
+        "similar pairs",
+        "dissimilar pairs",
+    ]
     low, high = figure.axes[0].get_ylim()
     assert low < -0.75 and high > 0.75  # nothing is cut off
 
@@ -79,15 +89,26 @@ def test_bit_portrait_draws_balance_and_correlation():
     for column, (name, found) in enumerate(packed.items()):
         above, below = figure.axes[column], figure.axes[2 + column]
         assert above.get_title() == name
-        assert np.allclose([bar.get_height() for bar in above.patches], diagnostics.bit_balance(found, 5))
-        assert np.allclose(below.images[0].get_array(), np.abs(diagnostics.bit_correlation(found, 5)))
+        assert np.allclose(
+            [bar.get_height() for bar in above.patches], diagnostics.bit_balance(found, 5)
+        )
+        assert np.allclose(
+            below.images[0].get_array(), np.abs(diagnostics.bit_correlation(found, 5))
+        )
         assert [tick.get_text() for tick in below.get_xticklabels()] == ["1", "2", "3", "4", "5"]
     assert len(figure.axes[4].images) == 0  # the colour bar
 
 
 def test_bit_portrait_numbers_a_dozen_bits_at_most():
     figure = csdh.bit_portrait({"long": codes.pack(drawn(50, 48, 0))}, 48)
-    assert [tick.get_text() for tick in figure.axes[1].get_xticklabels()] == ["1", "9", "17", "25", "33", "41"]
+    assert [tick.get_text() for tick in figure.axes[1].get_xticklabels()] == [
+        "1",
+        "9",
+        "17",
+        "25",
+        "33",
+        "41",
+    ]
 
 
 def test_lines_of_kinds_draws_every_curve_in_its_colour():
@@ -96,7 +117,11 @@ def test_lines_of_kinds_draws_every_curve_in_its_colour():
     for ax, (title, curves) in zip(figure.axes, panels.items(), strict=True):
         assert ax.get_title() == title and ax.get_xlabel() == "x"
         for line, (name, y), colour in zip(ax.lines, curves.items(), plots.palette(2), strict=True):
-            assert np.array_equal(line.get_ydata(), y) and line.get_label() == name and line.get_color() == colour
+            assert (
+                np.array_equal(line.get_ydata(), y)
+                and line.get_label() == name
+                and line.get_color() == colour
+            )
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
     with pytest.raises(InputError, match="the curves a expected in every panel"):
         csdh.lines_of_kinds([0], {"left": {"a": [1]}, "right": {"b": [1]}}, "x", "y")
@@ -104,9 +129,15 @@ def test_lines_of_kinds_draws_every_curve_in_its_colour():
 
 def test_named_lines_put_every_name_at_its_place_in_its_colour():
     lines = {"up": [0, 1], "down": [1, 0]}
-    ax = csdh.named_lines([0, 1], lines, {"down": (0.1, 0.95, "left"), "up": (0.9, 0.95, "right")}, "x", "y")
-    for line, text, (name, y), colour in zip(ax.lines, ax.texts, lines.items(), plots.palette(2), strict=True):
-        assert np.array_equal(line.get_ydata(), y) and line.get_color() == text.get_color() == colour
+    ax = csdh.named_lines(
+        [0, 1], lines, {"down": (0.1, 0.95, "left"), "up": (0.9, 0.95, "right")}, "x", "y"
+    )
+    for line, text, (name, y), colour in zip(
+        ax.lines, ax.texts, lines.items(), plots.palette(2), strict=True
+    ):
+        assert (
+            np.array_equal(line.get_ydata(), y) and line.get_color() == text.get_color() == colour
+        )
         assert text.get_text() == name
     assert [(text.get_position(), text.get_ha()) for text in ax.texts] == [
         ((0.9, 0.95), "right"),

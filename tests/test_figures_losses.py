@@ -1,4 +1,6 @@
-"""The figures of the chapter on losses: arrows are minus gradients, curves are those of the losses they name."""
+"""The figures of the chapter on losses:
+arrows are minus gradients, curves are those of the losses they name.
+"""
 
 import importlib.util
 import math
@@ -89,7 +91,9 @@ def test_curves_are_the_loss_of_codes_at_every_distance(loss, same):
     for d, value in zip(distances, values, strict=True):
         codes = torch.ones(2, 16).double()
         codes[1, :d] = -1
-        assert math.isclose(value, loss(codes, torch.tensor([0, 0 if same else 1])), rel_tol=1e-9, abs_tol=1e-12)
+        assert math.isclose(
+            value, loss(codes, torch.tensor([0, 0 if same else 1])), rel_tol=1e-9, abs_tol=1e-12
+        )
     fine = 1 - 2 * np.array([4.9999, 5.0001]) / 16
     beside = losses.pair_curve(loss, same, 16, fine)[0]
     assert math.isclose((beside[1] - beside[0]) / (fine[1] - fine[0]), slopes[4], rel_tol=1e-4)
@@ -102,7 +106,8 @@ def test_unit_stretches():
 def test_ridges_have_a_row_per_loss_and_two_columns():
     x = np.linspace(0.1, 0.9, 5)
     rows = {
-        name: {"similar": (x, np.full(5, 2.0)), "dissimilar": (1 - x, -x)} for name in ("one", "another", "a third")
+        name: {"similar": (x, np.full(5, 2.0)), "dissimilar": (1 - x, -x)}
+        for name in ("one", "another", "a third")
     }
     figure = losses.ridges(rows, x, "distance")
     axes = np.array(figure.axes).reshape(3, 2)
@@ -112,7 +117,9 @@ def test_ridges_have_a_row_per_loss_and_two_columns():
     left, right = axes[1]
     assert np.allclose(left.lines[0].get_ydata(), np.linspace(0, 1, 5))
     assert np.allclose(right.lines[0].get_ydata(), 1)
-    assert np.allclose([line.get_ydata() for line in right.lines if len(line.get_ydata()) == 5][1], x / 0.9)
+    assert np.allclose(
+        [line.get_ydata() for line in right.lines if len(line.get_ydata()) == 5][1], x / 0.9
+    )
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["similar", "dissimilar"]
 
 
@@ -174,7 +181,11 @@ def test_landscape_has_no_arrow_where_there_is_no_slope():
     ax = losses.landscape(lambda u: u.clamp(min=0).square().sum(), plt.subplots()[1], "half a bowl")
     (field,) = [artist for artist in ax.collections if hasattr(artist, "U")]
     flat = (field.X < 0) & (field.Y < 0)
-    assert (field.U[flat] == 0).all() and (field.V[flat] == 0).all() and np.abs(field.U[~flat]).max() == 1
+    assert (
+        (field.U[flat] == 0).all()
+        and (field.V[flat] == 0).all()
+        and np.abs(field.U[~flat]).max() == 1
+    )
 
 
 def test_histograms_count_what_lies_outside_at_the_edge():
@@ -184,7 +195,10 @@ def test_histograms_count_what_lies_outside_at_the_edge():
     first, second = figure.axes
     heights = [patch.get_height() for patch in first.patches]
     assert np.allclose(np.array(heights) * 1.0, [0.25, 0, 0.5, 0.25])
-    assert (first.get_ylabel(), second.get_ylabel()) == ("one", "two") and second.get_xlabel() == "output"
+    assert (first.get_ylabel(), second.get_ylabel()) == (
+        "one",
+        "two",
+    ) and second.get_xlabel() == "output"
 
 
 def test_dots_keep_their_order():
@@ -217,7 +231,10 @@ def benchmark_of_losses():
 
 def test_the_benchmark_times_every_loss_there_is(benchmark_of_losses):
     timed = {name.split(",")[0] for name in benchmark_of_losses.modules(8)}
-    assert timed == set(CLASSES) - {"mlsh", "dmsh"}  # whose networks are trained with losses of others
+    assert timed == set(CLASSES) - {
+        "mlsh",
+        "dmsh",
+    }  # whose networks are trained with losses of others
     assert set(benchmark_of_losses.PAIRWISE) <= set(benchmark_of_losses.modules(8))
 
 
@@ -234,5 +251,7 @@ def test_the_benchmark_prints_a_line_per_loss(benchmark_of_losses, monkeypatch, 
 
 def test_the_benchmark_judges_the_dearest_pairwise_loss(benchmark_of_losses, capsys):
     times = dict.fromkeys(benchmark_of_losses.modules(8), 0.001) | {"dch": 0.005, "dtsh": 0.5}
-    assert benchmark_of_losses.report(4, {8: times, 16: dict(times, dsh=0.007)}, network=0.1) == pytest.approx(0.07)
+    assert benchmark_of_losses.report(
+        4, {8: times, 16: dict(times, dsh=0.007)}, network=0.1
+    ) == pytest.approx(0.07)
     assert "5.00%" in capsys.readouterr().out

@@ -32,7 +32,16 @@ def test_neighbours_are_the_nearest_of_each_table():
     tables = {"conv1": np.array([3, 0, 1, 2, 4]), "sum": np.array([1, 1, 1, 0, 1])}
     figure = mlsh.neighbours(images[0], 0, images, labels, tables, nearest=3)
     titles = [ax.get_title() for ax in figure.axes]
-    assert titles == ["query", "✗ 0", "✓ 1", "✗ 2", "query", "✗ 0", "✓ 1", "✗ 1"]  # ties: the first comes first
+    assert titles == [
+        "query",
+        "✗ 0",
+        "✓ 1",
+        "✗ 2",
+        "query",
+        "✗ 0",
+        "✓ 1",
+        "✗ 1",
+    ]  # ties: the first comes first
     shown = [ax.images[0].get_array()[0, 0] // 4 for ax in figure.axes]
     assert shown == [0, 1, 2, 3, 0, 3, 0, 1]
     assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["conv1", "sum"]
@@ -40,7 +49,11 @@ def test_neighbours_are_the_nearest_of_each_table():
 
 def test_plane_counts_pairs_by_their_two_distances():
     rng = np.random.default_rng(0)
-    first, second, relevant = rng.integers(0, 4, (5, 30)), rng.integers(0, 3, (5, 30)), rng.random((5, 30)) < 0.3
+    first, second, relevant = (
+        rng.integers(0, 4, (5, 30)),
+        rng.integers(0, 3, (5, 30)),
+        rng.random((5, 30)) < 0.3,
+    )
     corners = [(0, 2), (2, 0)]
     ax = mlsh.plane((first, second), relevant, ("conv1", "fc"), {"the rule": corners})
     discs = ax.collections[0]
@@ -67,7 +80,9 @@ def test_plane_gives_every_border_a_colour_that_is_no_neighbour():
 
 def test_plane_wants_three_arrays_of_one_shape():
     with pytest.raises(InputError, match=r"one shape, got \(2, 3\), \(2, 3\) and \(2, 4\)"):
-        mlsh.plane((np.ones((2, 3), int), np.ones((2, 3), int)), np.ones((2, 4), bool), ("a", "b"), {})
+        mlsh.plane(
+            (np.ones((2, 3), int), np.ones((2, 3), int)), np.ones((2, 4), bool), ("a", "b"), {}
+        )
 
 
 def test_arms_draw_every_run_and_the_means():
@@ -76,9 +91,13 @@ def test_arms_draw_every_run_and_the_means():
     dots = [line.get_xdata() for line in ax.lines if line.get_marker() == "o"]
     assert np.array_equal(dots, list(groups.values()))
     means = [line.get_xdata()[0] for line in ax.lines if line.get_marker() != "o"]
-    assert np.allclose(means, [0.61, np.mean(groups["sum"]), 0.45, 0.61])  # and the level of the reference
+    assert np.allclose(
+        means, [0.61, np.mean(groups["sum"]), 0.45, 0.61]
+    )  # and the level of the reference
     assert [text.get_text() for text in ax.texts] == ["0.610", "0.523", "0.450"]
     assert ax.get_xlabel() == "mAP" and [t.get_text() for t in ax.get_yticklabels()] == list(groups)
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first on top
-    with pytest.raises(InputError, match="reference must be one of one table, sum, union, got 'all'"):
+    with pytest.raises(
+        InputError, match="reference must be one of one table, sum, union, got 'all'"
+    ):
         mlsh.arms(groups, "mAP", "all")

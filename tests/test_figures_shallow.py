@@ -1,4 +1,6 @@
-"""The figures of the chapter on hashing before deep learning: what they draw is what they were given."""
+"""The figures of the chapter on hashing before deep learning:
+what they draw is what they were given.
+"""
 
 import numpy as np
 import pytest
@@ -32,7 +34,9 @@ def test_cells_are_shaded_by_the_number_of_ones_and_numbered_at_their_lines():
     ax = figures.cells(Halves(), X)
     mesh = ax.collections[0]
     shade = mesh.get_array().reshape(241, 241)
-    y, x = np.meshgrid(np.linspace(*ax.get_ylim(), 241), np.linspace(*ax.get_xlim(), 241), indexing="ij")
+    y, x = np.meshgrid(
+        np.linspace(*ax.get_ylim(), 241), np.linspace(*ax.get_xlim(), 241), indexing="ij"
+    )
     assert (shade == ((x >= 0.5).astype(int) + (y >= -1)) % 2).all()
     places = {text.get_text(): text.get_position() for text in ax.texts}
     assert places.keys() == {"1", "2"}
@@ -45,7 +49,12 @@ def test_cells_hold_every_row_and_are_as_wide_as_high():
     ax = figures.cells(Halves(), X * [1, 5])
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     assert x1 - x0 == pytest.approx(y1 - y0)
-    assert x0 < X[:, 0].min() and X[:, 0].max() < x1 and y0 < 5 * X[:, 1].min() and 5 * X[:, 1].max() < y1
+    assert (
+        x0 < X[:, 0].min()
+        and X[:, 0].max() < x1
+        and y0 < 5 * X[:, 1].min()
+        and 5 * X[:, 1].max() < y1
+    )
 
 
 def test_a_bit_without_a_line_has_no_number():

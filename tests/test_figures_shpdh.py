@@ -40,13 +40,20 @@ def test_agreement_by_rank_agrees_with_the_metrics():
 
 
 def test_ranks_stacks_the_best_at_the_foot():
-    share = np.stack([np.linspace(0, 0.5, 50), np.full(50, 0.5), np.linspace(0.5, 0, 50)], 1)  # none, some, all
-    figure = shpdh.ranks({"a": share, "b": share[:, [2, 1, 0]]}, ["all", "some", "none"], marks=[10], top=0.9)
+    share = np.stack(
+        [np.linspace(0, 0.5, 50), np.full(50, 0.5), np.linspace(0.5, 0, 50)], 1
+    )  # none, some, all
+    figure = shpdh.ranks(
+        {"a": share, "b": share[:, [2, 1, 0]]}, ["all", "some", "none"], marks=[10], top=0.9
+    )
     for ax, best in zip(figure.axes, (share[:, 2], share[:, 0]), strict=True):
         foot = ax.collections[0].get_paths()[0].vertices
         assert foot[:, 1].max() == pytest.approx(best.max()) and foot[:, 1].min() == 0
         assert "some" in [text.get_text() for text in ax.texts] and len(ax.lines) == 1
-    assert [(ax.get_title(), ax.get_ylim()) for ax in figure.axes] == [("a", (0, 0.9)), ("b", (0, 0.9))]
+    assert [(ax.get_title(), ax.get_ylim()) for ax in figure.axes] == [
+        ("a", (0, 0.9)),
+        ("b", (0, 0.9)),
+    ]
     with pytest.raises(InputError, match="a: a share for each of all, none expected"):
         shpdh.ranks({"a": share}, ["all", "none"])
 
@@ -61,9 +68,13 @@ def test_class_distances_are_means_over_pairs():
 
 def test_distance_blocks_puts_groups_together():
     matrix, groups = RNG.random((5, 5)), [1, 0, 1, 0, 1]
-    figure = shpdh.distance_blocks({"one": matrix, "two": 2 * matrix}, groups, ["x", "y"], list("abcde"))
+    figure = shpdh.distance_blocks(
+        {"one": matrix, "two": 2 * matrix}, groups, ["x", "y"], list("abcde")
+    )
     ax, other, *_ = figure.axes
-    assert np.array_equal(ax.images[0].get_array(), matrix[np.ix_([1, 3, 0, 2, 4], [1, 3, 0, 2, 4])])
+    assert np.array_equal(
+        ax.images[0].get_array(), matrix[np.ix_([1, 3, 0, 2, 4], [1, 3, 0, 2, 4])]
+    )
     assert [text.get_text() for text in ax.get_xticklabels()] == list("bdace")
     frames = [(patch.get_x(), patch.get_width()) for patch in ax.patches]
     assert frames == [(-0.5, 2), (1.5, 3)]
@@ -75,7 +86,9 @@ def test_tree_draws_every_class_below_its_parent():
     images = np.stack([loaded.train.images[loaded.train.labels == label][0] for label in range(10)])
     parents = [upper for _, upper in loaded.info.tree]
     ax = shpdh.tree(images, parents, loaded.info.levels[1])
-    assert [text.get_text() for text in ax.texts] == list(loaded.info.levels[1]) and len(ax.images) == 10
+    assert [text.get_text() for text in ax.texts] == list(loaded.info.levels[1]) and len(
+        ax.images
+    ) == 10
     place = {text.get_text(): text.get_position()[0] for text in ax.texts}
     for label, image in enumerate(ax.images):
         left, right, *_ = image.get_extent()
@@ -102,5 +115,7 @@ def test_by_loss_draws_every_run_in_the_panel_of_its_condition():
     figure = shpdh.by_loss(panels, "loss")
     for ax, (title, groups) in zip(figure.axes, panels.items(), strict=True):
         drawn = {tuple(point) for line in ax.lines for point in line.get_xydata()}
-        assert ax.get_title() == title and drawn == {run for runs in groups.values() for run in runs}
+        assert ax.get_title() == title and drawn == {
+            run for runs in groups.values() for run in runs
+        }
         assert {text.get_text() for text in ax.texts} == {"a", "b"}

@@ -1,12 +1,13 @@
-"""Whatever becomes of a file: it is refused in one sentence, or gives what the sound one gives; in bounded time."""
+"""Whatever becomes of a file: it is refused in one sentence, or gives what the sound one gives;
+in bounded time.
+"""
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import python
 
 SCRIPT = Path(__file__).with_name("fuzz.py")
 FORMATS = (
@@ -28,9 +29,9 @@ FORMATS = (
 def cases(tmp_path_factory, campaign):
     """What came of 330 cases, or of 22,000 in the long form, by format."""
     folder = tmp_path_factory.mktemp("fuzz")
-    words = [sys.executable, str(SCRIPT), str(folder), "22000" if campaign else "330", "0"]
+    cases = "22000" if campaign else "330"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "0"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    done = python(SCRIPT, folder, cases, "0", env=environment)
     last = sorted(folder.glob("*/current"), key=lambda file: file.stat().st_mtime)[-1:]
     assert done.returncode == 0, [done.stderr[-2000:], *(file.read_text() for file in last)]
     return json.loads(done.stdout)

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import yaml
+from processes import python, run
 
 import hashlab
 
@@ -58,7 +59,11 @@ def code_cells(path):
 # ---- dependencies and versions
 
 CONDA_NAMES = {"torch": "pytorch"}
-PYPI_ONLY = {"jupyter-book", "sphinx-mathjax-offline", "cosmic-ray"}  # environment.yml takes these from PyPI
+PYPI_ONLY = {
+    "jupyter-book",
+    "sphinx-mathjax-offline",
+    "cosmic-ray",
+}  # environment.yml takes these from PyPI
 
 
 def pairs(lines):
@@ -82,15 +87,24 @@ def test_environment_repeats_pyproject(project):
 def test_one_version(project):
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
-    assert {project["project"]["version"], hashlab.__version__, citation["version"], newest} == {hashlab.__version__}
+    assert {project["project"]["version"], hashlab.__version__, citation["version"], newest} == {
+        hashlab.__version__
+    }
 
 
 def test_every_import_is_declared(project):
     """What src/ imports is in the dependencies, or in the extra that goes with it."""
-    module = {"scikit-learn": "sklearn", "faiss-cpu": "faiss", "pillow": "PIL", "ipython": "IPython"}
+    module = {
+        "scikit-learn": "sklearn",
+        "faiss-cpu": "faiss",
+        "pillow": "PIL",
+        "ipython": "IPython",
+    }
     extras = project["project"]["optional-dependencies"]
     declared = pairs(project["project"]["dependencies"] + extras["search"] + extras["book"])
-    known = {module.get(name, name) for name in declared} | set(sys.stdlib_module_names) | {"hashlab"}
+    known = (
+        {module.get(name, name) for name in declared} | set(sys.stdlib_module_names) | {"hashlab"}
+    )
     used = set()
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -104,8 +118,7 @@ def test_every_import_is_declared(project):
 def test_import_is_light():
     heavy = ["torchvision", "sklearn", "matplotlib", "numba", "faiss", "scipy", "seaborn"]
     code = f"import sys, hashlab; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert python("-c", code).stdout.strip() == "[]"
 
 
 def test_types_are_shipped(project):
@@ -121,10 +134,12 @@ def checkout(tmp_path):
     """A folder with the Makefile and no environment; `make(...)` runs there."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    clean = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))
+    }
 
     def make(*arguments):
-        return subprocess.run(["make", *arguments], cwd=tmp_path, env=clean, capture_output=True, text=True)
+        return run("make", *arguments, cwd=tmp_path, env=clean)
 
     return SimpleNamespace(path=tmp_path, make=make)
 
@@ -174,25 +189,99 @@ def test_make_alone_lists_its_commands(checkout):
 
 def test_make_names_every_command_that_the_texts_name(checkout):
     texts = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "book/index.md", "pyproject.toml"]
-    named = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z]+)", (ROOT / text).read_text(), re.M)}
+    named = {
+        name
+        for text in texts
+        for name in re.findall(r"(?:`|^)make ([a-z]+)", (ROOT / text).read_text(), re.M)
+    }
     assert named and named <= set(re.findall(r"^make (\w+)", checkout.make().stdout, re.MULTILINE))
+
+
+PACKAGE = ROOT / "src" / "hashlab"
+MAP = (ROOT / "CONTRIBUTING.md").read_text().split("## Where is what")[1].split("\n## ")[0]
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def test_the_map_names_every_room_and_only_what_there_is():
+    files = list(PACKAGE.rglob("*.py"))
+    named = {word.strip("/") for word in re.findall(r"`([a-z_]+/?)`", MAP)}
+    modules = {path.stem for path in files} | {path.parent.name for path in files}
+    assert {room(path) for path in files} - {"__init__"} <= named
+    assert named - {"test_house"} <= modules
+
+
+def imports(path):
+    """The rooms of the package that a file imports from, at its top or within a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            else []
+        )
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name}" for name in names]
+        yield from (name.split(".")[1] for name in names if name.startswith("hashlab."))
+
+
+def test_imports_go_one_way():
+    """A room imports from those before it on the map and from those beside the way;
+    these know nobody but each other.
+    """
+    beside = ["errors", "progress", "_disk"]
+    order = [*beside, *re.findall(r"^\| `([a-z_]+)/?` \|", MAP, re.MULTILINE)]
+    order.insert(order.index("codes") + 1, "files")
+    for path in PACKAGE.rglob("*.py"):
+        if room(path) != "__init__":
+            later = order[order.index(room(path)) + 1 :]
+            assert not set(imports(path)) & set(later), path
+
+
+def test_methods_do_not_know_each_other():
+    shared = {"base", "deep", "shallow", "models", "tested"}
+    methods = {path.stem for path in (PACKAGE / "methods").glob("[a-z]*.py")} - shared
+    for name in methods:
+        tree = ast.parse((PACKAGE / "methods" / f"{name}.py").read_text())
+        used = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        imported = {
+            part
+            for node in used
+            for part in (*node.module.split("."), *(alias.name for alias in node.names))
+        }
+        assert not imported & (methods - {name}), name
+
+
+def test_readme_leads_to_headings_that_there_are():
+    headings = re.findall(r"^## (.+)$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    targets = re.findall(r"CONTRIBUTING\.md#([\w-]+)", (ROOT / "README.md").read_text())
+    assert targets and set(targets) <= anchors
 
 
 # ---- real data
 
 
 def test_a_skip_for_want_of_data_fails_where_data_are_required(tmp_path):
-    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    for name in ("conftest.py", "processes.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = real_data(name): …\n")
     (tmp_path / "test_it.py").write_text(
         "import pytest\n@pytest.mark.real_data('mnist')\ndef test_it():\n    assert True\n"
     )
 
     def outcome(**variables):
-        environment = os.environ | {"HASHLAB_DATA": str(tmp_path / "cache"), "HASHLAB_REQUIRE_DATA": ""} | variables
-        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # the others are slow to load, and have no say here
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        environment = (
+            os.environ
+            | {"HASHLAB_DATA": str(tmp_path / "cache"), "HASHLAB_REQUIRE_DATA": ""}
+            | variables
+        )
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
+            "1"  # the others are slow to load, and have no say here
+        )
+        words = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", tmp_path]
+        done = python(*words, cwd=tmp_path, env=environment)
         return done.returncode, done.stdout
 
     code, said = outcome()
@@ -215,7 +304,9 @@ def test_every_notebook_has_its_source_and_its_place():
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     assert stems and [path.stem for path in NOTEBOOKS] == stems
-    assert [name for name in files if name.startswith("notebooks/")] == [f"notebooks/{stem}" for stem in stems]
+    assert [name for name in files if name.startswith("notebooks/")] == [
+        f"notebooks/{stem}" for stem in stems
+    ]
     cover = (ROOT / toc["root"]).with_suffix(".md").read_text()
     assert all(f":link: ../notebooks/{stem}" in cover for stem in stems)
 
@@ -236,11 +327,17 @@ def test_notebook_keeps_nothing_that_changes_from_run_to_run(build, path):
 
 @each_notebook
 def test_no_cell_hides_what_it_says(path):
-    """No magics (an unknown one lets a failing cell pass under nbval), nothing on standard error, no error kept."""
+    """No magics (an unknown one lets a failing cell pass under nbval),
+    nothing on standard error, no error kept.
+    """
     for cell in code_cells(path):
         assert not re.search(r"^\s*[%!]", cell.source, re.MULTILINE), cell.source
-        assert not cell.source.endswith(";"), f"nbval shows what a last semicolon hides: {cell.source}"
-        assert not {"raises-exception", "nbval-skip", "nbval-raises-exception"} & set(cell.metadata.get("tags", []))
+        assert not cell.source.endswith(";"), (
+            f"nbval shows what a last semicolon hides: {cell.source}"
+        )
+        assert not {"raises-exception", "nbval-skip", "nbval-raises-exception"} & set(
+            cell.metadata.get("tags", [])
+        )
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr", cell.source
 
@@ -264,10 +361,16 @@ def test_half_of_the_printed_cells_are_compared(path):
 @each_notebook
 def test_every_figure_has_its_description(path):
     for cell in code_cells(path):
-        pictures = [out for out in cell.outputs if any(kind.startswith("image/") for kind in out.get("data", {}))]
+        pictures = [
+            out
+            for out in cell.outputs
+            if any(kind.startswith("image/") for kind in out.get("data", {}))
+        ]
         alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
         assert not pictures or len(alt) > 20, cell.source
-        assert len(pictures) <= 1, f"one description per cell, so one figure per cell: {cell.source}"
+        assert len(pictures) <= 1, (
+            f"one description per cell, so one figure per cell: {cell.source}"
+        )
 
 
 @each_notebook
@@ -311,7 +414,10 @@ def test_executing_twice_gives_the_same_bytes(build, chapter):
     assert target.read_bytes() == first
     assert nbformat.read(target, as_version=4).metadata == build.METADATA
     cells = code_cells(target)
-    assert [out.text for cell in cells for out in cell.outputs] == ["one\ntwo\n", "[]\n"]  # in an empty folder
+    assert [out.text for cell in cells for out in cell.outputs] == [
+        "one\ntwo\n",
+        "[]\n",
+    ]  # in an empty folder
     assert cells[0].metadata["mystnb"]["image"]["alt"] == "what is drawn"
     assert sorted(path.name for path in source.parent.iterdir()) == ["01_made.ipynb", "01_made.py"]
 
@@ -368,14 +474,23 @@ def test_colab_cell_fetches_and_installs_the_book(build, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
     (clone, checked), (install, also) = run_colab_cell(build, monkeypatch, tmp_path)
     assert checked and also
-    assert clone[:2] == ["git", "clone"] and clone[-2:] == [ADDRESS, "their-book"] and "--depth" in clone
-    assert install[:4] == [sys.executable, "-m", "pip", "install"] and install[-1] == "./their-book[search]"
+    assert (
+        clone[:2] == ["git", "clone"]
+        and clone[-2:] == [ADDRESS, "their-book"]
+        and "--depth" in clone
+    )
+    assert (
+        install[:4] == [sys.executable, "-m", "pip", "install"]
+        and install[-1] == "./their-book[search]"
+    )
     assert os.environ["HASHLAB_RESULTS"] == str(tmp_path / "their-book" / "results")
     assert os.environ["HASHLAB_DATA"] == str(tmp_path / "their-book" / "data" / "cache")
 
 
 class Page(html.parser.HTMLParser):
-    """A page: its text, what it loads by itself, where its links lead, and where they may lead to."""
+    """A page: its text, what it loads by itself, where its links lead,
+    and where they may lead to.
+    """
 
     def __init__(self, text):
         super().__init__()
@@ -398,13 +513,16 @@ def pages(tmp_path_factory):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "_config.yml", copy)
     text = (ROOT / "pyproject.toml").read_text()
-    (copy / "pyproject.toml").write_text(re.sub(r"(?m)^repository = .*", f'repository = "{ADDRESS}"', text))
-    command = [sys.executable, "book/build.py", "html"]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    (copy / "pyproject.toml").write_text(
+        re.sub(r"(?m)^repository = .*", f'repository = "{ADDRESS}"', text)
+    )
+    done = python("book/build.py", "html", cwd=copy)
     assert done.returncode == 0, done.stderr
     folder = copy / "_build" / "html"
     assert str(folder / "index.html") in done.stdout
-    rendered = [path for path in folder.rglob("*.html") if "_static" not in path.parts]  # those are templates
+    rendered = [
+        path for path in folder.rglob("*.html") if "_static" not in path.parts
+    ]  # those are templates
     return {str(path.relative_to(folder)): Page(path.read_text()) for path in rendered}, folder
 
 
@@ -432,7 +550,8 @@ def test_links_of_a_published_book(pages):
     found, _ = pages
     for path in NOTEBOOKS:
         leads = found[f"notebooks/{path.stem}.html"].leads
-        colab = f"https://colab.research.google.com/github/someone/their-book/blob/main/notebooks/{path.name}"
+        notebooks = "github/someone/their-book/blob/main/notebooks"
+        colab = f"https://colab.research.google.com/{notebooks}/{path.name}"
         assert [link for link in leads if "colab" in link] == [colab]
         assert ADDRESS in leads
         assert any(link.startswith(f"{ADDRESS}/issues/new") for link in leads)
@@ -451,11 +570,15 @@ def test_links_inside_the_book_lead_somewhere(pages):
             there = ((folder / name).parent / target).resolve() if target else folder / name
             assert there.exists(), f"{name} links to {link}"
             if anchor and there.suffix == ".html":
-                assert anchor in found[str(there.relative_to(folder))].ids, f"{name} links to {link}"
+                assert anchor in found[str(there.relative_to(folder))].ids, (
+                    f"{name} links to {link}"
+                )
 
 
 def test_what_is_cited_is_in_the_bibliography(pages):
-    keys = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE))
+    keys = set(
+        re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE)
+    )
     texts = [path.read_text() for path in [*SOURCES, *(ROOT / "book").glob("*.md")]]
     cited = {
         key.strip()
@@ -479,7 +602,9 @@ def test_readme_table_is_up_to_date(build):
 
 def test_readme_quick_start_runs():
     text = (ROOT / "README.md").read_text()
-    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]  # the next one is run in test_encode.py
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[
+        1
+    ]  # the next one is run in test_encode.py
     lines = [line for line in code.splitlines() if line and not line.startswith(("from", "import"))]
     assert len(lines) <= 5
     names = {}
@@ -487,7 +612,9 @@ def test_readme_quick_start_runs():
         exec(compile(code, "README.md", "exec"), names)
     assert out.getvalue() == f"mAP {names['report'].map:.3f}\n"
     (said,) = re.findall(r"^mAP (0\.\d{3})$", text, re.MULTILINE)
-    assert abs(float(said) - names["report"].map) < 0.03  # other threads, other roundings; random codes: 0.1
+    assert (
+        abs(float(said) - names["report"].map) < 0.03
+    )  # other threads, other roundings; random codes: 0.1
 
 
 TEXTS = ["README.md", "CONTRIBUTING.md", "data/README.md", "results/README.md"]
@@ -497,13 +624,19 @@ TEXTS = ["README.md", "CONTRIBUTING.md", "data/README.md", "results/README.md"]
 def test_links_of_the_texts_lead_somewhere(name):
     path = ROOT / name
     for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
-        assert re.match(r"https?:", link) or (path.parent / link.split("#")[0]).exists(), f"{name}: {link}"
+        assert re.match(r"https?:", link) or (path.parent / link.split("#")[0]).exists(), (
+            f"{name}: {link}"
+        )
 
 
 def test_commands_of_the_texts_exist():
     from hashlab.cli import parser
 
-    lines = [line for name in TEXTS for line in re.findall(r"^hashlab .*", (ROOT / name).read_text(), re.MULTILINE)]
+    lines = [
+        line
+        for name in TEXTS
+        for line in re.findall(r"^hashlab .*", (ROOT / name).read_text(), re.MULTILINE)
+    ]
     commands = {line.split("#")[0].strip() for line in lines}
     assert len(commands) >= 5
     for command in commands:
@@ -512,7 +645,7 @@ def test_commands_of_the_texts_exist():
 
 def test_only_ci_names_the_folder_beside_the_checkout():
     beside = "../" + "shared"
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = run("git", "ls-files", cwd=ROOT).stdout
     naming = [
         name
         for name in listed.splitlines()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hashlab import codes, data, experiments, methods, records
+from hashlab import codes, experiments, methods, records
 from hashlab.errors import InputError
 from hashlab.methods import About, dsh
 from hashlab.methods.base import TYPES, setting
@@ -21,30 +21,38 @@ from hashlab.training import loop
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
 
 
-PLAIN = {"shpdh": {"levels": 1}, "mlsh": {"integration": "concatenate"}}  # one level of labels, one table
+PLAIN = {
+    "shpdh": {"levels": 1},
+    "mlsh": {"integration": "concatenate"},
+}  # one level of labels, one table
 
 
 def quick(name):
-    """The settings of a short run of any method: those of `QUICK` that it has, on plain labels, to one table."""
+    """The settings of a short run of any method:
+    those of `QUICK` that it has, on plain labels, to one table.
+    """
     kind = methods.create(name, 12).Config
-    return PLAIN.get(name, {}) | {key: value for key, value in QUICK.items() if key in kind.__dataclass_fields__}
+    return PLAIN.get(name, {}) | {
+        key: value for key, value in QUICK.items() if key in kind.__dataclass_fields__
+    }
 
 
 DEEP = [name for name in methods.names() if name not in methods.SHALLOW]
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 @pytest.mark.parametrize("name", DEEP)
 def test_codes_have_the_promised_form(name, digits):
     method = methods.create(name, 70, **quick(name)).fit(digits.train)
     packed = method.encode(digits.query.images[:7])
-    assert packed.dtype == np.uint8 and packed.shape == (7, 16) and codes.unpack(packed, bits=70).shape == (7, 70)
+    assert (
+        packed.dtype == np.uint8
+        and packed.shape == (7, 16)
+        and codes.unpack(packed, bits=70).shape == (7, 70)
+    )
     assert method.bits == 70 and method.tables is None and methods.about(name).paper
-    assert np.array_equal(codes.unpack(packed, bits=70), method.outputs(digits.query.images[:7]) >= 0)
+    assert np.array_equal(
+        codes.unpack(packed, bits=70), method.outputs(digits.query.images[:7]) >= 0
+    )
 
 
 @pytest.mark.parametrize("name", DEEP)
@@ -64,7 +72,9 @@ def test_each_epoch_may_look_but_changes_nothing(digits):
 
     method = methods.create("mu_liu", 12, epochs=2, pretrain_epochs=1)
     method.fit(digits.train, each_epoch=look)
-    assert [s[:2] for s in seen] == [("pre-training", 1), ("hashing", 1), ("hashing", 2)] and seen[0][2] != seen[2][2]
+    assert [s[:2] for s in seen] == [("pre-training", 1), ("hashing", 1), ("hashing", 2)] and seen[
+        0
+    ][2] != seen[2][2]
     blind = methods.create("mu_liu", 12, epochs=2, pretrain_epochs=1).fit(digits.train)
     assert blind.encode(digits.query.images).tobytes() == seen[-1][2]
 
@@ -123,7 +133,9 @@ def test_a_method_from_elsewhere_is_known_by_its_name(digits, tmp_path, monkeypa
         assert np.array_equal(packed, record.codes()["query_codes"])
     with pytest.raises(InputError, match="another method called 'own'"):
         methods.register(Narrow)
-    monkeypatch.setattr(Narrow, "about", About("dpsh", "", 2026, "pairwise", ("same_class",), "", ""))
+    monkeypatch.setattr(
+        Narrow, "about", About("dpsh", "", 2026, "pairwise", ("same_class",), "", "")
+    )
     with pytest.raises(InputError, match="another method called 'dpsh'"):
         methods.register(Narrow)
     for wrong in (int, Own(12)):
@@ -149,7 +161,9 @@ def test_the_skeleton_for_contributors_is_a_method(digits, monkeypatch):
 
 def test_an_image_must_get_as_many_outputs_as_bits(digits, monkeypatch):
     monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("work was begun"))
-    with pytest.raises(InputError, match=r"gives \(2, 12\) outputs for 2 images expected, got \(2, 7\)"):
+    with pytest.raises(
+        InputError, match=r"gives \(2, 12\) outputs for 2 images expected, got \(2, 7\)"
+    ):
         Narrow(12, epochs=1).fit(digits.train)
 
 
@@ -178,7 +192,9 @@ def test_settings_of_ones_own_may_have_other_types():
 
 
 def test_numpy_settings_are_saved(digits, tmp_path):
-    method = methods.create("mu_liu", 12, epochs=np.int64(0), pretrain_epochs=0, lr=np.float32(0.5)).fit(digits.train)
+    method = methods.create(
+        "mu_liu", 12, epochs=np.int64(0), pretrain_epochs=0, lr=np.float32(0.5)
+    ).fit(digits.train)
     assert method.overrides == {"epochs": 0, "pretrain_epochs": 0, "lr": 0.5}
     assert methods.load(method.save(tmp_path / "m")).config == method.config
 
@@ -187,7 +203,10 @@ def test_numpy_settings_are_saved(digits, tmp_path):
 def test_settings_are_of_four_types(name):
     kind = methods.create(name, 64).Config
     types = get_type_hints(kind)
-    assert all(types[field.name] in TYPES and type(field.default) is types[field.name] for field in fields(kind))
+    assert all(
+        types[field.name] in TYPES and type(field.default) is types[field.name]
+        for field in fields(kind)
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,8 +250,14 @@ def test_unknown_method():
         ({"labels": np.arange(10) - 5}, "0 or more"),
         ({"labels": np.arange(9)}, r"\(10,\) integers, got \(9,\)"),
         ({"images": np.zeros((10, 8, 8))}, r"images must be uint8 .*, got \(10, 8, 8\) float64"),
-        ({"images": np.zeros((10, 64), np.uint8)}, r"images must be uint8 .*, got \(10, 64\) uint8"),
-        ({"images": np.zeros((10, 3, 3), np.uint8)}, "backbone tiny takes images of at least 4 px, got 3x3"),
+        (
+            {"images": np.zeros((10, 64), np.uint8)},
+            r"images must be uint8 .*, got \(10, 64\) uint8",
+        ),
+        (
+            {"images": np.zeros((10, 3, 3), np.uint8)},
+            "backbone tiny takes images of at least 4 px, got 3x3",
+        ),
     ],
 )
 def test_bad_training_data(change, words):
@@ -280,14 +305,18 @@ def test_a_saved_model_gives_the_same_codes(name, frozen, digits, tmp_path):
     again = methods.load(tmp_path / "model")
     assert torch.equal(state, torch.random.get_rng_state())
     assert again.encode(digits.query).tobytes() == method.encode(digits.query.images).tobytes()
-    assert again.save(tmp_path / "model") and methods.load(tmp_path / "model").bits == 12  # a model may be written over
+    assert (
+        again.save(tmp_path / "model") and methods.load(tmp_path / "model").bits == 12
+    )  # a model may be written over
 
 
 def test_what_is_not_a_model(digits, tmp_path):
     with pytest.raises(InputError, match="not fitted"):
         methods.create("mu_liu", 12).save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
-    with pytest.raises(InputError, match=r"is not a model: model.safetensors and model.json missing"):
+    with pytest.raises(
+        InputError, match=r"is not a model: model.safetensors and model.json missing"
+    ):
         methods.load(tmp_path)
     folder = methods.create("mu_liu", 12, **QUICK).fit(digits.train).save(tmp_path / "model")
     (tmp_path / "model" / "notes.txt").write_text("mine")
@@ -324,14 +353,22 @@ def test_reading_batch_by_batch_changes_nothing(digits):
 
 
 def test_small_images_are_enlarged_for_a_large_backbone(digits):
-    method = methods.create("mu_liu", 12, backbone="lenet", crop=7, size=20, flip="yes", **QUICK).fit(digits.train)
-    assert method.view.shape == (20, 20, 1) and method.view.flip and method.encode(digits.query).shape == (300, 8)
+    method = methods.create(
+        "mu_liu", 12, backbone="lenet", crop=7, size=20, flip="yes", **QUICK
+    ).fit(digits.train)
+    assert (
+        method.view.shape == (20, 20, 1)
+        and method.view.flip
+        and method.encode(digits.query).shape == (300, 8)
+    )
 
 
 def test_frozen_body_stays_and_the_head_learns(digits):
     method = methods.create("mu_liu", 12, frozen=True, epochs=5).fit(digits.train, seed=1)
     begun = methods.create("mu_liu", 12, frozen=True, epochs=0).fit(digits.train, seed=1)
-    for (name, a), (_, b) in zip(method.net.tensors().items(), begun.net.tensors().items(), strict=True):
+    for (name, a), (_, b) in zip(
+        method.net.tensors().items(), begun.net.tensors().items(), strict=True
+    ):
         assert torch.equal(a, b) == name.startswith("backbone."), name
     assert [line["phase"] for line in method.history] == ["hashing"] * 5
     assert method.history[-1]["loss"] < method.history[0]["loss"]
@@ -363,12 +400,21 @@ def test_what_is_known_after_fit_only(digits):
             getattr(method, word)
     method.fit(digits.train, device="cpu")
     assert method.network is method.net.network and method.view is method.net.view
-    assert (method.backbone, method.shape, method.device.type, method.precision) == ("tiny", (8, 8), "cpu", "float32")
+    assert (method.backbone, method.shape, method.device.type, method.precision) == (
+        "tiny",
+        (8, 8),
+        "cpu",
+        "float32",
+    )
 
 
-@pytest.mark.parametrize("name, settings", [("mu_liu", QUICK), ("dmsh", {"epochs": 0}), ("itq", {"backbone": "tiny"})])
+@pytest.mark.parametrize(
+    "name, settings", [("mu_liu", QUICK), ("dmsh", {"epochs": 0}), ("itq", {"backbone": "tiny"})]
+)
 def test_nothing_is_born_outside_init(name, settings, digits):
-    """Every attribute is there from the beginning, before and after `fit`; those of one loaded are the same."""
+    """Every attribute is there from the beginning, before and after `fit`;
+    those of one loaded are the same.
+    """
     method, again = methods.create(name, 12, **settings), methods.create(name, 12, **settings)
     before = set(vars(method))
     tensors, facts = method.fit(digits.train).state()
@@ -378,21 +424,32 @@ def test_nothing_is_born_outside_init(name, settings, digits):
 
 
 def test_a_loss_that_explodes_is_named(digits):
-    with pytest.raises(FloatingPointError, match=r"pre-training: the loss is nan at step [0-9]+; try a lower lr"):
+    with pytest.raises(
+        FloatingPointError, match=r"pre-training: the loss is nan at step [0-9]+; try a lower lr"
+    ):
         methods.create("mu_liu", 12, pretrain_lr=1e6, epochs=1).fit(digits.train)
 
 
-@pytest.mark.parametrize("capability, expected", [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+@pytest.mark.parametrize(
+    "capability, expected", [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")]
+)
 def test_precision_follows_the_gpu(capability, expected, monkeypatch):
     from hashlab.training.numerics import auto_precision
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert auto_precision(torch.device("cuda")) == expected and auto_precision(torch.device("cpu")) == "float32"
+    assert (
+        auto_precision(torch.device("cuda")) == expected
+        and auto_precision(torch.device("cpu")) == "float32"
+    )
 
 
 def test_readme_trains_on_images_of_ones_own():
     text = (Path(__file__).resolve().parents[1] / "README.md").read_text()
-    (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "SimpleNamespace" in code)
+    (example,) = (
+        code
+        for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        if "SimpleNamespace" in code
+    )
     names = {}
     exec(compile(example, "README.md", "exec"), names)
     assert names["packed"].shape == (300, 8) and names["packed"].dtype == np.uint8

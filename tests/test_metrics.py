@@ -1,4 +1,6 @@
-"""Retrieval metrics under ties: against every tie order in plain loops and other libraries, and their properties."""
+"""Retrieval metrics under ties: against every tie order in plain loops and other libraries,
+and their properties.
+"""
 
 import json
 import math
@@ -31,7 +33,9 @@ def case(q, n, k, classes, seed):
 
 def score(query, database, query_labels, database_labels, **options):
     options = {"bits": query.shape[1]} | options
-    return evaluate(codes.pack(query), codes.pack(database), query_labels, database_labels, **options)
+    return evaluate(
+        codes.pack(query), codes.pack(database), query_labels, database_labels, **options
+    )
 
 
 def parts(query, database, query_labels, database_labels):
@@ -41,7 +45,12 @@ def parts(query, database, query_labels, database_labels):
     return distances.tolist(), gains.tolist()
 
 
-small = {"k": st.integers(1, 4), "n": st.integers(1, 6), "classes": st.integers(1, 3), "seed": st.integers(0, 10**6)}
+small = {
+    "k": st.integers(1, 4),
+    "n": st.integers(1, 6),
+    "classes": st.integers(1, 3),
+    "seed": st.integers(0, 10**6),
+}
 
 
 @given(**small, data=st.data())
@@ -64,8 +73,12 @@ def test_cut_offs_under_every_order_of_ties(k, n, classes, seed):
     many = [plain.rankings(d, g) for d, g in zip(*parts(*inputs), strict=True)]
     for cut in range(1, n + 1):
         for name in ("precision_at", "recall_at", "ndcg"):
-            mean = np.mean([np.mean([getattr(plain, name)(r, cut) for r in rankings]) for rankings in many])
-            assert getattr(report, name.removesuffix("_at") + "_at")[cut] == pytest.approx(mean, abs=1e-12)
+            mean = np.mean(
+                [np.mean([getattr(plain, name)(r, cut) for r in rankings]) for rankings in many]
+            )
+            assert getattr(report, name.removesuffix("_at") + "_at")[cut] == pytest.approx(
+                mean, abs=1e-12
+            )
 
 
 @given(**small)
@@ -73,22 +86,33 @@ def test_radius_in_plain_loops(k, n, classes, seed):
     inputs = case(3, n, k, classes, seed)
     report = score(*inputs)
     distances, gains = parts(*inputs)
-    pairs = [(d, g) for ds, gs in zip(distances, gains, strict=True) for d, g in zip(ds, gs, strict=True)]
+    pairs = [
+        (d, g) for ds, gs in zip(distances, gains, strict=True) for d, g in zip(ds, gs, strict=True)
+    ]
     relevant = sum(g for _, g in pairs)
     for r in range(k + 1):
         inside = [g for d, g in pairs if d <= r]
-        assert report.precision[r] == pytest.approx(sum(inside) / len(inside) if inside else np.nan, nan_ok=True)
+        assert report.precision[r] == pytest.approx(
+            sum(inside) / len(inside) if inside else np.nan, nan_ok=True
+        )
         assert report.recall[r] == pytest.approx(sum(inside) / relevant if relevant else 0)
-        balls = [[g for d, g in zip(ds, gs, strict=True) if d <= r] for ds, gs in zip(distances, gains, strict=True)]
+        balls = [
+            [g for d, g in zip(ds, gs, strict=True) if d <= r]
+            for ds, gs in zip(distances, gains, strict=True)
+        ]
         assert report.lookup_success[r] == pytest.approx(np.mean([len(b) > 0 for b in balls]))
         assert report.lookup_hit[r] == pytest.approx(np.mean([sum(b) > 0 for b in balls]))
         if r == min(2, k):
-            assert report.precision_radius2 == pytest.approx(np.mean([np.mean(b) if b else 0 for b in balls]))
+            assert report.precision_radius2 == pytest.approx(
+                np.mean([np.mean(b) if b else 0 for b in balls])
+            )
     assert len(report.precision) == len(report.recall) == k + 1
 
 
 def test_random_orders_have_the_expected_mean():
-    """On a ranking far too long for every order: the mean of 4,000 random ones lies within 4 standard errors."""
+    """On a ranking far too long for every order:
+    the mean of 4,000 random ones lies within 4 standard errors.
+    """
     inputs = case(1, 400, 8, 3, 5)
     distances, gains = (np.array(x[0]) for x in parts(*inputs))
     rng = np.random.default_rng(0)
@@ -122,8 +146,12 @@ def test_scikit_learn_and_torchmetrics_agree_without_ties():
     report = evaluate_distances(distances, query_labels, database_labels)
     for i in range(20):
         relevant = database_labels == query_labels[i]
-        assert report.ap[i] == pytest.approx(average_precision_score(relevant, -distances[i]), abs=1e-12)
-        theirs = retrieval_average_precision(torch.tensor(300.0 - distances[i]), torch.from_numpy(relevant))
+        assert report.ap[i] == pytest.approx(
+            average_precision_score(relevant, -distances[i]), abs=1e-12
+        )
+        theirs = retrieval_average_precision(
+            torch.tensor(300.0 - distances[i]), torch.from_numpy(relevant)
+        )
         assert report.ap[i] == pytest.approx(float(theirs), abs=1e-6)  # float32 there
     np.testing.assert_allclose(report.ap_worst, report.ap, rtol=1e-13)
     np.testing.assert_allclose(report.ap_best, report.ap, rtol=1e-13)
@@ -156,11 +184,19 @@ def test_order_of_storage_means_nothing(k, n, classes, seed, shuffle):
     shuffle.shuffle(queries)
     moved = inputs[0][queries], inputs[1][items], inputs[2][queries], inputs[3][items]
     before, after = score(*inputs), score(*moved)
-    assert np.array_equal(before.ap[queries], after.ap) and after.map == pytest.approx(before.map, rel=1e-15)
+    assert np.array_equal(before.ap[queries], after.ap) and after.map == pytest.approx(
+        before.map, rel=1e-15
+    )
     assert np.array_equal(before.precision, after.precision, equal_nan=True)
 
 
-@given(k=st.integers(1, 30), n=st.integers(1, 80), classes=st.integers(1, 5), seed=st.integers(0, 999), data=st.data())
+@given(
+    k=st.integers(1, 30),
+    n=st.integers(1, 80),
+    classes=st.integers(1, 5),
+    seed=st.integers(0, 999),
+    data=st.data(),
+)
 def test_bounds(k, n, classes, seed, data):
     inputs = case(4, n, k, classes, seed)
     at = data.draw(st.none() | st.integers(1, n))
@@ -169,7 +205,9 @@ def test_bounds(k, n, classes, seed, data):
     assert (np.diff(ordered, axis=0) >= -1e-12).all()
     assert (np.diff(report.recall) >= 0).all()
     assert all(
-        0 <= v <= 1 + 1e-12 for name in ("precision_at", "recall_at", "ndcg_at") for v in getattr(report, name).values()
+        0 <= v <= 1 + 1e-12
+        for name in ("precision_at", "recall_at", "ndcg_at")
+        for v in getattr(report, name).values()
     )
 
 
@@ -183,10 +221,16 @@ def test_complements_and_copies_of_bits_change_nothing():
 
 
 def test_one_bit_and_all_ties():
-    one = score(np.ones((1, 1), bool), np.ones((7, 1), bool), np.array([1]), np.array([1, 0, 0, 1, 0, 0, 0]))
+    one = score(
+        np.ones((1, 1), bool), np.ones((7, 1), bool), np.array([1]), np.array([1, 0, 0, 1, 0, 0, 0])
+    )
     relevant = [[1, 0, 0, 1, 0, 0, 0]]
     aps = [plain.ap(r, 7) for r in plain.rankings([0] * 7, relevant[0])]
-    assert one.map == pytest.approx(np.mean(aps)) and one.map_worst == pytest.approx(min(aps)) and one.map_best == 1
+    assert (
+        one.map == pytest.approx(np.mean(aps))
+        and one.map_worst == pytest.approx(min(aps))
+        and one.map_best == 1
+    )
     assert one.precision.tolist() == [2 / 7, 2 / 7] and one.recall.tolist() == [1, 1]
 
 
@@ -215,10 +259,14 @@ def test_cut_offs_given():
 
 
 def big(n, relevant, inside):
-    """A histogram of two tie groups: n items of which `relevant` are relevant, `inside` of them in the first half."""
+    """A histogram of two tie groups:
+    n items of which `relevant` are relevant, `inside` of them in the first half.
+    """
     from hashlab.metrics.histogram import Histogram
 
-    counts = np.array([[[n // 2 - inside, n - n // 2 - relevant + inside], [inside, relevant - inside]]])
+    counts = np.array(
+        [[[n // 2 - inside, n - n // 2 - relevant + inside], [inside, relevant - inside]]]
+    )
     return Histogram(counts, np.array([0, 1]), np.array([False, True]))
 
 
@@ -264,7 +312,9 @@ def test_per_class():
     classes = report.per_class()
     assert list(classes) == [0, 1, 2, 3]
     for c, value in classes.items():
-        assert value == pytest.approx(np.mean([a for a, label in zip(report.ap, inputs[2], strict=True) if label == c]))
+        assert value == pytest.approx(
+            np.mean([a for a, label in zip(report.ap, inputs[2], strict=True) if label == c])
+        )
 
 
 def test_interval_covers_as_often_as_it_says():
@@ -292,9 +342,15 @@ def _with(report, **changes):
 def test_report_speaks_json_and_words():
     report = score(*case(5, 150, 12, 3, 1), at=20)
     values = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert values["map"] == report.map and values["at"] == 20
-    assert values["convention"] is None and "mahp_at" not in values
-    assert len(values["precision"]) == 13 and values["precision_at"]["10"] == report.precision_at[10]
+    assert (
+        values["map"] == report.map
+        and values["at"] == 20
+        and values["convention"] is None
+        and "mahp_at" not in values
+    )
+    assert (
+        len(values["precision"]) == 13 and values["precision_at"]["10"] == report.precision_at[10]
+    )
     assert [p is None for p in values["precision"]] == np.isnan(report.precision).tolist()
     assert values["interval95"] == list(report.interval()) and values["map_per_class"] == {
         str(c): value for c, value in report.per_class().items()
@@ -307,7 +363,11 @@ def test_report_speaks_json_and_words():
 def test_readme_scores_codes_of_ones_own(capsys):
     """The README's example prints what the same codes give as bits."""
     text = (Path(__file__).resolve().parents[1] / "README.md").read_text()
-    (example,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "codes.pack(" in block]
+    (example,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        if "codes.pack(" in block
+    ]
     names = {}
     exec(compile(example, "README.md", "exec"), names)
     bits, labels = names["signs"] == 1, names["labels"]

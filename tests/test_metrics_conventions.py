@@ -1,4 +1,6 @@
-"""Published conventions: each against its definition in plain loops, averaged over every tie order of all queries."""
+"""Published conventions: each against its definition in plain loops,
+averaged over every tie order of all queries.
+"""
 
 import itertools
 import math
@@ -15,7 +17,12 @@ from hashlab import codes
 from hashlab.metrics import CONVENTIONS, conventions, evaluate, evaluate_distances, published
 
 # 24 orders per query at most, 13,824 together
-small = {"k": st.integers(1, 3), "n": st.integers(1, 4), "classes": st.integers(1, 3), "seed": st.integers(0, 10**6)}
+small = {
+    "k": st.integers(1, 3),
+    "n": st.integers(1, 4),
+    "classes": st.integers(1, 3),
+    "seed": st.integers(0, 10**6),
+}
 
 
 def every_outcome(inputs):
@@ -44,12 +51,18 @@ def test_dropped_queries_of_three():
     assert (report.map, report.map_worst, report.map_best) == pytest.approx(
         (np.mean(outcomes), min(outcomes), max(outcomes))
     )
-    assert len(set(outcomes)) > 2 and math.isnan(report.ap[2]) and report.per_class()[2] != report.per_class()[2]
+    assert (
+        len(set(outcomes)) > 2
+        and math.isnan(report.ap[2])
+        and report.per_class()[2] != report.per_class()[2]
+    )
 
 
 @pytest.mark.parametrize("n, r, k", [(500, 309, 50), (1000, 692, 50), (500, 198, 200)])
 def test_a_query_that_cannot_miss_is_not_lost(n, r, k):
-    """The probability of a hit is a sum of many rounded terms, and must not come out above 1 and count for nothing."""
+    """The probability of a hit is a sum of many rounded terms,
+    and must not come out above 1 and count for nothing.
+    """
     database = np.zeros((n, 1), bool)
     inputs = database[:1], database, np.array([0]), (np.arange(n) >= r).astype(int)
     kept, dropped = (score(*inputs, at=k, convention=f"hits_in_topk{end}") for end in ("", "_drop"))
@@ -61,7 +74,10 @@ def test_definitions_by_distance(k, n, classes, seed):
     inputs = case(3, n, k, classes, seed)
     distances, gains = parts(*inputs)
     for name, value in (
-        ("step_integral", np.mean([plain.step_integral(d, g) for d, g in zip(distances, gains, strict=True)])),
+        (
+            "step_integral",
+            np.mean([plain.step_integral(d, g) for d, g in zip(distances, gains, strict=True)]),
+        ),
         ("trapezoid_radius", plain.trapezoid(distances, gains)),
     ):
         report = score(*inputs, convention=name)
@@ -72,13 +88,19 @@ def test_step_integral_is_scikit_learn():
     inputs = case(20, 300, 6, 3, 0)
     report = score(*inputs, convention="step_integral")
     for i, (distances, gains) in enumerate(zip(*parts(*inputs), strict=True)):
-        assert report.ap[i] == pytest.approx(average_precision_score(gains, -np.array(distances)), abs=1e-12)
+        assert report.ap[i] == pytest.approx(
+            average_precision_score(gains, -np.array(distances)), abs=1e-12
+        )
 
 
 @given(**small)
 def test_hpdh_ndcg(k, n, classes, seed):
     rng = np.random.default_rng(seed)
-    inputs = (*case(2, n, k, classes, seed)[:2], rng.integers(0, 2, (2, 2)), rng.integers(0, 2, (n, 2)))
+    inputs = (
+        *case(2, n, k, classes, seed)[:2],
+        rng.integers(0, 2, (2, 2)),
+        rng.integers(0, 2, (n, 2)),
+    )
     report = evaluate(
         *map(codes.pack, inputs[:2]),
         *inputs[2:],
@@ -97,16 +119,27 @@ def test_hpdh_ndcg(k, n, classes, seed):
 
 @given(**small, at=st.none() | st.just(1))
 def test_asymmetric_distance(k, n, classes, seed, at):
-    """Ranked by the L1 distance of sigmoid(u) to the bits, summed in plain loops; equal codes tie."""
+    """Ranked by the L1 distance of sigmoid(u) to the bits, summed in plain loops;
+    equal codes tie.
+    """
     _, database, query_labels, database_labels = case(2, n, k, classes, seed)
     outputs = np.random.default_rng(seed).normal(size=(2, k))
     outcomes = []
     for u, label in zip(outputs, query_labels, strict=True):
         p = [1 / (1 + math.exp(-x)) for x in u]
-        distances = [round(sum(abs(a - b) for a, b in zip(p, bits, strict=True)), 12) for bits in database.astype(int)]
+        distances = [
+            round(sum(abs(a - b) for a, b in zip(p, bits, strict=True)), 12)
+            for bits in database.astype(int)
+        ]
         outcomes.append(plain.rankings(distances, (database_labels == label).astype(int).tolist()))
     report = evaluate(
-        outputs, codes.pack(database), query_labels, database_labels, bits=k, at=at, convention="asymmetric"
+        outputs,
+        codes.pack(database),
+        query_labels,
+        database_labels,
+        bits=k,
+        at=at,
+        convention="asymmetric",
     )
     means = [plain.map_hits_in_topk(many, at or n) for many in itertools.product(*outcomes)]
     assert (report.map, report.map_worst, report.map_best) == pytest.approx(
@@ -116,7 +149,9 @@ def test_asymmetric_distance(k, n, classes, seed, at):
 
 
 def test_asymmetric_distance_of_long_codes():
-    """Against the L1 distances themselves, with outputs so large that a linear score would rank otherwise."""
+    """Against the L1 distances themselves,
+    with outputs so large that a linear score would rank otherwise.
+    """
     _, database, *labels = case(9, 200, 21, 3, 4)
     outputs = np.random.default_rng(4).normal(size=(9, 21)) * 3
     report = evaluate(outputs, codes.pack(database), *labels, bits=21, convention="asymmetric")
@@ -127,7 +162,9 @@ def test_asymmetric_distance_of_long_codes():
 
 
 def test_asymmetric_distance_of_signs_is_hamming_distance():
-    """All bits equally sure: sums of equal weights must tie exactly, whatever the order of adding."""
+    """All bits equally sure: sums of equal weights must tie exactly,
+    whatever the order of adding.
+    """
     query, database, *labels = case(20, 400, 70, 4, 1)
     outputs = np.where(query, 0.7, -0.7)
     sure = evaluate(outputs, codes.pack(database), *labels, bits=70, at=60, convention="asymmetric")
@@ -184,4 +221,8 @@ def test_every_convention_says_what_it_is():
     for name, convention in CONVENTIONS.items():
         assert convention.name == name and len(convention.definition) > 20 and convention.users
     inputs = case(5, 40, 8, 3, 3)
-    assert all(0 < score(*inputs, convention=name).map < 1 for name in conventions() if name != "asymmetric")
+    assert all(
+        0 < score(*inputs, convention=name).map < 1
+        for name in conventions()
+        if name != "asymmetric"
+    )

@@ -1,4 +1,6 @@
-"""Distances of several tables in plain loops: weights of bits as words, bins of a union, and what is refused."""
+"""Distances of several tables in plain loops:
+weights of bits as words, bins of a union, and what is refused.
+"""
 
 import itertools
 
@@ -20,7 +22,9 @@ def packed(bits, tables):
 @pytest.mark.parametrize("tables", TABLES)
 @pytest.mark.parametrize("per", ["table", "bit"])
 def test_weights_are_words_of_powers(tables, per):
-    """Differing bits of a word, times two to its power, added up, are the weights of the bits that differ."""
+    """Differing bits of a word, times two to its power, added up,
+    are the weights of the bits that differ.
+    """
     rng, total = np.random.default_rng(len(tables)), sum(tables)
     weights = rng.integers(0, 16, len(tables) if per == "table" else total)
     weights[0] = 15
@@ -29,7 +33,9 @@ def test_weights_are_words_of_powers(tables, per):
     each = weights if len(weights) == total else np.repeat(weights, tables)
     (x, power), (y, _) = measure.words(packed(a, tables)), measure.words(packed(b, tables))
     weighted = (np.bitwise_count(x ^ y).astype(int) << power.astype(int)).sum(1)
-    assert weighted.tolist() == [sum(w for w, differs in zip(each, row, strict=True) if differs) for row in a != b]
+    assert weighted.tolist() == [
+        sum(w for w, differs in zip(each, row, strict=True) if differs) for row in a != b
+    ]
     assert measure.radius.tolist() == list(range(each.sum() + 1))
 
 
@@ -39,8 +45,12 @@ def test_bins_of_a_union_are_pairs_of_smallest_and_sum_in_order(tables):
     pairs = {(min(d), sum(d)) for d in itertools.product(*(range(bits + 1) for bits in tables))}
     bins = [int(measure.base[smallest]) + total for smallest, total in sorted(pairs)]
     assert bins == sorted(set(bins)) and bins[0] == 0 and bins[-1] < len(measure.radius)
-    assert [measure.radius[number] for number in bins] == [smallest for smallest, _ in sorted(pairs)]
-    assert len(measure.base) == min(tables) + 1 and measure.radius.tolist() == sorted(measure.radius)
+    assert [measure.radius[number] for number in bins] == [
+        smallest for smallest, _ in sorted(pairs)
+    ]
+    assert len(measure.base) == min(tables) + 1 and measure.radius.tolist() == sorted(
+        measure.radius
+    )
 
 
 def test_tables_are_measured_apart_in_a_union_only():
@@ -53,7 +63,10 @@ BAD = {
     "word": (("product", None), "combine must be one of sum, union, weighted, got 'product'"),
     "no weights": (("weighted", None), "if and only if"),
     "needless weights": (("sum", [1, 1]), "if and only if"),
-    "three": (("weighted", [1, 1, 1]), r"must be 2 \(one per table\) or 8 \(one per bit\) whole numbers, got \(3,\)"),
+    "three": (
+        ("weighted", [1, 1, 1]),
+        r"must be 2 \(one per table\) or 8 \(one per bit\) whole numbers, got \(3,\)",
+    ),
     "fractions": (("weighted", [1.0, 2.0]), "float64"),
     "below": (("weighted", [-1, 2]), "0..15, not all 0, got -1 to 2"),
     "above": (("weighted", [1, 16]), "0..15, not all 0, got 1 to 16"),

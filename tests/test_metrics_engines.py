@@ -1,4 +1,6 @@
-"""Engines count the same: arrays or tensors, few threads or many, one block or several, one table or several."""
+"""Engines count the same: arrays or tensors, few threads or many, one block or several,
+one table or several.
+"""
 
 import tracemalloc
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import python
 
 from hashlab import codes
 from hashlab.errors import InputError
@@ -25,7 +28,9 @@ def rows(n, tables, seed):
 def relevance(name, q, n, seed=0, width=3):
     rng = np.random.default_rng(seed)
     shape = () if name == "same_class" else (width,)
-    return rng.integers(0, 2 if name == "shares_label" else 4, (q, *shape)), rng.integers(0, 2, (n, *shape))
+    return rng.integers(0, 2 if name == "shares_label" else 4, (q, *shape)), rng.integers(
+        0, 2, (n, *shape)
+    )
 
 
 COMBINATIONS = [
@@ -41,12 +46,16 @@ COMBINATIONS = [
 
 
 def plain_bins(query, database, combine, weights, measure):
-    """Bin numbers, (Q, N), in plain terms: the rank of a pair's distance among all values it could take."""
+    """Bin numbers, (Q, N), in plain terms:
+    the rank of a pair's distance among all values it could take.
+    """
     tables = [(q[:, None] != d).sum(2) for q, d in zip(query, database, strict=True)]
     if combine == "union":
         smallest, total = np.min(tables, 0), np.sum(tables, 0)
         t, ks = len(tables), [q.shape[1] for q in query]
-        values = [(m, s) for m in range(min(ks) + 1) for s in range(t * m, m + sum(ks) - min(ks) + 1)]
+        values = [
+            (m, s) for m in range(min(ks) + 1) for s in range(t * m, m + sum(ks) - min(ks) + 1)
+        ]
         number = {value: i for i, value in enumerate(values)}
         return np.vectorize(lambda m, s: number[m, s])(smallest, total)
     differ = np.concatenate([q[:, None] != d for q, d in zip(query, database, strict=True)], 2)
@@ -71,7 +80,10 @@ def test_counts_in_plain_loops(combination, name):
 @given(st.integers(1, 200), st.integers(1, 3), st.integers(1, 3), st.integers(0, 99))
 def test_equal_items_are_one_kind(n, width, levels, seed):
     rng = np.random.default_rng(seed)
-    words, classes = rng.integers(0, 3, (n, width)).astype(np.uint64), rng.integers(0, 2, (levels, n)).astype(np.uint64)
+    words, classes = (
+        rng.integers(0, 3, (n, width)).astype(np.uint64),
+        rng.integers(0, 2, (levels, n)).astype(np.uint64),
+    )
     first, kind = _numba.distinct(words, classes)
     rows = np.hstack([words, classes.T])
     assert len(first) == len(np.unique(rows, axis=0)) and np.array_equal(rows[first][kind], rows)
@@ -81,7 +93,9 @@ def test_equal_items_are_one_kind(n, width, levels, seed):
 @pytest.mark.parametrize("name", labels.RELEVANCE)
 @pytest.mark.parametrize("bits", [3, 8, 70])
 def test_repeated_codes_are_counted_as_often_as_they_stand_there(name, bits, monkeypatch):
-    """A few codes, given to many items: compared once per kind, or every time, the counts are the same."""
+    """A few codes, given to many items:
+    compared once per kind, or every time, the counts are the same.
+    """
     measure = distance.check(bits, None, None, None)
     pick = np.random.default_rng(3).integers(0, 30, 4000)
     (_, few), (_, query) = rows(30, [bits], 4), rows(20, [bits], 5)
@@ -97,7 +111,9 @@ def test_repeated_codes_are_counted_as_often_as_they_stand_there(name, bits, mon
 
 @pytest.mark.parametrize("name", labels.RELEVANCE)
 def test_long_runs_of_equal_labels(name):
-    """Where many items have the same labels, the compiled engine compares them once for a whole block."""
+    """Where many items have the same labels,
+    the compiled engine compares them once for a whole block.
+    """
     measure = distance.check(9, None, None, None)
     (_, query), (_, database) = rows(40, [9], 19), rows(3000, [9], 20)
     rule = labels.check(name, *relevance(name, 40, 3000, width=2), 40, 3000)
@@ -128,7 +144,9 @@ def test_threads_change_nothing():
             reports.append(evaluate(query, database, *given, bits=48, relevance="levels"))
     finally:
         torch.set_num_threads(before)
-    assert all(np.array_equal(r.ap, reports[0].ap) and r.to_dict() == reports[0].to_dict() for r in reports)
+    assert all(
+        np.array_equal(r.ap, reports[0].ap) and r.to_dict() == reports[0].to_dict() for r in reports
+    )
 
 
 @pytest.mark.parametrize("name", labels.RELEVANCE)
@@ -142,9 +160,13 @@ def test_blocks_change_nothing(name, monkeypatch):
     monkeypatch.setattr(rankings, "QUERIES", 7)
     split = evaluate(query, database, *given, **options)
     np.testing.assert_allclose(split.ap, whole.ap, rtol=1e-14)
-    assert np.array_equal(split.recall, whole.recall) and np.array_equal(split.lookup_hit, whole.lookup_hit)
+    assert np.array_equal(split.recall, whole.recall) and np.array_equal(
+        split.lookup_hit, whole.lookup_hit
+    )
     assert split.queries_without_relevant == whole.queries_without_relevant
-    np.testing.assert_allclose(evaluate_distances(far, *given, relevance=name).ap, sorted_whole.ap, rtol=1e-14)
+    np.testing.assert_allclose(
+        evaluate_distances(far, *given, relevance=name).ap, sorted_whole.ap, rtol=1e-14
+    )
 
 
 def test_the_database_in_parts_on_tensors(monkeypatch):
@@ -161,7 +183,11 @@ def test_the_database_in_parts_on_tensors(monkeypatch):
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_bins_of_a_union_are_all_pairs_in_order(tables):
     measure = distance.check(sum(tables), tables, "union", None)
-    pairs = [(m, s) for m in range(min(tables) + 1) for s in range(len(tables) * m, m + sum(tables) - min(tables) + 1)]
+    pairs = [
+        (m, s)
+        for m in range(min(tables) + 1)
+        for s in range(len(tables) * m, m + sum(tables) - min(tables) + 1)
+    ]
     assert [measure.base[m] + s for m, s in pairs] == list(range(len(measure.radius)))
     assert measure.radius.tolist() == [m for m, _ in pairs] and measure.base.min() >= 0
     assert measure.bins == len(pairs)
@@ -173,11 +199,17 @@ def test_sum_of_tables_is_the_distance_of_joined_codes():
     joined = [codes.pack(np.hstack(x)) for x in (query_bits, database_bits)]
     one = evaluate(*joined, *given, bits=82)
     two = evaluate(query, database, *given, bits=82, tables=(12, 70))
-    assert np.array_equal(one.ap, two.ap) and np.array_equal(one.precision, two.precision, equal_nan=True)
+    assert np.array_equal(one.ap, two.ap) and np.array_equal(
+        one.precision, two.precision, equal_nan=True
+    )
     assert (two.tables, two.combine, one.tables, one.combine) == ((12, 70), "sum", None, None)
-    ones = evaluate(query, database, *given, bits=82, tables=(12, 70), combine="weighted", weights=(1, 1))
+    ones = evaluate(
+        query, database, *given, bits=82, tables=(12, 70), combine="weighted", weights=(1, 1)
+    )
     assert np.array_equal(ones.ap, two.ap)
-    twice = evaluate(query, database, *given, bits=82, tables=(12, 70), combine="weighted", weights=(2, 2))
+    twice = evaluate(
+        query, database, *given, bits=82, tables=(12, 70), combine="weighted", weights=(2, 2)
+    )
     assert np.array_equal(twice.ap, two.ap) and len(twice.precision) == 165
 
 
@@ -215,7 +247,9 @@ def test_memory_stays_far_below_the_matrix_of_distances():
     evaluate(query, database, *given, **options)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 120e6  # bytes; the matrix of distances would take 160 MB, counts of all queries at once 100 MB
+    assert (
+        peak < 120e6
+    )  # bytes; the matrix of distances would take 160 MB, counts of all queries at once 100 MB
 
 
 def test_read_only_and_strided_inputs():
@@ -245,8 +279,14 @@ TWO = {
 DIRTY = GOOD["query_codes"].copy()
 DIRTY[2, 1] |= 16  # bit 12, counted from 0
 BAD = {
-    "widths differ": ({"query_codes": np.zeros((4, 16), np.uint8)}, r"query codes of 12 bits must be \(N, 8\) uint8"),
-    "too narrow": ({"bits": 65}, r"database codes of 65 bits must be \(N, 16\) uint8, got \(9, 8\) uint8"),
+    "widths differ": (
+        {"query_codes": np.zeros((4, 16), np.uint8)},
+        r"query codes of 12 bits must be \(N, 8\) uint8",
+    ),
+    "too narrow": (
+        {"bits": 65},
+        r"database codes of 65 bits must be \(N, 16\) uint8, got \(9, 8\) uint8",
+    ),
     "bits in the padding": ({"bits": 5}, "zero padding after bit 5"),
     "dirty padding": ({"query_codes": DIRTY}, "query codes must have zero padding after bit 12"),
     "no bits": ({"bits": 0}, "bits must be a whole number of at least 1, got 0"),
@@ -254,35 +294,62 @@ BAD = {
         {"database_codes": np.ones((9, 12))},
         r"database codes of 12 bits must be \(N, 8\) uint8, got .* float64: codes.pack\(x > 0\) packs",
     ),
-    "bool": ({"query_codes": np.ones((4, 12), bool)}, r"query codes .* bool: codes.pack\(x > 0\) packs 0/1, -1/\+1"),
-    "0/1": ({"query_codes": np.ones((4, 12), np.uint8)}, r"got \(4, 12\) uint8: codes.pack\(x > 0\) packs"),
+    "bool": (
+        {"query_codes": np.ones((4, 12), bool)},
+        r"query codes .* bool: codes.pack\(x > 0\) packs 0/1, -1/\+1",
+    ),
+    "0/1": (
+        {"query_codes": np.ones((4, 12), np.uint8)},
+        r"got \(4, 12\) uint8: codes.pack\(x > 0\) packs",
+    ),
     "0/1 tensors": (
-        {name: torch.ones((len(GOOD[name]), 12), dtype=torch.uint8) for name in ("query_codes", "database_codes")},
+        {
+            name: torch.ones((len(GOOD[name]), 12), dtype=torch.uint8)
+            for name in ("query_codes", "database_codes")
+        },
         r"database codes .* got \(9, 12\) uint8: codes.pack\(x > 0\) packs",
     ),
     "0/1 as wide as a word": (
         {"bits": 8, "database_codes": np.ones((9, 8), np.uint8)},
         r"zero padding after bit 8, got set bits there: codes.pack\(x > 0\) packs",
     ),
-    "not padded": ({"query_codes": np.ones((4, 2), np.uint8)}, r"\(4, 2\) uint8: codes.pad\(x, bits=12\) widens"),
+    "not padded": (
+        {"query_codes": np.ones((4, 2), np.uint8)},
+        r"\(4, 2\) uint8: codes.pad\(x, bits=12\) widens",
+    ),
     "a list": ({"query_codes": [[1]]}, "NumPy array or a tensor, got list"),
-    "kinds differ": ({"query_codes": torch.from_numpy(GOOD["query_codes"])}, "of one kind, got cpu and numpy"),
+    "kinds differ": (
+        {"query_codes": torch.from_numpy(GOOD["query_codes"])},
+        "of one kind, got cpu and numpy",
+    ),
     "empty database": (
         {"database_codes": np.zeros((0, 8), np.uint8), "database_labels": np.zeros(0, int)},
         "not be empty",
     ),
-    "no queries": ({"query_codes": np.zeros((0, 8), np.uint8), "query_labels": np.zeros(0, int)}, "not be empty"),
-    "fewer labels": ({"query_labels": np.zeros(3, int)}, "query labels must be as many as query codes, got 3 and 4"),
+    "no queries": (
+        {"query_codes": np.zeros((0, 8), np.uint8), "query_labels": np.zeros(0, int)},
+        "not be empty",
+    ),
+    "fewer labels": (
+        {"query_labels": np.zeros(3, int)},
+        "query labels must be as many as query codes, got 3 and 4",
+    ),
     "more labels": (
         {"database_labels": np.zeros(10, int)},
         "database labels must be as many as database codes, got 10 and 9",
     ),
-    "negative": ({"database_labels": np.arange(9) - 1}, "database labels must not be negative, got -1"),
+    "negative": (
+        {"database_labels": np.arange(9) - 1},
+        "database labels must not be negative, got -1",
+    ),
     "float labels": (
         {"query_labels": np.zeros(4)},
         r"query labels must be \(N,\) integers for same_class, got \(4,\) float64",
     ),
-    "ragged labels": ({"query_labels": [[1], [1, 2], [], []]}, "query labels must have rows .* got ragged rows"),
+    "ragged labels": (
+        {"query_labels": [[1], [1, 2], [], []]},
+        "query labels must have rows .* got ragged rows",
+    ),
     "bool labels": ({"query_labels": np.zeros(4, bool)}, "integers for same_class, got .* bool"),
     "one-hot labels": (
         {"query_labels": np.eye(4, dtype=int)},
@@ -293,35 +360,68 @@ BAD = {
         r"for shares_label, got \(4,\) int64; \(N,\) labels go with same_class",
     ),
     "counts as labels": (
-        {"relevance": "shares_label", "query_labels": np.full((4, 2), 2), "database_labels": np.ones((9, 2), int)},
+        {
+            "relevance": "shares_label",
+            "query_labels": np.full((4, 2), 2),
+            "database_labels": np.ones((9, 2), int),
+        },
         "of 0 and 1 for shares_label, got 2",
     ),
     "no columns": (
-        {"relevance": "levels", "query_labels": np.zeros((4, 0), int), "database_labels": np.zeros((9, 0), int)},
+        {
+            "relevance": "levels",
+            "query_labels": np.zeros((4, 0), int),
+            "database_labels": np.zeros((9, 0), int),
+        },
         r"\(N, L\) integers for levels, got \(4, 0\)",
     ),
     "levels differ": (
-        {"relevance": "levels", "query_labels": np.zeros((4, 2), int), "database_labels": np.zeros((9, 3), int)},
+        {
+            "relevance": "levels",
+            "query_labels": np.zeros((4, 2), int),
+            "database_labels": np.zeros((9, 3), int),
+        },
         "equally many columns, got 2 and 3",
     ),
     "unknown relevance": (
         {"relevance": "same"},
         "relevance must be one of same_class, shares_label, levels, got 'same'",
     ),
-    "k too large": ({"at": 10}, r"at must be a whole number in 1..9, the size of the database, got 10"),
+    "k too large": (
+        {"at": 10},
+        r"at must be a whole number in 1..9, the size of the database, got 10",
+    ),
     "k zero": ({"at": 0}, r"at must be a whole number in 1..9"),
     "k not whole": ({"at": 2.0}, r"at must be a whole number in 1..9, .* got 2.0"),
-    "cut-off too large": ({"cutoffs": (1, 10)}, r"each of cutoffs must be a whole number in 1..9, .* got 10"),
+    "cut-off too large": (
+        {"cutoffs": (1, 10)},
+        r"each of cutoffs must be a whole number in 1..9, .* got 10",
+    ),
     "one cut-off": ({"cutoffs": 5}, "cutoffs must be a sequence of ranks, got 5"),
     "no cut-offs": ({"cutoffs": ()}, r"cutoffs must be a sequence of ranks, got \(\)"),
-    "unknown convention": ({"convention": "best"}, "convention must be one of min_k_r, .* got 'best'"),
-    "many conventions": ({"convention": ["best"]}, r"convention must be one of min_k_r, .* got \['best'\]"),
-    "no cut-off": ({"convention": "trapezoid_radius", "at": 5}, "'trapezoid_radius' has no cut-off, got at=5"),
+    "unknown convention": (
+        {"convention": "best"},
+        "convention must be one of min_k_r, .* got 'best'",
+    ),
+    "many conventions": (
+        {"convention": ["best"]},
+        r"convention must be one of min_k_r, .* got \['best'\]",
+    ),
+    "no cut-off": (
+        {"convention": "trapezoid_radius", "at": 5},
+        "'trapezoid_radius' has no cut-off, got at=5",
+    ),
     "tables do not add up": ({"tables": (6, 7)}, r"tables must add up to 12 bits, got \(6, 7\)"),
     "tables as a number": ({"tables": 12}, "tables must be the bits of each hash table, got 12"),
     "table of nothing": ({"tables": (12, 0)}, "at least 1, got 0"),
-    "tables in one word": ({"tables": (6, 6)}, r"codes of 6 \+ 6 bits must be \(N, 16\) uint8, got \(9, 8\)"),
-    "unknown combination": (TWO | {"combine": "max"}, "combine must be one of sum, union, weighted, got 'max'"),
+    "tables in one word": (
+        {"tables": (6, 6)},
+        r"codes of 6 \+ 6 bits must be \(N, 16\) uint8, got \(9, 8\)",
+    ),
+    "unknown combination": (
+        TWO | {"combine": "max"},
+        "combine must be one of sum, union, weighted, got 'max'",
+    ),
     "weights forgotten": (TWO | {"combine": "weighted"}, "if and only if combine='weighted'"),
     "weights unasked": (TWO | {"weights": (1, 2)}, "if and only if combine='weighted'"),
     "weights of three": (
@@ -332,10 +432,19 @@ BAD = {
         TWO | {"combine": "weighted", "weights": [[1], [1, 2]]},
         "weights must have rows .* got ragged rows",
     ),
-    "real weights": (TWO | {"combine": "weighted", "weights": (0.5, 0.5)}, "whole numbers, got .* float64"),
-    "weight 16": (TWO | {"combine": "weighted", "weights": (1, 16)}, "lie in 0..15, not all 0, got 1 to 16"),
+    "real weights": (
+        TWO | {"combine": "weighted", "weights": (0.5, 0.5)},
+        "whole numbers, got .* float64",
+    ),
+    "weight 16": (
+        TWO | {"combine": "weighted", "weights": (1, 16)},
+        "lie in 0..15, not all 0, got 1 to 16",
+    ),
     "weights of nothing": (TWO | {"combine": "weighted", "weights": (0, 0)}, "not all 0"),
-    "real queries": ({"query_codes": np.zeros((4, 12))}, "query codes of 12 bits must be .* got .* float64"),
+    "real queries": (
+        {"query_codes": np.zeros((4, 12))},
+        "query codes of 12 bits must be .* got .* float64",
+    ),
     "outputs too narrow": (
         {"query_codes": np.zeros((4, 11)), "convention": "asymmetric"},
         r"\(Q, 12\) real .* got \(4, 11\)",
@@ -344,8 +453,14 @@ BAD = {
         {"convention": "asymmetric"},
         r"query outputs must be \(Q, 12\) real .* got \(4, 8\) uint8; .*'hits_in_topk'",
     ),
-    "outputs NaN": ({"query_codes": np.full((4, 12), np.nan), "convention": "asymmetric"}, "got NaN"),
-    "outputs for tables": (TWO | {"query_codes": np.zeros((4, 24)), "convention": "asymmetric"}, "in one table"),
+    "outputs NaN": (
+        {"query_codes": np.full((4, 12), np.nan), "convention": "asymmetric"},
+        "got NaN",
+    ),
+    "outputs for tables": (
+        TWO | {"query_codes": np.zeros((4, 24)), "convention": "asymmetric"},
+        "in one table",
+    ),
 }
 
 
@@ -364,10 +479,26 @@ BAD_DISTANCES = {
     "bool": (np.zeros((4, 9), bool), {}, "numbers, .* bool"),
     "ragged": ([[1.0], [1.0, 2.0]], {}, "distances must have rows of one length, got ragged rows"),
     "nan": (np.full((4, 9), np.nan), {}, "got NaN"),
-    "labels": (np.zeros((4, 8)), {}, "database labels must be as many as columns of distances, got 9 and 8"),
-    "turned": (np.zeros((9, 4)), {}, "query labels must be as many as rows of distances, got 4 and 9"),
-    "asymmetric": (np.zeros((4, 9)), {"convention": "asymmetric"}, "by real query outputs, got .* 'hits_in_topk'"),
-    "radius": (np.zeros((4, 9)), {"convention": "trapezoid_radius"}, "measures by radius and needs codes"),
+    "labels": (
+        np.zeros((4, 8)),
+        {},
+        "database labels must be as many as columns of distances, got 9 and 8",
+    ),
+    "turned": (
+        np.zeros((9, 4)),
+        {},
+        "query labels must be as many as rows of distances, got 4 and 9",
+    ),
+    "asymmetric": (
+        np.zeros((4, 9)),
+        {"convention": "asymmetric"},
+        "by real query outputs, got .* 'hits_in_topk'",
+    ),
+    "radius": (
+        np.zeros((4, 9)),
+        {"convention": "trapezoid_radius"},
+        "measures by radius and needs codes",
+    ),
 }
 
 
@@ -391,8 +522,8 @@ def test_an_interval_needs_a_level(level):
 
 
 def test_importing_loads_no_compiler():
-    import subprocess
-    import sys
-
-    code = "import sys, hashlab.metrics; sys.exit(bool({'numba', 'sklearn', 'scipy', 'faiss'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = (
+        "import sys, hashlab.metrics; sys.exit(bool({'numba', 'sklearn', 'scipy', 'faiss'} & "
+        "set(sys.modules)))"
+    )
+    assert python("-c", code).returncode == 0

@@ -1,4 +1,6 @@
-"""The plain evaluation that `verify` asks: by the definitions, in every order of ties, and against the engines."""
+"""The plain evaluation that `verify` asks:
+by the definitions, in every order of ties, and against the engines.
+"""
 
 import numpy as np
 import plain_metrics
@@ -10,16 +12,25 @@ from hashlab import codes, metrics
 from hashlab.metrics import plain
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=7), st.integers(1, 9))
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=7), st.integers(1, 9)
+)
 def test_average_precision_is_the_mean_over_every_order_of_ties(items, at):
     distance, good = np.array([d for d, _ in items]), np.array([g for _, g in items])
     for k in (min(at, len(items)), None):
-        every = [plain_metrics.ap(r, k or len(items)) for r in plain_metrics.rankings(distance, good.astype(int))]
-        assert plain.average_precision(distance, good, k) == pytest.approx(np.mean(every), abs=1e-12)
+        every = [
+            plain_metrics.ap(r, k or len(items))
+            for r in plain_metrics.rankings(distance, good.astype(int))
+        ]
+        assert plain.average_precision(distance, good, k) == pytest.approx(
+            np.mean(every), abs=1e-12
+        )
 
 
 def packed(bits, tables):
-    return np.concatenate([codes.pack(part) for part in np.split(bits, np.cumsum(tables)[:-1], axis=1)], axis=1)
+    return np.concatenate(
+        [codes.pack(part) for part in np.split(bits, np.cumsum(tables)[:-1], axis=1)], axis=1
+    )
 
 
 WAYS = [
@@ -35,7 +46,9 @@ WAYS = [
 def test_distances_rank_as_counted_bit_by_bit(tables, combine, weights):
     rng = np.random.default_rng(0)
     query, database = rng.random((1, sum(tables))) < 0.5, rng.random((40, sum(tables))) < 0.5
-    far = plain.distances(packed(query, tables)[0], packed(database, tables), tables, combine, weights)
+    far = plain.distances(
+        packed(query, tables)[0], packed(database, tables), tables, combine, weights
+    )
     table_of = np.repeat(np.arange(len(tables)), tables)
     wanted = []
     for row in database:
@@ -50,7 +63,9 @@ def test_distances_rank_as_counted_bit_by_bit(tables, combine, weights):
             wanted.append((sum(counts),) * 2)
     order = np.argsort(far, kind="stable")
     assert order.tolist() == sorted(range(40), key=lambda i: wanted[i][0] * 1000 + wanted[i][1])
-    assert [far[i] == far[j] for i in range(40) for j in range(40)] == [a == b for a in wanted for b in wanted]
+    assert [far[i] == far[j] for i in range(40) for j in range(40)] == [
+        a == b for a in wanted for b in wanted
+    ]
     assert plain.radius(far, tables, combine).tolist() == [first for first, _ in wanted]
 
 
@@ -65,7 +80,9 @@ def test_the_engines_say_the_same(relevance, tables, combine, weights):
     asked, labels = (rng.integers(0, high, (count, *shape)) for count in (20, 90))
     how = {"tables": tables, "combine": combine, "weights": weights} if combine else {}
     for at in (None, 7):
-        report = metrics.evaluate(query, database, asked, labels, bits=sum(tables), relevance=relevance, at=at, **how)
+        report = metrics.evaluate(
+            query, database, asked, labels, bits=sum(tables), relevance=relevance, at=at, **how
+        )
         counts = np.zeros((2, len(report.recall)), np.int64)
         for q in range(20):
             far = plain.distances(query[q], database, tables, combine, weights)
@@ -74,4 +91,6 @@ def test_the_engines_say_the_same(relevance, tables, combine, weights):
             counts += plain.at_radius(plain.radius(far, tables, combine), good, counts.shape[1])
         items, hits = counts.cumsum(1)
         np.testing.assert_array_equal(report.recall, hits / hits[-1])
-        np.testing.assert_array_equal(report.precision[items > 0], (hits / np.maximum(items, 1))[items > 0])
+        np.testing.assert_array_equal(
+            report.precision[items > 0], (hits / np.maximum(items, 1))[items > 0]
+        )

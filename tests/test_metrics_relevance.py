@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from hashlab import codes
 from hashlab.metrics import evaluate, labels
 
-small = {"k": st.integers(1, 3), "n": st.integers(1, 5), "width": st.integers(1, 3), "seed": st.integers(0, 10**6)}
+small = {
+    "k": st.integers(1, 3),
+    "n": st.integers(1, 5),
+    "width": st.integers(1, 3),
+    "seed": st.integers(0, 10**6),
+}
 
 
 def case(q, n, k, width, values, seed):
@@ -28,7 +33,9 @@ def score(query, database, *given, **options):
 
 def expected(name, many, k):
     """Mean over queries of the mean over tie orders."""
-    return pytest.approx(np.mean([np.mean([getattr(plain, name)(r, k) for r in rankings]) for rankings in many]))
+    return pytest.approx(
+        np.mean([np.mean([getattr(plain, name)(r, k) for r in rankings]) for rankings in many])
+    )
 
 
 def shared_labels(a, b):
@@ -56,7 +63,9 @@ def test_several_labels(k, n, width, seed):
         assert report.weighted_map == expected("weighted_ap", many, at or n)
     for cut in range(1, n + 1):
         for name in ("precision_at", "ndcg", "acg"):
-            assert getattr(report, name.removesuffix("_at") + "_at")[cut] == expected(name, many, cut)
+            assert getattr(report, name.removesuffix("_at") + "_at")[cut] == expected(
+                name, many, cut
+            )
     assert report.hp_at is None and report.mahp_at is None
     assert f"weighted_map  {report.weighted_map:.4f}" in report.summary()
 
@@ -110,7 +119,9 @@ def test_perfect_order_scores_one():
 
 
 def test_rows_without_a_label():
-    """A query without labels has nothing relevant; a database item without labels is relevant to none."""
+    """A query without labels has nothing relevant;
+    a database item without labels is relevant to none.
+    """
     inputs = list(case(3, 30, 6, 4, 2, 1))
     inputs[2][0] = 0
     whole = score(*inputs, relevance="shares_label")
@@ -134,16 +145,31 @@ def test_labels_of_any_integer_type_and_as_tensors():
     for kind in (np.uint8, np.int16, np.uint64):
         other = score(*inputs[:2], *(x.astype(kind) for x in inputs[2:]), relevance="levels")
         assert np.array_equal(other.ap, report.ap)
-    assert np.array_equal(score(*inputs[:2], *map(torch.from_numpy, inputs[2:]), relevance="levels").ap, report.ap)
+    assert np.array_equal(
+        score(*inputs[:2], *map(torch.from_numpy, inputs[2:]), relevance="levels").ap, report.ap
+    )
     huge = [x + 2**40 for x in inputs[2:]]  # class numbers are names, not sizes
     assert np.array_equal(score(*inputs[:2], *huge, relevance="levels").ap, report.ap)
 
 
 def test_groups_tell_gain_and_relevance():
-    tree = labels.check("levels", np.array([[1, 1]]), np.array([[1, 1], [0, 1], [0, 0], [1, 0]]), 1, 4)
+    tree = labels.check(
+        "levels", np.array([[1, 1]]), np.array([[1, 1], [0, 1], [0, 0], [1, 0]]), 1, 4
+    )
     group = tree.group(slice(0, 1))[0]
-    assert tree.gain[group].tolist() == [2, 1, 0, 1] and tree.relevant[group].tolist() == [True, False, False, True]
-    several = labels.check("shares_label", np.array([[1, 1, 0]]), np.array([[1, 1, 1], [0, 0, 1], [0, 1, 1]]), 1, 3)
+    assert tree.gain[group].tolist() == [2, 1, 0, 1] and tree.relevant[group].tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    several = labels.check(
+        "shares_label", np.array([[1, 1, 0]]), np.array([[1, 1, 1], [0, 0, 1], [0, 1, 1]]), 1, 3
+    )
     group = several.group(slice(0, 1))[0]
-    assert several.gain[group].tolist() == [2, 0, 1] and several.relevant[group].tolist() == [True, False, True]
+    assert several.gain[group].tolist() == [2, 0, 1] and several.relevant[group].tolist() == [
+        True,
+        False,
+        True,
+    ]
     assert several.groups == 3

@@ -1,4 +1,6 @@
-"""MLSH: tables against a COSDISH made by hand, integration against plain loops over distances; the method on digits."""
+"""MLSH: tables against a COSDISH made by hand, integration against plain loops over distances;
+the method on digits.
+"""
 
 import itertools
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import score
 
 from hashlab import codes, data, experiments, methods, metrics, records
 from hashlab.errors import InputError
@@ -19,11 +22,6 @@ from hashlab.training import loop, seeds
 SMALL = {"batch_size": 64, "shift": 1, "lr": 0.1}
 UNTRAINED = {"epochs": 0}
 LEVELS = ("conv1", "conv2", "fc")  # of the backbone tiny
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +40,10 @@ def level(method, images, name):
 def split(method, packed):
     """Bits of each table, bool (N, K_t), of packed codes."""
     width = packed.shape[1] // len(method.tables)
-    return [codes.unpack(packed[:, t * width : (t + 1) * width], bits=k) for t, k in enumerate(method.tables)]
-
-
-def score(method, loaded):
-    packed = method.encode(loaded.query.images), method.encode(loaded.database.images)
-    labels = loaded.query.targets, loaded.database.targets
-    how = {"tables": method.tables, "combine": method.combine, "weights": method.table_weights}
-    return metrics.evaluate(*packed, *labels, bits=method.bits, relevance=loaded.relevance, **how).map
+    return [
+        codes.unpack(packed[:, t * width : (t + 1) * width], bits=k)
+        for t, k in enumerate(method.tables)
+    ]
 
 
 # ---- levels
@@ -100,7 +94,10 @@ def test_every_table_is_a_cosdish_on_its_own_level(fitted, digits):
 def test_outputs_with_plain_loops():
     head = mlsh.Tables([2, 3], [2, 1])
     rng = np.random.default_rng(0)
-    means, weights = [rng.standard_normal(c) for c in (2, 3)], [rng.standard_normal(s) for s in ((2, 2), (3, 1))]
+    means, weights = (
+        [rng.standard_normal(c) for c in (2, 3)],
+        [rng.standard_normal(s) for s in ((2, 2), (3, 1))],
+    )
     for table in (0, 1):
         head.fill(table, SimpleNamespace(mean_=means[table], weights_=weights[table]))
     x = rng.standard_normal((4, 5))
@@ -108,7 +105,10 @@ def test_outputs_with_plain_loops():
     for i in range(4):
         for k, (table, column, start) in enumerate([(0, 0, 0), (0, 1, 0), (1, 0, 2)]):
             width = len(means[table])
-            terms = [(x[i, start + c] - means[table][c]) * weights[table][c, column] for c in range(width)]
+            terms = [
+                (x[i, start + c] - means[table][c]) * weights[table][c, column]
+                for c in range(width)
+            ]
             assert z[i, k] == pytest.approx(sum(terms), abs=1e-5)
 
 
@@ -123,9 +123,14 @@ def test_a_table_sees_no_other_level(fitted):
 def test_a_single_table_sees_all_levels(digits):
     method = methods.create("mlsh", 8, integration="concatenate", **UNTRAINED).fit(digits.train)
     assert method.tables is None and method.combine is None
-    x = [np.concatenate([level(method, part.images, n) for n in LEVELS], 1) for part in (digits.train, digits.query)]
+    x = [
+        np.concatenate([level(method, part.images, n) for n in LEVELS], 1)
+        for part in (digits.train, digits.query)
+    ]
     alone = COSDISH(8, random_state=seeds.derived(0, "table", 0)).fit(x[0], digits.train.labels)
-    np.testing.assert_allclose(method.outputs(digits.query.images), alone.decision_function(x[1]), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(
+        method.outputs(digits.query.images), alone.decision_function(x[1]), rtol=0, atol=1e-3
+    )
 
 
 def test_bits_are_those_of_all_tables(fitted, digits):
@@ -139,7 +144,9 @@ def test_bits_are_those_of_all_tables(fitted, digits):
 def test_learned_codes_are_not_the_projected_ones(fitted, digits):
     """What COSDISH gave the training images stands beside, and no image is encoded by it."""
     assert fitted.learned.shape == (1200, 24)
-    learned, projected = (split(fitted, c) for c in (fitted.learned, fitted.encode(digits.train.images)))
+    learned, projected = (
+        split(fitted, c) for c in (fitted.learned, fitted.encode(digits.train.images))
+    )
     for table, name in enumerate(LEVELS):
         alone = COSDISH(8, random_state=seeds.derived(5, "table", table))
         alone.fit(level(fitted, digits.train.images, name), digits.train.labels)
@@ -149,7 +156,9 @@ def test_learned_codes_are_not_the_projected_ones(fitted, digits):
 
 def test_settings_of_cosdish_reach_it(digits, monkeypatch):
     made = []
-    monkeypatch.setattr(mlsh, "COSDISH", lambda bits, **how: made.append((bits, how)) or COSDISH(bits, **how))
+    monkeypatch.setattr(
+        mlsh, "COSDISH", lambda bits, **how: made.append((bits, how)) or COSDISH(bits, **how)
+    )
     settings = {"ridge": 30.0, "outer": 2, "inner": 1, "dissimilar": "+r"}
     methods.create("mlsh", 12, **UNTRAINED, **settings).fit(digits.train)
     assert [bits for bits, _ in made[-3:]] == [4, 4, 4]
@@ -167,10 +176,15 @@ def tables_of_codes(seed, count, sizes):
 
 
 def by_loops(query, database, rule, weights):
-    """Distances (Q, N) that rank as the rule says, from bits of each table, pair by pair and bit by bit."""
+    """Distances (Q, N) that rank as the rule says, from bits of each table,
+    pair by pair and bit by bit.
+    """
     far = np.zeros((len(query[0]), len(database[0])))
     for i, j in np.ndindex(far.shape):
-        d = [sum(a != b for a, b in zip(q[i], x[j], strict=True)) for q, x in zip(query, database, strict=True)]
+        d = [
+            sum(a != b for a, b in zip(q[i], x[j], strict=True))
+            for q, x in zip(query, database, strict=True)
+        ]
         if rule == "sum":
             far[i, j] = sum(d)
         elif rule == "weighted":
@@ -183,7 +197,10 @@ def by_loops(query, database, rule, weights):
 @given(st.integers(0, 10_000), st.sampled_from(["sum", "union", "weighted"]))
 def test_rules_with_plain_loops(seed, rule):
     sizes, weights = [(5, 5), (3, 3, 3)][seed % 2], [(15, 4), (15, 0, 7)][seed % 2]
-    (query, q), (database, x) = tables_of_codes(seed, 6, sizes), tables_of_codes(seed + 1, 25, sizes)
+    (query, q), (database, x) = (
+        tables_of_codes(seed, 6, sizes),
+        tables_of_codes(seed + 1, 25, sizes),
+    )
     labels = np.arange(6) % 3, np.arange(25) % 3
     how = {"tables": sizes, "combine": rule, "weights": weights if rule == "weighted" else None}
     report = metrics.evaluate(q, x, *labels, bits=sum(sizes), **how)
@@ -194,18 +211,32 @@ def test_rules_with_plain_loops(seed, rule):
 
 @given(st.integers(0, 10_000))
 def test_a_union_of_balls_returns_what_any_table_returns(seed):
-    """Recall by radius: of a union it is at least that of every table, and at most that of all together."""
+    """Recall by radius: of a union it is at least that of every table,
+    and at most that of all together.
+    """
     sizes = (6, 6, 6)
-    (query, q), (database, x) = tables_of_codes(seed, 5, sizes), tables_of_codes(seed + 1, 30, sizes)
+    (query, q), (database, x) = (
+        tables_of_codes(seed, 5, sizes),
+        tables_of_codes(seed + 1, 30, sizes),
+    )
     labels = np.arange(5) % 3, np.arange(30) % 3
     union = metrics.evaluate(q, x, *labels, bits=18, tables=sizes, combine="union")
-    single = [metrics.evaluate(codes.pack(a), codes.pack(b), *labels, bits=6) for a, b in zip(query, database)]  # noqa: B905
-    d = np.array([(a[:, None] != b[None]).sum(2) for a, b in zip(query, database, strict=True)])  # (T, Q, N)
+    single = [
+        metrics.evaluate(codes.pack(a), codes.pack(b), *labels, bits=6)
+        for a, b in zip(query, database, strict=True)
+    ]
+    d = np.array(
+        [(a[:, None] != b[None]).sum(2) for a, b in zip(query, database, strict=True)]
+    )  # (T, Q, N)
     relevant = labels[0][:, None] == labels[1]
     for r in range(7):
         returned = (d <= r).any(0)
         assert union.recall[r] == pytest.approx(returned[relevant].sum() / relevant.sum())
-        assert max(s.recall[r] for s in single) <= union.recall[r] <= sum(s.recall[r] for s in single) + 1e-12
+        assert (
+            max(s.recall[r] for s in single)
+            <= union.recall[r]
+            <= sum(s.recall[r] for s in single) + 1e-12
+        )
 
 
 @pytest.mark.parametrize("rule", ["sum", "union", "weighted"])
@@ -215,13 +246,17 @@ def test_a_run_is_judged_by_its_rule(rule, digits, tmp_path):
     assert record.tables == (8, 8) and record.combine == rule
     assert (record.table_weights is None) == (rule != "weighted")
     method = methods.create("mlsh", 16, **settings).fit(digits.train, seed=1)
-    query, database = (split(method, method.encode(part.images)) for part in (digits.query, digits.database))
+    query, database = (
+        split(method, method.encode(part.images)) for part in (digits.query, digits.database)
+    )
     far = by_loops([bits[:10] for bits in query], database, rule, method.table_weights)
     expected = metrics.evaluate_distances(far, digits.query.labels[:10], digits.database.labels)
     stored = records.load(tmp_path)[0]
     part = stored.codes() | {"query_labels": digits.query.labels[:10]}
     part["query_codes"] = part["query_codes"][:10]
-    assert metrics.evaluate(**part, bits=16, **records.comparison(stored)).map == pytest.approx(expected.map)
+    assert metrics.evaluate(**part, bits=16, **records.comparison(stored)).map == pytest.approx(
+        expected.map
+    )
     assert records.verify(stored) == []
 
 
@@ -276,17 +311,33 @@ def test_weights_are_measured_on_images_that_the_tables_have_not_seen(digits, mo
 def test_the_network_is_trained_once_for_all_tables_and_rules(digits, monkeypatch):
     trained, train = [], loop.train
     monkeypatch.setattr(
-        loop, "train", lambda stages, *a, **k: trained.append(stages[0].share_key) or train(stages, *a, **k)
+        loop,
+        "train",
+        lambda stages, *a, **k: trained.append(stages[0].share_key) or train(stages, *a, **k),
     )
     shared = methods.Shared()
-    variants = [{}, {"scales": "fc"}, {"integration": "concatenate", "ridge": 9.0}, {"combine": "union"}]
-    together = [methods.create("mlsh", 12, epochs=1, **SMALL, **v).fit(digits.train, shared=shared) for v in variants]
+    variants = [
+        {},
+        {"scales": "fc"},
+        {"integration": "concatenate", "ridge": 9.0},
+        {"combine": "union"},
+    ]
+    together = [
+        methods.create("mlsh", 12, epochs=1, **SMALL, **v).fit(digits.train, shared=shared)
+        for v in variants
+    ]
     assert len(set(map(str, trained))) == 1
     first = together[0].network.backbone.state_dict()
     for method, variant in zip(together, variants, strict=True):
-        assert all(torch.equal(first[key], value) for key, value in method.network.backbone.state_dict().items())
+        assert all(
+            torch.equal(first[key], value)
+            for key, value in method.network.backbone.state_dict().items()
+        )
         alone = methods.create("mlsh", 12, epochs=1, **SMALL, **variant).fit(digits.train)
-        assert alone.encode(digits.query.images).tobytes() == method.encode(digits.query.images).tobytes()
+        assert (
+            alone.encode(digits.query.images).tobytes()
+            == method.encode(digits.query.images).tobytes()
+        )
 
 
 def test_a_frozen_network_is_not_trained_and_its_features_are_computed_once(digits, monkeypatch):
@@ -318,17 +369,22 @@ def test_learns_scenes_with_several_labels():
     scenes = data.load("digit_scenes")
     settings = {"backbone": "quick", "batch_size": 64, "shift": 0}
     untrained, trained = (
-        score(methods.create("mlsh", 32, epochs=epochs, **settings).fit(scenes.train), scenes) for epochs in (0, 3)
+        score(methods.create("mlsh", 32, epochs=epochs, **settings).fit(scenes.train), scenes)
+        for epochs in (0, 3)
     )
     assert trained > untrained + 0.05
 
 
 @pytest.mark.parametrize("rule", ["sum", "union", "weighted"])
 def test_saved_and_loaded_it_gives_the_same_codes_and_says_the_same_of_them(rule, digits, tmp_path):
-    method = methods.create("mlsh", 12, combine=rule, scales="conv1+fc", **UNTRAINED).fit(digits.train)
+    method = methods.create("mlsh", 12, combine=rule, scales="conv1+fc", **UNTRAINED).fit(
+        digits.train
+    )
     method.save(tmp_path / "model")
     loaded = methods.load(tmp_path / "model", "cpu")
-    assert loaded.encode(digits.query.images).tobytes() == method.encode(digits.query.images).tobytes()
+    assert (
+        loaded.encode(digits.query.images).tobytes() == method.encode(digits.query.images).tobytes()
+    )
     for attribute in ("taps", "tables", "combine", "table_weights"):
         assert getattr(loaded, attribute) == getattr(method, attribute)
 
@@ -339,10 +395,22 @@ def test_saved_and_loaded_it_gives_the_same_codes_and_says_the_same_of_them(rule
 @pytest.mark.parametrize(
     "bits, overrides, words",
     [
-        (12, {"scales": "conv3"}, "scales: backbone tiny has no level 'conv3'; it has conv1, conv2, fc"),
+        (
+            12,
+            {"scales": "conv3"},
+            "scales: backbone tiny has no level 'conv3'; it has conv1, conv2, fc",
+        ),
         (12, {"scales": ""}, "scales: backbone tiny has no level ''"),
-        (12, {"scales": "conv1,fc,conv1"}, r"scales: each level can be named once, got conv1\+fc\+conv1"),
-        (16, {}, r"bits must be a multiple of 3, for 3 tables \(conv1, conv2, fc\) of equal size, got 16"),
+        (
+            12,
+            {"scales": "conv1,fc,conv1"},
+            r"scales: each level can be named once, got conv1\+fc\+conv1",
+        ),
+        (
+            16,
+            {},
+            r"bits must be a multiple of 3, for 3 tables \(conv1, conv2, fc\) of equal size, got 16",
+        ),
         (2, {"scales": "conv1+conv2+fc"}, "bits must be a multiple of 3, .* got 2"),
         (12, {"combine": "product"}, "combine must be one of sum, union, weighted, got 'product'"),
         (12, {"integration": "none"}, "integration must be one of tables, concatenate, got 'none'"),

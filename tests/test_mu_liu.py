@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learning import score
 
-from hashlab import data, methods, metrics
+from hashlab import data, methods
 from hashlab.methods.mu_liu import MuLiuLoss, bilinear_loss, exponentiated_loss, mu_liu_loss
 
 SCALES = [0.5, 1.0, 4.0, 9.0]
@@ -71,7 +72,9 @@ def test_gradient_of_one_bit_is_weighted_by_the_others():
     t = t.detach()
     agreement = [float(y[0, 1] * t[0, m] * t[1, m]) for m in range(bits)]
     for k in range(bits):
-        others = math.prod(math.cosh(c / bits) - agreement[m] * math.sinh(c / bits) for m in range(bits) if m != k)
+        others = math.prod(
+            math.cosh(c / bits) - agreement[m] * math.sinh(c / bits) for m in range(bits) if m != k
+        )
         expected = -float(y[0, 1] * t[1, k]) * math.sinh(c / bits) * others
         assert gradient[0, k].item() == pytest.approx(expected, rel=1e-9)
 
@@ -100,13 +103,17 @@ def test_pairs_are_balanced_and_no_image_pairs_with_itself(form):
 @pytest.mark.parametrize("form", ["bilinear", "clipped"])
 def test_the_whole_loss_has_the_gradient_of_its_values(form):
     z = torch.randn(5, 4, dtype=torch.float64).mul(0.9).requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: mu_liu_loss(z, torch.tensor([0, 0, 1, 1, 2]), 3.0, form), z)
+    assert torch.autograd.gradcheck(
+        lambda z: mu_liu_loss(z, torch.tensor([0, 0, 1, 1, 2]), 3.0, form), z
+    )
 
 
 def test_both_losses_at_once():
     """The concurrent form trains a classifier too, which is no part of what is kept."""
     digits = data.load("digits")
-    method = methods.create("mu_liu", 12, epochs=3, pretrain_epochs=0, concurrent=1.0).fit(digits.train)
+    method = methods.create("mu_liu", 12, epochs=3, pretrain_epochs=0, concurrent=1.0).fit(
+        digits.train
+    )
     plain = methods.create("mu_liu", 12, epochs=3, pretrain_epochs=0).fit(digits.train)
     assert [line["phase"] for line in method.history] == ["both"] * 3
     assert method.network.state_dict().keys() == plain.network.state_dict().keys()
@@ -114,15 +121,21 @@ def test_both_losses_at_once():
 
 
 def test_the_classification_loss_reaches_the_backbone():
-    """With a huge weight on it, the backbone learns classes: a linear classifier on its features beats the start's."""
+    """With a huge weight on it, the backbone learns classes:
+    a linear classifier on its features beats the start's.
+    """
     from sklearn.linear_model import LogisticRegression
 
     digits, scores = data.load("digits"), []
     for weight in (0.0, 100.0):
-        method = methods.create("mu_liu", 2, epochs=2, lr=0.001, pretrain_epochs=0, concurrent=weight)
+        method = methods.create(
+            "mu_liu", 2, epochs=2, lr=0.001, pretrain_epochs=0, concurrent=weight
+        )
         body, view = method.fit(digits.train).network.eval().body, method.view
         with torch.no_grad():
-            parts = [torch.from_numpy(part.images[..., None]) for part in (digits.train, digits.query)]
+            parts = [
+                torch.from_numpy(part.images[..., None]) for part in (digits.train, digits.query)
+            ]
             train, query = (body(view.plain(images)).numpy() for images in parts)
         model = LogisticRegression(max_iter=300, C=0.01).fit(train, digits.train.labels)
         scores.append(model.score(query, digits.query.labels))
@@ -131,20 +144,14 @@ def test_the_classification_loss_reaches_the_backbone():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_long_codes_stay_finite(dtype):
-    z = (torch.randn(16, 128, generator=torch.Generator().manual_seed(0)) * 5).to(dtype).requires_grad_()
+    z = (
+        (torch.randn(16, 128, generator=torch.Generator().manual_seed(0)) * 5)
+        .to(dtype)
+        .requires_grad_()
+    )
     loss = mu_liu_loss(z, torch.arange(16) % 4, c=9.0)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(z.grad).all()
-
-
-def score(method, loaded):
-    return metrics.evaluate(
-        method.encode(loaded.query.images),
-        method.encode(loaded.database.images),
-        loaded.query.labels,
-        loaded.database.labels,
-        bits=method.bits,
-    ).map
 
 
 def test_learns_digits_and_not_without_the_loss(monkeypatch):
@@ -161,9 +168,14 @@ def test_both_losses_at_once_are_added_with_their_weight(weight):
     z, labels, _ = random_codes(5)
     logits = torch.arange(18, dtype=torch.float64).reshape(6, 3).sin()
     method = methods.create("mu_liu", 5, concurrent=weight, c=2.0)
-    crossed = [math.log(sum(math.exp(x) for x in row)) - row[y] for row, y in zip(logits, labels, strict=True)]
+    crossed = [
+        math.log(sum(math.exp(x) for x in row)) - row[y]
+        for row, y in zip(logits, labels, strict=True)
+    ]
     expected = mu_liu_loss(z, labels, 2.0) + weight * sum(crossed) / 6
-    assert float(method.joint_loss((z, logits), labels)) == pytest.approx(float(expected), rel=1e-12)
+    assert float(method.joint_loss((z, logits), labels)) == pytest.approx(
+        float(expected), rel=1e-12
+    )
 
 
 def test_the_classifier_is_trained_before_or_beside_and_not_where_nothing_would_learn():

@@ -69,7 +69,9 @@ def test_tie_orders_fills_the_relevant_and_sets_groups_apart():
 def test_against_bits_draws_curves_levels_and_the_band():
     lengths, curve = [2, 8, 64], [0.1, 0.4, 0.6]
     low, high = [0.05, 0.3, 0.55], [0.5, 0.45, 0.65]
-    ax = plots.against_bits(lengths, {"ours": curve, "limit": 0.7}, "mAP", band={"worst": low, "best": high})
+    ax = plots.against_bits(
+        lengths, {"ours": curve, "limit": 0.7}, "mAP", band={"worst": low, "best": high}
+    )
     ours, limit, lower, upper = ax.lines
     assert ours.get_xdata().tolist() == lengths and ours.get_ydata().tolist() == curve
     assert ours.get_linestyle() == "-" and limit.get_linestyle() == "--"
@@ -90,7 +92,9 @@ def test_against_bits_needs_no_band():
 
 
 def crowded():
-    """Codes of twelve bits and labels: ten classes on ten codes in one corner of the map, two of them on one code."""
+    """Codes of twelve bits and labels:
+    ten classes on ten codes in one corner of the map, two of them on one code.
+    """
     words = plots.gray(12)[:9].repeat(20, axis=0)
     labels = np.r_[np.arange(9).repeat(20), np.full(30, 9)]
     return np.concatenate([words, plots.gray(12)[[4]].repeat(30, axis=0)]), labels
@@ -103,7 +107,9 @@ def boxes(ax):
 
 
 def overlapping(found):
-    return [(a, b) for (a, one), (b, other) in combinations(found.items(), 2) if one.overlaps(other)]
+    return [
+        (a, b) for (a, one), (b, other) in combinations(found.items(), 2) if one.overlaps(other)
+    ]
 
 
 def test_code_map_draws_a_disc_per_code_in_the_colour_of_its_commonest_class():
@@ -112,9 +118,15 @@ def test_code_map_draws_a_disc_per_code_in_the_colour_of_its_commonest_class():
     (discs,) = ax.collections
     places = [tuple(place) for place in discs.get_offsets().astype(int).tolist()]
     assert sorted(places) == [(0, 0), (1, 0), (3, 3)]  # Gray order is 00 01 11 10
-    look = dict(zip(places, zip(discs.get_sizes(), discs.get_facecolors(), strict=True), strict=True))
+    look = dict(
+        zip(places, zip(discs.get_sizes(), discs.get_facecolors(), strict=True), strict=True)
+    )
     colours = {place: tuple(face[:3]) for place, (_, face) in look.items()}
-    assert colours == {(0, 0): plots.palette(3)[1], (1, 0): plots.palette(3)[0], (3, 3): plots.palette(3)[2]}
+    assert colours == {
+        (0, 0): plots.palette(3)[1],
+        (1, 0): plots.palette(3)[0],
+        (3, 3): plots.palette(3)[2],
+    }
     assert look[0, 0][0] > look[1, 0][0] > look[3, 3][0]
     assert {text.get_text(): text.xy for text in ax.texts} == {"a b": (0, 0), "c": (3, 3)}
 
@@ -123,7 +135,11 @@ def test_code_map_draws_a_disc_per_code_in_the_colour_of_its_commonest_class():
 def test_no_two_names_on_a_code_map_overlap(stacked):
     bits, labels = crowded()
     maps = {"one": (bits, labels), "two\nlines": (bits[::-1], labels[::-1])}
-    axes = plots.code_maps(maps, "0123456789").axes if stacked else [plots.code_map(bits, labels, "0123456789")]
+    axes = (
+        plots.code_maps(maps, "0123456789").axes
+        if stacked
+        else [plots.code_map(bits, labels, "0123456789")]
+    )
     for ax in axes:
         found = boxes(ax)
         assert sorted("".join(found).replace(" ", "")) == list("0123456789")
@@ -153,7 +169,9 @@ def test_names_that_find_no_room_on_a_code_map_are_left_out():
 
 def test_code_maps_stand_one_below_the_other():
     bits, labels = crowded()
-    upper, lower = plots.code_maps({"before": (bits, labels), "after": (bits, labels)}, "0123456789").axes
+    upper, lower = plots.code_maps(
+        {"before": (bits, labels), "after": (bits, labels)}, "0123456789"
+    ).axes
     assert [upper.get_title(), lower.get_title()] == ["before", "after"]
     boxes(upper)
     assert lower.bbox.y1 < upper.bbox.y0 and np.isclose(lower.bbox.x0, upper.bbox.x0)

@@ -13,7 +13,12 @@ ROWS = {"middle": (0.3, 0.4, 0.45), "high": (0.6, 0.7, 0.9), "low": (0.0, 0.1, 0
 
 def points(ax, marker):
     """(x, y) of everything drawn with a marker."""
-    return [point for line in ax.lines if line.get_marker() == marker for point in line.get_xydata().tolist()]
+    return [
+        point
+        for line in ax.lines
+        if line.get_marker() == marker
+        for point in line.get_xydata().tolist()
+    ]
 
 
 def test_ladder_sorts_its_rows_and_draws_each_where_it_belongs():

@@ -21,15 +21,21 @@ def test_code_rows_draws_images_bits_and_distances_from_the_first():
     bits = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [1, 0, 0, 1]], bool)
     figure = plots.code_rows(images, {"before": bits, "after": bits[:, :2]})
     pictures, before, after = figure.axes
-    drawn = sorted(pictures.images, key=lambda image: image.get_extent()[2])  # by height, the first on top
-    assert all(np.array_equal(image.get_array(), given) for image, given in zip(drawn, images, strict=True))
+    drawn = sorted(
+        pictures.images, key=lambda image: image.get_extent()[2]
+    )  # by height, the first on top
+    assert all(
+        np.array_equal(image.get_array(), given) for image, given in zip(drawn, images, strict=True)
+    )
     assert pictures.yaxis_inverted() and before.yaxis_inverted()
     for ax, given, title in ((before, bits, "before"), (after, bits[:, :2], "after")):
         (mesh,) = ax.collections
         assert np.array_equal(mesh.get_array().reshape(given.shape), given)
         assert mesh.norm(1) > 0.5 > mesh.norm(0) and mesh.get_cmap()(1.0)[0] == 0  # 1 is dark
         assert ax.get_title() == title
-        assert [label.get_text() for label in ax.get_yticklabels()] == [str(n) for n in (given != given[0]).sum(1)]
+        assert [label.get_text() for label in ax.get_yticklabels()] == [
+            str(n) for n in (given != given[0]).sum(1)
+        ]
 
 
 def test_code_rows_wants_a_code_for_every_image():
@@ -46,12 +52,16 @@ def test_curves_draws_means_and_a_dot_per_run():
     assert all(line.get_linestyle() == "None" for line in dots)
     assert list(other.get_ydata()) == [0.9, 0.8, 0.7]
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("scale c", "mAP", "linear")
-    assert all(names(ax)[name].get_color() == line.get_color() for name, line in (("ours", mean), ("theirs", other)))
+    assert all(
+        names(ax)[name].get_color() == line.get_color()
+        for name, line in (("ours", mean), ("theirs", other))
+    )
     assert plots.curves({"a": (x, [1, 10, 100])}, "x", "y", log=True).get_yscale() == "log"
 
 
 @pytest.mark.parametrize(
-    ("at", "place", "side"), [(1.0, (4, 0.2), "left"), (0.0, (1, 0.1), "right"), (0.5, (2, 0.5), "left")]
+    ("at", "place", "side"),
+    [(1.0, (4, 0.2), "left"), (0.0, (1, 0.1), "right"), (0.5, (2, 0.5), "left")],
 )
 def test_curves_are_named_where_asked(at, place, side):
     ax = plots.curves({"ours": ([1, 2, 4], [0.1, 0.5, 0.2])}, "x", "y", named_at=at)
@@ -80,7 +90,9 @@ def test_curves_wants_a_y_for_every_x():
 
 def test_losses_counts_whole_epochs():
     epochs = list(range(1, 11))
-    history = [{"phase": phase, "loss": 1 / i} for phase in ("pre-training", "hashing") for i in epochs]
+    history = [
+        {"phase": phase, "loss": 1 / i} for phase in ("pre-training", "hashing") for i in epochs
+    ]
     ax = plots.losses(history)
     assert [list(line.get_xdata()) for line in ax.lines] == [epochs, list(range(11, 21))]
     assert all(tick == int(tick) for tick in ax.get_xticks())

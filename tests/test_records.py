@@ -5,12 +5,11 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import python
 
 from hashlab import _disk, codes, data, experiments, files, methods, metrics, records
 from hashlab.cli import main, settings
@@ -20,9 +19,26 @@ from hashlab.methods.base import from_recorded, recorded
 QUICK = {"epochs": 1, "pretrain_epochs": 1}
 MINE = dict.fromkeys(records.FIELDS)  # a record from elsewhere, which knows little
 del MINE["codes"], MINE["digest"]
-MINE |= {"method": "m", "dataset": "d", "protocol": "p", "bits": 12, "seed": 0, "variant": "defaults", "config": {}}
-MINE |= {"data": {"fingerprint": "f", "split": "s"}, "weights": "none", "backbone": "none", "metric": "mAP"}
-MINE |= {"relevance": "same_class", "map": 0.5, "metrics": {"map": 0.5, "map_worst": 0.4, "map_best": 0.6}}
+MINE |= {
+    "method": "m",
+    "dataset": "d",
+    "protocol": "p",
+    "bits": 12,
+    "seed": 0,
+    "variant": "defaults",
+    "config": {},
+}
+MINE |= {
+    "data": {"fingerprint": "f", "split": "s"},
+    "weights": "none",
+    "backbone": "none",
+    "metric": "mAP",
+}
+MINE |= {
+    "relevance": "same_class",
+    "map": 0.5,
+    "metrics": {"map": 0.5, "map_worst": 0.4, "map_best": 0.6},
+}
 MINE |= {"sizes": {"train": 0, "query": 9, "database": 50}}
 
 
@@ -44,13 +60,20 @@ def test_record_says_what_was_run(kept):
         "bits": 12,
         "seed": 0,
     }
-    assert record.config["epochs"] == 1 and record.variant == "epochs=1 pretrain_epochs=1" and record.backbone == "tiny"
+    assert (
+        record.config["epochs"] == 1
+        and record.variant == "epochs=1 pretrain_epochs=1"
+        and record.backbone == "tiny"
+    )
     assert record.data == {
         "fingerprint": data.load("digits").fingerprint,
         "split": data.load("digits").checksum,
     }
     assert [line["phase"] for line in record.history] == ["pre-training", "hashing"]
-    assert set(record.versions) >= {"python", "torch", "numpy", "hashlab"} and record.hardware["device"]
+    assert (
+        set(record.versions) >= {"python", "torch", "numpy", "hashlab"}
+        and record.hardware["device"]
+    )
     assert all(value >= 0 for value in record.seconds.values())
 
 
@@ -67,19 +90,26 @@ def test_record_holds_the_codes_it_was_scored_by(kept):
 def test_what_is_at_its_default_is_no_part_of_a_name(kept, monkeypatch):
     monkeypatch.setattr(experiments, "_measure", lambda *a: pytest.fail("ran again"))
     spelt = QUICK | {"c": 4, "lr": 0.1, "momentum": 0.9}  # 4 is 4.0
-    assert experiments.run("mu_liu", "digits", 12, 0, root=kept, save=True, **spelt) == records.load(kept, seed=0)[0]
+    assert (
+        experiments.run("mu_liu", "digits", 12, 0, root=kept, save=True, **spelt)
+        == records.load(kept, seed=0)[0]
+    )
 
 
 def test_a_record_of_other_defaults_is_not_taken_for_this_run(kept, monkeypatch):
     from hashlab.methods import mu_liu
 
-    other = dataclasses.make_dataclass("Other", [("c", float, 5.0)], bases=(mu_liu.Config,), frozen=True, kw_only=True)
+    other = dataclasses.make_dataclass(
+        "Other", [("c", float, 5.0)], bases=(mu_liu.Config,), frozen=True, kw_only=True
+    )
     monkeypatch.setattr(mu_liu.MuLiu, "Config", other)
     with pytest.raises(InputError, match=r"c was 4\.0 by default, now it is 5\.0"):
         experiments.run("mu_liu", "digits", 12, 0, root=kept, save=True, **QUICK)
 
 
-@pytest.mark.parametrize("record", records.load(Path(__file__).parents[1] / "results"), ids=lambda r: r.path.stem)
+@pytest.mark.parametrize(
+    "record", records.load(Path(__file__).parents[1] / "results"), ids=lambda r: r.path.stem
+)
 def test_a_committed_record_has_the_name_that_its_run_gives_today(record):
     kind = methods.create(record.method, record.bits).Config
     usual = recorded(kind, dataclasses.asdict(kind()))
@@ -87,7 +117,9 @@ def test_a_committed_record_has_the_name_that_its_run_gives_today(record):
     config = methods.create(record.method, record.bits, **from_recorded(kind, changed)).config
     again = recorded(kind, dataclasses.asdict(config))
     assert {key: again[key] for key in record["config"]} == record["config"]
-    assert record.variant == (" ".join(f"{k}={v}" for k, v in sorted(changed.items())) or "defaults")
+    assert record.variant == (
+        " ".join(f"{k}={v}" for k, v in sorted(changed.items())) or "defaults"
+    )
     assert record.path.with_suffix("").as_posix().endswith(f"results/{records.name(record)}")
 
 
@@ -102,8 +134,14 @@ def test_a_run_that_is_kept_is_not_repeated(kept, monkeypatch):
 def test_other_settings_get_another_file(kept, tmp_path):
     a = experiments.run("mu_liu", "digits", 12, 0, root=tmp_path, save=True, **QUICK)
     b = experiments.run("mu_liu", "digits", 12, 0, root=tmp_path, save=True, **QUICK, tuning=True)
-    assert a.path.parent.name == "digits" and b.path.parent.name == "tuning" and b.sizes["query"] == 120
-    assert a.path.name == records.load(kept, seed=0)[0].path.name and len(records.load(tmp_path)) == 2
+    assert (
+        a.path.parent.name == "digits"
+        and b.path.parent.name == "tuning"
+        and b.sizes["query"] == 120
+    )
+    assert (
+        a.path.name == records.load(kept, seed=0)[0].path.name and len(records.load(tmp_path)) == 2
+    )
     assert records.load(tmp_path, protocol="digits/tuning") == [b]
 
 
@@ -112,7 +150,9 @@ def test_verify_asks_for_the_convention_of_the_record(tmp_path):
     rng = np.random.default_rng(0)
     packed = [codes.pack(rng.random((count, 12)) < 0.5) for count in (9, 50)]
     labels = [rng.integers(0, 3, count) for count in (9, 50)]
-    report = metrics.evaluate(*packed, *labels, bits=12, convention="hits_in_topk", at=7, cutoffs=(3, 5))
+    report = metrics.evaluate(
+        *packed, *labels, bits=12, convention="hits_in_topk", at=7, cutoffs=(3, 5)
+    )
     arrays = dict(zip(files.ARRAYS, (*packed, *labels), strict=True))
     settings = {"a": 0, "k": 1.0, "sizes": (1, 2), "z": None}
     own = {"config": settings, "variant": "k=1.0 sizes=(1, 2) z=None"}
@@ -121,7 +161,9 @@ def test_verify_asks_for_the_convention_of_the_record(tmp_path):
     assert records.verify(record) == records.verify(records.read(record.path)) == []
     assert report.map != metrics.evaluate(*packed, *labels, bits=12).map
     (row,) = records.table(records.load(tmp_path))
-    assert (row["map"], row["hardware"]) == (report.map, "unknown") and "unknown" in records.render([row])
+    assert (row["map"], row["hardware"]) == (report.map, "unknown") and "unknown" in records.render(
+        [row]
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +174,10 @@ def test_verify_asks_for_the_convention_of_the_record(tmp_path):
         ({"config": []}, r"config must be an object, got \[\]"),
         ({"tables": 12}, "tables must be a list or null, got 12"),
         ({"tables": [True]}, "each of tables must be a whole number, got True"),
-        ({"seconds": {"train": "1", "encode": 1, "evaluate": 1}}, "seconds.train must be a number, got '1'"),
+        (
+            {"seconds": {"train": "1", "encode": 1, "evaluate": 1}},
+            "seconds.train must be a number, got '1'",
+        ),
         ({"seconds": {"train": 1}}, "seconds: encode, evaluate missing"),
         ({"git": {"commit": "c", "changed": 0}}, "git.changed must be true or false, got 0"),
         ({"history": [3]}, "each of history must be an object, got 3"),
@@ -141,17 +186,27 @@ def test_verify_asks_for_the_convention_of_the_record(tmp_path):
         ({"map": "0.5"}, "map must be a number or null, got '0.5'"),
         ({"protocol": 3}, "protocol must be text, got 3"),
         ({"codes": {"file": "x.npz"}}, "codes must name a file and its sha256"),
-        ({"codes": {"file": "x.npz", "sha256": "", "labels": {}}}, "codes must name a file and its sha256"),
-        ({"codes": {"file": "x.npz", "sha256": "", "labels": "x"}}, "codes must name a file and its sha256"),
+        (
+            {"codes": {"file": "x.npz", "sha256": "", "labels": {}}},
+            "codes must name a file and its sha256",
+        ),
+        (
+            {"codes": {"file": "x.npz", "sha256": "", "labels": "x"}},
+            "codes must name a file and its sha256",
+        ),
         ({"codes": {"file": "x.npz", "sha256": 3}}, "codes must name a file and its sha256"),
     ],
 )
 def test_a_record_has_what_tables_need(change, words, tmp_path):
-    empty = {name: np.zeros((1, 8) if name.endswith("codes") else 1, np.uint8) for name in files.ARRAYS}
+    empty = {
+        name: np.zeros((1, 8) if name.endswith("codes") else 1, np.uint8) for name in files.ARRAYS
+    }
     if "codes" not in change:  # which `write` says itself
         with pytest.raises(InputError, match=words):
             records.write(records.Record(MINE | change), empty, "m-12b-s0-x", tmp_path)
-    with pytest.raises(InputError, match=f"the record of this run is called {records.name(MINE)}, got best"):
+    with pytest.raises(
+        InputError, match=f"the record of this run is called {records.name(MINE)}, got best"
+    ):
         records.write(records.Record(MINE), empty, "best", tmp_path)
     assert list(tmp_path.rglob("*.*")) == []
     rest = {"codes": {"file": "x", "sha256": ""}, "digest": ""}
@@ -172,9 +227,13 @@ def test_verify_goes_on_after_a_record_that_cannot_be_read(tmp_path, capsys, sho
     first.path.write_text("{")
     second.path.with_suffix(".npz").unlink()
     assert main(["verify", "--root", str(tmp_path)]) == 1
-    said = capsys.readouterr().out.splitlines()[-4:]
-    assert "is not a record" in said[0] and "codes cannot be read" in said[1] and "every metric agrees" in said[2]
-    assert said[3] == "1 of 3 records agree with their codes"
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    assert (
+        "is not a record" in lines[0]
+        and "codes cannot be read" in lines[1]
+        and "every metric agrees" in lines[2]
+    )
+    assert lines[3] == "1 of 3 records agree with their codes"
 
 
 def test_table_gives_mean_and_spread(kept):
@@ -183,7 +242,11 @@ def test_table_gives_mean_and_spread(kept):
     assert row["seeds"] == 2 and row["map"] == pytest.approx(sum(maps) / 2)
     assert row["map_std"] == pytest.approx(abs(maps[0] - maps[1]) / 2**0.5)
     text = records.render([row], "markdown").splitlines()
-    assert len(text) == 3 and f"{row['map']:.4f} ± {row['map_std']:.4f}" in text[2] and len(set(map(len, text))) == 1
+    assert (
+        len(text) == 3
+        and f"{row['map']:.4f} ± {row['map_std']:.4f}" in text[2]
+        and len(set(map(len, text))) == 1
+    )
     assert records.table([records.load(kept)[0]])[0]["map_std"] is None
 
 
@@ -198,7 +261,12 @@ def test_table_keeps_other_data_apart_and_says_which(kept):
     other = records.Record(one | {"data": {"fingerprint": "f" * 64, "split": "e" * 64}})
     rows = records.table([one, other])
     text = records.render(rows)
-    assert len(rows) == 2 and "ffffffff…" in text and "data" in text and "ffffffff…" not in records.render(rows[:1])
+    assert (
+        len(rows) == 2
+        and "ffffffff…" in text
+        and "data" in text
+        and "ffffffff…" not in records.render(rows[:1])
+    )
     assert len(set(text.splitlines())) == 4
     elsewhere = [records.Record(one | {"protocol": name, "data": None}) for name in ("b", "c")]
     assert "ffffffff…" in records.render(records.table([one, other, *elsewhere]))
@@ -206,14 +274,20 @@ def test_table_keeps_other_data_apart_and_says_which(kept):
 
 def test_not_a_record(tmp_path):
     file = tmp_path / "x.json"
-    for content, words in (("{", "not a record"), ("[]", "missing"), ('{"map": 1}', "method, dataset")):
+    for content, words in (
+        ("{", "not a record"),
+        ("[]", "missing"),
+        ('{"map": 1}', "method, dataset"),
+    ):
         file.write_text(content)
         with pytest.raises(InputError, match=words):
             records.read(file)
 
 
 def test_labels_that_do_not_suit_the_method():
-    with pytest.raises(InputError, match="mu_liu takes same_class labels, digit_scenes has shares_label"):
+    with pytest.raises(
+        InputError, match="mu_liu takes same_class labels, digit_scenes has shares_label"
+    ):
         experiments.run("mu_liu", "digit_scenes", 12)
 
 
@@ -254,17 +328,19 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_format_gives_the_same_codes(form, some, tmp_path):
     bits, rest = some
-    found = files.read_codes(save(tmp_path, **{name: FORMS[form](b) for name, b in bits.items()}, **rest))
+    read = files.read_codes(
+        save(tmp_path, **{name: FORMS[form](b) for name, b in bits.items()}, **rest)
+    )
     for name, b in bits.items():
-        assert np.array_equal(found[name], codes.pack(b))
-    assert found["bits"] == 12
+        assert np.array_equal(read[name], codes.pack(b))
+    assert read["bits"] == 12
 
 
 def test_big_bit_order(some, tmp_path):
     bits, rest = some
     packed = {name: np.packbits(b, axis=1, bitorder="big") for name, b in bits.items()}
-    found = files.read_codes(save(tmp_path, **packed, **rest, bitorder="big"))
-    assert np.array_equal(found["query_codes"], codes.pack(bits["query_codes"]))
+    read = files.read_codes(save(tmp_path, **packed, **rest, bitorder="big"))
+    assert np.array_equal(read["query_codes"], codes.pack(bits["query_codes"]))
     with pytest.raises(InputError, match="bits beyond 12 are set in little bit order"):
         files.read_codes(save(tmp_path, **packed, **rest))
 
@@ -273,25 +349,60 @@ def test_big_bit_order(some, tmp_path):
     "change, words",
     [
         (
-            {"bits": 8, "query_codes": np.ones((4, 8), np.uint8), "database_codes": np.ones((9, 8), np.uint8)},
+            {
+                "bits": 8,
+                "query_codes": np.ones((4, 8), np.uint8),
+                "database_codes": np.ones((9, 8), np.uint8),
+            },
             "its codes fit packed and bits and signs: add an array `format`",
         ),
         (
-            {"bits": 8, "query_codes": np.ones((4, 8), np.uint8), "database_codes": np.ones((9, 8), np.int64)},
+            {
+                "bits": 8,
+                "query_codes": np.ones((4, 8), np.uint8),
+                "database_codes": np.ones((9, 8), np.int64),
+            },
             "its codes fit bits and signs: add an array `format`",
         ),
         (
-            {"query_codes": np.zeros((4, 12), np.int64), "database_codes": -np.ones((9, 12), np.int64)},
+            {
+                "query_codes": np.zeros((4, 12), np.int64),
+                "database_codes": -np.ones((9, 12), np.int64),
+            },
             "query_codes and database_codes must be of one format, got bits and signs",
         ),
-        ({"database_codes": np.ones((9, 2), np.uint8)}, "must be of one format, got bits and packed"),
-        ({"database_labels": np.arange(8)}, r"npz: database labels must be as many as database codes, got 8 and 9"),
-        ({"query_labels": np.zeros(4)}, r"npz: query labels must be .* integers for same_class, got \(4,\) float64"),
-        ({"query_labels": np.zeros((4, 2, 2), int)}, r"npz: query labels must be .* got \(4, 2, 2\) int64"),
-        ({"query_labels": np.array([0, 1, 2, -1])}, "npz: query labels must not be negative, got -1"),
-        ({"query_codes": np.zeros((0, 2), np.uint8)}, "query_codes empty: one image at least is expected"),
-        ({"query_codes": np.zeros((0, 12)), "query_labels": np.zeros(0)}, "query_codes and query_labels empty: one"),
-        ({"database_codes": np.zeros((0, 12), bool)}, "database_codes empty: one image at least is expected"),
+        (
+            {"database_codes": np.ones((9, 2), np.uint8)},
+            "must be of one format, got bits and packed",
+        ),
+        (
+            {"database_labels": np.arange(8)},
+            r"npz: database labels must be as many as database codes, got 8 and 9",
+        ),
+        (
+            {"query_labels": np.zeros(4)},
+            r"npz: query labels must be .* integers for same_class, got \(4,\) float64",
+        ),
+        (
+            {"query_labels": np.zeros((4, 2, 2), int)},
+            r"npz: query labels must be .* got \(4, 2, 2\) int64",
+        ),
+        (
+            {"query_labels": np.array([0, 1, 2, -1])},
+            "npz: query labels must not be negative, got -1",
+        ),
+        (
+            {"query_codes": np.zeros((0, 2), np.uint8)},
+            "query_codes empty: one image at least is expected",
+        ),
+        (
+            {"query_codes": np.zeros((0, 12)), "query_labels": np.zeros(0)},
+            "query_codes and query_labels empty: one",
+        ),
+        (
+            {"database_codes": np.zeros((0, 12), bool)},
+            "database_codes empty: one image at least is expected",
+        ),
         ({"bits": 20}, "query_codes: 20-bit codes expected"),
         ({"bits": 1.5}, "bits must be one integer"),
         ({"bits": 0}, "bits must be a whole number of at least 1, got"),
@@ -310,8 +421,12 @@ def test_bad_code_files(change, words, some, tmp_path, capsys):
     arrays = {k: v for k, v in (bits | rest | change).items() if v is not None}
     file = save(tmp_path, **arrays)
     assert main(["evaluate", str(file)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"hashlab: {file}") and re.search(words, said) and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert (
+        message.startswith(f"hashlab: {file}")
+        and re.search(words, message)
+        and message.count("\n") == 1
+    )
 
 
 def test_one_side_may_fit_two_formats(tmp_path, some):
@@ -319,25 +434,34 @@ def test_one_side_may_fit_two_formats(tmp_path, some):
     bits, rest = some
     for form, low in (("bits", 0), ("signs", -1)):
         bits["query_codes"] = np.where(bits["database_codes"][:4], 1, low)
-        file = save(tmp_path, **rest, query_codes=bits["query_codes"], database_codes=np.ones((9, 12)))
-        found = files.read_codes(file)
-        assert np.array_equal(found["query_codes"], codes.pack(bits["query_codes"] == 1)), form
-        assert np.array_equal(found["database_codes"], codes.pack(np.ones((9, 12), bool)))
+        file = save(
+            tmp_path, **rest, query_codes=bits["query_codes"], database_codes=np.ones((9, 12))
+        )
+        read = files.read_codes(file)
+        assert np.array_equal(read["query_codes"], codes.pack(bits["query_codes"] == 1)), form
+        assert np.array_equal(read["database_codes"], codes.pack(np.ones((9, 12), bool)))
 
 
 def test_tables_are_joined_in_files_and_parted_again(tmp_path):
     bits = np.random.default_rng(0).random((5, 100)) < 0.5
-    packed = np.concatenate([codes.pack(bits[:, :30]), codes.pack(bits[:, 30:])], axis=1)  # 8 + 16 bytes
+    packed = np.concatenate(
+        [codes.pack(bits[:, :30]), codes.pack(bits[:, 30:])], axis=1
+    )  # 8 + 16 bytes
     joined = files.join_tables(packed, (30, 70))
     assert np.array_equal(joined, codes.pack(bits)) and np.array_equal(
         files.split_tables(joined, 100, (30, 70)), packed
     )
-    assert files.join_tables(packed, None) is packed and files.split_tables(packed, 100, (100,)) is packed
+    assert (
+        files.join_tables(packed, None) is packed
+        and files.split_tables(packed, 100, (100,)) is packed
+    )
     with pytest.raises(InputError, match=r"tables must add up to 100 bits, got \(30, 60\)"):
         files.split_tables(joined, 100, (30, 60))
     with pytest.raises(InputError, match="tables must be the bits of each hash table, got 30"):
         files.split_tables(joined, 100, 30)
-    record = records.Record(MINE | {"bits": 100, "tables": [30, 70], "sizes": {"train": 0, "query": 5, "database": 5}})
+    record = records.Record(
+        MINE | {"bits": 100, "tables": [30, 70], "sizes": {"train": 0, "query": 5, "database": 5}}
+    )
     labels = np.arange(5)
     arrays = dict(zip(files.ARRAYS, (packed, packed, labels, labels), strict=True))
     stored = records.write(record, arrays, records.name(record), tmp_path).codes()
@@ -357,9 +481,14 @@ def test_evaluate_says_the_same_as_the_library(some, tmp_path, capsys):
         (["--convention", "hits_in_topk", "--at", "2"], {"convention": "hits_in_topk", "at": 2}),
     ):
         assert main(["evaluate", str(file), "--json", *words]) == 0
-        expected = metrics.evaluate(*packed, rest["query_labels"], rest["database_labels"], bits=12, **options)
+        expected = metrics.evaluate(
+            *packed, rest["query_labels"], rest["database_labels"], bits=12, **options
+        )
         assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected.to_dict()))
-    two = [np.concatenate([codes.pack(bits[n][:, :5]), codes.pack(bits[n][:, 5:])], axis=1) for n in files.ARRAYS[:2]]
+    two = [
+        np.concatenate([codes.pack(bits[n][:, :5]), codes.pack(bits[n][:, 5:])], axis=1)
+        for n in files.ARRAYS[:2]
+    ]
     assert main(["evaluate", str(file), "--json", "--tables", "5", "7", "--combine", "union"]) == 0
     options = {"bits": 12, "tables": (5, 7), "combine": "union"}
     expected = metrics.evaluate(*two, rest["query_labels"], rest["database_labels"], **options)
@@ -369,7 +498,10 @@ def test_evaluate_says_the_same_as_the_library(some, tmp_path, capsys):
 def test_evaluate_shows_every_convention_and_draws(some, tmp_path, capsys):
     bits, rest = some
     file = save(tmp_path, **bits, **rest)
-    assert main(["evaluate", str(file), "--convention", "all", "--pr", str(tmp_path / "curve.png")]) == 0
+    assert (
+        main(["evaluate", str(file), "--convention", "all", "--pr", str(tmp_path / "curve.png")])
+        == 0
+    )
     out = capsys.readouterr().out
     assert all((f"  {name}: " in out) == (name != "asymmetric") for name in metrics.conventions())
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -394,16 +526,21 @@ def test_run_table_verify(tmp_path, capsys, short):
 
 
 def test_lists(capsys):
-    assert main(["methods"]) == 0 and main(["methods", "mu_liu"]) == 0 and main(["data", "list"]) == 0
+    assert (
+        main(["methods"]) == 0 and main(["methods", "mu_liu"]) == 0 and main(["data", "list"]) == 0
+    )
     out = capsys.readouterr().out
     assert "Mu and Liu" in out and "    c=" in out and "mnist-full" in out
     assert main(["data", "check", "digits"]) == 0
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
-        (["run", "mu_liu", "digits", "--bits", "0"], "bits must be a whole number of at least 1, got 0"),
+        (
+            ["run", "mu_liu", "digits", "--bits", "0"],
+            "bits must be a whole number of at least 1, got 0",
+        ),
         (["run", "nobody", "digits", "--bits", "8"], "unknown method 'nobody'"),
         (["run", "mu_liu", "nothing", "--bits", "8"], "unknown data set 'nothing'"),
         (["run", "mu_liu", "digits", "--bits", "8", "--set", "speed=3"], "unknown setting 'speed'"),
@@ -411,7 +548,10 @@ def test_lists(capsys):
             ["run", "mu_liu", "digits", "--bits", "8", "--set", "speed"],
             "a setting is written NAME=VALUE, got 'speed'",
         ),
-        (["run", "mu_liu", "digits", "--bits", "8", "--protocol", "x"], "unknown protocol 'x' for digits"),
+        (
+            ["run", "mu_liu", "digits", "--bits", "8", "--protocol", "x"],
+            "unknown protocol 'x' for digits",
+        ),
         (["data", "fetch"], "a data set is expected after `data fetch`"),
         (["data", "check", "nothing"], "unknown data set"),
         (["methods", "nobody"], "unknown method"),
@@ -419,11 +559,15 @@ def test_lists(capsys):
         (["verify", "nowhere.json"], "hashlab: nowhere.json: No such file or directory\n"),
     ],
 )
-def test_bad_words_are_one_line_and_exit_code_2(words, said, capsys, tmp_path):
+def test_bad_words_are_one_line_and_exit_code_2(words, message, capsys, tmp_path):
     words = [*words, "--root", str(tmp_path)] if words[0] == "run" else words
     assert main(words) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("hashlab: ") and said in captured.err and captured.err.count("\n") == 1
+    assert (
+        captured.err.startswith("hashlab: ")
+        and message in captured.err
+        and captured.err.count("\n") == 1
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -441,24 +585,29 @@ def test_no_permission_is_one_line(capsys, tmp_path, monkeypatch, short):
 
     monkeypatch.setattr(_disk, "_write", refuse)
     assert main(short("run", tmp_path)) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(rf"hashlab: {tmp_path}/[^ ]+/000000000.safetensors: Permission denied", said)
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        rf"hashlab: {tmp_path}/[^ ]+/000000000.safetensors: Permission denied", message
+    )
 
 
 def test_files_and_words_that_evaluate_refuses(some, tmp_path, capsys):
     bits, rest = some
     file = str(save(tmp_path, **bits, **rest))
     np.save(tmp_path / "one.npy", np.zeros(3))
-    for words, said in (
+    for words, message in (
         ([str(tmp_path / "one.npy")], "it is no archive of arrays"),
         ([file, "--pr", str(tmp_path / "x.foo")], "a file name that ends in .png is expected"),
-        ([file, "--pr", f"{tmp_path}/none/x.png"], f"{tmp_path}/none is not a folder: {tmp_path}/none/x.png cannot"),
+        (
+            [file, "--pr", f"{tmp_path}/none/x.png"],
+            f"{tmp_path}/none is not a folder: {tmp_path}/none/x.png cannot",
+        ),
         ([file, "--pr", f"{file}/x.png"], f"{file} is not a folder"),
         ([file, "--convention", "asymmetric"], "ranks by real outputs"),
     ):
         assert main(["evaluate", *words]) == 2
         captured = capsys.readouterr().err
-        assert said in captured and captured.count("\n") == 1
+        assert message in captured and captured.count("\n") == 1
 
 
 def test_settings_from_words():
@@ -472,8 +621,11 @@ def test_settings_from_words():
 
 def test_import_is_light():
     heavy = "torchvision sklearn matplotlib numba faiss"
-    code = f"import sys, hashlab.experiments, hashlab.cli; print([m for m in '{heavy}'.split() if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = (
+        f"import sys, hashlab.experiments, hashlab.cli; print([m for m in '{heavy}'.split() if m "
+        "in sys.modules])"
+    )
+    assert python("-c", code).stdout == "[]\n"
 
 
 def test_compact_records_share_their_labels_and_say_the_same(tmp_path, short):
@@ -483,15 +635,35 @@ def test_compact_records_share_their_labels_and_say_the_same(tmp_path, short):
     for record in before:
         records.compact(record)
         records.compact(record)  # nothing is left to do
-    assert len(list(tmp_path.rglob("labels-*.npz"))) == 1 and len(list(tmp_path.rglob("*.npz"))) == 3
+    assert (
+        len(list(tmp_path.rglob("labels-*.npz"))) == 1 and len(list(tmp_path.rglob("*.npz"))) == 3
+    )
     for record, was in zip(records.load(tmp_path), arrays, strict=True):
         assert records.verify(record) == []
-        with pytest.raises(InputError, match=re.escape(f"hashlab.records.read('{record.path}').codes()")):
+        with pytest.raises(
+            InputError, match=re.escape(f"hashlab.records.read('{record.path}').codes()")
+        ):
             files.read_codes(record.path.with_name(record["codes"]["file"]))
         assert all(np.array_equal(record.codes()[key], was[key]) for key in records.ARRAYS)
     next(tmp_path.rglob("labels-*.npz")).write_bytes(b"other labels")
     with pytest.raises(InputError, match="not the codes of its record"):
         records.load(tmp_path)[0].codes()
+
+
+@pytest.mark.parametrize("name", ["labels-*.npz", "*.????????.npz"])
+def test_compact_does_not_rely_on_a_file_that_only_has_the_right_name(name, tmp_path, short):
+    """Left by another run, and damaged since: it is written again before the old file goes."""
+    assert main(short("run", tmp_path, "--seeds", "0")) == 0
+    (record,) = records.load(tmp_path)
+    copy = record.path.read_bytes(), record.path.with_suffix(".npz").read_bytes()
+    before = records.compact(record).codes()
+    damaged = next(record.path.parent.glob(name))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    record.path.write_bytes(copy[0])
+    record.path.with_suffix(".npz").write_bytes(copy[1])
+    again = records.compact(records.read(record.path))
+    assert all(np.array_equal(again.codes()[key], before[key]) for key in records.ARRAYS)
+    assert not record.path.with_suffix(".npz").exists()
 
 
 def test_tables_name_weights_once_and_briefly(tmp_path, short):
@@ -508,16 +680,22 @@ def test_records_compacted_before_codes_were_sorted_are_taken_up(tmp_path, short
     record = records.compact(records.load(tmp_path)[0])
     was, kept = record.codes(), record.path.with_name(record["codes"]["file"])
     stored = files.arrays(kept.read_bytes(), kept)
-    there = np.argsort(records.by_class(was["database_labels"]))
-    content = files.npz(stored | {"database_codes": stored["database_codes"][there]})
+    positions = np.argsort(records.by_class(was["database_labels"]))
+    content = files.npz(stored | {"database_codes": stored["database_codes"][positions]})
     old = record.path.with_suffix(".codes.npz")
     old.write_bytes(content)
     kept.unlink()
     labels = record["codes"]["labels"]
-    record["codes"] = {"file": old.name, "sha256": hashlib.sha256(content).hexdigest(), "labels": labels}
+    record["codes"] = {
+        "file": old.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "labels": labels,
+    }
     record["digest"] = records.digest(record)
     record.path.write_text(json.dumps(record))
-    assert np.array_equal(records.read(record.path).codes()["database_codes"], was["database_codes"])
+    assert np.array_equal(
+        records.read(record.path).codes()["database_codes"], was["database_codes"]
+    )
     records.compact(records.read(record.path))
     again = records.read(record.path)
     assert all(np.array_equal(again.codes()[key], was[key]) for key in records.ARRAYS)

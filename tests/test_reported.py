@@ -13,8 +13,12 @@ FOLDER = Path(__file__).parents[1] / "data" / "reported"
 @pytest.mark.parametrize("paper", sorted(file.stem for file in FOLDER.glob("*.csv")))
 def test_every_figure_has_a_source(paper):
     rows = reported.load(paper)
-    assert rows and all(row["paper"] == paper and row["source"] and 0 <= row["value"] <= 1 for row in rows)
-    assert len({(row["method"], row["dataset"], row["bits"], row["metric"]) for row in rows}) == len(rows)
+    assert rows and all(
+        row["paper"] == paper and row["source"] and 0 <= row["value"] <= 1 for row in rows
+    )
+    assert len(
+        {(row["method"], row["dataset"], row["bits"], row["metric"]) for row in rows}
+    ) == len(rows)
 
 
 @pytest.mark.parametrize(

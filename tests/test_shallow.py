@@ -1,14 +1,15 @@
-"""All array estimators alike: scikit-learn's own checks, codes and state, bad input, and the order on digits."""
+"""All array estimators alike: scikit-learn's own checks, codes and state, bad input,
+and the order on digits.
+"""
 
 import functools
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import python
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -40,7 +41,11 @@ def rows(count=60, features=8, classes=4, seed=0):
 
 # ---- scikit-learn's checks, with as few bits as their smallest data can give
 
-APART = {"check_array_api_input": "needs SCIPY_ARRAY_API=1 before scipy is loaded, and so a process of its own"}
+APART = {
+    "check_array_api_input": (
+        "needs SCIPY_ARRAY_API=1 before scipy is loaded, and so a process of its own"
+    )
+}
 CANNOT_APPLY = {"check_transformer_preserve_dtypes": "bits come out, whatever type goes in"}
 
 
@@ -73,9 +78,11 @@ for name in shallow.CLASSES:
             print(name, check.func.__name__)
 """
     environment = os.environ | {"SCIPY_ARRAY_API": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = python("-c", code, env=environment)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == sorted(f"{name} {check}" for name in NAMES for check in APART)
+    assert sorted(done.stdout.splitlines()) == sorted(
+        f"{name} {check}" for name in NAMES for check in APART
+    )
 
 
 def test_sklearn_checks_that_cannot_apply():
@@ -98,7 +105,7 @@ def test_import_is_light():
         "import sys, hashlab, hashlab.shallow as s; assert 'sklearn' not in sys.modules, 'early';"
         "s.LSH; assert 'sklearn' in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert python("-c", code).returncode == 0
 
 
 def test_names():
@@ -239,7 +246,9 @@ def test_bad_labels(name, y, message):
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.float32, object])
 def test_classes_of_any_type_are_whole_numbers(name, kind):
     X, y = rows()
-    assert (make(name).fit(X, y.astype(kind)).transform(X) == make(name).fit(X, y).transform(X)).all()
+    assert (
+        make(name).fit(X, y.astype(kind)).transform(X) == make(name).fit(X, y).transform(X)
+    ).all()
 
 
 @each_supervised
@@ -251,7 +260,10 @@ def test_several_labels_are_taken_or_refused_in_words(name):
             make(name).fit(X, several)
         return
     make(name).fit(X, several)
-    for bad, message in ((several - 1, "must be 0 or 1, got values from -1 to 0"), (several * 0, "tell rows apart")):
+    for bad, message in (
+        (several - 1, "must be 0 or 1, got values from -1 to 0"),
+        (several * 0, "tell rows apart"),
+    ):
         with pytest.raises(InputError, match=message):
             make(name).fit(X, bad)
     several[:, 1] = 1
@@ -265,7 +277,8 @@ def test_more_bits_than_directions(name, rows_, features, most):
     X = np.random.default_rng(0).standard_normal((rows_, features))
     assert make(name, bits=most).fit(X).transform(X).shape == (rows_, most)
     sentence = (
-        f"{name} takes each bit .* at most {most} here, got bits=6 \\(n_samples={rows_}, n_features={features}\\)"
+        f"{name} takes each bit .* at most {most} here, got bits=6 \\(n_samples={rows_}, "
+        f"n_features={features}\\)"
     )
     with pytest.raises(InputError, match=sentence):
         make(name).fit(X)
@@ -296,7 +309,9 @@ def test_others_take_more_bits_than_features(name):
 def test_anchors(name):
     X, y = rows()
     assert make(name, anchors=60).fit(X, y).anchors_.shape == (60, 8)
-    with pytest.raises(InputError, match=f"{name} draws 61 anchors among the training rows, got n_samples=60"):
+    with pytest.raises(
+        InputError, match=f"{name} draws 61 anchors among the training rows, got n_samples=60"
+    ):
         make(name, anchors=61).fit(X, y)
     for anchors in (0, 2.5):
         with pytest.raises(InputError, match="anchors must be a whole number of at least 1"):
@@ -346,12 +361,17 @@ def test_labels_help(name):
 
 
 def test_order_without_labels():
-    """As in published tables: rotations beat bare components, learned ones beat random ones, coins beat nothing."""
+    """As in published tables: rotations beat bare components, learned ones beat random ones,
+    coins beat nothing.
+    """
     assert digits_map("ITQ") > digits_map("PCARotation") + 0.05
     assert digits_map("PCARotation") > digits_map("PCAH") + 0.1
     assert digits_map("ITQ") > digits_map("LSH") + 0.1
     assert digits_map("SH") > digits_map("PCAH")
-    assert min(digits_map(name) for name in ("LSH", "SKLSH", "PCAH", "SH")) > digits_map("RandomCodes") + 0.1
+    assert (
+        min(digits_map(name) for name in ("LSH", "SKLSH", "PCAH", "SH"))
+        > digits_map("RandomCodes") + 0.1
+    )
 
 
 def test_random_codes_are_worth_the_share_of_relevant_items():

@@ -22,7 +22,9 @@ def problem(q, seed):
 
 
 def points(Q, p, least=True):
-    """Columns whose Gram matrix is λI − Q', Q' built entry by entry; λ as small as can be, or huge."""
+    """Columns whose Gram matrix is λI − Q', Q' built entry by entry;
+    λ as small as can be, or huge.
+    """
     q = len(Q)
     full = np.zeros((q + 1, q + 1))
     for i, j in itertools.product(range(q), repeat=2):
@@ -59,7 +61,9 @@ def test_two_approximation_is_within_twice_the_best_cluster(q):
 
 @pytest.mark.parametrize("q", [5, 8, 16])
 def test_two_approximation_is_the_search_among_points(q):
-    """The same choice as with a Cholesky factor, distances between its columns and clusters around each of them."""
+    """The same choice as with a Cholesky factor,
+    distances between its columns and clusters around each of them.
+    """
     for seed in range(20):
         Q, p = problem(q, seed)
         P = points(Q, p, least=False)
@@ -92,7 +96,9 @@ def test_quadratic_form_is_the_objective():
     for b in itertools.product([-1.0, 1.0], repeat=q):
         b = np.array(b)
         codes = np.column_stack([new[:, :k], b])
-        squares = ((q * S_gamma - B[:, : k + 1] @ codes.T) ** 2).sum() + ((q * S_omega - codes @ codes.T) ** 2).sum()
+        squares = ((q * S_gamma - B[:, : k + 1] @ codes.T) ** 2).sum() + (
+            (q * S_omega - codes @ codes.T) ** 2
+        ).sum()
         gaps.append(squares - (b @ Q @ b + p @ b))
     assert np.ptp(gaps) < 1e-9
 
@@ -157,7 +163,9 @@ def test_projection_is_ridge_regression_on_standardised_features():
     new = rng.standard_normal((9, 5)) + 4
     model = COSDISH(bits=8).fit(X, y)
     scaler = StandardScaler().fit(X)
-    ridge = Ridge(alpha=1.0, fit_intercept=False).fit(scaler.transform(X), np.where(model.codes_, 1.0, -1.0))
+    ridge = Ridge(alpha=1.0, fit_intercept=False).fit(
+        scaler.transform(X), np.where(model.codes_, 1.0, -1.0)
+    )
     assert np.allclose(model.decision_function(new), ridge.predict(scaler.transform(new)))
 
 
@@ -171,7 +179,9 @@ def test_several_labels_that_are_one_give_the_same():
 def test_both_signs_of_the_dissimilar_weight_differ():
     rng = np.random.default_rng(7)
     X, y = rng.standard_normal((50, 5)), rng.integers(0, 3, 50)
-    assert (COSDISH(bits=8).fit(X, y).codes_ != COSDISH(bits=8, dissimilar="+r").fit(X, y).codes_).any()
+    assert (
+        COSDISH(bits=8).fit(X, y).codes_ != COSDISH(bits=8, dissimilar="+r").fit(X, y).codes_
+    ).any()
 
 
 @pytest.mark.parametrize(
@@ -186,4 +196,6 @@ def test_both_signs_of_the_dissimilar_weight_differ():
 )
 def test_bad_settings(settings, message):
     with pytest.raises(InputError, match=message):
-        COSDISH(**{"bits": 4} | settings).fit(np.random.default_rng(0).random((20, 3)), np.arange(20) % 2)
+        COSDISH(**{"bits": 4} | settings).fit(
+            np.random.default_rng(0).random((20, 3)), np.arange(20) % 2
+        )

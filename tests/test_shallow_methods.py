@@ -19,11 +19,6 @@ BITS = 12
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
-
-
-@pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
     file = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
@@ -45,9 +40,14 @@ def test_codes_are_those_of_the_estimator_on_pixels(name, digits):
     method = make(name).fit(digits.train, seed=3)
     settings = QUICK.get(name, {})
     alone = getattr(hashlab.shallow, method.estimator)(bits=BITS, random_state=3, **settings)
-    pixels = [np.reshape(part.images, (len(part.images), -1)) / 255 for part in (digits.train, digits.query)]
+    pixels = [
+        np.reshape(part.images, (len(part.images), -1)) / 255
+        for part in (digits.train, digits.query)
+    ]
     alone.fit(pixels[0], digits.train.labels)
-    assert np.array_equal(codes.unpack(method.encode(digits.query), bits=BITS), alone.transform(pixels[1]))
+    assert np.array_equal(
+        codes.unpack(method.encode(digits.query), bits=BITS), alone.transform(pixels[1])
+    )
 
 
 @pytest.mark.parametrize("name", methods.SHALLOW)
@@ -79,7 +79,9 @@ def test_several_labels(name):
 
 
 def test_records(digits, weights, tmp_path):
-    record = experiments.run("itq", "digits", BITS, backbone="tiny", weights=weights, root=tmp_path, save=True)
+    record = experiments.run(
+        "itq", "digits", BITS, backbone="tiny", weights=weights, root=tmp_path, save=True
+    )
     assert record.backbone == "tiny" and record.weights.startswith("tiny.safetensors sha256:")
     assert record.input["height"] == 8 and record.hardware["precision"] == "float32"
     plain = experiments.run("itq", "digits", BITS)
@@ -121,23 +123,35 @@ def test_features_is_the_old_name_of_backbone(digits, tmp_path):
     assert noted[0].filename == __file__  # it points at who said so
     new = make("itq", backbone="tiny", frozen=True)
     assert old.config == new.config and old.overrides == {"backbone": "tiny"}
-    codes_of_both = [method.fit(digits.train).encode(digits.query).tobytes() for method in (old, new)]
+    codes_of_both = [
+        method.fit(digits.train).encode(digits.query).tobytes() for method in (old, new)
+    ]
     assert codes_of_both[0] == codes_of_both[1]
     with pytest.warns(FutureWarning):
         record = experiments.run("itq", digits, BITS, features="tiny", root=tmp_path, save=True)
     again = experiments.run("itq", digits, BITS, backbone="tiny", root=tmp_path, save=True)
     assert again.path == record.path and again == record and len(records.load(tmp_path)) == 1
-    with pytest.raises(InputError, match="features is the old name of backbone: give backbone only"):
+    with pytest.raises(
+        InputError, match="features is the old name of backbone: give backbone only"
+    ):
         make("itq", features="tiny", backbone="tiny")
 
 
-def test_an_estimator_that_writes_into_its_features_does_not_spoil_those_of_other_runs(digits, monkeypatch):
+def test_an_estimator_that_writes_into_its_features_does_not_spoil_those_of_other_runs(
+    digits, monkeypatch
+):
     shared, fit = methods.Shared(), hashlab.shallow.ITQ.fit
-    untouched = make("itq", backbone="tiny").fit(digits.train, shared=shared).encode(digits.train, shared)
+    untouched = (
+        make("itq", backbone="tiny").fit(digits.train, shared=shared).encode(digits.train, shared)
+    )
     with monkeypatch.context() as patch:
-        patch.setattr(hashlab.shallow.ITQ, "fit", lambda self, X, y: [fit(self, X, y), X.fill(0)][0])
+        patch.setattr(
+            hashlab.shallow.ITQ, "fit", lambda self, X, y: [fit(self, X, y), X.fill(0)][0]
+        )
         make("itq", backbone="tiny").fit(digits.train, shared=shared)
-    again = make("itq", backbone="tiny").fit(digits.train, shared=shared).encode(digits.train, shared)
+    again = (
+        make("itq", backbone="tiny").fit(digits.train, shared=shared).encode(digits.train, shared)
+    )
     assert again.tobytes() == untouched.tobytes()
 
 
@@ -148,16 +162,28 @@ def test_a_shallow_method_trains_no_backbone(name):
 
 
 def test_models_say_features_as_they_always_have(digits, tmp_path):
-    """So that one saved before is loaded, without a warning, and is the same model as one saved now."""
+    """So that one saved before is loaded, without a warning,
+    and is the same model as one saved now.
+    """
     make("itq", backbone="tiny", iterations=3, frozen=True).fit(digits.train).save(tmp_path)
-    assert json.loads((tmp_path / "model.json").read_text())["settings"] == {"features": "tiny", "iterations": 3}
+    assert json.loads((tmp_path / "model.json").read_text())["settings"] == {
+        "features": "tiny",
+        "iterations": 3,
+    }
     assert methods.load(tmp_path).save(tmp_path) == tmp_path
     assert "'backbone': 'tiny'" in (tmp_path / "README.md").read_text()
 
 
 def test_runs_have_the_names_of_the_records_that_were_made_before(monkeypatch):
-    """All that are kept, by the settings they hold; a file of weights stands in them by its name and SHA-256."""
-    kept = [r for name in methods.SHALLOW for r in records.load(method=name) if r["config"]["features"] != "pixels"]
+    """All that are kept, by the settings they hold;
+    a file of weights stands in them by its name and SHA-256.
+    """
+    kept = [
+        r
+        for name in methods.SHALLOW
+        for r in records.load(method=name)
+        if r["config"]["features"] != "pixels"
+    ]
     assert len(kept) > 60 and len({r.method for r in kept}) == len(methods.SHALLOW)
     monkeypatch.setattr(experiments.weights, "describe", lambda start, _: start)
     for record in kept:

@@ -1,4 +1,6 @@
-"""Estimators that learn from labels, COSDISH apart: objectives and steps again, with loops or independent libraries."""
+"""Estimators that learn from labels, COSDISH apart:
+objectives and steps again, with loops or independent libraries.
+"""
 
 import itertools
 import math
@@ -52,14 +54,18 @@ def test_cca_solves_its_generalised_eigenproblem():
 
 
 def test_cca_finds_what_sklearn_finds():
-    """Without regularisation to speak of; one of three class columns is the others' complement, and is left out."""
+    """Without regularisation to speak of;
+    one of three class columns is the others' complement, and is left out.
+    """
     X, Y = centred()
     directions, correlations = cca(X, Y[:, :2], 1e-12)
     theirs = CCA(2, scale=False, max_iter=5000, tol=1e-12).fit(X, Y[:, :2])
     scores = theirs.transform(X)
     for k in range(2):
         assert abs(np.corrcoef(scores[:, k], X @ directions[:, k])[0, 1]) > 1 - 1e-6
-        assert correlations[k] == pytest.approx(np.corrcoef(*(s[:, k] for s in theirs.transform(X, Y[:, :2])))[0, 1])
+        assert correlations[k] == pytest.approx(
+            np.corrcoef(*(s[:, k] for s in theirs.transform(X, Y[:, :2])))[0, 1]
+        )
 
 
 @pytest.mark.parametrize("bits", [2, 5])
@@ -76,7 +82,9 @@ def test_cca_itq_rotates_scaled_directions(bits):
 
 
 def test_cca_itq_does_not_see_invertible_maps_of_features():
-    """Correlations stay when features are mixed; so do codes, for the start is drawn from the seed alone."""
+    """Correlations stay when features are mixed;
+    so do codes, for the start is drawn from the seed alone.
+    """
     X, y = rows()
     mixed = X @ np.random.default_rng(1).standard_normal((6, 6)) + 3
     first, second = (CCAITQ(bits=2, rho=1e-13).fit(F, y) for F in (X, mixed))
@@ -90,7 +98,9 @@ def test_cca_itq_does_not_see_invertible_maps_of_features():
 
 def test_mean_squared_distance():
     X, Z = rows()[0] + 1e4, rows(9, seed=1)[0] + 1e4
-    assert mean_squared_distance(X, Z) == pytest.approx(np.mean([[math.dist(x, z) ** 2 for z in Z] for x in X]))
+    assert mean_squared_distance(X, Z) == pytest.approx(
+        np.mean([[math.dist(x, z) ** 2 for z in Z] for x in X])
+    )
 
 
 @pytest.mark.parametrize("kind", [KSH, SDH])
@@ -104,7 +114,8 @@ def test_outputs_are_linear_in_the_kernel(kind, gamma):
     assert len(np.unique(model.anchors_, axis=0)) == 7
     new = rows(5, seed=1)[0]
     assert np.allclose(
-        model.decision_function(new), gaussian(new, model.anchors_, width) @ model.weights_ + model.offset_
+        model.decision_function(new),
+        gaussian(new, model.anchors_, width) @ model.weights_ + model.offset_,
     )
 
 
@@ -174,9 +185,9 @@ def test_ksh_gradient():
     R = similar_times(labels)
     a = np.random.default_rng(0).standard_normal(8)
     assert smooth(kernel @ a, R)[0] == pytest.approx(cost(a))
-    assert check_grad(cost, lambda a: kernel.T @ smooth(kernel @ a, R)[1], a) < 1e-3 * np.linalg.norm(
-        smooth(kernel @ a, R)[1]
-    )
+    assert check_grad(
+        cost, lambda a: kernel.T @ smooth(kernel @ a, R)[1], a
+    ) < 1e-3 * np.linalg.norm(smooth(kernel @ a, R)[1])
 
 
 def test_ksh_step_is_bounded_by_its_parabola():
@@ -262,7 +273,10 @@ def test_several_labels_that_are_one_give_the_same(kind):
 
 
 def sdh_objective(Y, B, W, F, lam, nu):
-    fit = sum((Y[n, c] - sum(B[n, k] * W[k, c] for k in range(B.shape[1]))) ** 2 for n, c in np.ndindex(Y.shape))
+    fit = sum(
+        (Y[n, c] - sum(B[n, k] * W[k, c] for k in range(B.shape[1]))) ** 2
+        for n, c in np.ndindex(Y.shape)
+    )
     return fit + lam * (W**2).sum() + nu * ((B - F) ** 2).sum()
 
 
@@ -270,7 +284,11 @@ def sdh_objective(Y, B, W, F, lam, nu):
 def test_sdh_bits_never_raise_the_objective(seed):
     """Column after column, as the sweep goes; and a sweep is the loop of the paper's equation."""
     rng = np.random.default_rng(seed)
-    Y, W, F = np.eye(3)[rng.integers(0, 3, 12)], rng.standard_normal((5, 3)), rng.standard_normal((12, 5))
+    Y, W, F = (
+        np.eye(3)[rng.integers(0, 3, 12)],
+        rng.standard_normal((5, 3)),
+        rng.standard_normal((12, 5)),
+    )
     B, nu = rng.choice([-1.0, 1.0], (12, 5)), 0.3
     Q = Y @ W.T + nu * F
     swept = cyclic_descent(B, W, Q, 1)
@@ -286,15 +304,26 @@ def test_sdh_bits_never_raise_the_objective(seed):
 
 def test_sdh_bit_is_the_best_for_its_column():
     rng = np.random.default_rng(0)
-    Y, W, F = np.eye(3)[rng.integers(0, 3, 6)], rng.standard_normal((1, 3)), rng.standard_normal((6, 1))
+    Y, W, F = (
+        np.eye(3)[rng.integers(0, 3, 6)],
+        rng.standard_normal((1, 3)),
+        rng.standard_normal((6, 1)),
+    )
     B = cyclic_descent(np.ones((6, 1)), W, Y @ W.T + 0.3 * F, 1)
-    best = min(sdh_objective(Y, np.array(b)[:, None], W, F, 1, 0.3) for b in itertools.product([-1.0, 1.0], repeat=6))
+    best = min(
+        sdh_objective(Y, np.array(b)[:, None], W, F, 1, 0.3)
+        for b in itertools.product([-1.0, 1.0], repeat=6)
+    )
     assert sdh_objective(Y, B, W, F, 1, 0.3) == pytest.approx(best)
 
 
 def test_sdh_sweeps_until_nothing_changes():
     rng = np.random.default_rng(1)
-    B, W, Q = rng.choice([-1.0, 1.0], (50, 8)), rng.standard_normal((8, 3)), rng.standard_normal((50, 8))
+    B, W, Q = (
+        rng.choice([-1.0, 1.0], (50, 8)),
+        rng.standard_normal((8, 3)),
+        rng.standard_normal((50, 8)),
+    )
     once, often = cyclic_descent(B, W, Q, 1), cyclic_descent(B, W, Q, 100)
     assert (once != often).any()
     assert (cyclic_descent(often, W, Q, 1) == often).all()
@@ -311,7 +340,9 @@ def test_sdh_rounds_by_hand():
     Y = np.eye(3)[y]
 
     def regress(B):
-        return np.linalg.inv(B.T @ B + np.eye(4)) @ B.T @ Y, np.linalg.inv(phi.T @ phi + 0.01 * np.eye(10)) @ phi.T @ B
+        return np.linalg.inv(B.T @ B + np.eye(4)) @ B.T @ Y, np.linalg.inv(
+            phi.T @ phi + 0.01 * np.eye(10)
+        ) @ phi.T @ B
 
     W, P = regress(B)
     losses = []
@@ -334,4 +365,8 @@ def test_sdh_objective_never_rises(seed):
 def test_sdh_codes_tell_the_classes():
     X, y = rows(150, seed=4)
     model = SDH(bits=12, anchors=40).fit(X, y)
-    assert len(np.unique(model.codes_[y == 0], axis=0)) < 5 < len(np.unique(model.transform(X[y == 0]), axis=0))
+    assert (
+        len(np.unique(model.codes_[y == 0], axis=0))
+        < 5
+        < len(np.unique(model.transform(X[y == 0]), axis=0))
+    )

@@ -1,4 +1,6 @@
-"""Estimators without labels: the formulas of their papers again, with plain loops, brute force or probability."""
+"""Estimators without labels: the formulas of their papers again, with plain loops,
+brute force or probability.
+"""
 
 import itertools
 import math
@@ -53,7 +55,9 @@ def test_random_rotation_is_orthogonal_and_uniform():
     rng = np.random.default_rng(0)
     draws = np.array([random_rotation(3, rng) for _ in range(4000)])
     assert np.allclose(draws @ draws.transpose(0, 2, 1), np.eye(3))
-    assert np.abs(draws.mean(0)).max() < 0.04  # a QR factor whose signs are left alone leans to one side
+    assert (
+        np.abs(draws.mean(0)).max() < 0.04
+    )  # a QR factor whose signs are left alone leans to one side
     assert np.abs((draws**2).mean(0) - 1 / 3).max() < 0.03
 
 
@@ -73,7 +77,9 @@ def test_lsh_collides_by_angle(angle):
 def test_lsh_angles_are_seen_from_the_mean():
     X = cloud()
     assert (LSH().fit(X).transform(X) == LSH().fit(X + 100).transform(X + 100)).all()
-    assert (LSH(center=False).fit(X).transform(X) != LSH(center=False).fit(X + 100).transform(X + 100)).any()
+    assert (
+        LSH(center=False).fit(X).transform(X) != LSH(center=False).fit(X + 100).transform(X + 100)
+    ).any()
 
 
 @given(scale=st.floats(0.01, 100), seed=st.integers(0, 1000))
@@ -127,7 +133,9 @@ def test_itq_step_is_the_best_rotation():
     reached = ((B - V @ R) ** 2).sum()
     for angle, mirror in itertools.product(np.linspace(0, 2 * math.pi, 720), (1, -1)):
         c, s = math.cos(angle), math.sin(angle)
-        assert reached <= ((B - V @ np.array([[c, -s * mirror], [s, c * mirror]])) ** 2).sum() + 1e-9
+        assert (
+            reached <= ((B - V @ np.array([[c, -s * mirror], [s, c * mirror]])) ** 2).sum() + 1e-9
+        )
 
 
 def test_itq_finds_the_corners_that_are_there():
@@ -135,10 +143,16 @@ def test_itq_finds_the_corners_that_are_there():
     rng = np.random.default_rng(3)
     corners = np.array(list(itertools.product([-1.0, 1.0], repeat=3)))
     index = rng.permutation(np.repeat(np.arange(8), 50))
-    X = (corners[index] + 0.1 * rng.standard_normal((400, 3))) * [1.0, 1.1, 1.2] @ random_rotation(3, rng) + 7
+    X = (corners[index] + 0.1 * rng.standard_normal((400, 3))) * [1.0, 1.1, 1.2] @ random_rotation(
+        3, rng
+    ) + 7
     model = ITQ(bits=3, iterations=200).fit(X)
     codes = model.transform(X)
-    assert len(np.unique(np.column_stack([index, codes]), axis=0)) == len(np.unique(codes, axis=0)) == 8
+    assert (
+        len(np.unique(np.column_stack([index, codes]), axis=0))
+        == len(np.unique(codes, axis=0))
+        == 8
+    )
     assert model.loss_[-1] < 0.5 * model.loss_[0]
 
 
@@ -210,14 +224,18 @@ def test_sklsh_differs_as_the_kernel_says(distance):
     bits, gamma = 40_000, 1.3
     X = np.array([[1.0, 2, 3], [1.0, 2 + distance * 0.6, 3 - distance * 0.8]])
     codes = SKLSH(bits=bits, gamma=gamma).fit(X).transform(X)
-    series = [(1 - math.exp(-gamma * (m * distance) ** 2 / 2)) / (4 * m * m - 1) for m in range(1, 2000)]
+    series = [
+        (1 - math.exp(-gamma * (m * distance) ** 2 / 2)) / (4 * m * m - 1) for m in range(1, 2000)
+    ]
     expected = 8 / math.pi**2 * sum(series)
     spread = math.sqrt(expected * (1 - expected) / bits)
     assert abs((codes[0] != codes[1]).mean() - expected) < 4 * spread
 
 
 def test_sklsh_thresholds_are_random():
-    """Without them, t = 0, nearer rows would differ less than the kernel says; their range is [−1, 1]."""
+    """Without them, t = 0, nearer rows would differ less than the kernel says;
+    their range is [−1, 1].
+    """
     model = SKLSH(bits=5000).fit(cloud())
     assert -1 <= model.thresholds_.min() < -0.99 and 0.99 < model.thresholds_.max() <= 1
     assert 0 <= model.phases_.min() < 0.01 and 6.27 < model.phases_.max() <= 2 * math.pi
@@ -228,9 +246,9 @@ def test_sklsh_distances_do_not_see_shifts(shift):
     """Of rows moved together, codes change; in expectation their distances do not."""
     X = cloud(2)
     codes_of_pair, codes_of_shifted = (SKLSH(bits=4000).fit(X).transform(X + s) for s in (0, shift))
-    differ = (codes_of_pair[0] != codes_of_pair[1]).mean()
-    differ_shifted = (codes_of_shifted[0] != codes_of_shifted[1]).mean()
-    assert differ == pytest.approx(differ_shifted, abs=0.05)
+    assert (codes_of_pair[0] != codes_of_pair[1]).mean() == pytest.approx(
+        (codes_of_shifted[0] != codes_of_shifted[1]).mean(), abs=0.05
+    )
 
 
 def test_sklsh_width_is_the_distance_to_the_50th_neighbour():
@@ -243,7 +261,9 @@ def test_sklsh_width_is_the_distance_to_the_50th_neighbour():
 
 def test_sklsh_takes_many_equal_rows():
     X = np.repeat([[0.0, 1.0], [2.0, 0.0]], 100, axis=0)
-    assert SKLSH().fit(X).gamma_ == pytest.approx(1 / np.mean([[math.dist(a, b) ** 2 for b in X] for a in X]))
+    assert SKLSH().fit(X).gamma_ == pytest.approx(
+        1 / np.mean([[math.dist(a, b) ** 2 for b in X] for a in X])
+    )
 
 
 # ---- random codes
@@ -266,7 +286,9 @@ def test_random_codes_change_by_half_with_any_number(row, column):
     model = RandomCodes(bits=2000).fit(X)
     changed = X[row : row + 1].copy()
     changed[0, column] = np.nextafter(changed[0, column], np.inf)
-    assert (model.transform(changed) != model.transform(X[row : row + 1])).mean() == pytest.approx(0.5, abs=0.06)
+    assert (model.transform(changed) != model.transform(X[row : row + 1])).mean() == pytest.approx(
+        0.5, abs=0.06
+    )
 
 
 def test_random_codes_are_fair_coins():

@@ -1,4 +1,6 @@
-"""Every method goes through the trials that the registry names, learns in them, and turns away other labels."""
+"""Every method goes through the trials that the registry names, learns in them,
+and turns away other labels.
+"""
 
 import functools
 import re
@@ -13,7 +15,14 @@ from hashlab.methods.base import KINDS
 from hashlab.methods.tested import SETS, tested_with, trials
 
 BITS = 16
-SHORT = {"epochs": 6, "pretrain_epochs": 2, "batch_size": 64, "optimiser": "adamw", "lr": 0.005, "shift": 1}
+SHORT = {
+    "epochs": 6,
+    "pretrain_epochs": 2,
+    "batch_size": 64,
+    "optimiser": "adamw",
+    "lr": 0.005,
+    "shift": 1,
+}
 SHORT |= {"steps": 50}  # of ksh, which has learned by then
 ONE_TABLE = {"mlsh": {"integration": "concatenate"}}  # as the others have
 ENLARGED = {"epochs": 3, "pretrain_epochs": 1}  # a larger network, which needs fewer
@@ -36,8 +45,14 @@ def made(name, trial, **changes):
 
 def score(method, loaded):
     found = [method.encode(part) for part in (loaded.query, loaded.database)]
-    assert found[0].shape == (len(loaded.query), 8) and codes.unpack(found[1], bits=BITS).shape[1] == BITS
-    labels = [part.labels if loaded.relevance == "levels" else part.targets for part in (loaded.query, loaded.database)]
+    assert (
+        found[0].shape == (len(loaded.query), 8)
+        and codes.unpack(found[1], bits=BITS).shape[1] == BITS
+    )
+    labels = [
+        part.labels if loaded.relevance == "levels" else part.targets
+        for part in (loaded.query, loaded.database)
+    ]
     relevance = "same_class" if loaded.relevance == "levels" else loaded.relevance
     return metrics.evaluate(*found, *labels, bits=BITS, relevance=relevance).map
 
@@ -56,10 +71,14 @@ def untrained(dataset):
     return score(methods.create("dsh", BITS, epochs=0).fit(loaded.train), loaded)
 
 
-ALL = [(name, trial) for name in methods.names() for trial in trials(methods.about(name), config(name))]
+ALL = [
+    (name, trial) for name in methods.names() for trial in trials(methods.about(name), config(name))
+]
 
 
-@pytest.mark.parametrize("name, trial", ALL, ids=[f"{name}-{trial.dataset}-{trial.features}" for name, trial in ALL])
+@pytest.mark.parametrize(
+    "name, trial", ALL, ids=[f"{name}-{trial.dataset}-{trial.features}" for name, trial in ALL]
+)
 def test_a_method_learns_in_its_trials(name, trial):
     loaded, deep = data.load(trial.dataset), name not in methods.SHALLOW
     found = score(made(name, trial).fit(loaded.train), loaded)
@@ -75,13 +94,19 @@ def test_a_method_learns_in_its_trials(name, trial):
 
 @pytest.mark.parametrize("name", methods.names())
 def test_labels_that_a_method_does_not_take(name):
-    """One sentence, before anything is begun: other kinds of labels, and, where labels matter, a single class."""
+    """One sentence, before anything is begun:
+    other kinds of labels, and, where labels matter, a single class.
+    """
     takes = methods.about(name).labels
     assert set(takes) <= set(SETS) and methods.about(name).kind in KINDS
     scenes = data.load(SETS["shares_label"])
     if "shares_label" not in takes:
-        with pytest.raises(InputError, match=rf"labels must be \({len(scenes.train)},\) integers, got \(\d+, 10\)"):
-            methods.create(name, BITS, **({"levels": 1} if "levels" in takes else {})).fit(scenes.train)
+        with pytest.raises(
+            InputError, match=rf"labels must be \({len(scenes.train)},\) integers, got \(\d+, 10\)"
+        ):
+            methods.create(name, BITS, **({"levels": 1} if "levels" in takes else {})).fit(
+                scenes.train
+            )
         expected = f"{name} takes {' or '.join(takes)} labels, digit_scenes has shares_label"
         with pytest.raises(InputError, match=f"^{expected}$"):
             experiments.run(name, "digit_scenes", BITS, 0)
@@ -101,7 +126,9 @@ def test_what_is_said_is_what_is_tried():
         about = methods.about(name)
         found, said = trials(about, config(name)), tested_with(about, config(name))
         assert {SETS[kind] for kind in about.labels} == {trial.dataset for trial in found}
-        assert set(re.split("[,;] ", said)) == {x for trial in found for x in (trial.dataset, trial.features)}
+        assert set(re.split("[,;] ", said)) == {
+            x for trial in found for x in (trial.dataset, trial.features)
+        }
 
 
 # ---- the page
@@ -117,9 +144,14 @@ def page(monkeypatch):
 def test_the_page_is_what_the_registry_gives(page):
     module, book = page
     text = (book / "methods.md").read_text(encoding="utf-8")
-    assert module.page((book / "references.bib").read_text(encoding="utf-8")) == text, "python book/build.py methods"
+    assert module.page((book / "references.bib").read_text(encoding="utf-8")) == text, (
+        "python book/build.py methods"
+    )
     for name in methods.names():
-        assert text.count(f"\n| `{name}` | ") >= 1 and text.count(f"{{dropdown}} `{name}`: settings\n") == 1
+        assert (
+            text.count(f"\n| `{name}` | ") >= 1
+            and text.count(f"{{dropdown}} `{name}`: settings\n") == 1
+        )
     assert set(module.ORDER) == set(KINDS)
 
 

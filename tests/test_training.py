@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hashlab import data, methods
+from hashlab import methods
 from hashlab.data.batches import Batches
 from hashlab.training import loop, numerics, seeds
 from hashlab.training.loop import Phase, rate
@@ -38,7 +38,9 @@ def test_rate_rises_then_falls_to_zero():
 
 
 def test_other_schedules():
-    assert [rate(step, 20, "linear") for step in (0, 1, 2, 11, 20)] == pytest.approx([0.5, 1, 1, 0.5, 0])
+    assert [rate(step, 20, "linear") for step in (0, 1, 2, 11, 20)] == pytest.approx(
+        [0.5, 1, 1, 0.5, 0]
+    )
     assert [rate(step, 20, "constant") for step in (0, 1, 2, 11, 19)] == [0.5, 1, 1, 1, 1]
 
 
@@ -49,7 +51,10 @@ def test_sgd_with_nesterov_momentum():
     for step in range(4):
         gradient = w + 0.01 * w
         velocity = gradient if velocity is None else 0.9 * velocity + gradient
-        assert history[step]["loss"] == pytest.approx(w**2 / 2, rel=1e-5) and history[step]["epoch"] == step + 1
+        assert (
+            history[step]["loss"] == pytest.approx(w**2 / 2, rel=1e-5)
+            and history[step]["epoch"] == step + 1
+        )
         w -= 0.1 * rate(step, 4) * (gradient + 0.9 * velocity)
     assert weight.weight.item() == pytest.approx(w, rel=1e-5)
 
@@ -68,7 +73,19 @@ def test_adamw():
 
 def test_rmsprop():
     weight, loss = one_weight()
-    run(Phase("p", weight, loss, 3, 0.01, momentum=0.5, weight_decay=0.0, optimiser="rmsprop", schedule="constant"))
+    run(
+        Phase(
+            "p",
+            weight,
+            loss,
+            3,
+            0.01,
+            momentum=0.5,
+            weight_decay=0.0,
+            optimiser="rmsprop",
+            schedule="constant",
+        )
+    )
     w, v, velocity = 1.0, 0.0, 0.0
     for _ in range(3):
         v = 0.99 * v + 0.01 * w * w
@@ -91,14 +108,18 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step():
         seen.append(1)
         return loss(batch) * (float("nan") if len(seen) == 6 else 1.0)
 
-    with pytest.raises(FloatingPointError, match="hashing: the loss is nan at step 6; try a lower lr"):
+    with pytest.raises(
+        FloatingPointError, match="hashing: the loss is nan at step 6; try a lower lr"
+    ):
         run(Phase("hashing", weight, breaks, 9, 0.1), features(8))  # 4 steps per epoch
     assert len(seen) == 6
 
 
 def test_a_gpu_is_not_asked_after_every_step(monkeypatch):
-    """The losses are looked at every few steps and at the end of an epoch; the step is still the right one."""
-    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 5)
+    """The losses are looked at every few steps and at the end of an epoch;
+    the step is still the right one.
+    """
+    monkeypatch.setitem(loop.CHECK_EVERY, "cpu", 5)
     for broken, noticed in ((3, 5), (7, 8), (14, 16)):  # of 8 steps per epoch
         weight, loss = one_weight()
         seen = []
@@ -115,7 +136,8 @@ def test_a_gpu_is_not_asked_after_every_step(monkeypatch):
 def test_full_memory_is_said_with_what_to_lower():
     weight, _ = one_weight()
     with pytest.raises(
-        MemoryError, match=r"memory is full: p on batches of 2 on cpu; lower the setting batch_size, or"
+        MemoryError,
+        match=r"memory is full: p on batches of 2 on cpu; lower the setting batch_size, or",
     ):
         run(Phase("p", weight, lambda batch: torch.empty(2**50).sum(), 1, 0.1))
 
@@ -155,7 +177,9 @@ def test_balanced_batches_reach_the_loss():
 
 
 def test_every_epoch_and_phase_has_its_own_order_and_noise():
-    """Order, and what is drawn from torch's generator (dropout), differ between epochs, phases and seeds only."""
+    """Order, and what is drawn from torch's generator (dropout), differ between epochs,
+    phases and seeds only.
+    """
 
     def trace(seed):
         orders, noise = [], []
@@ -176,8 +200,12 @@ def test_every_epoch_and_phase_has_its_own_order_and_noise():
 
 
 def test_derived_seeds():
-    found = {seeds.derived(seed, *words) for seed in (0, 1, 11) for words in ((1,), ("1", 1), ("a",), ("a", 0))}
-    assert len(found) == 12 and all(0 <= seed < 2**64 for seed in found)
+    numbers = {
+        seeds.derived(seed, *words)
+        for seed in (0, 1, 11)
+        for words in ((1,), ("1", 1), ("a",), ("a", 0))
+    }
+    assert len(numbers) == 12 and all(0 <= seed < 2**64 for seed in numbers)
 
 
 def test_generators_and_modes_are_put_back():
@@ -185,7 +213,10 @@ def test_generators_and_modes_are_put_back():
     with seeds.kept(CPU), numerics.deterministic(True):
         torch.rand(3)
         assert torch.are_deterministic_algorithms_enabled()
-    assert torch.equal(state, torch.random.get_rng_state()) and torch.are_deterministic_algorithms_enabled() == mode
+    assert (
+        torch.equal(state, torch.random.get_rng_state())
+        and torch.are_deterministic_algorithms_enabled() == mode
+    )
 
 
 def test_looking_draws_nothing():
@@ -233,18 +264,16 @@ def test_compiled_training_is_compiled_and_leaves_the_module_as_it_was(monkeypat
     for compiler in ("none", "inductor"):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
-        run(Phase("p", net, lambda batch, net=net: net(batch.images).square().mean(), 3, 0.1), compiler=compiler)
+        run(
+            Phase("p", net, lambda batch, net=net: net(batch.images).square().mean(), 3, 0.1),
+            compiler=compiler,
+        )
         results.append([p.detach().clone() for p in net.parameters()])
         assert net._compiled_call_impl is None
     assert used and all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 # ---- what runs share
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 def fit(digits, bits, seed=0, shared=None, **overrides):
@@ -255,15 +284,19 @@ def fit(digits, bits, seed=0, shared=None, **overrides):
 def test_a_shared_pre_training_is_done_once_and_changes_nothing(digits, monkeypatch):
     shared, steps = methods.Shared(), []
     one_step = loop.Loop.one_step
-    monkeypatch.setattr(loop.Loop, "one_step", lambda self, *a: (steps.append(self.phase), one_step(self, *a))[1])
-    found = {(bits, seed): fit(digits, bits, seed, shared) for seed in (0, 1) for bits in (8, 70)}
+    monkeypatch.setattr(
+        loop.Loop,
+        "one_step",
+        lambda self, *a: (steps.append(self.phases_done), one_step(self, *a))[1],
+    )
+    fitted = {(bits, seed): fit(digits, bits, seed, shared) for seed in (0, 1) for bits in (8, 70)}
     per_epoch = 1200 // 128
     assert steps.count(0) == 2 * 2 * per_epoch and steps.count(1) == 4 * per_epoch
-    for (bits, seed), method in found.items():
+    for (bits, seed), method in fitted.items():
         alone = fit(digits, bits, seed)
         assert alone.outputs(digits.query).tobytes() == method.outputs(digits.query).tobytes()
         assert [line["loss"] for line in alone.history] == [line["loss"] for line in method.history]
-    assert [line.get("shared", False) for line in found[70, 0].history] == [True, True, False]
+    assert [line.get("shared", False) for line in fitted[70, 0].history] == [True, True, False]
     assert [key.seed for key, _ in shared._phases.values()] == [1]  # the last seed's only
 
 
@@ -275,7 +308,7 @@ def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monke
 
         def one_step_or_stop(self, phase, batch):
             one_step(self, phase, batch)
-            if self.at == stopped:
+            if self.steps_of_phase == stopped:
                 raise KeyError
 
         patch.setattr(loop.Loop, "one_step", one_step_or_stop)
@@ -284,9 +317,11 @@ def test_a_shared_phase_takes_the_place_of_one_half_done(digits, tmp_path, monke
             methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0)
     shared = methods.Shared()
     fit(digits, 16, shared=shared)
-    found = methods.create("mu_liu", 8, **settings).fit(digits.train, checkpoints=tmp_path, every=0, shared=shared)
-    assert [line.get("shared", False) for line in found.history] == [True, True, False]
-    assert found.outputs(digits.query).tobytes() == fit(digits, 8).outputs(digits.query).tobytes()
+    fitted = methods.create("mu_liu", 8, **settings).fit(
+        digits.train, checkpoints=tmp_path, every=0, shared=shared
+    )
+    assert [line.get("shared", False) for line in fitted.history] == [True, True, False]
+    assert fitted.outputs(digits.query).tobytes() == fit(digits, 8).outputs(digits.query).tobytes()
 
 
 def test_other_settings_share_nothing(digits):
@@ -294,15 +329,19 @@ def test_other_settings_share_nothing(digits):
     fit(digits, 8, shared=shared)
     for change in ({"pretrain_lr": 0.01}, {"seed": 5}):
         seed = change.pop("seed", 0)
-        assert not any(line.get("shared") for line in fit(digits, 8, seed, shared, **change).history)
+        assert not any(
+            line.get("shared") for line in fit(digits, 8, seed, shared, **change).history
+        )
 
 
 def test_features_of_a_frozen_body_are_computed_once_and_change_nothing(digits, monkeypatch):
     shared, passes = methods.Shared(), []
     original = Batches.map
-    monkeypatch.setattr(Batches, "map", lambda self, f, text: (passes.append(text), original(self, f, text))[1])
-    found = [fit(digits, bits, 0, shared, frozen=True) for bits in (8, 16)]
-    shared_codes = [method.encode(digits.query, shared) for method in found]
+    monkeypatch.setattr(
+        Batches, "map", lambda self, f, text: (passes.append(text), original(self, f, text))[1]
+    )
+    fitted = [fit(digits, bits, 0, shared, frozen=True) for bits in (8, 16)]
+    shared_codes = [method.encode(digits.query, shared) for method in fitted]
     assert passes.count("features") == 2  # of train and of query, once each
     for bits, one in zip((8, 16), shared_codes, strict=True):
         assert fit(digits, bits, frozen=True).encode(digits.query).tobytes() == one.tobytes()
@@ -331,5 +370,8 @@ class TwoLevels(nn.Module):
 @pytest.mark.parametrize("frozen", [False, True])
 def test_heads_on_several_levels(digits, frozen):
     method = Levels(12, epochs=3, pretrain_epochs=1, frozen=frozen).fit(digits.train)
-    assert method.network.head.out.in_features == 132 and method.outputs(digits.query).shape == (300, 12)
+    assert method.network.head.out.in_features == 132 and method.outputs(digits.query).shape == (
+        300,
+        12,
+    )
     assert method.history[-1]["loss"] < method.history[-3]["loss"]

@@ -1,4 +1,6 @@
-"""Trees of classes from labels and from files: what is read, and one sentence for what cannot be."""
+"""Trees of classes from labels and from files:
+what is read, and one sentence for what cannot be.
+"""
 
 import numpy as np
 import pytest
@@ -30,7 +32,8 @@ def written(folder, text):
 
 def test_a_file_gives_the_classes_on_every_level(tmp_path):
     levels = trees.read(written(tmp_path, ANIMALS), CLASSES)
-    # cat, dog: mammal, animal; frog: amphibian, animal; rose is two steps from the top and stands for itself once more
+    # cat, dog: mammal, animal; frog: amphibian, animal; rose is two steps from the top and stands
+    # for itself once more
     assert levels[:, 0].tolist() == [0, 1, 2, 3]
     middle, top = levels[:, 1].tolist(), levels[:, 2].tolist()
     assert middle[0] == middle[1] and len(set(middle)) == 3
@@ -59,8 +62,14 @@ def test_the_order_of_lines_does_not_matter(tmp_path):
         ("cat,mammal\ncat,pet\n", "line 2: cat has a parent already, mammal"),
         ("cat,mammal\nmammal,animal\nanimal,mammal\n", "goes round in a circle at (animal|mammal)"),
         ("cat,cat\n", "goes round in a circle at cat"),
-        (ANIMALS.replace("frog,", "toad,"), "a parent expected for each of the 4 classes, frog has none"),
-        (ANIMALS + "kitten,cat\n", "cat is a class of the set and must be a leaf, but stands above others"),
+        (
+            ANIMALS.replace("frog,", "toad,"),
+            "a parent expected for each of the 4 classes, frog has none",
+        ),
+        (
+            ANIMALS + "kitten,cat\n",
+            "cat is a class of the set and must be a leaf, but stands above others",
+        ),
         (ANIMALS + "yeti,mammal\n", "yeti is no class of the set and has none below it"),
     ],
 )
@@ -81,11 +90,23 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_parents_of_labels():
     levels = np.array([[4, 1, 0], [2, 0, 0], [7, 1, 0], [4, 1, 0], [9, 3, 2]])
     above = trees.parents(levels)
-    assert [level.tolist() for level in above] == [[0, 1, 1, 3], [0, 0, 2]]  # of 2, 4, 7, 9; of 0, 1, 3
-    assert trees.numbered(levels).tolist() == [[1, 1, 0], [0, 0, 0], [2, 1, 0], [1, 1, 0], [3, 2, 1]]
+    assert [level.tolist() for level in above] == [
+        [0, 1, 1, 3],
+        [0, 0, 2],
+    ]  # of 2, 4, 7, 9; of 0, 1, 3
+    assert trees.numbered(levels).tolist() == [
+        [1, 1, 0],
+        [0, 0, 0],
+        [2, 1, 0],
+        [1, 1, 0],
+        [3, 2, 1],
+    ]
 
 
-@given(st.lists(st.integers(0, 5), min_size=2, max_size=12), st.lists(st.integers(0, 2), min_size=6, max_size=6))
+@given(
+    st.lists(st.integers(0, 5), min_size=2, max_size=12),
+    st.lists(st.integers(0, 2), min_size=6, max_size=6),
+)
 def test_numbering_keeps_who_stands_with_whom(fine, above):
     levels = np.array([[label, above[label]] for label in fine])
     found = trees.numbered(levels)
@@ -99,8 +120,14 @@ def test_numbering_keeps_who_stands_with_whom(fine, above):
 @pytest.mark.parametrize(
     "levels, words",
     [
-        (np.array([[0, 0], [1, 0], [0, 1]]), "must form a tree, but class 0 of level 1 stands under 0 and under 1"),
-        (np.array([[0, 0, 0], [1, 0, 1], [2, 1, 1]]), "class 0 of level 2 stands under 0 and under 1"),
+        (
+            np.array([[0, 0], [1, 0], [0, 1]]),
+            "must form a tree, but class 0 of level 1 stands under 0 and under 1",
+        ),
+        (
+            np.array([[0, 0, 0], [1, 0, 1], [2, 1, 1]]),
+            "class 0 of level 2 stands under 0 and under 1",
+        ),
         (np.zeros((3, 2)), r"labels must be \(3, levels\) integers, got \(3, 2\) float64"),
         (np.zeros((3, 0), int), r"labels must be \(3, levels\) integers"),
         (np.arange(3), r"labels must be \(3, levels\) integers, got \(3,\)"),

@@ -1,12 +1,13 @@
-"""Commands that write: killed at any change of a file, or started several times at once, they end as if alone."""
+"""Commands that write: killed at any change of a file, or started several times at once,
+they end as if alone.
+"""
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import python
 
 SCRIPT = Path(__file__).with_name("trials.py")
 COMMANDS = (
@@ -27,11 +28,12 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory, campaign):
-    """What came of each command: a few moments and trials, every moment and fifty trials in the long form."""
+    """What came of each command: a few moments and trials,
+    every moment and fifty trials in the long form.
+    """
     much = ("0", "50", "4") if campaign else ("2", "2", "2")
-    words = [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("trials")), *much]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "0"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    done = python(SCRIPT, tmp_path_factory.mktemp("trials"), *much, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -39,7 +41,9 @@ def trials(tmp_path_factory, campaign):
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("kind", ["killed", "at once"])
 def test_it_ends_as_if_nothing_had_happened(kind, command, trials, count):
-    """After another run all files have the bytes they would have had, none is left over, none was ever half written."""
+    """After another run all files have the bytes they would have had, none is left over,
+    none was ever half written.
+    """
     found = trials[command][kind]
     count(f"{command}, {kind}", found["tried"], found["tried"] - len(found["failed"]))
     assert found["failed"] == [] and found["tried"] >= 2

@@ -1,4 +1,6 @@
-"""`verify` proves what it says: no record passes that claims something else than was run and stored."""
+"""`verify` proves what it says: no record passes that claims something else than was run and
+stored.
+"""
 
 import json
 import os
@@ -34,7 +36,13 @@ def record(folder):
 
 def leaves(value, path=()):
     """The paths of all values in a record that are no objects or lists, and of empty ones."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     found = [leaf for key, part in inner for leaf in leaves(part, (*path, key))]
     return found or [path]
 
@@ -43,7 +51,9 @@ def changed(value):
     """Something else of the same type."""
     if isinstance(value, bool):
         return not value
-    return {str: lambda: f"{value}x", int: lambda: value + 1, float: lambda: value + 1e-6}.get(type(value), lambda: 3)()
+    return {str: lambda: f"{value}x", int: lambda: value + 1, float: lambda: value + 1e-6}.get(
+        type(value), lambda: 3
+    )()
 
 
 def altered(record, path, value=None, gone=False):
@@ -79,17 +89,29 @@ def complaints(file):
 
 def test_a_record_that_was_written_agrees(folder):
     for one in records.load(folder):
-        assert records.verify(one) == [] and list(one)[-1] == "digest" and one["digest"] == records.digest(one)
+        assert (
+            records.verify(one) == []
+            and list(one)[-1] == "digest"
+            and one["digest"] == records.digest(one)
+        )
 
 
 def test_no_value_of_a_record_can_be_changed(record):
     paths = [path for path in leaves(dict(record)) if path[0] != "digest"]
-    assert len(paths) > 100 and {path[0] for path in paths} >= {"config", "seconds", "history", "hardware", "git"}
+    assert len(paths) > 100 and {path[0] for path in paths} >= {
+        "config",
+        "seconds",
+        "history",
+        "hardware",
+        "git",
+    }
     for path in paths:
         for fields in (
             altered(record, path, changed(eval_path(record, path))),
             altered(record, path, gone=True),
-            altered(record, path, None) if eval_path(record, path) is not None else altered(record, path, 0),
+            altered(record, path, None)
+            if eval_path(record, path) is not None
+            else altered(record, path, 0),
         ):
             (said,) = complaints(put(record, fields, renewed=False))
             assert "digest" in said or "missing" in said or "must" in said, path
@@ -128,8 +150,14 @@ CLAIMS = {  # what a record says, changed and with a digest that fits -> what `v
     ("data", "split"): "the file of what it says was run is called",
     ("weights",): "weights: scratchx recorded at the top, scratch among the settings",
     ("config", "weights"): "weights: scratch recorded at the top, scratchx among the settings",
-    ("config", "epochs"): "variant: epochs=1 pretrain_epochs=0 recorded, the settings say otherwise",
-    ("config", "pretrain_epochs"): "variant: pretrain_epochs=0 recorded, the settings say otherwise",
+    (
+        "config",
+        "epochs",
+    ): "variant: epochs=1 pretrain_epochs=0 recorded, the settings say otherwise",
+    (
+        "config",
+        "pretrain_epochs",
+    ): "variant: pretrain_epochs=0 recorded, the settings say otherwise",
     ("map",): "recorded at the top",
     ("metrics", "map"): "recorded at the top",
     ("sizes", "query"): "sizes: 301 recorded for query, 300 stored",
@@ -192,7 +220,9 @@ def test_a_fault_of_the_engines_is_not_confirmed_by_them(folder, monkeypatch):
         record = experiments.run(name, "digits", 12, seed, root=folder, save=True, **how)
         said = records.verify(record)
         assert len(said) == records.SAMPLE + 2 and all("plain loops" in one for one in said)
-        assert said == records.verify(records.read(record.path))  # it asks the same queries each time
+        assert said == records.verify(
+            records.read(record.path)
+        )  # it asks the same queries each time
         monkeypatch.setattr(records, "SMALL", 0)
         assert len(records.verify(record)) == records.SAMPLE  # AP alone tells
         monkeypatch.setattr(records, "SMALL", 1 << 19)
@@ -208,10 +238,18 @@ HOSTILE = {
     "absolute": (("codes", "file"), "/etc/passwd", "the name of a file in its folder"),
     "backslash": (("codes", "file"), "..\\other.npz", "the name of a file in its folder"),
     "empty": (("codes", "file"), "", "the name of a file in its folder"),
-    "labels": (("codes", "labels"), {"file": "../x", "sha256": ""}, "the name of a file in its folder"),
+    "labels": (
+        ("codes", "labels"),
+        {"file": "../x", "sha256": ""},
+        "the name of a file in its folder",
+    ),
     "folder": (("codes", "file"), "digits", "codes cannot be read"),
     "order": (("codes", "order"), "other", "codes.order must be class"),
-    "text": (("metrics", "map_worst"), "0.5", "metrics.map_worst must be a number or null, got '0.5'"),
+    "text": (
+        ("metrics", "map_worst"),
+        "0.5",
+        "metrics.map_worst must be a number or null, got '0.5'",
+    ),
     "list": (("metrics", "map_best"), [1], "metrics.map_best must be a number or null"),
     "metrics": (("metrics",), [1, 2], "metrics must be an object"),
     "curve": (("metrics", "precision"), "high", "precision: high recorded"),
@@ -227,7 +265,11 @@ HOSTILE = {
     "huge": (("seed",), 10**400, "numbers of less than 64 bits are expected"),
     "tables": (("tables",), [5, 5], "tables must add up to 12 bits"),
     "weights": (("table_weights",), [3], "weights are given if and only if"),
-    "deep": (("config",), {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {}}}}}}}}}, "more than 8 deep"),
+    "deep": (
+        ("config",),
+        {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {}}}}}}}}},
+        "more than 8 deep",
+    ),
 }
 FILES = {
     "nested": (DEEP, "JSON of at most 32 levels"),
@@ -257,13 +299,21 @@ def harmed(folder, name):
 def test_one_record_that_means_harm_is_named_and_the_others_go_on(folder, name, capsys):
     record, words = harmed(folder, name)
     assert main(["verify", "--root", str(folder)]) == 1
-    (bad,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(record.path.name)]
+    (bad,) = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith(record.path.name)
+    ]
     assert words in bad and bad.isprintable() and len(bad) < 1000
     code = main(["table", "--root", str(folder)])
     out, err = capsys.readouterr()
     assert "mlsh" in out and out.replace("\n", "").isprintable()
     if code:
-        assert code == 1 and "mu_liu" not in out and err.count("\n") == 1 and str(record.path) in err and words in err
+        assert (
+            code == 1
+            and "mu_liu" not in out
+            and err.count("\n") == 1
+            and str(record.path) in err
+            and words in err
+        )
         with pytest.raises(InputError, match="not a record"):
             records.load(folder)
     else:  # all that a table needs is there
@@ -278,7 +328,9 @@ def test_what_is_no_file_is_not_waited_for(folder, capsys):
     assert "a file is expected, got a pipe" in complaints(record.path)[0]
     record.path.unlink()
     os.mkfifo(record.path)
-    assert main(["verify", "--root", str(folder)]) == 1 and main(["table", "--root", str(folder)]) == 1
+    assert (
+        main(["verify", "--root", str(folder)]) == 1 and main(["table", "--root", str(folder)]) == 1
+    )
     assert capsys.readouterr().out.count("a file is expected, got a pipe") == 1
 
 
@@ -288,7 +340,10 @@ def test_what_is_no_file_is_not_waited_for(folder, capsys):
         ({"query_labels": None}, "query_labels missing"),
         ({"query_labels": np.zeros(7, np.int64)}, "as many codes as labels expected, got"),
         ({"database_labels": np.array(3)}, "database_labels must be .N,. or .N, L. integers, got"),
-        ({"database_labels": np.zeros(1497)}, "database_labels must be .N,. or .N, L. integers, got"),
+        (
+            {"database_labels": np.zeros(1497)},
+            "database_labels must be .N,. or .N, L. integers, got",
+        ),
         ({"query_codes": np.zeros((300, 3), np.uint8)}, "stored 12-bit codes must be"),
         ({"query_codes": np.array(3)}, "as many codes as labels expected"),
     ],

@@ -1,10 +1,12 @@
-"""Commands in hard circumstances: killed at every change of a file, or started several times at once.
+"""Commands in hard circumstances: killed at every change of a file,
+or started several times at once.
 
     python trials.py FOLDER KILLS TRIALS PROCESSES [COMMAND …]
 
-Each command is killed at KILLS moments, drawn (0: at every one), and started by PROCESSES at once in TRIALS trials.
-Each life is a process forked from this one, which has loaded everything. Prints as JSON, for each command, how many
-trials there were and what went wrong in which. `test_trials.py` starts it.
+Each command is killed at KILLS moments, drawn (0: at every one), and started by PROCESSES at once
+in TRIALS trials. Each life is a process forked from this one, which has loaded everything. Prints
+as JSON, for each command, how many trials there were and what went wrong in which. `test_trials.py`
+starts it.
 """
 
 import contextlib
@@ -25,18 +27,20 @@ import numpy as np
 import torch
 from killing import Moments, snapshot, watch
 from PIL import Image
+from processes import PATIENCE
 
 from hashlab import cli, methods, records
 from hashlab.data import cache, opening, parts, sets
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
-PATIENCE = 60  # seconds for one life
 
 
 @dataclass
 class Command:
-    """What is to be done in a folder, from which start, and what must hold of the folder at any moment."""
+    """What is to be done in a folder, from which start,
+    and what must hold of the folder at any moment.
+    """
 
     act: object
     prepare: object = lambda folder: None
@@ -54,7 +58,9 @@ NO_TRAINING = ("--set", "epochs=0", "pretrain_epochs=0", "backbone=tiny")
 
 
 def run(folder, *more):
-    return hashlab("run", "mu_liu", "digits", "--bits", 8, "--root", folder / "records", *(more or NO_TRAINING))
+    return hashlab(
+        "run", "mu_liu", "digits", "--bits", 8, "--root", folder / "records", *(more or NO_TRAINING)
+    )
 
 
 def train(folder):
@@ -72,7 +78,9 @@ def save_model(folder):
 
 def draw(folder):
     (folder / "images").mkdir()
-    for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (4, 9, 9, 3), dtype=np.uint8)):
+    for number, image in enumerate(
+        np.random.default_rng(0).integers(0, 256, (4, 9, 9, 3), dtype=np.uint8)
+    ):
         Image.fromarray(image).save(folder / "images" / f"{number}.png")
 
 
@@ -96,7 +104,10 @@ def compact(folder):
 
 def listed_images(folder):
     draw(folder)
-    rows = [f"{number}.png {' '.join(str((number + concept) % 2) for concept in range(21))}\n" for number in range(4)]
+    rows = [
+        f"{number}.png {' '.join(str((number + concept) % 2) for concept in range(21))}\n"
+        for number in range(4)
+    ]
     (folder / "images" / "all.txt").write_text("".join(rows))
 
 
@@ -132,7 +143,9 @@ def cache_is_whole(folder):
 
 def codes_file(folder):
     rng = np.random.default_rng(0)
-    codes = {f"{side}_codes": rng.integers(0, 2, (20, 8)).astype(bool) for side in ("query", "database")}
+    codes = {
+        f"{side}_codes": rng.integers(0, 2, (20, 8)).astype(bool) for side in ("query", "database")
+    }
     labels = {f"{side}_labels": rng.integers(0, 3, 20) for side in ("query", "database")}
     np.savez(folder / "codes.npz", **codes, **labels, bits=8)
 
@@ -152,13 +165,18 @@ def save_figure(file, **_):
 
 
 def book(folder):
-    """`book/build.py results` in a copy of the checkout; of records and figures there is only what it asks for."""
+    """`book/build.py results` in a copy of the checkout;
+    of records and figures there is only what it asks for.
+    """
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
     import build
 
     from hashlab import plots
 
-    few = {key: np.zeros((2, 8), np.uint8) if key.endswith("codes") else np.arange(2) for key in records.ARRAYS}
+    few = {
+        key: np.zeros((2, 8), np.uint8) if key.endswith("codes") else np.arange(2)
+        for key in records.ARRAYS
+    }
     record, figure = SimpleNamespace(codes=lambda: few), SimpleNamespace(savefig=save_figure)
     with (
         mock.patch.multiple(build, ROOT=folder, side_by_side=lambda _: ""),
@@ -221,7 +239,9 @@ def state(folder):
 
 
 def begin(command, folder, name, fatal=0, go=None):
-    """The process of one life of a command in a folder; its words go into NAME.out, its death into NAME.log."""
+    """The process of one life of a command in a folder;
+    its words go into NAME.out, its death into NAME.log.
+    """
     child = os.fork()
     if child:
         return child
@@ -271,7 +291,9 @@ def starts(command, folder):
     start.mkdir(parents=True)
     with contextlib.redirect_stdout(sys.stderr):
         command.prepare(start)
-        command.act(fresh(start, whole))  # what is imported and compiled when first used, all lives then have
+        command.act(
+            fresh(start, whole)
+        )  # what is imported and compiled when first used, all lives then have
     status = live(command, fresh(start, whole))
     assert status == 0, Path(f"{whole}.out").read_text()
     return start, state(whole), int(Path(f"{whole}.moments").read_text())
@@ -291,12 +313,16 @@ def torn(folder, start, whole):
     return [
         f"{name} is half written"
         for name, content in state(folder).items()
-        if content is not None and not hidden(name) and content not in (start.get(name), whole.get(name))
+        if content is not None
+        and not hidden(name)
+        and content not in (start.get(name), whole.get(name))
     ]
 
 
 def killed_at(command, folder, number, start, whole):
-    """What went wrong when a command was killed at one moment, and then run again; None where nothing did."""
+    """What went wrong when a command was killed at one moment, and then run again;
+    None where nothing did.
+    """
     log = Path(f"{folder}.log")
     log.unlink(missing_ok=True)
     status = live(command, fresh(start, folder), fatal=number)
@@ -349,7 +375,9 @@ def main(folder, kills, trials, processes, *names):
         start, whole, count = starts(command, Path(folder) / name)
         done[name] = {
             "killed": kill(command, Path(folder) / name / "life", int(kills), start, whole, count),
-            "at once": crowd(command, Path(folder) / name / "crowd", int(trials), int(processes), start, whole),
+            "at once": crowd(
+                command, Path(folder) / name / "crowd", int(trials), int(processes), start, whole
+            ),
         }
         print(f"{name}: {time.monotonic() - begun:.1f} s", file=sys.stderr)
     print(json.dumps(done))

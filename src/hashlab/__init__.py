@@ -1,7 +1,7 @@
 """Deep image hashing: five papers, one protocol, reproducible results.
 
-`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.records` and `.shallow` are imported when they are
-first used.
+`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.records` and `.shallow` are
+imported when they are first used.
 """
 
 from importlib import import_module

@@ -1,4 +1,5 @@
-"""Where things are on disk, and how they are written: whole or not at all, and nothing half-done stays.
+"""Where things are on disk, and how they are written:
+whole or not at all, and nothing half-done stays.
 
 What is on its way stands beside the thing NAME that it is for:
 
@@ -6,9 +7,10 @@ What is on its way stands beside the thing NAME that it is for:
     .NAME.hashlab-old                    the folder that was there, while a new one takes its place; always whole
     .NAME.hashlab-lock                   held by the process that works on NAME
 
-The system drops a lock when its process ends, however it ends. So who has the lock of NAME knows that whatever else
-stands there for NAME is nobody's, and clears it away; and who writes into a folder does so for all that was left in it.
-No process has to be told from another for that, on whatever machine or in whatever container it may be.
+The system drops a lock when its process ends, however it ends. So who has the lock of NAME knows
+that whatever else stands there for NAME is nobody's, and clears it away; and who writes into a
+folder does so for all that was left in it. No process has to be told from another for that, on
+whatever machine or in whatever container it may be.
 """
 
 from __future__ import annotations
@@ -37,7 +39,11 @@ except ImportError:  # Windows
 
 OURS = re.compile(r"\.(.+)\.(?:[0-9a-f]{8}\.hashlab-part|hashlab-old|hashlab-lock)")
 HELD = (errno.EACCES, errno.EAGAIN)  # what a system says of a lock that another process has
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # … and of a place where there are none, some network disks
+NO_LOCKS = (
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+)  # … and of a place where there are none, some network disks
 NO_ALLOCATION = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 LOOK_AGAIN = 0.02  # seconds between two looks at a lock that another process has
 PATIENCE = 0.5  # seconds until it is said that one is waited for
@@ -63,9 +69,11 @@ def folder(variable: str, default: str) -> Path:
 
 
 def write(file: Path, data: bytes) -> None:
-    """Write a file under another name, then rename it: it is there whole or not at all, after a power cut too.
+    """Write a file under another name, then rename it:
+    it is there whole or not at all, after a power cut too.
 
-    Its permissions are those of any new file, as the umask says. Raises OSError with the file's own name.
+    Its permissions are those of any new file, as the umask says. Raises OSError with the file's own
+    name.
     """
     with _about(file):
         held = _take(file)
@@ -91,9 +99,10 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def new_array(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A new `.npy` file of zeros, mapped into memory, with all its room on disk; raises OSError where there is none.
+    """A new `.npy` file of zeros, mapped into memory, with all its room on disk.
 
-    Without that the file has holes, and the first write into one on a full disk ends the process by SIGBUS.
+    Raises OSError where there is none. Without that the file has holes, and the first write into
+    one on a full disk ends the process by SIGBUS.
     """
     with _about(file):
         array = np.lib.format.open_memmap(file, "w+", dtype, shape)
@@ -116,7 +125,8 @@ def _allocate(content: IO[bytes], start: int, size: int) -> None:
 
 def check_space(folder: Path, need: int) -> None:
     """Raise InputError unless `need` bytes are free where a folder is, or is to be."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    above = (folder, *folder.absolute().parents)
+    nearest = next(path for path in above if path.exists())
     free = shutil.disk_usage(nearest).free
     if free < need:
         raise InputError(f"{folder}: {need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
@@ -140,9 +150,10 @@ def aside(folder: Path) -> Iterator[Path]:
 
 
 def swap(beside: Path, folder: Path) -> None:
-    """Put a folder that is whole in the place of another, which goes once the new one stands; under the latter's lock.
+    """Put a folder that is whole in the place of another, which goes once the new one stands.
 
-    Ended at any moment, it leaves the old one or the new one: at once, or as soon as the lock is taken again.
+    Under the lock of the latter. Ended at any moment, it leaves the old one or the new one: at
+    once, or as soon as the lock is taken again.
     """
     _sync_all(beside)
     old = _beside(folder, "hashlab-old")
@@ -176,10 +187,11 @@ def discard(folder: Path) -> None:
 
 @contextmanager
 def lock(thing: Path, wait: bool = True) -> Iterator[None]:
-    """Only one process at a time gets past this for the same file or folder; the others wait, and say so.
+    """Only one process at a time gets past this for the same file or folder;
+    the others wait, and say so.
 
-    What killed processes left beside it is cleared away. Folders that had to be made go again if they stay empty.
-    Raises BlockingIOError where another process has it and `wait` is False.
+    What killed processes left beside it is cleared away. Folders that had to be made go again if
+    they stay empty. Raises BlockingIOError where another process has it and `wait` is False.
     """
     made: list[Path] = []
     try:
@@ -198,29 +210,35 @@ def lock(thing: Path, wait: bool = True) -> Iterator[None]:
 
 def sweep(folder: Path) -> None:
     """Clear away what is left in a folder of the work of processes that are no more."""
-    for thing in {folder / left[1] for left in map(OURS.fullmatch, os.listdir(folder)) if left}:
+    ours = filter(None, map(OURS.fullmatch, os.listdir(folder)))
+    for thing in {folder / match[1] for match in ours}:
         with suppress(OSError):  # one that is at work, or another user's
             _release(thing, _take(thing, wait=False))
 
 
 def _take(thing: Path, wait: bool = True, made: list[Path] | None = None) -> int:
-    """The open lock file of a thing, once no other process has it, and nothing half-done is left beside the thing.
+    """The open lock file of a thing, once no other process has it.
 
-    Where `made` is given, the folder is made if need be, and what was made joins `made`.
+    Nothing half-done is left beside the thing then. Where `made` is given, the folder is made if
+    need be, and what was made joins `made`.
     """
-    begun, told = time.monotonic(), made is None or progress.mode() == "silent"
+    begun = time.monotonic()
+    quiet = made is None or progress.mode() == "silent"
     while (held := _opened(thing, made)) is None:
         if not wait:
             raise BlockingIOError(errno.EAGAIN, "another process is at work on it", str(thing))
-        if not told and time.monotonic() - begun > PATIENCE:
-            print(f"another process is at work on {thing.name}: waiting for it", file=sys.stderr, flush=True)
-            told = True
+        if not quiet and time.monotonic() - begun > PATIENCE:
+            text = f"another process is at work on {thing.name}: waiting for it"
+            print(text, file=sys.stderr, flush=True)
+            quiet = True  # once is enough
         time.sleep(LOOK_AGAIN)
     return held
 
 
 def _opened(thing: Path, made: list[Path] | None) -> int | None:
-    """The lock file, open and locked; None where another process has it, or has just taken it away."""
+    """The lock file, open and locked;
+    None where another process has it, or has just taken it away.
+    """
     file = _beside(thing, "hashlab-lock")
     handle = _handle(file, made)
     try:
@@ -229,7 +247,9 @@ def _opened(thing: Path, made: list[Path] | None) -> int | None:
             raise FileNotFoundError  # it keeps nobody out any more: there is another one by now
     except BaseException as error:
         os.close(handle)
-        if isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno in HELD):
+        if isinstance(error, FileNotFoundError) or (
+            isinstance(error, OSError) and error.errno in HELD
+        ):
             return None
         raise
     if locked:
@@ -238,6 +258,7 @@ def _opened(thing: Path, made: list[Path] | None) -> int | None:
 
 
 def _settle_or_release(thing: Path, held: int) -> None:
+    """Settle a thing under its lock, which is given up where that fails."""
     try:
         _settle(thing)
     except BaseException:
@@ -246,7 +267,9 @@ def _settle_or_release(thing: Path, held: int) -> None:
 
 
 def _handle(file: Path, made: list[Path] | None) -> int:
-    """A lock file, opened; its folder is made again where a process that failed takes it away just now."""
+    """A lock file, opened; its folder is made again where a process that failed takes it away
+    just now.
+    """
     for tries_left in reversed(range(TRIES if made is not None else 1)):
         try:
             if made is not None:
@@ -262,20 +285,25 @@ def _open(file: Path) -> int:
     flags = getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(file, flags | os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:  # in a shared folder it may be another user's, who was killed or is at work
+    except (
+        PermissionError
+    ):  # in a shared folder it may be another user's, who was killed or is at work
         if not file.exists():
             raise
         return os.open(file, flags | os.O_RDONLY)
 
 
 def _make(folder: Path, made: list[Path]) -> None:
-    """Make a folder; those of it and its parents that were not there join `made`, the innermost first."""
+    """Make a folder; those of it and its parents that were not there join `made`,
+    the innermost first.
+    """
     made += [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def _locked(handle: int) -> bool:
-    """Lock an open file; False where the file system has no locks, so that nobody can wait for anybody.
+    """Lock an open file; False where the file system has no locks,
+    so that nobody can wait for anybody.
 
     Raises OSError, one of `HELD`, where another process has it.
     """
@@ -294,7 +322,10 @@ def _locked(handle: int) -> bool:
 
 
 def _release(thing: Path, held: int) -> None:
-    """Take the lock file away while it is locked: who waits for it sees that it is gone, and makes a new one."""
+    """Take the lock file away while it is locked.
+
+    Who waits for it sees that it is gone, and makes a new one.
+    """
     file = _beside(thing, "hashlab-lock")
     with suppress(OSError):  # Windows takes no open file away
         file.unlink()
@@ -316,7 +347,9 @@ def _beside(thing: Path, ending: str) -> Path:
 
 
 def _settle(thing: Path) -> None:
-    """End what was begun with a thing: put the old folder back where no new one came, and remove the rest."""
+    """End what was begun with a thing:
+    put the old folder back where no new one came, and remove the rest.
+    """
     old = _beside(thing, "hashlab-old")
     if old.exists():
         os.rename(old, _part(thing) if thing.exists() else thing)
@@ -336,7 +369,9 @@ def _remove(left: Path) -> None:
 
 @contextmanager
 def _about(thing: Path) -> Iterator[None]:
-    """Errors of the system name the thing: the names of what stands beside it mean nothing to anybody."""
+    """Errors of the system name the thing:
+    the names of what stands beside it mean nothing to anybody.
+    """
     try:
         yield
     except OSError as error:

@@ -1,9 +1,10 @@
-"""Binary codes: from real outputs to bits, from bits to packed bytes, and the Hamming distance between them.
+"""Binary codes: from real outputs to bits, from bits to packed bytes,
+and the Hamming distance between them.
 
-A packed code is a row of bytes, the first bit in the lowest place of the first byte (``np.packbits`` with
-``bitorder="little"``), padded with zero bits to whole 64-bit words: one XOR and one popcount then compare 64 bits,
-and zero padding never adds to a distance. Every function takes NumPy arrays or torch tensors and answers in kind,
-on the same device.
+A packed code is a row of bytes, the first bit in the lowest place of the first byte
+(``np.packbits`` with ``bitorder="little"``), padded with zero bits to whole 64-bit words: one XOR
+and one popcount then compare 64 bits, and zero padding never adds to a distance. Every function
+takes NumPy arrays or torch tensors and answers in kind, on the same device.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 WORD = 64  # bits per machine word: packed rows are whole words
-MOST_BITS = 65_536  # of a code: twice the longest that are published; a number beyond is a slip, or a trap for memory
+# Of a code: twice the longest that are published; a number beyond is a slip, or a trap for memory.
+MOST_BITS = 65_536
 _BLOCK = 1 << 21  # pairs handled at once by `hamming` (16 MB of XORed words)
 
 
@@ -121,7 +123,9 @@ def pad(trimmed: Array, bits: int) -> Array:
     """
     check_bits(bits)
     if not is_array(trimmed, 2, "uint8") or trimmed.shape[1] != -(-bits // 8):
-        raise InputError(f"stored {bits}-bit codes must be (N, {-(-bits // 8)}) uint8, got {describe(trimmed)}")
+        raise InputError(
+            f"stored {bits}-bit codes must be (N, {-(-bits // 8)}) uint8, got {describe(trimmed)}"
+        )
     packed = _pad_right(trimmed, row_bytes(bits))
     check_packed(packed, bits)
     return packed
@@ -144,7 +148,9 @@ def hamming(a: Array, b: Array) -> Array:
         if not is_array(codes, 2, "uint8") or codes.shape[1] % 8 or codes.shape[1] == 0:
             raise InputError(f"packed codes must be (N, 8 W) uint8, got {describe(codes)}")
     if a.shape[1] != b.shape[1] or isinstance(a, np.ndarray) != isinstance(b, np.ndarray):
-        raise InputError(f"codes must be of one kind and width, got {describe(a)} and {describe(b)}")
+        raise InputError(
+            f"codes must be of one kind and width, got {describe(a)} and {describe(b)}"
+        )
     return _hamming_numpy(a, b) if isinstance(a, np.ndarray) else _hamming_torch(a, b)
 
 
@@ -167,7 +173,9 @@ def check_bits(bits: int, most: int = MOST_BITS) -> None:
 
 
 def check_tables(bits: int, tables: Sequence[int] | None) -> tuple[int, ...]:
-    """The bits of each hash table, one of all bits for None; raises InputError where they do not add up to `bits`."""
+    """The bits of each hash table, one of all bits for None;
+    raises InputError where they do not add up to `bits`.
+    """
     check_bits(bits)
     if tables is not None and (isinstance(tables, str) or not np.iterable(tables)):
         raise InputError(f"tables must be the bits of each hash table, got {tables!r}")
@@ -185,11 +193,15 @@ def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:
     width = row_bytes(bits)
     if not is_array(packed, 2, "uint8") or packed.shape[1] != width:
         raise InputError(
-            f"{name} of {bits} bits must be (N, {width}) uint8, got {describe(packed)}{_hint(packed, bits)}"
+            f"{name} of {bits} bits must be (N, {width}) uint8, got "
+            f"{describe(packed)}{_hint(packed, bits)}"
         )
     tail = packed[:, bits // 8 :]  # the byte in which the code ends, and all after it
     if tail.shape[1] and ((tail[:, 0] >> bits % 8).any() or tail[:, 1:].any()):
-        raise InputError(f"{name} must have zero padding after bit {bits}, got set bits there{_hint(packed, bits)}")
+        raise InputError(
+            f"{name} must have zero padding after bit {bits}, got set bits "
+            f"there{_hint(packed, bits)}"
+        )
 
 
 def _hint(x: object, bits: int) -> str:
@@ -216,7 +228,8 @@ def _hamming_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _hamming_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    # |a xor b| = |a| + |b| - 2 a.b; products of 0s and 1s summed in float32 are exact below 2^24 bits
+    # |a xor b| = |a| + |b| - 2 a.b; products of 0s and 1s summed in float32 are exact below 2^24
+    # bits
     x, y = unpackbits(a).float(), unpackbits(b).float()  # (Na, 64 W), (Nb, 64 W)
     return (x.sum(1)[:, None] + y.sum(1) - 2 * (x @ y.T)).int()
 
@@ -229,7 +242,9 @@ def _packbits(bits: Array) -> Array:
 
 
 def unpackbits(packed: Array) -> Array:
-    """All bits of packed rows, the padding included, bool (N, 8 * bytes); `unpack` checks and drops the padding."""
+    """All bits of packed rows, the padding included, bool (N, 8 * bytes);
+    `unpack` checks and drops the padding.
+    """
     if isinstance(packed, np.ndarray):
         return np.unpackbits(packed, axis=1, bitorder="little").view(bool)
     return ((packed[:, :, None] & _places(packed)) != 0).flatten(1)
@@ -250,7 +265,9 @@ def _pad_right(rows: Array, width: int) -> Array:
 
 
 def is_array(x: object, dimensions: int, *types: str) -> bool:
-    """Whether x is an array or tensor of values with so many axes, whose type begins with one of `types`."""
+    """Whether x is an array or tensor of values with so many axes,
+    whose type begins with one of `types`.
+    """
     return has_values(x) and x.ndim == dimensions and _type(x).startswith(types)
 
 
@@ -261,17 +278,21 @@ def is_tensor(x: object) -> bool:
 
 
 def has_values(x: object) -> bool:
-    """Whether x is an array, or a tensor that holds a value per entry: neither a meta tensor nor a sparse one."""
+    """Whether x is an array, or a tensor that holds a value per entry:
+    neither a meta tensor nor a sparse one.
+    """
     if not is_tensor(x):
         return isinstance(x, np.ndarray)
     return _plain(x.layout) == "strided" and x.device.type != "meta"
 
 
 def as_numpy(x: object, name: str = "values") -> np.ndarray:
-    """The values of an array, tensor or list as a NumPy array; tensors of real numbers become float64.
+    """The values of an array, tensor or list as a NumPy array;
+    tensors of real numbers become float64.
 
     Raises:
-        InputError: a list whose rows differ in length; a tensor without values of its own, or a sparse one.
+        InputError: a list whose rows differ in length; a tensor without values of its own, or a
+            sparse one.
     """
     if is_tensor(x):
         if not has_values(x):
@@ -287,7 +308,9 @@ def describe(x: object) -> str:
     """Shape and type of an array, or just the type of anything else, for messages."""
     if not isinstance(x, np.ndarray) and not is_tensor(x):
         return type(x).__name__
-    where = "" if has_values(x) else " on meta" if x.device.type == "meta" else f" {_plain(x.layout)}"
+    where = (
+        "" if has_values(x) else " on meta" if x.device.type == "meta" else f" {_plain(x.layout)}"
+    )
     return f"{tuple(x.shape)} {_type(x)}{where}"
 
 

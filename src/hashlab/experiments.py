@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ from hashlab.methods import models
 from hashlab.methods.base import Shared, recorded
 from hashlab.networks import backbones, weights
 from hashlab.records import Record
-from hashlab.training import loop, numerics, seeds
+from hashlab.training import loop, numerics
+from hashlab.training.seeds import check_seed
 
 CHECKPOINTS = ".checkpoints"  # under the root of the records
-STAGES = ("train", "encode", "evaluate")
+STAGES = tuple(records.STAGES)
 
 
 def run(
@@ -55,74 +57,48 @@ def run(
         data: a data set, or the name of one, split as `protocol` says.
         bits: code length K.
         seed: of everything that is random in the run.
-        tuning: train on nine tenths of the train part and retrieve its validation part among them. Queries are
-            not touched: this is how settings and epochs are chosen.
+        tuning: train on nine tenths of the train part and retrieve its validation part among them.
+            Queries are not touched: this is how settings and epochs are chosen.
         device: "cpu" or "cuda"; CUDA where there is one when None.
         root: where records are kept (`records.root()` when None).
-        save: keep record and codes under `root`. A run with the same settings that is kept there already is
-            returned as it is, not repeated. While it trains, checkpoints are kept there too.
+        save: keep record and codes under `root`. A run with the same settings that is kept there
+            already is returned as it is, not repeated. While it trains, checkpoints are kept there
+            too.
         resume: go on from the checkpoints of the same run where there are any, rather than anew.
-        save_model: a folder for the trained model. A run that is kept already is trained again for it.
-        shared: the same `methods.Shared()` for several runs on one data set lets them share what they can; see `plan`.
+        save_model: a folder for the trained model. A run that is kept already is trained again for
+            it.
+        shared: the same `methods.Shared()` for several runs on one data set lets them share what
+            they can; see `plan`.
         overrides: settings of the method that differ from its defaults.
 
     Raises:
-        InputError: unknown names or settings, data that do not suit the method; before any work starts.
+        InputError: unknown names or settings, data that do not suit the method; before any work
+            starts.
         FloatingPointError, MemoryError, checkpoints.Interrupted: see `DeepMethod.fit`.
+
+    Example:
+        >>> from hashlab import experiments
+        >>> record = experiments.run("itq", "digits", 16, seed=0)
+        >>> record.method, record.bits, record.sizes
+        ('itq', 16, {'train': 1200, 'query': 300, 'database': 1497})
+        >>> round(record.map, 1)  # chance gives 0.1, for there are ten classes
+        0.6
     """
-    learner, dataset, settings = _prepare(method, data, bits, seed, protocol, tuning, overrides)
-    stem, place = records.name(settings), backbones.device(device)
-    thing = records.root(root) / stem  # as records and checkpoints are called, and the lock of the run
-    folder = records.root(root) / CHECKPOINTS / stem.replace("/", "-") if save else None
-    done = _check_places(settings, save, root, save_model)
-    if done is not None and save_model is None:
-        _tidy(thing, folder)
-        return done
-    with _disk.lock(thing) if save else nullcontext():
-        done = _check_places(settings, save, root, save_model)  # another process may have been faster
-        if done is not None and save_model is None:
-            return done
-        if folder is not None and not resume:
-            _disk.discard(folder)
-        record, arrays = _measure(learner, dataset, seed, place, folder, shared)
-        record = Record(settings | record)
-        if save_model is not None:
-            facts = {key: record[key] for key in ("dataset", "protocol", "seed", "weights", "map")}
-            learner.save(save_model, {"run": stem} | facts)
-        if save:
-            record = records.write(record, arrays, stem, root) if done is None else done
-            _remove(folder)
-        return record
-
-
-def _check_places(
-    settings: dict[str, Any], save: bool, root: str | Path | None, save_model: str | Path | None
-) -> Record | None:
-    """The record that is kept of a run, if any; raises InputError where what comes of the run cannot be written."""
-    kept = records.root(root) / f"{records.name(settings)}.json"
-    done = _kept(kept, settings) if save and kept.is_file() else None
-    if save_model is not None:
-        models.check(save_model, records.name(settings))
-    if save and (done is None or save_model is not None):
-        files.check_folder(records.root(root))  # checkpoints
-        files.check_folder(kept.parent)
-    return done
-
-
-def _kept(file: Path, settings: dict[str, Any]) -> Record:
-    """The record that is kept of a run; raises InputError where defaults have changed since it was made."""
-    record = records.read(file)
-    for stored in (record["codes"], record["codes"].get("labels", record["codes"])):
-        if not file.with_name(stored["file"]).is_file():
-            raise InputError(f"{file} is there, but not its {stored['file']}; move it away, and it is run again")
-    before, now = record.get("config", {}), settings["config"]
-    for key in before.keys() & now.keys():
-        if before[key] != now[key]:
-            raise InputError(
-                f"{file} was made when {key} was {before[key]} by default, now it is {now[key]}; "
-                "move it away, or keep records elsewhere (root)"
-            )
-    return record
+    one = prepare(
+        method,
+        data,
+        bits,
+        seed,
+        overrides,
+        protocol=protocol,
+        tuning=tuning,
+        device=device,
+        root=root,
+        save=save,
+        resume=resume,
+        save_model=save_model,
+    )
+    return one.do(shared)
 
 
 def plan(
@@ -136,71 +112,239 @@ def plan(
     tuning: bool = False,
     save_model: str | Path | None = None,
     **how: Any,
-) -> list[Callable[[], Record]]:
-    """Runs of every method, variant, seed and code length on one data set, each a function that gives its record.
+) -> list[Run]:
+    """Runs of every method, variant, seed and code length on one data set; `do` does one.
 
-    They run one after the other and share what they have in common: the features of a frozen backbone, and training
-    that does not depend on the code length. Their results equal those of separate runs. What is asked for twice is
-    run once.
+    They share what they have in common: the features of a frozen backbone, and training that does
+    not depend on the code length. Their results equal those of separate runs. What is asked for
+    twice is run once.
 
     Args:
         names: of methods.
         variants: settings that differ from the defaults.
-        save_model: a folder; each run's model goes into a folder of its own in it where there are several.
-        how: of `run`.
+        save_model: a folder; each run's model goes into a folder of its own in it where there are
+            several.
+        how: device, root, save and resume of `run`.
 
-    Raises InputError, before any work starts, where one of the runs is not possible as far as settings, labels, shapes
-    and places can tell; what only the features themselves show is raised by its run.
+    Raises InputError, before any work starts, where one of the runs is not possible as far as
+    settings, labels, shapes and places can tell; what only the features themselves show is raised
+    by its run.
     """
-    backbones.device(how.get("device"))
+    backbones.device(how.get("device"))  # before data are read
     dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
     shared = Shared()
-    runs: dict[str, Callable[..., Record]] = {}
-    settings: dict[str, dict[str, Any]] = {}
+    runs: dict[str, Run] = {}
     for name, variant, seed, length in product(names, variants, seeds, bits):
-        learner, tuned, found = _prepare(name, dataset, length, seed, None, tuning, variant)
-        learner.check(tuned.train)
-        words, stem = how | variant | {"tuning": tuning, "shared": shared}, records.name(found)
-        runs[stem], settings[stem] = partial(run, name, dataset, length, seed, **words), found
-    several = save_model is not None and len(runs) > 1
-    places = {stem: Path(save_model) / Path(stem).name if several else save_model for stem in runs}
-    for stem, place in places.items():
-        _check_places(settings[stem], how.get("save", False), how.get("root"), place)
-    return [partial(one, save_model=places[stem]) for stem, one in runs.items()]
+        one = prepare(name, dataset, length, seed, variant, tuning=tuning, **how)
+        runs[one.name] = dataclasses.replace(one, shared=shared)
+    planned = list(runs.values())
+    if save_model is not None:
+        planned = _with_models(planned, save_model)
+    for one in planned:
+        one.check()
+    return planned
 
 
-def _prepare(
+def _with_models(runs: list[Run], folder: str | Path) -> list[Run]:
+    """Runs whose models are saved: into the folder where there is one, else each into its own."""
+    if len(runs) == 1:
+        return [dataclasses.replace(runs[0], save_model=folder)]
+    return [dataclasses.replace(one, save_model=Path(folder) / one.stem.name) for one in runs]
+
+
+def prepare(
     method: str,
     data: str | Dataset,
     bits: int,
-    seed: int,
-    protocol: str | None,
-    tuning: bool,
-    overrides: dict[str, Any],
-) -> tuple[methods.Method, Dataset, dict[str, Any]]:
-    """The method, the data, and what makes this run this run; raises InputError where they do not go together."""
-    learner = methods.create(method, bits, **overrides)
-    seeds.check(seed)
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
+    *,
+    protocol: str | None = None,
+    tuning: bool = False,
+    **how: Any,
+) -> Run:
+    """A run, ready to be done; arguments are those of `run`.
+
+    Raises InputError where method, settings and data do not go together.
+    """
+    learner = methods.create(method, bits, **(overrides or {}))
+    check_seed(seed)
     dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
-    dataset = dataset.tuning() if tuning else dataset
+    if tuning:
+        dataset = dataset.tuning()
     check_labels_suit(learner, dataset)
-    return learner, dataset, _settings(learner, method, dataset, seed)
+    settings = _settings(learner, method, dataset, seed)
+    return Run(method, dataset, learner.bits, seed, settings, learner, **how)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A method, data, a code length, a seed and settings, from which one record comes.
+
+    Args:
+        settings: what makes this run this run, as its record says it.
+        learner: the method, which stays unfitted: a run may be done again.
+        device, root, save, resume, save_model: see `run`.
+        shared: by the runs of a plan.
+
+    Made by `prepare`.
+    """
+
+    method: str
+    data: Dataset
+    bits: int
+    seed: int
+    settings: dict[str, Any] = field(repr=False)
+    learner: methods.Method = field(repr=False)
+    device: str | None = None
+    root: str | Path | None = None
+    save: bool = False
+    resume: bool = True
+    save_model: str | Path | None = None
+    shared: Shared | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Under the root of the records, that of this run's record; see `records.name`."""
+        return records.name(self.settings)
+
+    @property
+    def stem(self) -> Path:
+        """The record's file without its ending; the lock of the run is called so too."""
+        return records.root(self.root) / self.name
+
+    @property
+    def checkpoints(self) -> Path | None:
+        """The folder where the run's checkpoints are kept, if they are."""
+        if not self.save:
+            return None
+        return records.root(self.root) / CHECKPOINTS / self.name.replace("/", "-")
+
+    def check(self) -> None:
+        """Raise InputError where the run is not possible.
+
+        As far as settings, labels, shapes and places can tell; nothing is begun.
+        """
+        backbones.device(self.device)
+        self.learner.check(self.data.train)
+        self.kept()
+
+    def kept(self) -> Record | None:
+        """The record that is kept of this run, if there is one.
+
+        Raises InputError where that was made with other defaults, and where something is still to
+        be written that cannot be.
+        """
+        file = records.root(self.root) / f"{self.name}.json"
+        record = _read_kept(file, self.settings) if self.save and file.is_file() else None
+        if self.save_model is not None:
+            models.check_target(self.save_model, self.name)
+        if self.save and (record is None or self.save_model is not None):
+            files.check_folder(records.root(self.root))  # where checkpoints are kept
+            files.check_folder(file.parent)
+        return record
+
+    def do(self, shared: Shared | None = None) -> Record:
+        """Train, encode, evaluate, unless that is kept already; returns the record.
+
+        Args:
+            shared: with which runs; with those of its plan when None.
+        """
+        device = backbones.device(self.device)
+        kept = self.kept()
+        if kept is not None and self.save_model is None:
+            self._tidy()
+            return kept
+        with _disk.lock(self.stem) if self.save else nullcontext():
+            kept = self.kept()  # another process may have been faster
+            if kept is not None and self.save_model is None:
+                return kept
+            return self._do(device, shared or self.shared or Shared(), kept)
+
+    __call__ = do
+
+    def _do(self, device: torch.device, shared: Shared, kept: Record | None) -> Record:
+        """Train, encode, evaluate, and keep what is to be kept; a record that is kept stays."""
+        if self.checkpoints is not None and not self.resume:
+            _disk.discard(self.checkpoints)
+        learner = copy.deepcopy(self.learner)
+        results, arrays = _measure(learner, self.data, self.seed, device, self.checkpoints, shared)
+        record = Record(copy.deepcopy(self.settings) | results)  # who changes it changes no run
+        if self.save_model is not None:
+            learner.save(self.save_model, self._facts(record))
+        if not self.save:
+            return record
+        if kept is None:
+            kept = records.write(record, arrays, self.name, self.root)
+        _remove(self.checkpoints)
+        return kept
+
+    def _facts(self, record: Record) -> dict[str, Any]:
+        """What a model's card says of the run that it comes from."""
+        keys = ("dataset", "protocol", "seed", "weights", "map")
+        return {"run": self.name} | {key: record[key] for key in keys}
+
+    def _tidy(self) -> None:
+        """Remove what a run that is kept has left: one was ended as it did that.
+
+        Its checkpoints stay where it is being trained again.
+        """
+        _disk.sweep(self.stem.parent)
+        if self.checkpoints.parent.is_dir():
+            with suppress(OSError), _disk.lock(self.stem, wait=False):
+                _remove(self.checkpoints)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the checkpoints of a run that is done.
+
+    With the folder of all checkpoints, if those were the last ones.
+    """
+    with suppress(OSError):
+        _disk.discard(folder)
+        _disk.sweep(folder.parent)
+        folder.parent.rmdir()
+
+
+def _read_kept(file: Path, settings: dict[str, Any]) -> Record:
+    """The record of a run; raises InputError where defaults have changed since it was made."""
+    record = records.read(file)
+    for stored in records.files_of_codes(record):
+        if not stored.is_file():
+            raise InputError(
+                f"{file} is there, but not its {stored.name}; move it away, and it is run again"
+            )
+    before = record.get("config", {})
+    now = settings["config"]
+    for key in before.keys() & now.keys():
+        if before[key] != now[key]:
+            raise InputError(
+                f"{file} was made when {key} was {before[key]} by default, now it is {now[key]}; "
+                "move it away, or keep records elsewhere (root)"
+            )
+    return record
 
 
 def check_labels_suit(learner: methods.Method, dataset: Dataset) -> None:
-    """Raise InputError unless the method takes the set's labels; one that takes classes takes the fine level."""
-    kinds = {dataset.relevance} | ({"same_class"} if dataset.relevance == "levels" else set())
-    if not kinds & set(learner.about.labels):
+    """Raise InputError unless the method takes the set's labels.
+
+    One that takes classes takes the fine level where there are levels.
+    """
+    kinds = {dataset.relevance}
+    if dataset.relevance == "levels":
+        kinds.add("same_class")
+    if kinds.isdisjoint(learner.about.labels):
         takes = " or ".join(learner.about.labels)
-        raise InputError(f"{learner.about.name} takes {takes} labels, {dataset.name} has {dataset.relevance}")
+        raise InputError(
+            f"{learner.about.name} takes {takes} labels, {dataset.name} has {dataset.relevance}"
+        )
 
 
 def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """What makes this run this run: equal settings on equal software and hardware give equal codes."""
-    config, usual = (
-        _named(recorded(learner.Config, dataclasses.asdict(one))) for one in (learner.config, learner.Config())
-    )
-    changed = {key: value for key, value in config.items() if value != usual[key]}
+    """What makes this run this run: on equal software and hardware, equal ones give equal codes."""
+    config = _recorded(learner.config)
+    usual = _recorded(learner.Config())
+    changed = [f"{key}={config[key]}" for key in sorted(config) if config[key] != usual[key]]
     return {
         "method": method,
         "dataset": dataset.name,
@@ -210,38 +354,54 @@ def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int)
         "tables": learner.tables,
         "relevance": dataset.relevance,
         "metric": "mAP over all ranks, expected under ties",
-        "variant": " ".join(f"{key}={value}" for key, value in sorted(changed.items())) or "defaults",
+        "variant": " ".join(changed) or "defaults",
         "config": config,
         "weights": config.get("weights", "none"),
         "data": {"fingerprint": dataset.fingerprint, "split": dataset.checksum},
     }
 
 
-def _named(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings with weights by name and SHA-256: where a file lies on this machine is not part of a result."""
-    backbone = config.get("backbone", config.get("features"))  # of a deep method, of a shallow one
-    return config | ({"weights": weights.describe(config["weights"], backbone)} if "weights" in config else {})
+def _recorded(config: Any) -> dict[str, Any]:
+    """A method's settings as records have them.
+
+    Weights stand there by name and SHA-256: where a file lies on this machine is no part of a
+    result.
+    """
+    settings = recorded(type(config), dataclasses.asdict(config))
+    if "weights" in settings:
+        # of a deep method, or of a shallow one
+        backbone = settings.get("backbone", settings.get("features"))
+        settings["weights"] = weights.describe(settings["weights"], backbone)
+    return settings
 
 
 def _measure(
     learner: methods.Method,
     dataset: Dataset,
     seed: int,
-    place: torch.device,
-    folder: Path | None,
-    shared: Shared | None,
-) -> tuple[dict, dict[str, np.ndarray]]:
-    begun, clock = datetime.now(UTC), [loop.now()]
-    shared = Shared() if shared is None else shared
-    learner.fit(dataset.train, seed=seed, device=str(place), checkpoints=folder, shared=shared)
+    device: torch.device,
+    checkpoints: Path | None,
+    shared: Shared,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What comes of a run: the rest of its record, and the arrays of `records.ARRAYS`."""
+    started = datetime.now(UTC)
+    clock = [loop.now()]
+    learner.fit(
+        dataset.train, seed=seed, device=str(device), checkpoints=checkpoints, shared=shared
+    )
     clock.append(loop.now())
     arrays = {
         "query_codes": learner.encode(dataset.query, shared),
         "database_codes": learner.encode(dataset.database, shared),
+        "query_labels": dataset.query.targets,
+        "database_labels": dataset.database.targets,
     }
-    arrays |= {"query_labels": dataset.query.targets, "database_labels": dataset.database.targets}
     clock.append(loop.now())
-    tables = {key: getattr(learner, key) for key in ("tables", "combine", "table_weights")}
+    tables = {
+        "tables": learner.tables,
+        "combine": learner.combine,
+        "table_weights": learner.table_weights,
+    }
     report = metrics.evaluate(
         *(arrays[key] for key in records.ARRAYS),
         bits=learner.bits,
@@ -249,74 +409,77 @@ def _measure(
         **records.comparison(tables),
     )
     clock.append(loop.now())
-    history = getattr(learner, "history", [])
-    return {
+    results = {
         "map": report.map,
         "metrics": report.to_dict(),
         **tables,
-        "backbone": getattr(learner, "backbone", "none"),
+        "backbone": learner.backbone,
         "input": learner.input(),
         "sizes": {part: len(getattr(dataset, part)) for part in ("train", "query", "database")},
-        "seconds": _seconds([wall for wall, _ in clock], history, "seconds"),
-        "cpu_seconds": _seconds([cpu for _, cpu in clock], history, "cpu_seconds"),
-        "history": history,
-        "started": begun.isoformat(timespec="seconds"),
-        "hardware": hardware(place, getattr(learner, "precision", "float32")),
+        "seconds": _seconds([wall for wall, _ in clock], learner.history, "seconds"),
+        "cpu_seconds": _seconds([cpu for _, cpu in clock], learner.history, "cpu_seconds"),
+        "history": learner.history,
+        "started": started.isoformat(timespec="seconds"),
+        "hardware": hardware(device, learner.precision),
         "versions": versions(),
         "git": git(),
-    }, arrays
+    }
+    return results, arrays
 
 
 def _seconds(clock: list[float], history: list[dict], key: str) -> dict[str, float]:
-    """Seconds per stage. Epochs that another run, or this one before it was interrupted, has done count as training."""
+    """Seconds per stage.
+
+    Epochs that another run, or this one before it was interrupted, has done count as training.
+    """
     seconds = dict(zip(STAGES, np.diff(clock).round(3).tolist(), strict=True))
     epochs = round(sum(line.get(key, line["seconds"]) for line in history), 3)
-    return seconds | {"train": max(seconds["train"], epochs)}
-
-
-def _tidy(thing: Path, folder: Path) -> None:
-    """Remove the checkpoints of a run that is kept, unless it is being trained again: one was ended as it did that."""
-    if folder.parent.is_dir():
-        with suppress(OSError), _disk.lock(thing, wait=False):
-            _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Remove the checkpoints of a run that is done, and the folder of all checkpoints if that was the last one."""
-    with suppress(OSError):
-        _disk.discard(folder)
-        _disk.sweep(folder.parent)
-        folder.parent.rmdir()
+    seconds["train"] = max(seconds["train"], epochs)
+    return seconds
 
 
 def hardware(device: torch.device, precision: str) -> dict[str, Any]:
-    """What the run ran on: the device in words, cores, threads, and the number type of the arithmetic."""
-    cuda = device.type == "cuda"
-    words = torch.cuda.get_device_name(device) if cuda else f"{numerics.processor()} ({os.cpu_count()} cores)"
-    return {"device": words, "kind": device.type, "threads": torch.get_num_threads(), "precision": precision}
+    """What the run ran on: the device in words, cores, threads,
+    and the number type of the arithmetic.
+    """
+    if device.type == "cuda":
+        words = torch.cuda.get_device_name(device)
+    else:
+        words = f"{numerics.processor()} ({os.cpu_count()} cores)"
+    return {
+        "device": words,
+        "kind": device.type,
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+    }
 
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return found | {"hashlab": hashlab.__version__}
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "hashlab": hashlab.__version__,
+    }
 
 
 def git() -> dict[str, Any] | None:
-    """The commit of the checkout and whether anything in its source was changed since; None outside a checkout."""
+    """The commit of the checkout and whether anything in its source was changed since;
+    None outside a checkout.
+    """
     folder = _disk.checkout()
     if folder is None:
         return None
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        return {
-            "commit": commit,
-            "changed": bool(_git(folder, "status", "--porcelain", "--", "src", "pyproject.toml")),
-        }
+        changes = _git(folder, "status", "--porcelain", "--", "src", "pyproject.toml")
     except (OSError, subprocess.CalledProcessError):
         return None
+    return {"commit": commit, "changed": bool(changes)}
 
 
 def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
+    command = ["git", "-C", str(folder), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -1,7 +1,9 @@
-"""Codes in files: their form, and reading of anybody's `.npz` and JSON without guessing, within bounds.
+"""Codes in files: their form, and reading of anybody's `.npz` and JSON without guessing,
+within bounds.
 
-A file holds `query_codes, database_codes, query_labels, database_labels, bits` and, where the codes alone do not
-say it, `format` (packed | bits | signs) and `bitorder` (little | big).
+A file holds `query_codes, database_codes, query_labels, database_labels,
+bits` and, where the codes alone do not say it, `format` (packed | bits | signs) and `bitorder`
+(little | big).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,9 +28,13 @@ from hashlab import codes
 from hashlab._disk import write as write
 from hashlab.errors import InputError
 
-ARRAYS = ("query_codes", "database_codes", "query_labels", "database_labels")
+CODES = ("query_codes", "database_codes")
+LABELS = ("query_labels", "database_labels")
+ARRAYS = (*CODES, *LABELS)
 FORMATS = ("packed", "bits", "signs")
-MOST_BYTES = 4 << 30  # of a file, and of what an archive unpacks to: a few kilobytes may ask for as many terabytes
+MOST_BYTES = (
+    4 << 30
+)  # of a file, and of what an archive unpacks to: a few kilobytes may ask for as many terabytes
 MOST_TEXT = 256 << 20  # of a text file: NUS-WIDE's longest list has 45 MB
 MOST_DEPTH = 32  # lists and objects within each other in JSON; ours have six
 MOST_AXES = 8  # of an array
@@ -45,8 +51,8 @@ def read_bytes(file: str | Path, most: int = MOST_BYTES) -> bytes:
     """The content of a regular file of at most `most` bytes.
 
     Raises:
-        InputError: no such file, a folder, a pipe or device (which may have no end, or nobody at the other one), a
-            file that is larger or may not be read.
+        InputError: no such file, a folder, a pipe or device (which may have no end, or nobody at
+            the other one), a file that is larger or may not be read.
     """
     check_name(file)
     try:
@@ -62,7 +68,9 @@ def read_bytes(file: str | Path, most: int = MOST_BYTES) -> bytes:
 
 
 def _without_waiting(file: str, flags: int) -> int:
-    """Open a pipe without waiting for whoever writes into it: what is looked at is then what is read."""
+    """Open a pipe without waiting for whoever writes into it:
+    what is looked at is then what is read.
+    """
     return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -72,22 +80,30 @@ def _kind(mode: int) -> str:
 
 
 def read_text(file: str | Path, encoding: str = "utf-8") -> str:
-    """The text of a regular file of bounded size; raises InputError as `read_bytes`, and where it is not text."""
+    """The text of a regular file of bounded size;
+    raises InputError as `read_bytes`, and where it is not text.
+    """
     try:
         return read_bytes(file, MOST_TEXT).decode(encoding)
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not a text file: {error.reason} at byte {error.start}") from None
+        raise InputError(
+            f"{file} is not a text file: {error.reason} at byte {error.start}"
+        ) from None
 
 
 def read_json(file: str | Path, what: str = "JSON") -> Any:
-    """The value in a JSON file of bounded size and depth; raises InputError where it is none, and so not `what`."""
+    """The value in a JSON file of bounded size and depth;
+    raises InputError where it is none, and so not `what`.
+    """
     try:
         value = json.loads(read_text(file), parse_constant=_no_number)
         if _deeper(value, MOST_DEPTH):
             raise RecursionError
         return value
     except RecursionError:
-        raise InputError(f"{file} is not {what}: JSON of at most {MOST_DEPTH} levels is expected, got more") from None
+        raise InputError(
+            f"{file} is not {what}: JSON of at most {MOST_DEPTH} levels is expected, got more"
+        ) from None
     except ValueError as error:
         raise InputError(f"{file} is not {what}: {error}") from None
 
@@ -98,14 +114,19 @@ def _no_number(word: str) -> None:
 
 def _deeper(value: Any, depth: int) -> bool:
     """Whether a JSON value has lists and objects within each other, more than `depth` of them."""
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if not isinstance(value, dict | list):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
     return any(depth == 0 or _deeper(part, depth - 1) for part in parts)
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raise InputError unless files can be written into a folder, or into a new one of that name; none is made."""
+    """Raise InputError unless files can be written into a folder,
+    or into a new one of that name; none is made.
+    """
     check_name(folder)
-    nearest = next((path for path in (Path(folder), *Path(folder).parents) if path.exists()), Path())
+    above = (Path(folder), *Path(folder).parents)
+    nearest = next((path for path in above if path.exists()), Path())
     if not nearest.is_dir():
         raise InputError(f"{nearest} is a file; a folder is expected")
     try:
@@ -116,7 +137,10 @@ def check_folder(folder: str | Path) -> None:
 
 
 def check_file(file: Path, suffix: str) -> None:
-    """Raise InputError unless a file of that name, which ends in `suffix`, can be written into a folder that exists."""
+    """Raise InputError unless a file of that name can be written into a folder that exists.
+
+    The name is to end in `suffix`.
+    """
     check_name(file)
     if file.suffix.lower() != suffix:
         raise InputError(f"a file name that ends in {suffix} is expected, got {file}")
@@ -140,10 +164,13 @@ def npz(arrays: dict[str, np.ndarray], method: int = zipfile.ZIP_DEFLATED) -> by
 
 
 def arrays(data: bytes, file: Path) -> dict[str, np.ndarray]:
-    """All arrays of an `.npz` file; what their headers announce is compared with the archive before room is taken.
+    """All arrays of an `.npz` file.
 
-    Raises InputError where it is no archive of arrays, or one of them stands in it twice, is none of plain numbers or
-    text (but pickled objects, say), or has another size than its header announces.
+    What their headers announce is compared with the archive before room is taken.
+
+    Raises InputError where it is no archive of arrays, or one of them stands in it twice, is none
+    of plain numbers or text (but pickled objects, say), or has another size than its header
+    announces.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -151,10 +178,23 @@ def arrays(data: bytes, file: Path) -> dict[str, np.ndarray]:
     except InputError as error:
         raise InputError(f"{file} cannot be read as .npz: {error}") from None
     except zipfile.BadZipFile as error:
-        reason = "it is no archive of arrays" if "not a zip file" in str(error) else error
+        reason = "it is no archive of arrays" if "not a zip file" in str(error) else _brief(error)
         raise InputError(f"{file} cannot be read as .npz: {reason}") from None
-    except (ValueError, TypeError, EOFError, OSError, RuntimeError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{file} cannot be read as .npz: {' '.join(str(error).split())}") from None
+    except (
+        ValueError,
+        TypeError,
+        EOFError,
+        OSError,
+        RuntimeError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
+        raise InputError(f"{file} cannot be read as .npz: {_brief(error)}") from None
+
+
+def _brief(error: Exception) -> str:
+    """What another library says, on one line; it may hold all that it has read."""
+    return " ".join(str(error).split())[:200]
 
 
 def _unpacked(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
@@ -184,33 +224,46 @@ def _array(content: IO[bytes], size: int, name: str) -> np.ndarray:
 def npy_header(content: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether it stands by columns, and type of the array in a `.npy` file of `size` bytes.
 
-    Raises InputError where it is no array of plain numbers or text, or announces another size than the file has.
+    Raises InputError where it is no array of plain numbers or text, or announces another size than
+    the file has.
     """
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     try:
         version = np.lib.format.read_magic(content)
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, by_column, dtype = header(content)
+        shape, by_column, dtype = readers[version](content)
     except Exception as error:  # whatever the bytes lead NumPy's reader to
-        raise InputError(f"{name} has no header of an array ({' '.join(str(error).split())})") from None
+        raise InputError(f"{name} has no header of an array ({_brief(error)})") from None
     if dtype.hasobject:
         raise InputError("it holds pickled objects, not plain arrays")
     if dtype.kind not in PLAIN:
         raise InputError(f"{name}: plain numbers or text are expected, got {dtype}")
-    if len(shape) > MOST_AXES or not all(type(side) is int and 0 <= side <= MOST_BYTES for side in shape):
-        raise InputError(f"{name}: a shape of at most {MOST_AXES} whole numbers is expected, got {reprlib.repr(shape)}")
-    need, rest = math.prod(shape) * dtype.itemsize, size - content.tell()
+    whole = all(type(side) is int and 0 <= side <= MOST_BYTES for side in shape)
+    if len(shape) > MOST_AXES or not whole:
+        given = reprlib.repr(shape)
+        raise InputError(
+            f"{name}: a shape of at most {MOST_AXES} whole numbers is expected, got {given}"
+        )
+    need = math.prod(shape) * dtype.itemsize
+    rest = size - content.tell()
     if need != rest:
         raise InputError(f"{name}: {shape} {dtype} takes {need} bytes, its file has {rest}")
     return shape, by_column, dtype
 
 
 def join_tables(packed: np.ndarray, tables: Sequence[int] | None) -> np.ndarray:
-    """Codes of several tables, each padded to whole words, as one code with its padding at the end: as in files."""
+    """Codes of several tables as one code with its padding at the end, as it is in files.
+
+    They come with each table padded to whole words.
+    """
     if tables is None or len(tables) == 1:
         return packed
     ends = np.cumsum([codes.row_bytes(bits) for bits in tables])[:-1]
-    parts = [codes.unpack(part, bits=bits) for part, bits in zip(np.split(packed, ends, axis=1), tables, strict=True)]
-    return codes.pack(np.concatenate(parts, axis=1))
+    parts = zip(np.split(packed, ends, axis=1), tables, strict=True)
+    bits = [codes.unpack(part, bits=width) for part, width in parts]
+    return codes.pack(np.concatenate(bits, axis=1))
 
 
 def split_tables(packed: np.ndarray, bits: int, tables: Sequence[int] | None) -> np.ndarray:
@@ -227,45 +280,79 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
 
     `tables` says how many of the bits belong to each hash table, in the order of the columns.
 
-    Raises InputError when an array is missing, of another width than `bits` says, or can be read in two ways.
-    Labels are for `metrics.evaluate` to check.
+    Raises InputError when an array is missing, of another width than `bits` says, or can be read in
+    two ways. Labels are for `metrics.evaluate` to check.
     """
     file = Path(file)
-    found = arrays(read_bytes(file), file)
-    missing = [name for name in (*ARRAYS, "bits") if name not in found]
-    if missing:
-        record = file.with_suffix("").with_suffix(".json")
-        hint = f"; its labels lie in another file: hashlab.records.read('{record}').codes() gives all"
-        compacted = missing == list(ARRAYS[2:]) and record.is_file()  # see `records.compact`
-        holds = ", ".join(found) or "nothing"
-        raise InputError(f"{file}: {', '.join(missing)} missing; it holds: {holds}{hint if compacted else ''}")
-    if found["bits"].size != 1 or found["bits"].dtype.kind not in "iu":
-        raise InputError(f"{file}: bits must be one integer, got {found['bits'].dtype} {found['bits'].shape}")
-    bits, order = int(found["bits"].reshape(-1)[0]), _word(found, "bitorder")
+    stored = arrays(read_bytes(file), file)
+    _check_names(stored, file)
+    bits = _bits(stored["bits"], file)
+    _check_codes(stored, file)
+    order = _word(stored, "bitorder")
+    form = _word(stored, "format") or _guess(stored, bits, file)
+    arguments: dict[str, Any] = {name: stored[name] for name in LABELS} | {"bits": bits}
+    for name in CODES:
+        packed = as_packed(stored[name], bits, form, order, f"{file}: {name}")
+        arguments[name] = split_tables(packed, bits, tables)
+    return arguments
+
+
+def _check_names(stored: Mapping[str, np.ndarray], file: Path) -> None:
+    """Raise InputError where an array is missing, and say where its like may be."""
+    missing = [name for name in (*ARRAYS, "bits") if name not in stored]
+    if not missing:
+        return
+    holds = ", ".join(stored) or "nothing"
+    record = file.with_suffix("").with_suffix(".json")
+    hint = ""
+    if missing == list(LABELS) and record.is_file():  # see `records.compact`
+        read = f"hashlab.records.read('{record}').codes()"
+        hint = f"; its labels lie in another file: {read} gives all"
+    raise InputError(f"{file}: {', '.join(missing)} missing; it holds: {holds}{hint}")
+
+
+def _bits(array: np.ndarray, file: Path) -> int:
+    if array.size != 1 or array.dtype.kind not in "iu":
+        raise InputError(f"{file}: bits must be one integer, got {array.dtype} {array.shape}")
+    bits = int(array.reshape(-1)[0])
     try:
         codes.check_bits(bits)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
-    empty = [name for name in ARRAYS if found[name].size == 0]
+    return bits
+
+
+def _check_codes(stored: Mapping[str, np.ndarray], file: Path) -> None:
+    """Raise InputError unless there are images on either side,
+    and their codes are rows of numbers.
+    """
+    empty = [name for name in ARRAYS if stored[name].size == 0]
     if empty:
-        raise InputError(f"{file}: {' and '.join(empty)} empty: one image at least is expected on either side")
-    for name in ARRAYS[:2]:
-        if found[name].dtype.kind in "US":
-            raise InputError(f"{file}: {name} must be numbers, got {found[name].dtype}")
-        if found[name].ndim != 2:
-            raise InputError(f"{file}: {name} must have two axes (images, code), got shape {found[name].shape}")
-    form = _word(found, "format") or _guess(found, bits, file)
-    packed = {name: as_packed(found[name], bits, form, order, f"{file}: {name}") for name in ARRAYS[:2]}
-    packed = {name: split_tables(code, bits, tables) for name, code in packed.items()}
-    return packed | {name: found[name] for name in ARRAYS[2:]} | {"bits": bits}
+        raise InputError(
+            f"{file}: {' and '.join(empty)} empty: one image at least is expected on either side"
+        )
+    for name in CODES:
+        array = stored[name]
+        if array.dtype.kind in "US":
+            raise InputError(f"{file}: {name} must be numbers, got {array.dtype}")
+        if array.ndim != 2:
+            raise InputError(
+                f"{file}: {name} must have two axes (images, code), got shape {array.shape}"
+            )
 
 
-def _word(found: dict[str, np.ndarray], name: str) -> str | None:
-    return str(found[name].reshape(-1)[0]) if name in found and found[name].size else None
+def _word(stored: Mapping[str, np.ndarray], name: str) -> str | None:
+    """The text that an array holds, where there is one."""
+    if name not in stored or not stored[name].size:
+        return None
+    return str(stored[name].reshape(-1)[0])
 
 
 def as_packed(array: np.ndarray, bits: int, form: str, order: str | None, what: str) -> np.ndarray:
-    """Codes in one of `FORMATS` as packed uint8 (N, 8*ceil(bits/64)); raises InputError where they are not in it."""
+    """Codes in one of `FORMATS` as packed uint8 (N, 8*ceil(bits/64)).
+
+    Raises InputError where they are not in it.
+    """
     if order not in (None, "little", "big"):
         raise InputError(f"{what}: bitorder must be little or big, got {order!r}")
     if form == "packed":
@@ -273,50 +360,70 @@ def as_packed(array: np.ndarray, bits: int, form: str, order: str | None, what: 
     if form not in FORMATS:
         raise InputError(f"{what}: format must be one of {', '.join(FORMATS)}, got {form!r}")
     low = 0 if form == "bits" else -1
-    if array.shape[1] != bits or not ((array == low) | (array == 1)).all():
-        raise InputError(f"{what}: {form} must be ({low} or 1) of width {bits}, got {_found(array)}")
+    if array.shape[1] != bits or not _holds_only(array, low, 1):
+        given = _described(array)
+        raise InputError(f"{what}: {form} must be ({low} or 1) of width {bits}, got {given}")
     return codes.pack(array == 1)
 
 
-def _found(array: np.ndarray) -> str:
+def _holds_only(array: np.ndarray, low: int, high: int) -> bool:
+    return bool(((array == low) | (array == high)).all())
+
+
+def _packed_widths(bits: int) -> tuple[int, int]:
+    """Bytes of a packed code: whole bytes, or whole words."""
+    return -(-bits // 8), codes.row_bytes(bits)
+
+
+def _described(array: np.ndarray) -> str:
     values = f", values {array.min()}..{array.max()}" if array.size else ""
     return f"{array.dtype} of width {array.shape[1]}{values}"
 
 
-def _guess(found: dict[str, np.ndarray], bits: int, file: Path) -> str:
+def _guess(stored: Mapping[str, np.ndarray], bits: int, file: Path) -> str:
     """The only format that fits both codes; two that fit and differ are an error."""
-    fits = [_fits(found[name], bits, f"{file}: {name}") for name in ARRAYS[:2]]
-    both = [form for form in FORMATS if form in fits[0] and form in fits[1]]
+    fits = [_fits(stored[name], bits, f"{file}: {name}") for name in CODES]
+    both = [form for form in FORMATS if all(form in forms for forms in fits)]
     if not both:
-        read = " and ".join(" or ".join(forms) for forms in fits)
-        raise InputError(f"{file}: query_codes and database_codes must be of one format, got {read}")
+        formats = " and ".join(" or ".join(forms) for forms in fits)
+        raise InputError(f"{file}: {' and '.join(CODES)} must be of one format, got {formats}")
     if bits > 1 and len(both) > 1:
-        raise InputError(f"{file}: its codes fit {' and '.join(both)}: add an array `format` that says which")
+        raise InputError(
+            f"{file}: its codes fit {' and '.join(both)}: add an array `format` that says which"
+        )
     return both[0]
 
 
 def _fits(array: np.ndarray, bits: int, what: str) -> list[str]:
     """The formats that codes may be in."""
-    zero_one = array.shape[1] == bits and bool(((array == 0) | (array == 1)).all())
-    signs = array.shape[1] == bits and bool(((array == -1) | (array == 1)).all())
-    packed = array.dtype == np.uint8 and array.shape[1] in (-(-bits // 8), 8 * -(-bits // 64))
-    fits = [form for form, fit in (("packed", packed), ("bits", zero_one), ("signs", signs)) if fit]
-    if array.dtype == np.bool_ and zero_one:
+    width = array.shape[1]
+    in_bytes, in_words = _packed_widths(bits)
+    fits = {
+        "packed": array.dtype == np.uint8 and width in (in_bytes, in_words),
+        "bits": width == bits and _holds_only(array, 0, 1),
+        "signs": width == bits and _holds_only(array, -1, 1),
+    }
+    if array.dtype == np.bool_ and fits["bits"]:
         return ["bits"]
-    if not fits:
+    if not any(fits.values()):
         raise InputError(
-            f"{what}: {bits}-bit codes expected, as packed uint8 of width {-(-bits // 8)} or {8 * -(-bits // 64)},"
-            f" or as 0/1 or -1/+1 of width {bits}; got {_found(array)}"
+            f"{what}: {bits}-bit codes expected, as packed uint8 of width {in_bytes} or {in_words},"
+            f" or as 0/1 or -1/+1 of width {bits}; got {_described(array)}"
         )
-    return fits
+    return [form for form in FORMATS if fits[form]]
 
 
 def _repack(array: np.ndarray, bits: int, order: str | None, what: str) -> np.ndarray:
-    if array.dtype != np.uint8 or array.shape[1] not in (-(-bits // 8), 8 * -(-bits // 64)):
-        raise InputError(f"{what}: packed {bits}-bit codes must be uint8 of width {-(-bits // 8)}, got {_found(array)}")
-    flat = np.unpackbits(array, axis=1, bitorder=order or "little")
+    widths = _packed_widths(bits)
+    if array.dtype != np.uint8 or array.shape[1] not in widths:
+        raise InputError(
+            f"{what}: packed {bits}-bit codes must be uint8 of width {widths[0]},"
+            f" got {_described(array)}"
+        )
+    order = order or "little"
+    flat = np.unpackbits(array, axis=1, bitorder=order)
     if flat[:, bits:].any():
         raise InputError(
-            f"{what}: bits beyond {bits} are set in {order or 'little'} bit order; give bits or bitorder right"
+            f"{what}: bits beyond {bits} are set in {order} bit order; give bits or bitorder right"
         )
     return codes.pack(flat[:, :bits].astype(bool))

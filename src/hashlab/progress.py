@@ -1,7 +1,8 @@
-"""Progress that suits where it is shown: one live line on a terminal, plain lines in a pipe, silence on request.
+"""Progress that suits where it is shown:
+one live line on a terminal, plain lines in a pipe, silence on request.
 
-`HASHLAB_PROGRESS`: `0` silent; `lines` a plain line per step where there is no terminal (the commands set it);
-otherwise a live line on a terminal or in a notebook, and nothing in a pipe.
+`HASHLAB_PROGRESS`: `0` silent; `lines` a plain line per step where there is no terminal
+(the commands set it); otherwise a live line on a terminal or in a notebook, and nothing in a pipe.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 
 
 def _notebook() -> bool:
-    return (
-        type(sys.modules["IPython"].get_ipython()).__name__ == "ZMQInteractiveShell"
-        if "IPython" in sys.modules
-        else False
-    )
+    """Whether it runs in a notebook, which only IPython can say."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def mode() -> str:
@@ -35,20 +36,37 @@ class Progress:
 
     Args:
         items: what is gone through; number `start` + 1 to number `total` of the whole.
-        delay: seconds after which the live line appears. Where there is no terminal, such a passing wait is silent;
-            without a delay there is one line per item.
+        delay: seconds after which the live line appears. Where there is no terminal, such a passing
+            wait is silent; without a delay there is one line per item.
     """
 
-    def __init__(self, items: Iterable[Any], text: str, total: int | None = None, delay: float = 0.0, start: int = 0):
-        self.items, self.text, self.mode, self.said, self.start = items, text, mode(), "", start
-        self.mode = "silent" if delay and self.mode == "lines" else self.mode
+    def __init__(
+        self,
+        items: Iterable[Any],
+        text: str,
+        total: int | None = None,
+        delay: float = 0.0,
+        start: int = 0,
+    ):
+        self.items = items
+        self.text = text
+        self.start = start
         self.total = total if total is not None else len(items)  # type: ignore[arg-type]
-        self.bar = _bar(desc=text, total=self.total, initial=start, delay=delay) if self.mode == "live" else None
+        self.mode = mode()
+        if delay and self.mode == "lines":
+            self.mode = "silent"
+        self.state = ""  # how things stand
+        self.bar = None
+        if self.mode == "live":
+            self.bar = _bar(desc=text, total=self.total, initial=start, delay=delay)
 
     def note(self, **facts: float | str) -> None:
-        self.said = " ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+        """Show how things stand, `name value` for each fact;
+        with four decimals where it is real.
+        """
+        self.state = " ".join(f"{name} {_short(value)}" for name, value in facts.items())
         if self.bar is not None:
-            self.bar.set_postfix_str(self.said, refresh=False)
+            self.bar.set_postfix_str(self.state, refresh=False)
 
     def __iter__(self) -> Iterator[Any]:
         try:
@@ -57,14 +75,21 @@ class Progress:
                 if self.bar is not None:
                     self.bar.update()
                 elif self.mode == "lines":
-                    print(f"{self.text} {done}/{self.total} {self.said}".rstrip(), file=sys.stderr, flush=True)
+                    line = f"{self.text} {done}/{self.total} {self.state}".rstrip()
+                    print(line, file=sys.stderr, flush=True)
         finally:
             if self.bar is not None:
                 self.bar.close()
 
 
+def _short(value: float | str) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
 def _bar(**words: Any) -> Any:
-    """tqdm's, which starts a thread and takes a lock between processes: made only where it is seen."""
+    """tqdm's, which starts a thread and takes a lock between processes:
+    made only where it is seen.
+    """
     from tqdm import tqdm
 
     return tqdm(**words)

@@ -1,7 +1,8 @@
 """Records: what a run did and what came of it, as one JSON object beside its packed codes.
 
-`<root>/<protocol>/<method>-<bits>b-s<seed>-<hash>.json` and `.npz`; the hash is that of the run's data and settings, so
-two different runs never share a name. Files hold arrays only (no pickle), codes at ceil(K/8) bytes each.
+`<root>/<protocol>/<method>-<bits>b-s<seed>-<hash>.json` and `.npz`; the hash is that of the run's
+data and settings, so two different runs never share a name. Files hold arrays only (no pickle),
+codes at ceil(K/8) bytes each.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from hashlab.errors import InputError
 from hashlab.files import ARRAYS
 from hashlab.metrics import plain as plain_metrics
 
-# What every record holds, with its type; an object holds at least what is listed here. (…, None): null where that is
-# not known, or where there is no such thing.
+# What every record holds, with its type; an object holds at least what is listed here. (…, None):
+# null where that is not known, or where there is no such thing.
 STAGES = {"train": float, "encode": float, "evaluate": float}
 FIELDS: dict[str, Any] = {
     "method": str,
@@ -66,16 +67,36 @@ WORDS = {
     list: "a list",
 }
 NAMED = "{method}-{bits}b-s{seed}-*.json"  # files of records, see `name`; other files are none
-IDENTITY = ("method", "dataset", "protocol", "bits", "seed", "variant", "data")  # what a run's name stands for
+IDENTITY = (
+    "method",
+    "dataset",
+    "protocol",
+    "bits",
+    "seed",
+    "variant",
+    "data",
+)  # what a run's name stands for
 DEPTH = 8  # objects and lists within each other, at most
 SAMPLE = 3  # queries of a record that `verify` asks with plain loops
 SMALL = 1 << 19  # pairs of query and item up to which it counts all of them
 # Results that differ in one of these are different lines of every table.
-CONDITIONS = ("dataset", "protocol", "metric", "backbone", "weights", "bits", "method", "variant", "data")
+CONDITIONS = (
+    "dataset",
+    "protocol",
+    "metric",
+    "backbone",
+    "weights",
+    "bits",
+    "method",
+    "variant",
+    "data",
+)
 
 
 class Record(dict):
-    """One run as a dictionary of JSON values; keys read as attributes too (`record.map`). `.path` is its file."""
+    """One run as a dictionary of JSON values; keys read as attributes too (`record.map`).
+    `.path` is its file.
+    """
 
     path: Path | None = None
 
@@ -89,14 +110,10 @@ class Record(dict):
         """The stored arrays of `ARRAYS`, codes packed as `metrics.evaluate` takes them."""
         if self.path is None:
             raise InputError("the record was not read from a file, so its codes are not at hand")
-        file = self.path.with_name(self["codes"]["file"])
-        arrays = read_arrays(file, self["codes"]["sha256"])
-        if "labels" in self["codes"]:  # one file for all runs of a protocol, see `compact`
-            labels = self["codes"]["labels"]
-            arrays |= read_arrays(file.with_name(labels["file"]), labels["sha256"])
-        _check_arrays(arrays, file)
+        arrays = read_stored(self)
         if self["codes"].get("order") == "class":
-            arrays["database_codes"] = arrays["database_codes"][np.argsort(by_class(arrays["database_labels"]))]
+            order = by_class(arrays["database_labels"])
+            arrays["database_codes"] = arrays["database_codes"][np.argsort(order)]
         return in_memory(arrays, self["bits"], self.get("tables"))
 
 
@@ -108,8 +125,9 @@ def root(path: str | Path | None = None) -> Path:
 def name(settings: dict[str, Any]) -> str:
     """`<protocol>/<method>-<bits>b-s<seed>-<hash>` of a run's settings.
 
-    The hash is that of the data and of the settings that differ from the method's defaults, so that a package with
-    more settings gives the same run the same name. Raises InputError where these cannot be a record's.
+    The hash is that of the data and of the settings that differ from the method's defaults, so that
+    a package with more settings gives the same run the same name. Raises InputError where these
+    cannot be a record's.
     """
     identity = {key: settings[key] for key in IDENTITY}
     _check_values(identity, "the settings of the run")
@@ -117,31 +135,35 @@ def name(settings: dict[str, Any]) -> str:
         _check_type(value, FIELDS[key], key, "the settings of the run")
     for part in (identity["method"], *identity["protocol"].split("/")):
         _check_name(part, "the settings of the run")
-    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return "{protocol}/{method}-{bits}b-s{seed}-".format(**identity) + short
+    text = json.dumps(identity, sort_keys=True)
+    short = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return "{protocol}/{method}-{bits}b-s{seed}-{short}".format(**identity, short=short)
 
 
 def digest(record: dict[str, Any]) -> str:
-    """SHA-256 of all that a record holds but its digest: of its JSON with sorted names and without spaces."""
+    """SHA-256 of all that a record holds but its digest:
+    of its JSON with sorted names and without spaces.
+    """
     rest = plain({key: value for key, value in record.items() if key != "digest"})
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write(record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None) -> Record:
-    """Store a record and its codes under `stem`, codes first, each in one rename; returns the record as stored.
+def write(
+    record: Record, arrays: dict[str, np.ndarray], stem: str, path: str | Path | None = None
+) -> Record:
+    """Store a record and its codes under `stem`, codes first, each in one rename;
+    returns the record as stored.
 
-    Raises InputError where the record is not complete, or `stem` is not its `name`; nothing is written then.
+    Raises InputError where the record is not complete, or `stem` is not its `name`; nothing is
+    written then.
     """
     file = root(path) / f"{stem}.json"
-    _check_fields(plain(record | {"codes": {"file": f"{file.stem}.npz", "sha256": ""}, "digest": ""}), file)
+    complete = record | {"codes": {"file": f"{file.stem}.npz", "sha256": ""}, "digest": ""}
+    _check_fields(plain(complete), file)
     if stem != name(record):
         raise InputError(f"the record of this run is called {name(record)}, got {stem}")
-    bits, tables = record["bits"], record["tables"]
-    stored = {
-        key: codes.trim(files.join_tables(a, tables), bits) if key.endswith("codes") else _small(a)
-        for key, a in arrays.items()
-    }
-    data = files.npz(stored | {"bits": np.int64(bits)})
+    data = files.npz(_in_file(arrays, record["bits"], record["tables"]))
     record["codes"] = {"file": f"{file.stem}.npz", "sha256": hashlib.sha256(data).hexdigest()}
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write(file.with_suffix(".npz"), data)
@@ -153,8 +175,23 @@ def _write(record: Record) -> Record:
     """Write a record's JSON, its digest last."""
     record.pop("digest", None)
     record["digest"] = digest(record)
-    files.write(record.path, (json.dumps(plain(record), indent=1, allow_nan=False) + "\n").encode())
+    text = json.dumps(plain(record), indent=1, allow_nan=False)
+    files.write(record.path, f"{text}\n".encode())
     return record
+
+
+def _in_file(
+    arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | None
+) -> dict[str, np.ndarray]:
+    """Arrays as they stand in files: codes in ceil(bits / 8) bytes, labels as small as may be."""
+    stored = {}
+    for key, array in arrays.items():
+        if key.endswith("codes"):
+            stored[key] = codes.trim(files.join_tables(array, tables), bits)
+        else:
+            stored[key] = _small(array)
+    stored["bits"] = np.int64(bits)
+    return stored
 
 
 def _small(labels: np.ndarray) -> np.ndarray:
@@ -164,10 +201,12 @@ def _small(labels: np.ndarray) -> np.ndarray:
 def plain(value: Any) -> Any:
     """JSON has no NaN: where a metric is not defined the file says null."""
     if isinstance(value, dict):
-        return {key: plain(v) for key, v in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def read(file: str | Path) -> Record:
@@ -176,48 +215,77 @@ def read(file: str | Path) -> Record:
     fields = files.read_json(file, "a record")
     record = _check_fields(fields, file)
     record.path = file
-    if altered := _altered(record):
-        raise InputError(f"{file}: {altered}")
+    _check_digest(record)
     return record
+
+
+def _check_digest(record: Record) -> None:
+    """Raise InputError where a record was changed since it was written."""
+    if altered := _altered(record):
+        raise InputError(f"{record.path}: {altered}")
 
 
 def _altered(record: Record) -> str | None:
     """What the digest says, where it is not that of the record."""
+    recorded = record["digest"]
     own = digest(record)
-    if own == record["digest"]:
+    if own == recorded:
         return None
-    return f"changed since it was written: digest {record['digest'][:12]}… recorded, {own[:12]}… recomputed"
+    digests = f"digest {recorded[:12]}… recorded, {own[:12]}… recomputed"
+    return f"changed since it was written: {digests}"
 
 
 def _check_fields(fields: Any, file: Path) -> Record:
-    """The fields as a record; raises InputError where something that every record has is missing, or no such thing."""
+    """The fields as a record.
+
+    Raises InputError where something that every record has is missing, or no such thing.
+    """
     what = f"{file} is not a record"
     missing = [key for key in FIELDS if not isinstance(fields, dict) or key not in fields]
     if missing:
         raise InputError(f"{what}: {', '.join(missing)} missing")
     _check_values(fields, what)
-    stored = fields["codes"]
-    for named in (stored, stored.get("labels", stored) if isinstance(stored, dict) else stored):
-        if not isinstance(named, dict) or not all(isinstance(named.get(key), str) for key in ("file", "sha256")):
-            raise InputError(f"{what}: codes must name a file and its sha256, got {reprlib.repr(stored)}")
-        _check_name(named["file"], what)
-    if stored.get("order", "class") != "class":
-        raise InputError(f"{what}: codes.order must be class, got {reprlib.repr(stored['order'])}")
+    _check_stored(fields["codes"], what)
     for key, kind in FIELDS.items():
         _check_type(fields[key], kind, key, what)
     return Record(fields)
 
 
+def _check_stored(stored: Any, what: str) -> None:
+    """Raise InputError unless this is the entry `codes` of a record: one file, or two."""
+    entries = [stored]
+    if isinstance(stored, dict) and "labels" in stored:
+        entries.append(stored["labels"])
+    for entry in entries:
+        if not _is_file_entry(entry):
+            got = reprlib.repr(stored)
+            raise InputError(f"{what}: codes must name a file and its sha256, got {got}")
+        _check_name(entry["file"], what)
+    if stored.get("order", "class") != "class":
+        got = reprlib.repr(stored["order"])
+        raise InputError(f"{what}: codes.order must be class, got {got}")
+
+
+def _is_file_entry(entry: Any) -> bool:
+    """Whether this names a file and its content."""
+    if not isinstance(entry, dict):
+        return False
+    return all(isinstance(entry.get(key), str) for key in ("file", "sha256"))
+
+
 def _check_values(fields: Any, what: str) -> None:
-    """Raise InputError unless these are plain values that can be shown and stored: no depths, infinities, escapes."""
-    level = [fields]
+    """Raise InputError unless these are plain values that can be shown and stored:
+    no depths, infinities, escapes.
+    """
+    values = [fields]  # of one depth
     for _ in range(DEPTH + 1):
-        level = [inner for value in level for inner in _inner(value, what)]
-    if level:
+        values = [inner for value in values for inner in _inner(value, what)]
+    if values:
         raise InputError(f"{what}: objects within objects, more than {DEPTH} deep")
 
 
 def _inner(value: Any, what: str) -> Iterable[Any]:
+    """The values within a value; raises InputError for one that cannot be shown and stored."""
     if isinstance(value, dict):
         return [*value, *value.values()]
     if isinstance(value, list):
@@ -225,7 +293,9 @@ def _inner(value: Any, what: str) -> Iterable[Any]:
     if isinstance(value, str) and not value.isprintable():
         raise InputError(f"{what}: text that can be printed is expected, got {reprlib.repr(value)}")
     if isinstance(value, float | int) and not abs(value) < 1 << 63:
-        raise InputError(f"{what}: numbers of less than 64 bits are expected, got {reprlib.repr(value)}")
+        raise InputError(
+            f"{what}: numbers of less than 64 bits are expected, got {reprlib.repr(value)}"
+        )
     return ()
 
 
@@ -234,38 +304,74 @@ def _check_type(value: Any, kind: Any, key: str, what: str) -> None:
     optional = isinstance(kind, tuple)
     if optional and value is None:
         return
-    kind = kind[0] if optional else kind
-    word = type(kind) if isinstance(kind, dict | list) else kind
-    fits = isinstance(value, float | int if word is float else word) and isinstance(value, bool) == (word is bool)
-    if not fits:
-        wanted = WORDS[word] + (" or null" if optional else "")
+    if optional:
+        kind = kind[0]
+    type_ = type(kind) if isinstance(kind, dict | list) else kind
+    if not _is_a(value, type_):
+        wanted = WORDS[type_] + (" or null" if optional else "")
         raise InputError(f"{what}: {key} must be {wanted}, got {reprlib.repr(value)}")
     if isinstance(kind, dict):
         if missing := [name for name in kind if name not in value]:
             raise InputError(f"{what}: {key}: {', '.join(missing)} missing")
-        for name, inner in kind.items():
-            _check_type(value[name], inner, f"{key}.{name}", what)
+        for name, inner_kind in kind.items():
+            _check_type(value[name], inner_kind, f"{key}.{name}", what)
     elif isinstance(kind, list):
         for inner in value:
             _check_type(inner, kind[0], f"each of {key}", what)
 
 
+def _is_a(value: Any, type_: type) -> bool:
+    """As JSON has it: a whole number is a number, and true is none, though Python has it so."""
+    if isinstance(value, bool):
+        return type_ is bool
+    if type_ is float:
+        return isinstance(value, float | int)
+    return isinstance(value, type_)
+
+
 def _check_name(name: str, what: str) -> None:
-    """Raise InputError unless this is a name within a folder, here or elsewhere."""
+    """Raise InputError unless this is a name within a folder, on any system."""
     if name in ("", ".", "..") or set(name) & set("/\\:\0"):
-        raise InputError(f"{what}: the name of a file in its folder is expected, got {reprlib.repr(name)}")
+        raise InputError(
+            f"{what}: the name of a file in its folder is expected, got {reprlib.repr(name)}"
+        )
 
 
 def read_arrays(file: Path, sha256: str) -> dict[str, np.ndarray]:
-    """The arrays of a file of codes; raises InputError when it is missing or not the one the record names."""
+    """The arrays of a file of codes;
+    raises InputError when it is missing or not the one the record names.
+    """
     try:
         data = files.read_bytes(file)
     except InputError as error:
         raise InputError(f"the record's codes cannot be read: {error}") from None
     actual = hashlib.sha256(data).hexdigest()
     if actual != sha256:
-        raise InputError(f"{file}: not the codes of its record: sha256 {sha256[:12]}… expected, got {actual[:12]}…")
+        digests = f"sha256 {sha256[:12]}… expected, got {actual[:12]}…"
+        raise InputError(f"{file}: not the codes of its record: {digests}")
     return files.arrays(data, file)
+
+
+def _entries(record: Record) -> list[dict[str, str]]:
+    """What a record says of its files of arrays: one, or where labels stand apart, two."""
+    stored = record["codes"]
+    if "labels" in stored:  # one file for all runs of a protocol, see `compact`
+        return [stored, stored["labels"]]
+    return [stored]
+
+
+def files_of_codes(record: Record) -> list[Path]:
+    """The files in which a record's codes and labels stand."""
+    return [record.path.with_name(entry["file"]) for entry in _entries(record)]
+
+
+def read_stored(record: Record) -> dict[str, np.ndarray]:
+    """The arrays of a record's files as they stand there; raises InputError for others than its."""
+    arrays: dict[str, np.ndarray] = {}
+    for entry in _entries(record):
+        arrays |= read_arrays(record.path.with_name(entry["file"]), entry["sha256"])
+    _check_arrays(arrays, files_of_codes(record)[0])
+    return arrays
 
 
 def _check_arrays(arrays: dict[str, np.ndarray], file: Path) -> None:
@@ -273,32 +379,40 @@ def _check_arrays(arrays: dict[str, np.ndarray], file: Path) -> None:
     if missing := [key for key in ARRAYS if key not in arrays]:
         raise InputError(f"{file}: {', '.join(missing)} missing")
     for side in ("query", "database"):
-        packed, labels = arrays[f"{side}_codes"], arrays[f"{side}_labels"]
+        packed = arrays[f"{side}_codes"]
+        labels = arrays[f"{side}_labels"]
         if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
-            raise InputError(f"{file}: {side}_labels must be (N,) or (N, L) integers, got {codes.describe(labels)}")
+            got = codes.describe(labels)
+            raise InputError(f"{file}: {side}_labels must be (N,) or (N, L) integers, got {got}")
         if packed.shape[:1] != labels.shape[:1]:
-            raise InputError(f"{file}: as many codes as labels expected, got {packed.shape} and {labels.shape}")
+            got = f"{packed.shape} and {labels.shape}"
+            raise InputError(f"{file}: as many codes as labels expected, got {got}")
 
 
-def in_memory(arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | None) -> dict[str, np.ndarray]:
+def in_memory(
+    arrays: dict[str, np.ndarray], bits: int, tables: Sequence[int] | None
+) -> dict[str, np.ndarray]:
     """Arrays as they stand in files, codes padded as `metrics.evaluate` takes them."""
-    return {
-        key: files.split_tables(codes.pad(arrays[key], bits), bits, tables) if key.endswith("codes") else arrays[key]
-        for key in ARRAYS
-    }
+    padded = {key: arrays[key] for key in ARRAYS}
+    for key in ("query_codes", "database_codes"):
+        padded[key] = files.split_tables(codes.pad(arrays[key], bits), bits, tables)
+    return padded
 
 
 def compact(record: Record) -> Record:
-    """Rewrite a record's files to take less room: labels go into one file for all runs that have the same, and codes
-    of the database stand class by class, for those of a class resemble each other.
+    """Rewrite a record's files to take less room.
 
-    New files are written under new names, then the record that names them, and only then the old file goes. `verify`
-    finds what it found before; `hashlab evaluate` cannot read such a file, for it holds no labels.
+    Labels go into one file for all runs that have the same, and codes of the database stand class
+    by class, for those of a class resemble each other.
+
+    New files are written under new names, then the record that names them, and only then the old
+    file goes. `verify` finds what it found before; `hashlab evaluate` cannot read such a file, for
+    it holds no labels.
     """
     if "order" in record["codes"] and not _outdated(record):
+        _disk.sweep(record.path.parent)
         return record
-    if altered := _altered(record):  # which a new digest would hide
-        raise InputError(f"{record.path}: {altered}")
+    _check_digest(record)  # a change would be hidden by a new digest
     with _disk.lock(record.path.with_suffix("")):
         record |= read(record.path)  # another process may have been faster
         if "order" not in record["codes"]:
@@ -309,45 +423,61 @@ def compact(record: Record) -> Record:
 
 
 def _outdated(record: Record) -> list[Path]:
-    """Files of a record's codes that it does not name: `compact` was ended before it could remove them."""
-    ours = re.compile(re.escape(record.path.stem) + r"(\.[0-9a-f]{8}|\.codes)?\.npz")
-    siblings = record.path.parent.glob("*.npz")
-    return [file for file in siblings if ours.fullmatch(file.name) and file.name != record["codes"]["file"]]
+    """Files of a record's codes that it does not name:
+    `compact` was ended before it could remove them.
+    """
+    own = re.compile(re.escape(record.path.stem) + r"(\.[0-9a-f]{8}|\.codes)?\.npz")
+    siblings = [file for file in record.path.parent.glob("*.npz") if own.fullmatch(file.name)]
+    return [file for file in siblings if file.name != record["codes"]["file"]]
 
 
 def _compact(record: Record) -> None:
-    record.codes()  # raises where the files are not the record's
-    stored = files.arrays(record.path.with_name(record["codes"]["file"]).read_bytes(), record.path)
-    if "labels" in record["codes"]:
-        stored |= files.arrays(record.path.with_name(record["codes"]["labels"]["file"]).read_bytes(), record.path)
-    labels = {key: stored.pop(key) for key in list(stored) if key.endswith("labels")}
-    stored["database_codes"] = stored["database_codes"][by_class(labels["database_labels"])]
-    shared, own = files.npz(labels, zipfile.ZIP_BZIP2), files.npz(stored, zipfile.ZIP_LZMA)
-    digest = hashlib.sha256(shared).hexdigest()
-    place = record.path.with_name(f"labels-{digest[:8]}.npz")
-    if not place.is_file():
-        files.write(place, shared)
-    content = hashlib.sha256(own).hexdigest()
-    file = record.path.with_suffix(f".{content[:8]}.npz")  # another name than the old one, whatever that was
-    record["codes"] = {"file": file.name, "sha256": content, "order": "class"}
-    record["codes"]["labels"] = {"file": place.name, "sha256": digest}
-    files.write(file, own)
+    """Write a record's codes and labels into two files, then the record that names them."""
+    arrays = read_stored(record)
+    in_memory(arrays, record["bits"], record.get("tables"))  # raises where these are no such codes
+    labels = {key: arrays.pop(key) for key in list(arrays) if key.endswith("labels")}
+    order = by_class(labels["database_labels"])
+    arrays["database_codes"] = arrays["database_codes"][order]
+    of_labels = _write_compact(record, "labels-{}.npz", files.npz(labels, zipfile.ZIP_BZIP2))
+    # another name than the old file has, whatever that is
+    own_name = record.path.stem + ".{}.npz"
+    of_codes = _write_compact(record, own_name, files.npz(arrays, zipfile.ZIP_LZMA))
+    record["codes"] = of_codes | {"order": "class", "labels": of_labels}
     _write(record)
 
 
+def _write_compact(record: Record, form: str, data: bytes) -> dict[str, str]:
+    """Write a file beside a record, named by its content, unless it is there; returns its entry."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    file = record.path.with_name(form.format(sha256[:8]))
+    if not file.is_file() or file.read_bytes() != data:
+        files.write(file, data)
+    return {"file": file.name, "sha256": sha256}
+
+
 def by_class(labels: np.ndarray) -> np.ndarray:
-    """Positions (N,) of images in the order of their labels (N,) or (N, L), by the first column first; stable."""
-    return np.lexsort(labels.reshape(len(labels), -1).T[::-1])
+    """Positions (N,) of images in the order of their labels (N,) or (N, L); stable.
+
+    By the first column first.
+    """
+    columns = labels.reshape(len(labels), -1).T
+    return np.lexsort(columns[::-1])  # which sorts by its last row first
 
 
-def load(path: str | Path | None = None, *, refused: list[InputError] | None = None, **conditions: Any) -> list[Record]:
-    """All records under the root that meet the conditions (`method="mu_liu", bits=12`), sorted by file; see `NAMED`.
+def load(
+    path: str | Path | None = None,
+    *,
+    refused: list[InputError] | None = None,
+    **conditions: Any,
+) -> list[Record]:
+    """All records under the root that meet the conditions (`method="mu_liu", bits=12`).
 
-    A record's place says its protocol, method, bits and seed (see `name`), so with these conditions only files that
-    may do are opened; without them, all are.
+    Sorted by file; see `NAMED`. A record's file says its protocol, method, bits and seed (see
+    `name`), so with these conditions only files that may do are opened; without them, all are.
 
-    Raises InputError, which names the file, for one that is called as a record and cannot be read: results of which
-    one is missing are no results. With a list `refused` the error joins it instead, and the others are read.
+    Raises InputError, which names the file, for one that is called as a record and cannot be read:
+    results of which one is missing are no results. With a list `refused` the error joins it
+    instead, and the others are read.
     """
     kept = []
     for file in files_of(path, **conditions):
@@ -357,71 +487,112 @@ def load(path: str | Path | None = None, *, refused: list[InputError] | None = N
             if refused is None:
                 raise
             refused.append(error)
-    return [record for record in kept if all(record.get(key) == value for key, value in conditions.items())]
+    return [record for record in kept if _meets(record, conditions)]
+
+
+def _meets(record: Record, conditions: dict[str, Any]) -> bool:
+    return all(record.get(key) == value for key, value in conditions.items())
 
 
 def files_of(path: str | Path | None = None, **conditions: Any) -> list[Path]:
-    """Files under the root that are called as records are and may meet the conditions of `load`, sorted; see `name`."""
-    part = {key: glob.escape(str(conditions[key])) if key in conditions else "*" for key in ("method", "bits", "seed")}
+    """Files under the root that are called as records are, sorted; see `name`.
+
+    Only those that may meet the conditions of `load`.
+    """
     protocol = Path(conditions.get("protocol", ""))
-    if protocol.is_absolute() or ".." in protocol.parts:  # no record lies there
+    if protocol.is_absolute() or ".." in protocol.parts:  # no record lies outside the root
         return []
-    return sorted((root(path) / protocol).rglob(NAMED.format(**part)))
+    parts = dict.fromkeys(("method", "bits", "seed"), "*")
+    for key in parts.keys() & conditions.keys():
+        parts[key] = glob.escape(str(conditions[key]))
+    return sorted((root(path) / protocol).rglob(NAMED.format(**parts)))
 
 
 def comparison(record: dict[str, Any]) -> dict[str, Any]:
-    """How a run's codes are compared, as `metrics.evaluate` takes it: tables, combine and weights."""
-    names = {"tables": "tables", "combine": "combine", "weights": "table_weights"}
-    return {word: record.get(key) for word, key in names.items()}
+    """How a run's codes are compared, as `metrics.evaluate` takes it:
+    tables, combine and weights.
+    """
+    return {
+        "tables": record.get("tables"),
+        "combine": record.get("combine"),
+        "weights": record.get("table_weights"),
+    }
 
 
 def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
-    """Hold a record against its digest, its name and its stored codes; returns what differs, one sentence each.
+    """Hold a record against its digest, its name and its stored codes.
 
-    An empty list means: nothing was changed since it was written; the name of its file is that of the run it tells of;
-    it has all metrics that such a run has, and each comes out again; and so does the AP of a few queries, drawn by the
-    record's name, with the plain loops of `metrics.plain`, which share nothing with the engines (where there are few
-    images, also precision and recall within each radius). What a run took, and what on, only the digest vouches for.
+    Returns what differs, one sentence each. An empty list means: nothing was changed since it was
+    written; the name of its file is that of the run it tells of; it has all metrics that such a run
+    has, and each comes out again; and so does the AP of a few queries, drawn by the record's name,
+    with the plain loops of `metrics.plain`, which share nothing with the engines (where there are
+    few images, also precision and recall within each radius). What a run took, and what on, only
+    the digest vouches for.
 
-    Raises InputError when a field is missing or no such thing, and when the codes are missing or altered.
+    Raises InputError when a field is missing or no such thing, and when the codes are missing or
+    altered.
     """
     if record.path is None:
-        raise InputError("the record was not read from a file, so its name and codes cannot be compared")
+        raise InputError(
+            "the record was not read from a file, so its name and codes cannot be compared"
+        )
     _check_fields(plain(record), record.path)
     if altered := _altered(record):
         return [altered]
-    if (own := Path(name(record)).name) != record.path.stem:
-        return [f"the file of what it says was run is called {own}"]
+    own_name = Path(name(record)).name
+    if own_name != record.path.stem:
+        return [f"the file of what it says was run is called {own_name}"]
     if contradictions := list(_contradictions(record)):
         return contradictions
     stored = record.codes()
-    sizes = {side: len(stored[f"{side}_codes"]) for side in ("query", "database")}
-    if differing := [side for side, size in sizes.items() if record["sizes"][side] != size]:
-        return [f"sizes: {record['sizes'][side]} recorded for {side}, {sizes[side]} stored" for side in differing]
+    if other_sizes := list(_other_sizes(record, stored)):
+        return other_sizes
     report = _evaluated(record, stored, record["metrics"].get("convention"))
-    differences = _differences(record["metrics"], plain(report.to_dict()), tolerance)
-    return differences or list(_doubts(record, stored, report, tolerance))
+    if differences := _differences(record["metrics"], plain(report.to_dict()), tolerance):
+        return differences
+    if report.convention is not None:  # plain loops know ours only
+        report = _evaluated(record, stored, None)
+    in_ap = _doubts_in_ap(record, stored, report, tolerance)
+    within_radii = _doubts_within_radii(record, stored, report, tolerance)
+    return [*in_ap, *within_radii]
 
 
 def _contradictions(record: Record) -> Iterator[str]:
     """What a record says in two places, and not the same."""
-    if record["map"] != record["metrics"]["map"]:
-        yield f"map: {record['map']} recorded at the top, {record['metrics']['map']} among the metrics"
-    if record["weights"] != (weights := record["config"].get("weights", "none")):
-        yield f"weights: {record['weights']} recorded at the top, {weights} among the settings"
-    rest = record["variant"]
+    at_the_top = record["map"]
+    inside = record["metrics"]["map"]
+    if at_the_top != inside:
+        yield f"map: {at_the_top} recorded at the top, {inside} among the metrics"
+    at_the_top = record["weights"]
+    inside = record["config"].get("weights", "none")
+    if at_the_top != inside:
+        yield f"weights: {at_the_top} recorded at the top, {inside} among the settings"
+    unknown = record["variant"]  # what of it the settings do not say
     for key, value in sorted(record["config"].items()):
-        value = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
-        if rest.startswith(setting := f"{key}={value}"):
-            rest = rest.removeprefix(setting).lstrip()
-    if rest not in ("", "defaults"):
-        yield f"variant: {rest} recorded, the settings say otherwise"
+        as_set = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+        setting = f"{key}={as_set}"
+        if unknown.startswith(setting):
+            unknown = unknown.removeprefix(setting).lstrip()
+    if unknown not in ("", "defaults"):
+        yield f"variant: {unknown} recorded, the settings say otherwise"
 
 
-def _evaluated(record: Record, stored: dict[str, np.ndarray], convention: str | None) -> metrics.Report:
+def _other_sizes(record: Record, stored: dict[str, np.ndarray]) -> Iterator[str]:
+    """Where as many codes are not stored as the record says."""
+    for side in ("query", "database"):
+        recorded = record["sizes"][side]
+        count = len(stored[f"{side}_codes"])
+        if recorded != count:
+            yield f"sizes: {recorded} recorded for {side}, {count} stored"
+
+
+def _evaluated(
+    record: Record, stored: dict[str, np.ndarray], convention: str | None
+) -> metrics.Report:
+    """The metrics of the codes that are stored."""
     recorded = record["metrics"]
     cutoffs = recorded.get("precision_at")
-    if not isinstance(cutoffs, dict) or not all(re.fullmatch(r"[1-9]\d{0,8}", k, re.ASCII) for k in cutoffs):
+    if not isinstance(cutoffs, dict) or not all(map(_is_rank, cutoffs)):
         raise InputError(f"precision_at must be given by rank, got {reprlib.repr(cutoffs)}")
     return metrics.evaluate(
         *(stored[key] for key in ARRAYS),
@@ -429,9 +600,13 @@ def _evaluated(record: Record, stored: dict[str, np.ndarray], convention: str | 
         relevance=record["relevance"],
         convention=convention,
         at=recorded.get("at"),
-        cutoffs=[int(k) for k in cutoffs],
+        cutoffs=[int(rank) for rank in cutoffs],
         **comparison(record),
     )
+
+
+def _is_rank(word: str) -> bool:
+    return re.fullmatch(r"[1-9]\d{0,8}", word, re.ASCII) is not None
 
 
 def _differences(recorded: dict[str, Any], fresh: dict[str, Any], tolerance: float) -> list[str]:
@@ -453,63 +628,109 @@ def _same(a: Any, b: Any, tolerance: float) -> bool:
     return type(a) is type(b) and a == b
 
 
-def _doubts(record: Record, stored: dict[str, np.ndarray], report: metrics.Report, tolerance: float) -> Iterator[str]:
-    """Where plain loops, which share nothing with the engines, give something else than those did."""
-    query, database, query_labels, labels = (stored[key] for key in ARRAYS)
-    tables = record["tables"] or [record["bits"]]
-    if report.convention is not None:  # plain loops know ours
-        report = _evaluated(record, stored, None)
+# Plain loops share nothing with the engines. Where they give something else, one of both is wrong.
 
-    def ranking(q: int) -> tuple[np.ndarray, np.ndarray]:
-        far = plain_metrics.distances(query[q], database, tables, record["combine"], record["table_weights"])
-        return far, plain_metrics.relevant(record["relevance"], query_labels[q], labels)
 
-    drawn = np.random.default_rng(list(hashlib.sha256(record.path.stem.encode()).digest()))
-    for q in drawn.choice(len(query), min(SAMPLE, len(query)), replace=False).tolist():
-        ap = plain_metrics.average_precision(*ranking(q), report.at)
-        if not abs(ap - report.ap[q]) <= tolerance:
+def _doubts_in_ap(
+    record: Record, stored: dict[str, np.ndarray], report: metrics.Report, tolerance: float
+) -> Iterator[str]:
+    """Queries, of a few, whose AP is another by plain loops."""
+    count = len(stored["query_codes"])
+    by_name = hashlib.sha256(record.path.stem.encode()).digest()
+    rng = np.random.default_rng(list(by_name))
+    for q in rng.choice(count, min(SAMPLE, count), replace=False).tolist():
+        far, relevant = _ranking(record, stored, q)
+        ap = plain_metrics.average_precision(far, relevant, report.at)
+        if not abs(ap - report.ap[q]) <= tolerance:  # so said, NaN is a doubt
             yield f"query {q}: AP {report.ap[q]} by the engine, {ap} by plain loops"
-    if len(query) * len(database) <= SMALL:
-        counts = np.zeros((2, len(report.recall)), np.int64)
-        for q in range(len(query)):
-            far, good = ranking(q)
-            far = plain_metrics.radius(far, tables, record["combine"])
-            counts += plain_metrics.at_radius(far, good, counts.shape[1])
-        counts = counts.cumsum(1)
-        precision = [hits / items if items else None for items, hits in counts.T.tolist()]
-        recall = [hits / max(int(counts[1, -1]), 1) for hits in counts[1].tolist()]
-        for key, values in (("precision", precision), ("recall", recall)):
-            if not _same(plain(getattr(report, key).tolist()), values, tolerance):
-                yield f"{key} within a radius: not the same by the engine and by plain loops"
 
 
-def table(found: Iterable[Record]) -> list[dict[str, Any]]:
-    """One line per set of conditions: how many seeds, mean and standard deviation of mAP over them, seconds.
+def _doubts_within_radii(
+    record: Record, stored: dict[str, np.ndarray], report: metrics.Report, tolerance: float
+) -> Iterator[str]:
+    """Whether precision and recall within radii are others by plain loops, where images are few."""
+    queries = len(stored["query_codes"])
+    if queries * len(stored["database_codes"]) > SMALL:
+        return
+    counts = np.zeros((2, len(report.recall)), np.int64)  # items, and relevant ones, at each radius
+    for q in range(queries):
+        far, relevant = _ranking(record, stored, q)
+        radii = plain_metrics.radius(far, _tables(record), record["combine"])
+        counts += plain_metrics.at_radius(radii, relevant, counts.shape[1])
+    items, hits = counts.cumsum(1).tolist()
+    precision = [hit / item if item else None for item, hit in zip(items, hits, strict=True)]
+    recall = [hit / max(hits[-1], 1) for hit in hits]
+    for key, values in (("precision", precision), ("recall", recall)):
+        if not _same(plain(getattr(report, key).tolist()), values, tolerance):
+            yield f"{key} within a radius: not the same by the engine and by plain loops"
+
+
+def _ranking(
+    record: Record, stored: dict[str, np.ndarray], q: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (N,) of the database from query q, and which of it are relevant (N,)."""
+    far = plain_metrics.distances(
+        stored["query_codes"][q],
+        stored["database_codes"],
+        _tables(record),
+        record["combine"],
+        record["table_weights"],
+    )
+    relevant = plain_metrics.relevant(
+        record["relevance"], stored["query_labels"][q], stored["database_labels"]
+    )
+    return far, relevant
+
+
+def _tables(record: Record) -> list[int]:
+    """The bits of each table, also where there is one."""
+    return record["tables"] or [record["bits"]]
+
+
+def table(runs: Iterable[Record]) -> list[dict[str, Any]]:
+    """One line per set of conditions: seeds, mean and standard deviation of mAP, seconds.
 
     The standard deviation is that of a sample (n - 1), None for a single seed.
     """
     groups: dict[tuple, list[Record]] = {}
-    for record in found:
-        said = tuple(record.bits if key == "bits" else str(record.get(key)) for key in CONDITIONS)
-        # all settings, not only those that were named: "defaults" of two versions need not be the same
-        groups.setdefault((*said, json.dumps(record.get("config"), sort_keys=True)), []).append(record)
-    return [dict(zip(CONDITIONS, key[:-1], strict=True)) | _spread(group) for key, group in sorted(groups.items())]
+    for record in runs:
+        groups.setdefault(_conditions(record), []).append(record)
+    rows = []
+    for conditions, group in sorted(groups.items()):
+        named = zip(CONDITIONS, conditions, strict=False)  # all but the last one
+        rows.append(dict(named) | _spread(group))
+    return rows
+
+
+def _conditions(record: Record) -> tuple:
+    """What two records must have in common to stand in one line."""
+    named = [record.bits if key == "bits" else str(record.get(key)) for key in CONDITIONS]
+    # All settings too, not only those that were named: "defaults" of two versions need not be
+    # equal.
+    return (*named, json.dumps(record.get("config"), sort_keys=True))
 
 
 def _spread(group: list[Record]) -> dict[str, Any]:
-    def mean(values: Iterable[float | None]) -> float:
-        return float(np.mean(np.array(list(values), float)))  # NaN where one is not known
-
+    """Means over the records of one line, and how far their mAP varies."""
     maps = np.array([record.map for record in group], float)
+    worst = [record["metrics"]["map_worst"] for record in group]
+    best = [record["metrics"]["map_best"] for record in group]
+    seconds = [(record.get("seconds") or {}).get("train") for record in group]
+    devices = {(record.get("hardware") or {}).get("device", "unknown") for record in group}
     return {
         "seeds": len({record.seed for record in group}),
-        "map": mean(maps),
+        "map": _mean(maps),
         "map_std": float(np.std(maps, ddof=1)) if len(maps) > 1 else None,
-        "map_worst": mean(record["metrics"]["map_worst"] for record in group),
-        "map_best": mean(record["metrics"]["map_best"] for record in group),
-        "train_seconds": mean((record.get("seconds") or {}).get("train") for record in group),
-        "hardware": ", ".join(sorted({(record.get("hardware") or {}).get("device", "unknown") for record in group})),
+        "map_worst": _mean(worst),
+        "map_best": _mean(best),
+        "train_seconds": _mean(seconds),
+        "hardware": ", ".join(sorted(devices)),
     }
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    """NaN where one of them is not known."""
+    return float(np.mean(np.array(values, float)))
 
 
 COLUMNS = {
@@ -529,21 +750,32 @@ COLUMNS = {
 
 def render(rows: list[dict[str, Any]], form: str = "text") -> str:
     """The lines of `table` as text or markdown, mAP as mean ± standard deviation over seeds."""
-    shown = COLUMNS
-    places = [(row["dataset"], row["protocol"], row["data"]) for row in rows]
-    if len(set(places)) > len({place[:2] for place in places}):
-        shown = COLUMNS | {"data": "data"}  # one name and protocol stand for several sets of images
-    cells = [list(shown.values())] + [[_cell(row, key) for key in shown] for row in rows]
+    columns = COLUMNS
+    protocols = {(row["dataset"], row["protocol"]) for row in rows}
+    splits = {(row["dataset"], row["protocol"], row["data"]) for row in rows}
+    if len(splits) > len(protocols):  # one protocol stands for several sets of images
+        columns = COLUMNS | {"data": "data"}
+    cells = [list(columns.values())]
+    cells += [[_cell(row, key) for key in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    edge, gap = ("| ", " | ") if form == "markdown" else ("", "  ")
-    lines = [edge + gap.join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + edge[::-1] for line in cells]
-    rule = edge + gap.join("-" * width for width in widths) + edge[::-1]
-    return "\n".join(line.rstrip() for line in [lines[0], rule, *lines[1:]])
+    dashes = ["-" * width for width in widths]
+    lines = [_line(words, widths, form) for words in (cells[0], dashes, *cells[1:])]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _line(words: list[str], widths: list[int], form: str) -> str:
+    """Words below each other, in columns of these widths."""
+    padded = [word.ljust(width) for word, width in zip(words, widths, strict=True)]
+    if form == "markdown":
+        return f"| {' | '.join(padded)} |"
+    return "  ".join(padded)
 
 
 def _cell(row: dict[str, Any], key: str) -> str:
     if key == "map":
-        return f"{row['map']:.4f}" + (f" ± {row['map_std']:.4f}" if row["map_std"] is not None else "")
+        if row["map_std"] is None:
+            return f"{row['map']:.4f}"
+        return f"{row['map']:.4f} ± {row['map_std']:.4f}"
     if key == "band":
         return f"{row['map_worst']:.4f} to {row['map_best']:.4f}"
     if key == "variant":  # the column beside it says which weights
@@ -552,4 +784,6 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{8,}", r"\1…", row[key])
     if key == "weights":
         return re.sub(r"(sha256:\w{8})\w+", r"\1…", row[key])
-    return f"{row[key]:.0f}" if key == "train_seconds" else str(row[key])
+    if key == "train_seconds":
+        return f"{row[key]:.0f}"
+    return str(row[key])

@@ -1,1 +1,3 @@
-"""What only the book uses: tables, comparisons, reported figures, and the figures of single chapters."""
+"""What only the book uses: tables, comparisons, reported figures,
+and the figures of single chapters.
+"""

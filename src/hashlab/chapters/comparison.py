@@ -1,11 +1,13 @@
-"""Every method under one protocol: the same features, split, metric, seeds, and the same small budget for settings.
+"""Every method under one protocol: the same features, split, metric, seeds,
+and the same small budget for settings.
 
-For each method, at most four settings are tried on the validation part (24 bits, seed 0); the best one is run at two
-lengths with three seeds, and the queries are asked once. Best is what finds held-out images among each other, see
-`unseen`: nine in ten images of the database were not trained on, and what serves training images only shall not win.
-Deep methods train a hash layer on the features of a network that stays as it is; shallow ones take the same features.
-Two looks at the validation part choose nothing: would learning rates beyond the grid have been better (`BEYOND`), and
-what does one setting do to the methods that end low (`LOOKS`)?
+For each method, at most four settings are tried on the validation part (24 bits, seed 0); the best
+one is run at two lengths with three seeds, and the queries are asked once. Best is what finds
+held-out images among each other, see `unseen`: nine in ten images of the database were not trained
+on, and what serves training images only shall not win. Deep methods train a hash layer on the
+features of a network that stays as it is; shallow ones take the same features. Two looks at the
+validation part choose nothing: would learning rates beyond the grid have been better (`BEYOND`),
+and what does one setting do to the methods that end low (`LOOKS`)?
 `benchmarks/side_by_side.py` makes the records, the chapter "Side by side" reads them with `found`.
 """
 
@@ -23,12 +25,17 @@ from hashlab.errors import InputError
 from hashlab.methods.base import recorded
 from hashlab.records import Record
 
-PROTOCOL, BITS, SEEDS, TUNED_AT = "cifar10-59k", (12, 24), (0, 1, 2), 24
-BACKBONE, SIDE = "mobilenet_v2", 128
+PROTOCOL = "cifar10-59k"
+BITS = (12, 24)
+SEEDS = (0, 1, 2)
+TUNED_AT = 24  # bits
+BACKBONE = "mobilenet_v2"
+SIDE = 128  # pixels
 
 RATES = {"lr": (0.001, 0.003)}
 BEYOND = (0.0003, 0.01)  # tried once with what was chosen
-# What is tried: every combination, four at most. Deep methods: two learning rates, and two values of one setting.
+# What is tried: every combination, four at most. Deep methods: two learning rates, and two values
+# of one setting.
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "random": {},
     "pca_rotation": {},
@@ -89,31 +96,44 @@ def variants(method: str) -> list[dict[str, Any]]:
 
 
 def common(method: str) -> dict[str, Any]:
-    """The settings that do not vary: where features come from, and how long a hash layer is trained."""
+    """The settings that do not vary:
+    where features come from, and how long a hash layer is trained.
+    """
     if method in methods.SHALLOW:
         return {"backbone": BACKBONE, "size": SIDE}
-    return {"backbone": BACKBONE, "size": SIDE, "frozen": True, "optimiser": "adamw", "epochs": 30}
+    training = {"frozen": True, "optimiser": "adamw", "epochs": 30}
+    return {"backbone": BACKBONE, "size": SIDE, **training}
 
 
 def best(tried: Sequence[Record]) -> int:
-    """The place of the record with the highest `unseen`, the first one of equals."""
+    """The index of the record with the highest `unseen`, the first one of equals."""
     return int(np.argmax([unseen(record) for record in tried]))
 
 
 def unseen(record: Record) -> float:
-    """mAP of a record's query images among each other: one half is searched for the other, and the other way round.
+    """mAP of a record's query images among each other:
+    one half is searched for the other, and the other way round.
 
-    In a record of the validation part none of them has been trained on, unlike the images of its database.
+    In a record of the validation part none of them has been trained on, unlike the images of its
+    database.
     """
-    stored, half = record.codes(), np.arange(record.sizes["query"]) % 2 == 0
-    codes, labels = stored["query_codes"], stored["query_labels"]
+    stored = record.codes()
+    codes = stored["query_codes"]
+    labels = stored["query_labels"]
+    even = np.arange(record.sizes["query"]) % 2 == 0
     how = {"bits": record.bits, "relevance": record.relevance} | records.comparison(record)
-    parts = [metrics.evaluate(codes[q], codes[~q], labels[q], labels[~q], **how) for q in (half, ~half)]
-    return float(np.mean([part.map for part in parts]))
+    maps = []
+    for queries in (even, ~even):
+        database = ~queries
+        halves = (codes[queries], codes[database], labels[queries], labels[database])
+        maps.append(metrics.evaluate(*halves, **how).map)
+    return float(np.mean(maps))
 
 
 def beyond(chosen: dict[str, Any]) -> list[dict[str, Any]]:
-    """The chosen settings with learning rates beyond the grid; none for a method that is given no rate."""
+    """The chosen settings with learning rates beyond the grid;
+    none for a method that is given no rate.
+    """
     return [chosen | {"lr": lr} for lr in BEYOND] if "lr" in chosen else []
 
 
@@ -122,26 +142,38 @@ def found(kept: Sequence[Record], method: str) -> Compared:
 
     Raises InputError where one is missing, or where two would do.
     """
-    tuning = [tuned(kept, method, variant) for variant in variants(method)]
-    chosen = variants(method)[best(tuning)]
+    tried = [tuned(kept, method, variant) for variant in variants(method)]
+    chosen = variants(method)[best(tried)]
     final = {bits: [_one(kept, method, bits, seed, chosen) for seed in SEEDS] for bits in BITS}
-    return Compared(tuning, chosen, final, [tuned(kept, method, variant) for variant in beyond(chosen)])
+    further = [tuned(kept, method, variant) for variant in beyond(chosen)]
+    return Compared(tried, chosen, final, further)
 
 
 def whole(kept: Sequence[Record]) -> dict[str, list[Record]]:
-    """Runs in which the network was trained along with the code, at `TUNED_AT` bits: method -> a record per seed.
+    """Runs in which the network was trained along with the code, at `TUNED_AT` bits:
+    method -> a record per seed.
 
     Methods without a run for each seed are left out. Raises InputError where a seed has two.
     """
     groups: dict[str, dict[int, Record]] = {}
-    for record in kept:
-        config = record["config"]
-        trained = config.get("backbone") == BACKBONE and not config.get("frozen", True)
-        if not trained or record.protocol != PROTOCOL or record.bits != TUNED_AT:
-            continue
-        if groups.setdefault(record.method, {}).setdefault(record.seed, record) is not record:
-            raise InputError(f"one run of {record.method} with seed {record.seed} expected, found two")
-    return {name: [group[seed] for seed in SEEDS] for name, group in groups.items() if group.keys() == set(SEEDS)}
+    for record in filter(_trained_as_a_whole, kept):
+        group = groups.setdefault(record.method, {})
+        if group.setdefault(record.seed, record) is not record:
+            raise InputError(
+                f"one run of {record.method} with seed {record.seed} expected, found two"
+            )
+    complete = {name: group for name, group in groups.items() if group.keys() == set(SEEDS)}
+    return {name: [group[seed] for seed in SEEDS] for name, group in complete.items()}
+
+
+def _trained_as_a_whole(record: Record) -> bool:
+    """Whether a record is one of this protocol and length whose network was trained along with
+    the code.
+    """
+    if (record.protocol, record.bits) != (PROTOCOL, TUNED_AT):
+        return False
+    config = record["config"]
+    return config.get("backbone") == BACKBONE and not config.get("frozen", True)
 
 
 def tuned(kept: Sequence[Record], method: str, variant: dict[str, Any]) -> Record:
@@ -149,16 +181,27 @@ def tuned(kept: Sequence[Record], method: str, variant: dict[str, Any]) -> Recor
     return _one(kept, method, TUNED_AT, SEEDS[0], variant, "/tuning")
 
 
-def _one(kept: Sequence[Record], method: str, bits: int, seed: int, variant: dict[str, Any], part: str = "") -> Record:
+def _one(
+    kept: Sequence[Record],
+    method: str,
+    bits: int,
+    seed: int,
+    variant: dict[str, Any],
+    part: str = "",
+) -> Record:
     """The record of one run: all settings agree, whatever file the weights came from.
 
-    A setting that did not exist yet when a record was made has its default there.
+    In a record that was made before a setting existed, that setting has its default.
     """
     config = methods.create(method, bits, **common(method), **variant).config
-    wanted, usual = (recorded(type(config), dataclasses.asdict(one)) for one in (config, type(config)()))
+    wanted = recorded(type(config), dataclasses.asdict(config))
+    usual = recorded(type(config), dataclasses.asdict(type(config)()))
     del wanted["weights"]
     run = {"method": method, "protocol": PROTOCOL + part, "bits": bits, "seed": seed}
-    same = [r for r in kept if run.items() <= r.items() and wanted.items() <= (usual | r["config"]).items()]
+    of_run = [record for record in kept if run.items() <= record.items()]
+    same = [r for r in of_run if wanted.items() <= (usual | r["config"]).items()]
     if len(same) != 1:
-        raise InputError(f"one record of {run} with {variant or 'defaults'} expected, found {len(same)}")
+        raise InputError(
+            f"one record of {run} with {variant or 'defaults'} expected, found {len(same)}"
+        )
     return same[0]

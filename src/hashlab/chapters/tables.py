@@ -1,4 +1,6 @@
-"""What the chapters of the book share: tables, source code beside its formula, and records side by side."""
+"""What the chapters of the book share:
+tables, source code beside its formula, and records side by side.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ def table(head: Sequence[Any], *rows: Sequence[Any]) -> Markdown:
     from IPython.display import Markdown
 
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (head, *rows)]
-    lines = [line.replace(" ± ", "\u202f±\u202f") for line in lines]  # a value and its spread stay on one line
-    return Markdown("\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]]))
+    lines.insert(1, "|---" * len(head) + "|")
+    text = "\n".join(lines)
+    return Markdown(text.replace(" ± ", "\u202f±\u202f"))  # a value and its spread stay on one line
 
 
 def source(*objects: Callable) -> Markdown:
@@ -34,8 +37,11 @@ def source(*objects: Callable) -> Markdown:
     return Markdown("\n".join(f"```python\n{text}```" for text in texts))
 
 
-def recorded(seeds: Iterable[int], settings: dict[str, Any] | None = None, **conditions: Any) -> list[Record]:
-    """One record per seed, in their order, of the runs that meet `conditions` and have these settings.
+def recorded(
+    seeds: Iterable[int], settings: dict[str, Any] | None = None, **conditions: Any
+) -> list[Record]:
+    """One record per seed, in their order,
+    of the runs that meet `conditions` and have these settings.
 
     Args:
         settings: of the method, by name; settings that are not named may have any value.
@@ -43,12 +49,19 @@ def recorded(seeds: Iterable[int], settings: dict[str, Any] | None = None, **con
 
     Raises InputError where there is not exactly one for each seed.
     """
-    kept = [r for r in records.load(**conditions) if (settings or {}).items() <= r["config"].items()]
-    found = sorted((r for r in kept if r.seed in tuple(seeds)), key=lambda record: record.seed)
-    if [record.seed for record in found] != list(seeds):
-        wanted = f"one record of {conditions} with {settings or 'any settings'} for each seed of {list(seeds)}"
-        raise InputError(f"{wanted} expected in {records.root()}, found {len(found)}")
-    return found
+    seeds = list(seeds)
+    alike = [
+        record
+        for record in records.load(**conditions)
+        if record.seed in seeds and (settings or {}).items() <= record["config"].items()
+    ]
+    alike.sort(key=lambda record: record.seed)
+    if [record.seed for record in alike] != seeds:
+        wanted = (
+            f"one record of {conditions} with {settings or 'any settings'} for each seed of {seeds}"
+        )
+        raise InputError(f"{wanted} expected in {records.root()}, found {len(alike)}")
+    return alike
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
@@ -58,16 +71,23 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 
 
 def difference(group: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Mean of the paired differences over seeds, and two standard errors of it: "above" is a mean that exceeds them."""
+    """Mean of the paired differences over seeds, and two standard errors of it:
+    "above" is a mean that exceeds them.
+    """
     paired = np.subtract(group, other)
-    return float(paired.mean()), float(2 * paired.std(ddof=1) / np.sqrt(len(paired)))
+    error = paired.std(ddof=1) / np.sqrt(len(paired))
+    return float(paired.mean()), float(2 * error)
 
 
 def command(group: Sequence[Record]) -> str:
     """The command that makes records which differ in their seed only."""
-    first, seeds = group[0], " ".join(str(record.seed) for record in group)
-    tuning = " --tuning" if first.protocol.endswith("/tuning") else ""
-    words = [word for word in first.variant.split() if not word.startswith("sha256:")]
-    settings = "" if first.variant == "defaults" else f" --set {' '.join(words)}"
-    where = f"{first.dataset} --protocol {first.protocol.removesuffix('/tuning')}"
-    return f"hashlab run {first.method} {where} --bits {first.bits} --seeds {seeds}{settings}{tuning}"
+    first = group[0]
+    protocol = first.protocol.removesuffix("/tuning")
+    words = ["hashlab", "run", first.method, first.dataset, "--protocol", protocol]
+    words += ["--bits", str(first.bits), "--seeds", *(str(record.seed) for record in group)]
+    if first.variant != "defaults":
+        settings = [word for word in first.variant.split() if not word.startswith("sha256:")]
+        words += ["--set", *settings]
+    if first.protocol != protocol:
+        words.append("--tuning")
+    return " ".join(words)

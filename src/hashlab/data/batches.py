@@ -1,7 +1,9 @@
-"""Batches made on the device: uint8 images are kept there, and cropped, mirrored, normalised and resized per batch.
+"""Batches made on the device: uint8 images are kept there, and cropped, mirrored,
+normalised and resized per batch.
 
-No worker processes: what PIL does image by image takes a few array operations per batch here. Where the images do not
-fit, each batch is read from the (memory-mapped) array instead; the batches are the same to the last bit.
+No worker processes: what PIL does image by image takes a few array operations per batch here. Where
+the images do not fit, each batch is read from the (memory-mapped) array instead; the batches are
+the same to the last bit.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -26,12 +28,16 @@ from hashlab.data.parts import Part, check_rows
 from hashlab.errors import InputError
 from hashlab.progress import Progress
 
-# Pixels that go through a network at once when nothing is trained: what keeps a GPU busy, or stays in a CPU's cache.
+# Pixels that go through a network at once when nothing is trained: what keeps a GPU busy, or stays
+# in a CPU's cache.
 PIXELS = {"cuda": 2**25, "cpu": 2**18}
+MIB = 2**20  # bytes
 
 
 class Batch(NamedTuple):
-    """Some training images as the network takes them, their labels, and their positions in the training part."""
+    """Some training images as the network takes them, their labels,
+    and their positions in the training part.
+    """
 
     images: Tensor  # float32 (B, C, H, W), or features (B, d) of a frozen body
     labels: Tensor  # (B, ...)
@@ -52,9 +58,12 @@ class View:
 
     Args:
         height, width, channels: of the stored images.
-        mean, std: per channel of the input, in units of 0..1. Three of them for grey images give three equal channels.
-        shift: pixels of black added on every side, from which training images are cropped at random.
-        crop: side of the square cut out, at random in training and from the middle otherwise; 0 for the whole image.
+        mean, std: per channel of the input, in units of 0..1. Three of them for grey images give
+            three equal channels.
+        shift: pixels of black added on every side, from which training images are cropped at
+            random.
+        crop: side of the square cut out, at random in training and from the middle otherwise; 0 for
+            the whole image.
         flip: whether training images are mirrored, left to right, half of the time.
         size: side of the square that the result is resized to; 0 to leave it.
     """
@@ -71,31 +80,51 @@ class View:
 
     @classmethod
     def read(cls, facts: dict[str, Any]) -> Self:
-        """The view that the JSON object of a saved model describes; raises InputError where it describes none."""
+        """The view that the JSON object of a saved model describes;
+        raises InputError where it describes none.
+        """
         if facts.keys() != {field.name for field in dataclasses.fields(cls)}:
-            raise InputError(f"the model's view must have the fields of a View, got {reprlib.repr(list(facts))}")
-        view = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+            raise InputError(
+                f"the model's view must have the fields of a View, got {reprlib.repr(list(facts))}"
+            )
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in facts.items()
+        }
+        view = cls(**values)
         sides = [view.height, view.width, view.shift, view.crop, view.size]
-        whole = all(type(side) is int and 0 <= side <= LARGEST_SIDE for side in sides)
-        if not whole or not view.height >= 1 or not view.width >= 1 or view.crop > min(view.height, view.width):
-            raise InputError(f"the sides of the model's view must lie in 1..{LARGEST_SIDE}, got {sides}")
+        if not view._sides_fit(sides):
+            raise InputError(
+                f"the sides of the model's view must lie in 1..{LARGEST_SIDE}, got {sides}"
+            )
         if view.channels not in (1, 3) or type(view.flip) is not bool or not view._scales():
             given = reprlib.repr(facts)
-            raise InputError(f"the model's view must have a mean and a positive std per channel, got {given}")
+            raise InputError(
+                f"the model's view must have a mean and a positive std per channel, got {given}"
+            )
         return view
+
+    def _sides_fit(self, sides: list[Any]) -> bool:
+        """Whether all sides are whole numbers of pixels, and a crop lies within the image."""
+        if not all(type(side) is int and 0 <= side <= LARGEST_SIDE for side in sides):
+            return False
+        shorter = min(self.height, self.width)
+        return shorter >= 1 and self.crop <= shorter
 
     def _scales(self) -> bool:
         """Whether mean and standard deviation are numbers, one per channel, or three for grey."""
-        both = self.mean, self.std
-        if not all(isinstance(values, tuple) and len(values) in {self.channels, 3} for values in both):
-            return False
-        numbers = all(type(value) is float and math.isfinite(value) for values in both for value in values)
-        return numbers and len(self.mean) == len(self.std) and min(self.std) > 0
+        for values in (self.mean, self.std):
+            if not isinstance(values, tuple) or len(values) not in {self.channels, 3}:
+                return False
+            if not all(type(value) is float and math.isfinite(value) for value in values):
+                return False
+        return len(self.mean) == len(self.std) and min(self.std) > 0
 
     @property
     def stored(self) -> tuple[int, ...]:
         """Shape of a stored image, (H, W) or (H, W, 3)."""
-        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
+        sides = (self.height, self.width)
+        return sides if self.channels == 1 else (*sides, self.channels)
 
     @property
     def window(self) -> tuple[int, int]:
@@ -105,15 +134,20 @@ class View:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the network's input."""
-        height, width = (self.size, self.size) if self.size else self.window
-        return height, width, len(self.mean)
+        sides = (self.size, self.size) if self.size else self.window
+        return *sides, len(self.mean)
 
     def draw(self, count: int, generator: torch.Generator) -> Draws:
-        """The random choices for `count` images; always the same numbers are drawn, whatever is in use."""
+        """The random choices for `count` images;
+        always the same numbers are drawn, whatever is in use.
+        """
         height, width = self.window
-        down = torch.randint(self.height + 2 * self.shift - height + 1, (count,), generator=generator)
-        right = torch.randint(self.width + 2 * self.shift - width + 1, (count,), generator=generator)
-        return Draws(down, right, torch.rand(count, generator=generator) < 0.5)
+        rows = self.height + 2 * self.shift - height + 1  # where a window may begin
+        columns = self.width + 2 * self.shift - width + 1
+        down = torch.randint(rows, (count,), generator=generator)
+        right = torch.randint(columns, (count,), generator=generator)
+        mirror = torch.rand(count, generator=generator) < 0.5
+        return Draws(down, right, mirror)
 
     def random(self, images: Tensor, draws: Draws) -> Tensor:
         """uint8 (B, H, W, C) -> float32 (B, C, h, w), cropped and mirrored as drawn."""
@@ -125,14 +159,20 @@ class View:
     def plain(self, images: Tensor) -> Tensor:
         """uint8 (B, H, W, C) -> float32 (B, C, h, w), the middle of every image."""
         height, width = self.window
-        top, left = (self.height - height) // 2, (self.width - width) // 2
+        top = (self.height - height) // 2
+        left = (self.width - width) // 2
         return self.finish(images[:, top : top + height, left : left + width])
 
     def finish(self, images: Tensor) -> Tensor:
-        """Normalise and resize: uint8 (B, H, W, C) -> float32 (B, C, h, w), channels last in memory."""
-        width, channels = images.shape[2], len(self.mean)
-        mean, std = (_scale(values, width, images.device) for values in (self.mean, self.std))
-        x = images.expand(-1, -1, -1, channels).flatten(2).float().sub_(mean).div_(std)  # (B, H, W*C)
+        """Normalise and resize: uint8 (B, H, W, C) -> float32 (B, C, h, w),
+        channels last in memory.
+        """
+        width = images.shape[2]
+        channels = len(self.mean)
+        mean = _scale(self.mean, width, images.device)  # (W*C,)
+        std = _scale(self.std, width, images.device)  # (W*C,)
+        x = images.expand(-1, -1, -1, channels).flatten(2).float()  # (B, H, W*C)
+        x = x.sub_(mean).div_(std)
         x = x.unflatten(2, (width, channels)).permute(0, 3, 1, 2)  # (B, C, H, W)
         if not self.size or x.shape[2:] == (self.size, self.size):
             return x
@@ -142,28 +182,39 @@ class View:
 
 @cache
 def _scale(values: tuple[float, ...], width: int, device: torch.device) -> Tensor:
-    """Values per channel in units of 0..255, repeated for a row of pixels (W*C,): whole rows are faster than threes.
+    """Values per channel in units of 0..255, repeated for a row of pixels: (W*C,).
 
-    Made once, because a copy to a device in every step would make it wait.
+    Whole rows are faster than threes. Made once, because a copy to a device in every step would
+    make it wait.
     """
     return (torch.tensor(values) * 255).repeat(width).to(device)
 
 
 def crops(images: Tensor, pad: int, window: tuple[int, int], down: Tensor, right: Tensor) -> Tensor:
-    """Windows (B, h, w, C) of images (B, H, W, C) with `pad` zeros around: of b from row down[b], column right[b]."""
+    """Windows (B, h, w, C) of images (B, H, W, C) with `pad` zeros around them.
+
+    The window of image b begins in row down[b] and column right[b].
+    """
     if images.shape[1:3] == window and not pad:
         return images
+    height, width = window
     padded = F.pad(images, (0, 0, pad, pad, pad, pad))
-    windows = padded.unfold(1, window[0], 1).unfold(2, window[1], 1)  # (B, rows, columns, C, h, w), a view
-    return windows.permute(0, 1, 2, 4, 5, 3)[torch.arange(len(images), device=images.device), down, right]
+    windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # (B, rows, columns, C, h, w), a view
+    windows = windows.permute(0, 1, 2, 4, 5, 3)  # (B, rows, columns, h, w, C)
+    each = torch.arange(len(images), device=images.device)
+    return windows[each, down, right]
 
 
 class Stored:
-    """An array of images, uint8 (N, H, W) or (N, H, W, 3), read as a `data.Part` is: by `take` and in `blocks`."""
+    """An array of images, uint8 (N, H, W) or (N, H, W, 3), read as a `data.Part` is:
+    by `take` and in `blocks`.
+    """
 
     def __init__(self, images: np.ndarray):
         check_images(images)
-        self.images, self.shape, self.nbytes = images, images.shape[1:], images.nbytes
+        self.images = images
+        self.shape = images.shape[1:]
+        self.nbytes = images.nbytes
 
     def __len__(self) -> int:
         return len(self.images)
@@ -174,15 +225,17 @@ class Stored:
     def blocks(self, size: int) -> Iterator[np.ndarray]:
         if size < 1:
             raise InputError(f"a block holds 1 image or more, got {size}")
-        for at in range(0, len(self), size):
-            yield self.images[at : at + size]
+        for start in range(0, len(self), size):
+            yield self.images[start : start + size]
 
 
 Images = np.ndarray | Part  # uint8 (N, H, W) or (N, H, W, 3), in memory or not
 
 
 def stored(images: Images) -> Stored | Part:
-    """Images with `take` and `blocks`; raises InputError for an array that does not hold images, or for none."""
+    """Images with `take` and `blocks`;
+    raises InputError for an array that does not hold images, or for none.
+    """
     if not isinstance(images, Part):
         return Stored(images)
     if not len(images):
@@ -197,7 +250,8 @@ class Batches:
         images: an array or a part of a data set; or a tensor of features (N, ...).
         labels: (N, ...) or None.
         view: how images become input; None for features, which are taken as they are.
-        resident_mb: images of up to this many MiB are kept on the device; others are read batch by batch.
+        resident_mb: images of up to this many MiB are kept on the device; others are read batch by
+            batch.
     """
 
     def __init__(
@@ -208,13 +262,19 @@ class Batches:
         view: View | None,
         resident_mb: int = 8192,
     ):
-        self.device, self.view = device, view
+        self.device = device
+        self.view = view
         self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).to(device)
         self.images = images.to(device) if isinstance(images, Tensor) else stored(images)
-        if not isinstance(images, Tensor) and self.images.nbytes <= resident_mb * 2**20:
-            with memory_explained(f"{self.images.nbytes / 2**20:.0f} MiB of images on {device}", "resident_mb"):
-                array = self.images.images
-                self.images = Stored(array) if device.type == "cpu" else self._carry(array)
+        if not isinstance(images, Tensor) and self.images.nbytes <= resident_mb * MIB:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Read all images, and keep them on the device."""
+        size = f"{self.images.nbytes / MIB:.0f} MiB of images on {self.device}"
+        with memory_explained(size, "resident_mb"):
+            array = self.images.images
+            self.images = Stored(array) if self.device.type == "cpu" else self._carry(array)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -223,42 +283,62 @@ class Batches:
         """Batches per epoch."""
         return max(len(self) // size, 1)
 
-    def epoch(self, size: int, generator: torch.Generator, per_class: int = 0, start: int = 0) -> Iterator[Batch]:
+    def epoch(
+        self, size: int, generator: torch.Generator, per_class: int = 0, start: int = 0
+    ) -> Iterator[Batch]:
         """Training batches in a new order, from number `start` on.
 
-        All that is random is drawn at once, so it depends on the generator only. The last incomplete batch is left
-        out if it is not the only one. With `per_class`, see `balanced`.
+        All that is random is drawn at once, so it depends on the generator only. The last
+        incomplete batch is left out if it is not the only one. With `per_class`, see `balanced`.
         """
-        order = self._order(size, per_class, generator)
-        draws = self.view and Draws(*(d.to(self.device) for d in self.view.draw(len(order), generator)))
-        places = order.to(self.device)
-        for at in range(start * size, len(order), size):
-            now = slice(at, at + size)
-            images = (
-                self.images[places[now]]
-                if isinstance(self.images, Tensor)
-                else self._carry(self.images.take(order[now].numpy()))
-            )
-            if draws:
-                images = self.view.random(images, Draws(*(d[now] for d in draws)))
-            yield Batch(images, self.labels[places[now]], places[now])
+        order = self._order(size, per_class, generator)  # (M,) on the CPU, where files are read
+        draws = self._draws(len(order), generator)
+        all_rows = order.to(self.device)
+        for first in range(start * size, len(order), size):
+            batch = slice(first, first + size)
+            rows = all_rows[batch]
+            images = self._rows(order[batch], rows)
+            if draws is not None:
+                images = self.view.random(images, Draws(*(draw[batch] for draw in draws)))
+            yield Batch(images, self.labels[rows], rows)
 
     def _order(self, size: int, per_class: int, generator: torch.Generator) -> Tensor:
+        steps = self.steps(size)
         if per_class:
-            return balanced(self.labels.cpu(), size, per_class, self.steps(size), generator)
-        return torch.randperm(len(self), generator=generator)[: self.steps(size) * size]
+            return balanced(self.labels.cpu(), size, per_class, steps, generator)
+        return torch.randperm(len(self), generator=generator)[: steps * size]
+
+    def _draws(self, count: int, generator: torch.Generator) -> Draws | None:
+        """What is random about the images of an epoch, on the device; nothing of features is."""
+        if self.view is None:
+            return None
+        draws = self.view.draw(count, generator)
+        return Draws(*(draw.to(self.device) for draw in draws))
+
+    def _rows(self, rows: Tensor, on_device: Tensor) -> Tensor:
+        """Some images on the device; their rows are given on the CPU and on the device."""
+        if isinstance(self.images, Tensor):
+            return self.images[on_device]
+        return self._carry(self.images.take(rows.numpy()))
 
     def _carry(self, block: np.ndarray) -> Tensor:
-        """uint8 (B, H, W[, C]) as (B, H, W, C) to the device, which goes on with its work meanwhile."""
-        block = torch.from_numpy(np.array(four(block)))  # a copy: memory-mapped files are read-only
-        return block.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else block
+        """uint8 (B, H, W[, C]) as (B, H, W, C) to the device,
+        which goes on with its work meanwhile.
+        """
+        copy = torch.from_numpy(np.array(four(block)))  # memory-mapped files are read-only
+        if self.device.type != "cuda":
+            return copy
+        return copy.pin_memory().to(self.device, non_blocking=True)
 
     def stream(self, size: int | None = None) -> Iterator[Tensor]:
         """All images once, in order, as the network takes them; `size` at a time."""
-        size, resident = size or self.block, isinstance(self.images, Tensor)
-        for block in self.images.split(size) if resident else self.images.blocks(size):
-            block = block if resident else self._carry(block)
+        for block in self._blocks(size or self.block):
             yield block if self.view is None else self.view.plain(block)
+
+    def _blocks(self, size: int) -> Iterable[Tensor]:
+        if isinstance(self.images, Tensor):
+            return self.images.split(size)
+        return map(self._carry, self.images.blocks(size))
 
     @property
     def block(self) -> int:
@@ -266,7 +346,8 @@ class Batches:
         if self.view is None:
             return 2**14
         height, width, _ = self.view.shape
-        return max(PIXELS.get(self.device.type, PIXELS["cuda"]) // (height * width), 1)
+        pixels = PIXELS.get(self.device.type, PIXELS["cuda"])
+        return max(pixels // (height * width), 1)
 
     @torch.inference_mode()
     def map(self, network: Callable[[Tensor], Tensor], text: str) -> Tensor:
@@ -276,35 +357,45 @@ class Batches:
         """
         blocks = -(-len(self) // self.block)
         with memory_explained(f"{text} {self.block} images at once on {self.device}", "size"):
-            found = [network(x).float().cpu() for x in Progress(self.stream(), text, total=blocks, delay=2)]
-        return torch.cat(found)
+            shown = Progress(self.stream(), text, total=blocks, delay=2)
+            outputs = [network(block).float().cpu() for block in shown]
+        return torch.cat(outputs)
 
 
 @contextmanager
 def memory_explained(work: str, lower: str) -> Iterator[None]:
-    """Where memory runs out inside, raise MemoryError that says at what, and which settings to lower."""
+    """Where memory runs out inside, raise MemoryError that says at what,
+    and which settings to lower.
+    """
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(
+            error
+        ):
             raise
         raise MemoryError(f"memory is full: {work}; lower the setting {lower}") from None
 
 
-def balanced(labels: Tensor, size: int, per_class: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Positions (steps * size,) such that every batch holds `per_class` images of each of size / per_class classes.
+def balanced(
+    labels: Tensor, size: int, per_class: int, steps: int, generator: torch.Generator
+) -> Tensor:
+    """Positions (steps * size,) of batches that hold `per_class` images of each of some classes.
 
-    A class gives its images in a random order and starts anew when they are used up. Classes are drawn without
-    replacement within a batch, with one where there are too few.
+    A class gives its images in a random order and starts anew when they are used up. The
+    size / per_class classes are drawn without replacement within a batch, with one where there are
+    too few.
     """
     check_balanced(labels, size, per_class)
     members = [torch.nonzero(labels == c)[:, 0] for c in labels.unique()]
     queues = [_endless(rows, generator) for rows in members]
-    order = []
+    drawn = size // per_class  # classes of a batch
+    rounds = -(-drawn // len(queues))
+    order: list[Tensor] = []
     for _ in range(steps):
-        rounds = -(-(size // per_class) // len(queues))
-        classes = torch.cat([torch.randperm(len(queues), generator=generator) for _ in range(rounds)])
-        order += [next(queues[c]) for c in classes[: size // per_class].tolist() for _ in range(per_class)]
+        shuffles = [torch.randperm(len(queues), generator=generator) for _ in range(rounds)]
+        for c in torch.cat(shuffles)[:drawn].tolist():
+            order += [next(queues[c]) for _ in range(per_class)]
     return torch.stack(order)
 
 
@@ -314,22 +405,35 @@ def _endless(rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
 
 
 def check_balanced(labels: Tensor, size: int, per_class: int) -> None:
-    """Raise InputError unless batches of `size` can hold `per_class` images of every class that stands in them."""
+    """Raise InputError unless batches of `size` can hold `per_class` images of every class that
+    stands in them.
+    """
     if labels.ndim != 1:
-        raise InputError(f"balanced batches need one class per image, got labels {tuple(labels.shape)}")
+        raise InputError(
+            f"balanced batches need one class per image, got labels {tuple(labels.shape)}"
+        )
     if size % per_class:
-        raise InputError(f"batch_size must be a multiple of the {per_class} images per class, got {size}")
+        raise InputError(
+            f"batch_size must be a multiple of the {per_class} images per class, got {size}"
+        )
 
 
 def check_images(images: np.ndarray) -> None:
-    """Raise InputError unless images are uint8, grey (N, H, W) or RGB (N, H, W, 3), of one pixel at least each."""
+    """Raise InputError unless images are uint8, grey (N, H, W) or RGB (N, H, W, 3),
+    of one pixel at least each.
+    """
     grey_or_rgb = isinstance(images, np.ndarray) and (images.ndim == 3 or images.shape[3:] == (3,))
     if not grey_or_rgb or images.dtype != np.uint8 or 0 in images.shape[1:]:
-        raise InputError(f"images must be uint8 (N, H, W) or (N, H, W, 3), got {codes.describe(images)}")
+        raise InputError(
+            f"images must be uint8 (N, H, W) or (N, H, W, 3), got {codes.describe(images)}"
+        )
     if not len(images):
         raise InputError("one image at least is expected, got none")
     if max(images.shape[1:3]) > LARGEST_SIDE:
-        raise InputError(f"images of at most {LARGEST_SIDE} px are expected, got {images.shape[1]}x{images.shape[2]}")
+        raise InputError(
+            f"images of at most {LARGEST_SIDE} px are expected, got "
+            f"{images.shape[1]}x{images.shape[2]}"
+        )
 
 
 def four(images: np.ndarray) -> np.ndarray:
@@ -342,11 +446,16 @@ def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
     Taken from the training images only.
     """
-    counts = 0
-    for block in stored(images).blocks(256):
-        channels = torch.from_numpy(np.array(four(block))).unbind(-1)
-        counts += np.stack([torch.bincount(c.flatten(), minlength=256).numpy() for c in channels])  # (C, 256)
-    values, total = np.arange(256) / 255, counts[0].sum()
-    mean = counts @ values / total  # (C,)
-    spread = (counts * (values - mean[:, None]) ** 2).sum(1) / max(total - 1, 1)
-    return tuple(mean.tolist()), tuple(np.maximum(np.sqrt(spread), 1e-6).tolist())
+    counts = sum(_value_counts(block) for block in stored(images).blocks(256))  # (C, 256)
+    values = np.arange(256) / 255
+    pixels = counts[0].sum()
+    mean = counts @ values / pixels  # (C,)
+    squares = (counts * (values - mean[:, None]) ** 2).sum(1)
+    std = np.sqrt(squares / max(pixels - 1, 1))
+    return tuple(mean.tolist()), tuple(np.maximum(std, 1e-6).tolist())
+
+
+def _value_counts(block: np.ndarray) -> np.ndarray:
+    """How often each value 0..255 occurs in a channel: int64 (C, 256)."""
+    channels = torch.from_numpy(np.array(four(block))).unbind(-1)
+    return np.stack([torch.bincount(c.flatten(), minlength=256).numpy() for c in channels])

@@ -1,7 +1,9 @@
-"""The cache of data sets on disk: `<root>/<name>/{train,test}_{images,labels}.npy`, uint8, memory-mapped.
+"""The cache of data sets on disk: `<root>/<name>/{train,test}_{images,labels}.npy`, uint8,
+memory-mapped.
 
-Every load checks every image against the set's fingerprint, so a truncated, altered or mislabelled file is found
-before any work starts. The check reads the files once (about 0.2 s for MNIST on one core).
+Every load checks every image against the set's fingerprint, so a truncated, altered or mislabelled
+file is found before any work starts. The check reads the files once (about 0.2 s for MNIST on one
+core).
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +21,6 @@ from hashlab.data.parts import Arrays, canonical
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
 
-if TYPE_CHECKING:
-    pass
 
 def root(path: str | Path | None = None) -> Path:
     """The cache folder: `path`, else `$HASHLAB_DATA`, else `data/cache`."""
@@ -35,7 +34,9 @@ def home(about: SetInfo, path: str | Path | None = None) -> Path:
 
 
 def where(about: SetInfo, path: str | Path | None = None) -> str:
-    """Where the cache has a set that is not embedded, or how to get it, in words; its files are not looked at."""
+    """Where the cache has a set that is not embedded, or how to get it, in words;
+    its files are not looked at.
+    """
     folder = home(about, path)
     if folder.is_dir():
         return f"in the cache: {folder}"
@@ -43,29 +44,39 @@ def where(about: SetInfo, path: str | Path | None = None) -> str:
     return f"not in the cache: `hashlab data fetch {about.name}`{hand}"
 
 
-def check(about: SetInfo, arrays: Arrays) -> dict[str, np.ndarray]:
-    """The canonical order of every split; raises InputError where size, type or content differ from the set's."""
-    orders = {}
-    for split, count in about.counts.items():
-        images, labels = arrays[split]
-        expected = (count, *about.shape), (count, *about.label_shape)
-        fits = images.dtype == np.uint8 and labels.dtype.kind in "iu"
-        if (images.shape, labels.shape) != expected or not fits:
-            raise InputError(
-                f"{about.name} {split}: images {expected[0]} uint8 and labels {expected[1]} expected,"
-                f" got {images.shape} {images.dtype} and {labels.shape} {labels.dtype}"
-            )
-        orders[split], fingerprint = canonical(images, labels[:, 0] if about.levels else labels)
-        if fingerprint != about.fingerprints[split] or not _tree_holds(about, labels):
-            raise InputError(
-                f"{about.name} {split}: the images or labels are altered: fingerprint"
-                f" {about.fingerprints[split][:12]}… expected, got {fingerprint[:12]}…"
-            )
-    return orders
+def check_arrays(about: SetInfo, arrays: Arrays) -> dict[str, np.ndarray]:
+    """The canonical order of every split.
+
+    Raises InputError where size, type or content differ from the set's.
+    """
+    return {split: _check_split(about, split, *arrays[split]) for split in about.counts}
+
+
+def _check_split(about: SetInfo, split: str, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    count = about.counts[split]
+    shape = (count, *about.shape)
+    label_shape = (count, *about.label_shape)
+    shapes_fit = images.shape == shape and labels.shape == label_shape
+    types_fit = images.dtype == np.uint8 and labels.dtype.kind in "iu"
+    if not shapes_fit or not types_fit:
+        raise InputError(
+            f"{about.name} {split}: images {shape} uint8 and labels {label_shape} expected,"
+            f" got {images.shape} {images.dtype} and {labels.shape} {labels.dtype}"
+        )
+    order, fingerprint = canonical(images, labels[:, 0] if about.levels else labels)
+    if fingerprint != about.fingerprints[split] or not _tree_holds(about, labels):
+        raise InputError(
+            f"{about.name} {split}: the images or labels are altered: fingerprint"
+            f" {about.fingerprints[split][:12]}… expected, got {fingerprint[:12]}…"
+        )
+    return order
 
 
 def _tree_holds(about: SetInfo, labels: np.ndarray) -> bool:
-    """Whether every coarser label is the one that the set's tree gives to the fine one (the fingerprint's label)."""
+    """Whether every coarser label is the one that the set's tree gives to the fine one.
+
+    The fingerprint is of the fine ones alone.
+    """
     return not about.levels or np.array_equal(labels, np.array(about.tree)[labels[:, 0]])
 
 
@@ -81,14 +92,18 @@ def read(about: SetInfo, folder: Path) -> Arrays:
 
 
 def read_array(file: Path, name: str) -> np.ndarray:
-    """Memory-map one array of the set `name`; raises InputError where it is missing or unreadable."""
+    """Memory-map one array of the set `name`;
+    raises InputError where it is missing or unreadable.
+    """
     with _readable(file, name), file.open("rb") as content:
         files.npy_header(content, file.stat().st_size, file.name)
         return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
 def read_text(file: Path, name: str) -> str:
-    """The text of one file of the set `name`; raises InputError where it is missing or unreadable."""
+    """The text of one file of the set `name`;
+    raises InputError where it is missing or unreadable.
+    """
     with _readable(file, name):
         return files.read_text(file)
 
@@ -96,39 +111,52 @@ def read_text(file: Path, name: str) -> str:
 @contextmanager
 def _readable(file: Path, name: str) -> Iterator[None]:
     if not file.is_file():
-        raise InputError(f"{name} is not in the cache: {file} is missing; run `hashlab data fetch {name}`")
+        raise InputError(
+            f"{name} is not in the cache: {file} is missing; run `hashlab data fetch {name}`"
+        )
     try:
         yield
     except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{file} cannot be read ({error}); remove it and run `hashlab data fetch {name}`") from None
+        raise InputError(
+            f"{file} cannot be read ({error}); remove it and run `hashlab data fetch {name}`"
+        ) from None
 
 
 def write(about: SetInfo, arrays: Arrays, path: str | Path | None = None) -> Path:
-    """Check a set, put it into canonical order, and write its cache folder, which appears whole; returns the folder."""
+    """Check a set, put it into canonical order, and write its cache folder, which appears whole.
+
+    Returns the folder.
+    """
     folder = root(path) / about.name
     with _disk.lock(folder):
         return _write(about, arrays, folder)
 
 
 def _write(about: SetInfo, arrays: Arrays, folder: Path) -> Path:
-    orders = check(about, arrays)
+    orders = check_arrays(about, arrays)
     with _disk.aside(folder) as beside:
-        for split, pair in arrays.items():
-            for kind, array in zip(("images", "labels"), pair, strict=True):
-                file = _disk.new_array(beside / f"{split}_{kind}.npy", array.dtype, array.shape)
-                file[:] = array[orders[split]]
+        for split, (images, labels) in arrays.items():
+            _write_array(beside / f"{split}_images.npy", images, orders[split])
+            _write_array(beside / f"{split}_labels.npy", labels, orders[split])
         _disk.swap(beside, folder)
     return folder
 
 
-def fetch(
-    about: SetInfo, path: str | Path | None = None, download: Callable[[SetInfo, Path], Arrays] | None = None
-) -> Path:
-    """Fill the cache with a set through torchvision, checked and written at once; returns its folder.
+def _write_array(file: Path, array: np.ndarray, order: np.ndarray) -> None:
+    stored = _disk.new_array(file, array.dtype, array.shape)
+    stored[:] = array[order]
 
-    A set that is already there and whole is left alone. Of several processes that ask for the same set, one fetches
-    it and the others wait. Raises InputError when the download fails or brings something else; the cache is then as
-    it was.
+
+Download = Callable[[SetInfo, Path], Arrays]  # a set, and a folder for what is downloaded
+
+
+def fetch(about: SetInfo, path: str | Path | None = None, download: Download | None = None) -> Path:
+    """Fill the cache with a set through torchvision, checked and written at once;
+    returns its folder.
+
+    A set that is already there and whole is left alone. Of several processes that ask for the same
+    set, one fetches it and the others wait. Raises InputError when the download fails or brings
+    something else; the cache is then as it was.
     """
     folder = home(about, path)
     if _whole(about, folder):
@@ -137,42 +165,57 @@ def fetch(
     with _disk.lock(folder):
         if _whole(about, folder):  # another process was faster
             return folder
-        with _disk.aside(folder) as download_folder:
-            return _write(about, (download or torchvision_arrays)(about, download_folder), folder)
+        with _disk.aside(folder) as downloads:
+            arrays = (download or torchvision_arrays)(about, downloads)
+            return _write(about, arrays, folder)
 
 
 def _whole(about: SetInfo, folder: Path) -> bool:
     try:
-        check(about, read(about, folder))
+        check_arrays(about, read(about, folder))
     except InputError:
         return False
     return True
 
 
 def torchvision_arrays(about: SetInfo, folder: Path) -> Arrays:
-    """Download both official splits of a set into `folder` with torchvision, which shows how far it is."""
+    """Download both official splits of a set into `folder` with torchvision,
+    which shows how far it is.
+    """
     arrays = {}
     for split in about.counts:
-        try:
-            with redirect_stderr(io.StringIO()) if progress.mode() == "silent" else nullcontext():
-                images, labels = _split(about.name, folder, split == "train")
-        except InputError:
-            raise
-        except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split())  # torchvision's first line alone ends in a colon
-            raise InputError(f"{about.name} could not be downloaded ({reason}); is there a network?") from None
-        labels = np.array(about.tree, np.uint8)[labels] if about.levels else labels
-        arrays[split] = images, labels
+        images, labels = _downloaded(about.name, folder, split == "train")
+        if about.levels:
+            labels = np.array(about.tree, np.uint8)[labels]
+        arrays[split] = (images, labels)
     return arrays
 
 
+def _downloaded(name: str, folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of one official split, uint8; raises InputError where they do not come."""
+    silent = progress.mode() == "silent"
+    try:
+        with redirect_stderr(io.StringIO()) if silent else nullcontext():
+            return _split(name, folder, train)
+    except InputError:
+        raise
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())  # torchvision's first line alone ends in a colon
+        raise InputError(
+            f"{name} could not be downloaded ({reason}); is there a network?"
+        ) from None
+
+
 def _split(name: str, folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of one official split, uint8. torchvision's own reader would unpickle CIFAR's files."""
+    """Images and labels of one official split, uint8.
+    torchvision's own reader would unpickle CIFAR's files.
+    """
     from torchvision import datasets
 
     if name == "mnist":
         part = datasets.MNIST(folder, train=train, download=True)
         return np.asarray(part.data, np.uint8), np.asarray(part.targets, np.uint8)
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    names = [f"{kind.base_folder}/{file}" for file, _ in (kind.train_list if train else kind.test_list)]
+    listed = kind.train_list if train else kind.test_list
+    names = [f"{kind.base_folder}/{file}" for file, _ in listed]
     return cifar.read(cifar.download(kind, folder), names)

@@ -1,6 +1,7 @@
 """CIFAR's archives as torchvision downloads them, read without running what they hold.
 
-Their files are pickles, and a pickle may call any function it names. Here it may name the three that make an array.
+Their files are pickles, and a pickle may call any function it names. Here it may name the three
+that make an array.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ ARRAYS = {  # what Python 2 wrote for an array, and what makes it today
 
 
 class Reader(pickle.Unpickler):
-    """Reads arrays, dictionaries, lists, texts and numbers; raises UnpicklingError for anything else."""
+    """Reads arrays, dictionaries, lists, texts and numbers;
+    raises UnpicklingError for anything else.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ARRAYS:
@@ -32,7 +35,9 @@ class Reader(pickle.Unpickler):
 
 
 def download(kind: Any, folder: Path) -> Path:
-    """The archive of torchvision's class of a set, downloaded into `folder` and compared with its MD5."""
+    """The archive of torchvision's class of a set,
+    downloaded into `folder` and compared with its MD5.
+    """
     from torchvision.datasets.utils import download_url
 
     download_url(kind.url, folder, kind.filename, kind.tgz_md5)
@@ -40,7 +45,8 @@ def download(kind: Any, folder: Path) -> Path:
 
 
 def read(archive: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (N, 32, 32, 3) and labels uint8 (N,), the fine ones, of some files of an archive.
+    """Images uint8 (N, 32, 32, 3) and labels uint8 (N,), the fine ones,
+    of some files of an archive.
 
     Raises InputError where a file is missing, holds something else, or names anything but arrays.
     """
@@ -49,9 +55,11 @@ def read(archive: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
             batches = [_batch(tar, name) for name in names]
     except (OSError, EOFError, tarfile.TarError, pickle.UnpicklingError) as error:
         raise InputError(f"{archive} cannot be read: {error}") from None
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # of pickles that are no batch
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        # of pickles that are no batch
         raise InputError(f"{archive} does not hold CIFAR's files: {error!r}") from None
-    images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
+    images = np.concatenate([images for images, _ in batches])  # (N, 3072), channel after channel
+    labels = np.concatenate([labels for _, labels in batches])
     return images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 
 
@@ -59,6 +67,7 @@ def _batch(tar: tarfile.TarFile, name: str) -> tuple[np.ndarray, np.ndarray]:
     batch = Reader(tar.extractfile(name), encoding="latin1").load()
     images = batch["data"]
     labels = np.array(batch["fine_labels" if "fine_labels" in batch else "labels"], np.uint8)
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != (*labels.shape, 3 * 32 * 32):
+    is_bytes = isinstance(images, np.ndarray) and images.dtype == np.uint8
+    if not is_bytes or images.shape != (*labels.shape, 3 * 32 * 32):
         raise ValueError(f"{name} must hold uint8 images (N, 3072) and as many labels")
     return images, labels

@@ -11,9 +11,8 @@ from functools import cache
 import numpy as np
 
 from hashlab.data import protocols
+from hashlab.data.parts import Arrays, canonical
 from hashlab.data.sets import SHAPE_OF_DIGIT
-
-Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 @cache
@@ -29,50 +28,62 @@ def digits() -> Arrays:
 def digit_tree() -> Arrays:
     """The digits with two levels of labels: digit and shape."""
     images, labels = digits()["all"]
-    return {"all": (images, np.stack([labels, np.array(SHAPE_OF_DIGIT, np.uint8)[labels]], 1))}
+    shapes = np.array(SHAPE_OF_DIGIT, np.uint8)[labels]
+    return {"all": (images, np.stack([labels, shapes], 1))}
 
 
 @cache
 def digit_scenes() -> Arrays:
     """Scenes (N, 16, 16) of 2x2 cells with one to three different digits, labels 0/1 (N, 10).
 
-    The digits are shared out among the parts first, as the protocol `digits` does: query, validation, the other nine
-    tenths of train, and the rest. Every part makes as many scenes as it has digits.
+    The digits are shared out among the parts first, as the protocol `digits` does: query,
+    validation, the other nine tenths of train, and the rest. Every part makes as many scenes as it
+    has digits.
     """
-    from hashlab.data.parts import canonical
-
     images, labels = digits()["all"]
     order, _ = canonical(images, labels)
-    images, labels = images[order], labels[order]
+    labels = labels[order]
     index = protocols.split(protocols.PROTOCOLS["digits"], labels, {"all": len(labels)})
-    index["rest"] = np.setdiff1d(index["database"], index["train"])
-    index["train"] = np.setdiff1d(index["train"], index["validation"])
+    members = {
+        "query": index["query"],
+        "validation": index["validation"],
+        "train": np.setdiff1d(index["train"], index["validation"]),
+        "rest": np.setdiff1d(index["database"], index["train"]),
+    }
     return {
-        part: _scenes(part, images[index[part]], labels[index[part]])
-        for part in ("query", "validation", "train", "rest")
+        part: _scenes(part, images[order[rows]], labels[rows]) for part, rows in members.items()
     }
 
 
 def _scenes(part: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scenes = np.zeros((len(images), 2, 2, 8, 8), np.uint8)  # scene, row, column, pixels
+    """As many scenes as digits (N, 8, 8) with labels (N,), and what is in each, 0/1 (N, 10)."""
+    scenes = np.zeros((len(images), 16, 16), np.uint8)
     present = np.zeros((len(images), 10), np.uint8)
-    for i in range(len(images)):
+    for i, scene in enumerate(scenes):
         name = f"digit_scenes/{part}/{i}"
         count = 1 + _number(f"{name}/count") % 3
-        classes, cells = _shuffled(f"{name}/class", 10)[:count], _shuffled(f"{name}/cell", 4)[:count]
+        classes = _shuffled(f"{name}/class", 10)[:count]
+        cells = _shuffled(f"{name}/cell", 4)[:count]
         for label, cell in zip(classes, cells, strict=True):
             members = np.flatnonzero(labels == label)
-            scenes[i, cell // 2, cell % 2] = images[members[_number(f"{name}/{label}") % len(members)]]
+            chosen = members[_number(f"{name}/{label}") % len(members)]
+            top = cell // 2 * 8
+            left = cell % 2 * 8
+            scene[top : top + 8, left : left + 8] = images[chosen]
             present[i, label] = 1
-    return scenes.transpose(0, 1, 3, 2, 4).reshape(-1, 16, 16), present
+    return scenes, present
 
 
 def _number(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return int.from_bytes(_digest(name)[:8], "big")
 
 
 def _shuffled(name: str, count: int) -> list[int]:
-    return sorted(range(count), key=lambda i: hashlib.sha256(f"{name}/{i}".encode()).digest())
+    return sorted(range(count), key=lambda i: _digest(f"{name}/{i}"))
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
 ARRAYS = {"digits": digits, "digit_tree": digit_tree, "digit_scenes": digit_scenes}

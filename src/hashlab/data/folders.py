@@ -1,13 +1,15 @@
-"""Image files of a folder: which there are, and their pixels as uint8 blocks of one size, a few blocks at a time.
+"""Image files of a folder: which there are, and their pixels as uint8 blocks of one size,
+a few blocks at a time.
 
 What becomes of an image, so that every one has the same shape and no pixel depends on who reads it:
 - it is turned upright (EXIF), several frames count as the first, transparency is laid on white;
-- 16-bit grey keeps its upper 8 bits; palette, CMYK and the like become RGB; grey becomes three equal channels, or one
-  where the shape asks for it;
-- `fit="crop"` shrinks (or enlarges) until the image just covers the shape, and cuts out the centre; `fit="squash"`
-  keeps everything and gives up the proportions.
+- 16-bit grey keeps its upper 8 bits; palette, CMYK and the like become RGB; grey becomes three
+  equal channels, or one where the shape asks for it;
+- `fit="crop"` shrinks (or enlarges) until the image just covers the shape, and cuts out the centre;
+  `fit="squash"` keeps everything and gives up the proportions.
 
-However many images and threads: at most `MOST_PIXELS` pixels are decoded at a time, so that memory is bounded.
+However many images and threads: at most `MOST_PIXELS` pixels are decoded at a time, so that memory
+is bounded.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,19 +38,34 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", "
 FITS = ("crop", "squash")
 MOST_PIXELS = 89_000_000  # beyond, a file of a few kilobytes may ask for gigabytes
 MOST_FILE = 1 << 30  # bytes of an image file: more than as many pixels take without compression
-BLOCK_BYTES = 1 << 26  # in which Pillow takes memory; the C library gives smaller ones (16 MB) not back, in each thread
+BLOCK_BYTES = (
+    1 << 26
+)  # in which Pillow takes memory; the C library gives smaller ones (16 MB) not back, in each thread
 STRIP = 1 << 20  # pixels that are brought into another mode at once
 LARGEST_SIDE = 2048  # of what becomes of an image
-UPRIGHT = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
-           7: "TRANSVERSE", 8: "ROTATE_90"}  # EXIF's orientation -> Image.Transpose  # fmt: skip
+UPRIGHT = {  # EXIF's orientation -> Image.Transpose
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+ON_ITS_SIDE = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")  # until it is turned
 OPENING = threading.Lock()  # the filters of `warnings` belong to the process, not to a thread
 
 
 class Budget:
-    """So much of something may be in use at a time, by all threads together; who wants more than all waits for all."""
+    """So much of something may be in use at a time, by all threads together.
+
+    Who wants more than all of it waits until nothing is in use.
+    """
 
     def __init__(self, total: int):
-        self.total, self.used, self.changed = total, 0, threading.Condition()
+        self.total = total
+        self.used = 0
+        self.changed = threading.Condition()
 
     @contextmanager
     def of(self, amount: int) -> Iterator[None]:
@@ -65,11 +82,14 @@ class Budget:
 
 
 # Taken in this order, files before pixels, so that no two threads wait for each other.
-FILES, PIXELS = Budget(1 << 28), Budget(MOST_PIXELS)  # bytes of files in memory, pixels being decoded
+FILES = Budget(1 << 28)  # bytes of files in memory
+PIXELS = Budget(MOST_PIXELS)  # being decoded
 
 
 class Block(NamedTuple):
-    """Some images of a list: their positions in it (B,), pixels uint8 (B, H, W[, 3]), SHA-256 of their files."""
+    """Some images of a list: their positions in it (B,), pixels uint8 (B, H, W[, 3]),
+    SHA-256 of their files.
+    """
 
     rows: np.ndarray
     images: np.ndarray
@@ -77,7 +97,8 @@ class Block(NamedTuple):
 
 
 def files(folder: str | Path) -> list[Path]:
-    """All image files below a folder, sorted by their path in it; hidden files and folders are passed over.
+    """All image files below a folder, sorted by their path in it;
+    hidden files and folders are passed over.
 
     Raises:
         InputError: no such folder, or no file in it with one of the `SUFFIXES`.
@@ -86,20 +107,30 @@ def files(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-    found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not found:
+    images = [path for path in folder.rglob("*") if _is_image(path, folder)]
+    if not images:
         raise InputError(f"{folder} and its subfolders hold no images ({' '.join(SUFFIXES)})")
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _is_image(path: Path, folder: Path) -> bool:
+    """Whether it is a file with the name of an image,
+    and neither it nor a folder above is hidden.
+    """
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
 
 def check_shape(shape: Sequence[int], fit: str) -> None:
-    """Raise InputError unless `shape` is (H, W) for grey or (H, W, 3) for RGB, and `fit` one of `FITS`."""
+    """Raise InputError unless `shape` is (H, W) for grey or (H, W, 3) for RGB,
+    and `fit` one of `FITS`.
+    """
     sides = tuple(shape) if isinstance(shape, Sequence) else ()
     whole = all(isinstance(side, int | np.integer) and 1 <= side <= LARGEST_SIDE for side in sides)
     if not whole or len(sides) not in (2, 3) or sides[2:] not in ((), (3,)):
         raise InputError(
-            f"the shape of an image must be (H, W) or (H, W, 3), sides in 1..{LARGEST_SIDE}, got {sides or shape!r}"
+            f"the shape of an image must be (H, W) or (H, W, 3), sides in 1..{LARGEST_SIDE}, got "
+            f"{sides or shape!r}"
         )
     if fit not in FITS:
         raise InputError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
@@ -119,7 +150,7 @@ def decode(content: bytes, shape: Sequence[int], fit: str = "crop") -> np.ndarra
         raise InputError("the file is empty")
     try:
         image = _open(content, (2 * shape[1], 2 * shape[0]))
-        with PIXELS.of(image.width * image.height), closing(image):  # so that its pixels are gone when others come
+        with PIXELS.of(image.width * image.height), closing(image):  # gone when others come
             return _pixels(image, shape, fit)
     except InputError:
         raise
@@ -132,24 +163,34 @@ def decode(content: bytes, shape: Sequence[int], fit: str = "crop") -> np.ndarra
 
 
 def _advice(size: tuple[int, int]) -> str:
-    what = f"memory is full: an image of {size[0]}x{size[1]} pixels could not be decoded, though it may be sound"
+    what = (
+        f"memory is full: an image of {size[0]}x{size[1]} pixels could not be decoded, though it "
+        "may be sound"
+    )
     return f"{what}; leave more memory free, or make the image smaller"
 
 
 def _open(content: bytes, least: tuple[int, int]) -> Image.Image:
-    """The image, its size checked before any pixel is decoded; a JPEG decoded at half, … scale while above `least`."""
+    """The image, its size checked before any pixel is decoded.
+
+    A JPEG is decoded at half, … of its scale while that is above `least`.
+    """
     from PIL import Image
 
     with OPENING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # sizes are judged below; odd metadata is no reason to refuse pixels
+        warnings.simplefilter("ignore")  # sizes are judged below, odd metadata do no harm
         Image.core.set_block_size(BLOCK_BYTES)
         try:
             image = Image.open(io.BytesIO(content))
         except Image.DecompressionBombError:
-            raise InputError(f"the image has more than the {MOST_PIXELS:,} pixels that are read") from None
+            raise InputError(
+                f"the image has more than the {MOST_PIXELS:,} pixels that are read"
+            ) from None
     if image.width * image.height > MOST_PIXELS:
         size = f"{image.width}x{image.height}"
-        raise InputError(f"the image has {size}, more than the {MOST_PIXELS:,} pixels that are read")
+        raise InputError(
+            f"the image has {size}, more than the {MOST_PIXELS:,} pixels that are read"
+        )
     if image.format == "JPEG":
         image.draft(None, least)
     return image
@@ -161,10 +202,13 @@ def _pixels(image: Image.Image, shape: Sequence[int], fit: str) -> np.ndarray:
 
     image.load()
     turn = UPRIGHT.get(_orientation(image))
-    size = (shape[1], shape[0])
-    on_its_side = turn in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
-    image = _fitted(_plain(image, "L" if len(shape) == 2 else "RGB"), size[::-1] if on_its_side else size, fit)
-    return np.asarray(image if turn is None else image.transpose(Image.Transpose[turn]))
+    height, width = shape[:2]
+    size = (height, width) if turn in ON_ITS_SIDE else (width, height)
+    mode = "L" if len(shape) == 2 else "RGB"
+    image = _fitted(_plain(image, mode), size, fit)
+    if turn is not None:
+        image = image.transpose(Image.Transpose[turn])
+    return np.asarray(image)
 
 
 def _orientation(image: Image.Image) -> Any:
@@ -181,16 +225,21 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """The image in `mode`, L or RGB, brought into it strip by strip so that only two copies of it are in memory."""
+    """The image in `mode`, L or RGB.
+
+    It is brought into it strip by strip, so that only two copies of it are in memory.
+    """
     from PIL import Image
 
     if image.mode == mode and not image.has_transparency_data:
         return image
-    out, rows = Image.new(mode, image.size), max(STRIP // image.width, 1)
+    plain = Image.new(mode, image.size)
+    rows = max(STRIP // image.width, 1)
     for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        out.paste(_converted(strip, mode), (0, top))
-    return out
+        bottom = min(top + rows, image.height)
+        strip = image.crop((0, top, image.width, bottom))
+        plain.paste(_converted(strip, mode), (0, top))
+    return plain
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
@@ -199,12 +248,15 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65_535:
-            raise InputError(f"its pixels are {values.min():g}..{values.max():g}, 8 or 16 bits are expected")
+        least = values.min()
+        most = values.max()
+        if image.mode == "F" or least < 0 or most > 65_535:
+            raise InputError(f"its pixels are {least:g}..{most:g}, 8 or 16 bits are expected")
         image = Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
     elif image.has_transparency_data:
         clear = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+        white = Image.new("RGBA", clear.size, "white")
+        image = Image.alpha_composite(white, clear)
         image.info = {}
     return image.convert(mode)
 
@@ -225,15 +277,17 @@ def stream(
     block: int = 256,
     broken: Callable[[Path, str], None] | None = None,
 ) -> Iterator[Block]:
-    """Read image files in order, in blocks; files are decoded in threads, one block ahead of the one in use.
+    """Read image files in order, in blocks;
+    files are decoded in threads, one block ahead of the one in use.
 
     Args:
         paths: the files.
         shape: (H, W) for grey or (H, W, 3) for RGB.
         fit: "crop" or "squash", see the head of this file.
-        block: images per block; a block with broken files is shorter, one with nothing else is left out.
-        broken: called with the path and the reason for every file that cannot be read, which is then skipped. When
-            None, the first such file ends the reading.
+        block: images per block; a block with broken files is shorter, one with nothing else is left
+            out.
+        broken: called with the path and the reason for every file that cannot be read, which is
+            then skipped. When None, the first such file ends the reading.
 
     Raises:
         InputError: a shape or fit that cannot be; a broken file, by name, where `broken` is None.
@@ -245,46 +299,67 @@ def stream(
     return _stream(paths, partial(_attempt, shape=shape, fit=fit), block, broken)
 
 
-def _stream(paths: Sequence[Path], task: Callable, block: int, broken: Callable | None) -> Iterator[Block]:
-    pool = ThreadPoolExecutor()
-    try:
-        for start, results in _ahead(pool, task, paths, block):
-            good = []
-            for row, (image, told) in enumerate(results, start):
-                if image is not None:
-                    good.append((row, image, told))
+class Whole(NamedTuple):
+    """An image that was read, and the SHA-256 of its file."""
+
+    image: np.ndarray
+    digest: bytes
+
+
+class Broken(NamedTuple):
+    """Why a file cannot be read."""
+
+    reason: str
+
+
+Result = Whole | Broken
+Task = Callable[[Path], Result]
+
+
+def _stream(
+    paths: Sequence[Path], task: Task, block: int, broken: Callable[[Path, str], None] | None
+) -> Iterator[Block]:
+    with closing(_ahead(task, paths, block)) as blocks:
+        for start, results in zip(range(0, len(paths), block), blocks, strict=True):
+            whole: dict[int, Whole] = {}
+            for row, result in enumerate(results, start):
+                if isinstance(result, Whole):
+                    whole[row] = result
                 elif broken is None:
-                    raise InputError(f"{paths[row]}: {told}")
+                    raise InputError(f"{paths[row]}: {result.reason}")
                 else:
-                    broken(paths[row], told)
-            if good:
-                rows, images, digests = zip(*good, strict=True)
-                yield Block(np.array(rows), np.stack(images), list(digests))
+                    broken(paths[row], result.reason)
+            if whole:
+                rows = np.array(list(whole))
+                images = np.stack([one.image for one in whole.values()])
+                yield Block(rows, images, [one.digest for one in whole.values()])
+
+
+def _ahead(task: Task, paths: Sequence[Path], block: int) -> Iterator[list[Result]]:
+    """The results of block after block, with the next one already at work."""
+    pool = ThreadPoolExecutor()
+    waiting: deque[list[Future]] = deque()
+    try:
+        for start in range(0, len(paths), block):
+            waiting.append([pool.submit(task, path) for path in paths[start : start + block]])
+            if len(waiting) == 2:
+                yield [future.result() for future in waiting.popleft()]
+        if waiting:
+            yield [future.result() for future in waiting.popleft()]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _ahead(pool: ThreadPoolExecutor, task: Callable, paths: Sequence[Path], block: int) -> Iterator[tuple[int, list]]:
-    """The start of each block and its results, with the next block already at work."""
-    waiting: deque = deque()
-    for start in range(0, len(paths), block):
-        waiting.append((start, [pool.submit(task, path) for path in paths[start : start + block]]))
-        if len(waiting) == 2:
-            start, futures = waiting.popleft()
-            yield start, [future.result() for future in futures]
-    for start, futures in waiting:
-        yield start, [future.result() for future in futures]
-
-
-def _attempt(path: Path, shape: Sequence[int], fit: str) -> tuple[np.ndarray, bytes] | tuple[None, str]:
-    """The image and the digest of its file, or None and what is wrong."""
+def _attempt(path: Path, shape: Sequence[int], fit: str) -> Result:
+    """Read an image; memory that is full is no fault of the file, and is raised."""
     try:
         with FILES.of(min(path.stat().st_size, MOST_FILE)):
             content = read_bytes(path, MOST_FILE)
-            return decode(content, shape, fit), hashlib.sha256(content).digest()
+            image = decode(content, shape, fit)
+            return Whole(image, hashlib.sha256(content).digest())
     except InputError as error:
-        return None, str(error).removeprefix(f"{path}: ")
+        return Broken(str(error).removeprefix(f"{path}: "))
     except MemoryError as error:
         raise MemoryError(f"{path}: {error or 'memory is full'}") from None
     except (OSError, ValueError) as error:
-        return None, getattr(error, "strerror", None) or str(error)
+        return Broken(getattr(error, "strerror", None) or str(error))

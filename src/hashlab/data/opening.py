@@ -9,17 +9,7 @@ import numpy as np
 from hashlab.data import cache, embedded, prepared, protocols
 from hashlab.data.parts import Dataset, Pool
 from hashlab.data.sets import SetInfo, info
-
-
-def open_pool(about: SetInfo, path: str | Path | None = None) -> Pool:
-    """Open and check a set; raises InputError when it is missing or not what its fingerprint says."""
-    if about.by_hand:
-        return prepared.open_pool(about, cache.home(about, path))
-    folder = None if about.embedded else cache.home(about, path)
-    arrays = embedded.ARRAYS[about.name]() if folder is None else cache.read(about, folder)
-    orders = cache.check(about, arrays)
-    labels = np.concatenate([arrays[split][1][order] for split, order in orders.items()]).astype(np.int64)
-    return Pool(tuple(arrays[split][0] for split in orders), tuple(orders.values()), labels, about, folder)
+from hashlab.errors import InputError
 
 
 def load(name: str, *, protocol: str | None = None, root: str | Path | None = None) -> Dataset:
@@ -28,12 +18,21 @@ def load(name: str, *, protocol: str | None = None, root: str | Path | None = No
     Args:
         name: one of `names()`.
         protocol: one of `protocols.names(name)`; the set's first one when None.
-        root: the cache folder; `$HASHLAB_DATA` or `data/cache` when None. Embedded sets do not need it.
+        root: the cache folder; `$HASHLAB_DATA` or `data/cache` when None. Embedded sets do not need
+            it.
 
     Raises:
-        InputError: unknown name or protocol; a cache that is missing, truncated or altered. Every image is checked
-            against the set's published fingerprint; of sets prepared from files that were put there by hand, a
-            sample is (`hashlab data check` looks at all of them).
+        InputError: unknown name or protocol; a cache that is missing, truncated or altered. Every
+            image is checked against the set's published fingerprint; of sets prepared from files
+            that were put there by hand, a sample is (`hashlab data check` looks at all of them).
+
+    Example:
+        >>> import hashlab
+        >>> digits = hashlab.data.load("digits")
+        >>> digits
+        <Dataset digits: train 1200, query 300, database 1497>
+        >>> digits.query.images.shape, digits.query.labels.shape, digits.relevance
+        ((300, 8, 8), (300,), 'same_class')
     """
     about = info(name)
     rule = protocols.get(name, protocol)
@@ -41,3 +40,83 @@ def load(name: str, *, protocol: str | None = None, root: str | Path | None = No
     index = protocols.split(rule, pool.labels, pool.counts)
     parts = {part: pool.part(rows) for part, rows in index.items()}
     return Dataset(pool.about, rule.name, checksum=protocols.checksum(index), **parts)
+
+
+def open_pool(about: SetInfo, path: str | Path | None = None) -> Pool:
+    """Open and check a set; raises InputError when it is missing or not what its fingerprint says.
+
+    `path` is the cache folder, here and below.
+    """
+    if about.by_hand:
+        return prepared.open_pool(about, cache.home(about, path))
+    folder = None if about.embedded else cache.home(about, path)
+    arrays = embedded.ARRAYS[about.name]() if folder is None else cache.read(about, folder)
+    orders = cache.check_arrays(about, arrays)
+    images = tuple(arrays[split][0] for split in orders)
+    labels = [arrays[split][1][order] for split, order in orders.items()]
+    return Pool(
+        images, tuple(orders.values()), np.concatenate(labels).astype(np.int64), about, folder
+    )
+
+
+def fetch(
+    about: SetInfo,
+    path: str | Path | None = None,
+    *,
+    source: str | Path | None = None,
+    size: int | None = None,
+    fit: str | None = None,
+    skip_broken: bool = False,
+) -> Path | None:
+    """Fill the cache with a set, by download or from files that were put there by hand.
+
+    Args:
+        about: the set.
+        source: where its files are; None: in `source/NAME` of the cache folder.
+        size, fit, skip_broken: what becomes of those files, see `prepared.prepare`.
+
+    Returns:
+        Its folder in the cache; None for an embedded set, which needs none.
+
+    Raises:
+        InputError: a download that fails, files that are missing or wrong, or choices about the
+            files of a set that is not put there by hand.
+    """
+    if about.by_hand:
+        if source is None and is_missing(about, path):
+            folder = prepared.source(about, path)
+            raise InputError(
+                f"{about.name} cannot be fetched: put its files, as described, into {folder}"
+            )
+        if source is None and not prepared.source(about, path).is_dir():
+            return cache.home(about, path)
+        return prepared.prepare(about, path, source, size=size, fit=fit, skip_broken=skip_broken)
+    if source or size or fit or skip_broken:
+        raise InputError(
+            "--source, --size, --fit and --skip-broken are for sets put there by hand,"
+            f" not {about.name}"
+        )
+    return None if about.embedded else cache.fetch(about, path)
+
+
+def is_missing(about: SetInfo, path: str | Path | None = None) -> bool:
+    """Whether neither the files of a set that is put there by hand are there, nor its cache."""
+    folders = (prepared.source(about, path), cache.home(about, path))
+    return bool(about.by_hand) and not any(folder.is_dir() for folder in folders)
+
+
+def verify(about: SetInfo, path: str | Path | None = None) -> str:
+    """Check every image of a set; returns what it holds, in words.
+
+    Raises InputError where it is not in the cache, or an image is not as it should be.
+    """
+    if about.by_hand:
+        return prepared.verify(about, path)
+    open_pool(about, path)
+    counts = " + ".join(map(str, about.counts.values()))
+    return f"{counts} images, every one as its fingerprint says"
+
+
+def where(about: SetInfo, path: str | Path | None = None) -> str:
+    """Where a set is, or how to get it, in words; its files are not looked at."""
+    return "always there" if about.embedded else cache.where(about, path)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from math import prod
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from hashlab.data import protocols
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
 
-Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (N, H, W[, C]), labels (N,) or (N, L), uint8
+Arrays = dict[
+    str, tuple[np.ndarray, np.ndarray]
+]  # split -> images (N, H, W[, C]), labels (N,) or (N, L), uint8
 
 
 def digests(images: np.ndarray) -> list[bytes]:
@@ -27,7 +29,9 @@ def digests(images: np.ndarray) -> list[bytes]:
 
 
 def sort_keys(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
-    """Per image: its digest, then its label as 2 big-endian bytes (several labels: each of them)."""
+    """Per image: its digest, then its label as 2 big-endian bytes (several labels:
+    each of them).
+    """
     ends = labels.astype(">u2").reshape(len(labels), -1)
     return [digest + end.tobytes() for digest, end in zip(digests(images), ends, strict=True)]
 
@@ -36,7 +40,9 @@ def canonical(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str]:
     """The order (N,) that sorts a split by its keys, and the fingerprint of the sorted keys."""
     keys = sort_keys(images, labels)
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    return np.array(order, dtype=np.int64), hashlib.sha256(b"".join(keys[i] for i in order)).hexdigest()
+    return np.array(order, dtype=np.int64), hashlib.sha256(
+        b"".join(keys[i] for i in order)
+    ).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +54,9 @@ class Pool:
     stored: np.ndarray  # (N,) or (N, L) int64 labels as stored, canonical order
     about: SetInfo
     folder: Path | None = None  # in the cache; None where the set is embedded
-    known: np.ndarray | None = None  # (N, 32) SHA-256 of the images, canonical order, where they are stored
+    known: np.ndarray | None = (
+        None  # (N, 32) SHA-256 of the images, canonical order, where they are stored
+    )
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -56,7 +64,9 @@ class Pool:
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) int64 classes, the fine ones where there are levels; (N, L) 0/1 where images have several labels."""
+        """(N,) int64 classes, the fine ones where there are levels;
+        (N, L) 0/1 where images have several labels.
+        """
         return self.stored[:, 0] if self.about.levels else self.stored
 
     @property
@@ -67,48 +77,62 @@ class Pool:
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Images at pool positions `index` (M,): uint8 (M, H, W[, 3])."""
         index = check_rows(index, len(self.stored))
-        starts = np.cumsum([0, *map(len, self.orders)])
-        for images, order, start in zip(self.splits, self.orders, starts, strict=False):
-            if len(index) == len(order) == len(images) and _counts_up(index, start) and _counts_up(order, 0):
-                return images
-        out = np.empty((len(index), *self.splits[0].shape[1:]), np.uint8)
-        for images, order, start in zip(self.splits, self.orders, starts, strict=False):
-            inside = (index >= start) & (index < start + len(order))
-            out[inside] = images[order[index[inside] - start]]
-        return out
+        ends = np.cumsum([len(order) for order in self.orders])
+        gathered = np.empty((len(index), *self.splits[0].shape[1:]), np.uint8)
+        for images, order, end in zip(self.splits, self.orders, ends, strict=True):
+            start = end - len(order)
+            if _is_whole(images, order) and _counts_up(index, start, end):
+                return images  # as they are stored, without a copy
+            inside = (index >= start) & (index < end)
+            gathered[inside] = images[order[index[inside] - start]]
+        return gathered
 
     def digests(self, index: np.ndarray) -> list[bytes]:
-        """Per pool position: SHA-256 of the image's raw bytes, read in blocks where it is not known already."""
+        """Per pool position: SHA-256 of the image's raw bytes,
+        read in blocks where it is not known already.
+        """
         if self.known is not None:
             return [digest.tobytes() for digest in self.known[index]]
         blocks = np.array_split(index, len(index) // 4096 + 1)
         return [digest for rows in blocks for digest in digests(self.gather(rows))]
 
     def part(self, index: np.ndarray) -> Part:
+        """The part that stands at pool positions `index` (M,)."""
         index = check_rows(index, len(self.stored))
-        return Part(index, self.labels[index], None if self.levels is None else self.levels[index], self)
+        levels = None if self.levels is None else self.levels[index]
+        return Part(index, self.labels[index], levels, self)
 
 
 def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
-    """Rows (B,) of `count` images as int64; raises InputError for what is no whole number, or none of theirs."""
+    """Rows (B,) of `count` images as int64;
+    raises InputError for what is no whole number, or none of theirs.
+    """
     if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise InputError(f"rows must be (B,) integers, got {codes.describe(rows)}")
     wrong = rows[(rows < 0) | (rows >= count)]
     if len(wrong):
-        raise InputError(f"rows must lie in 0..{count - 1}, for there are {count} images, got {wrong[0]}")
+        raise InputError(
+            f"rows must lie in 0..{count - 1}, for there are {count} images, got {wrong[0]}"
+        )
     return rows.astype(np.int64, copy=False)
 
 
-def _counts_up(numbers: np.ndarray, start: int) -> bool:
-    return np.array_equal(numbers, np.arange(start, start + len(numbers)))
+def _is_whole(images: np.ndarray, order: np.ndarray) -> bool:
+    """Whether a split has all stored images, in the order in which they are stored."""
+    return len(images) == len(order) and _counts_up(order, 0, len(order))
+
+
+def _counts_up(numbers: np.ndarray, start: int, end: int) -> bool:
+    return len(numbers) == end - start and np.array_equal(numbers, np.arange(start, end))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Part:
-    """Some images of a set; equal to another part that has the same images and labels of the same pool.
+    """Some images of a set; equal to another part that has the same images and labels of the same
+    pool.
 
-    `.index` (N,) int64 into the pool; `.labels` int64 (N,), or 0/1 (N, L) where an image has several; `.levels` (N, L),
-    fine first, or None; `.images` uint8 (N, H, W[, C]).
+    `.index` (N,) int64 into the pool; `.labels` int64 (N,), or 0/1 (N, L) where an image has
+    several; `.levels` (N, L), fine first, or None; `.images` uint8 (N, H, W[, C]).
     """
 
     index: np.ndarray
@@ -120,9 +144,14 @@ class Part:
         return len(self.index)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Part) or self.pool is not other.pool or not np.array_equal(self.index, other.index):
+        if not isinstance(other, Part) or self.pool is not other.pool:
             return False
-        return np.array_equal(self.targets, other.targets) and np.array_equal(self.labels, other.labels)
+        pairs = [
+            (self.index, other.index),
+            (self.labels, other.labels),
+            (self.targets, other.targets),
+        ]
+        return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
 
     def __hash__(self) -> int:
         return hash((self.pool, len(self), *self.index[:3].tolist()))
@@ -147,11 +176,15 @@ class Part:
 
     @cached_property
     def images(self) -> np.ndarray:
-        """uint8 (N, H, W) or (N, H, W, C); a view of the memory-mapped file where the part is a whole split."""
+        """uint8 (N, H, W) or (N, H, W, C);
+        a view of the memory-mapped file where the part is a whole split.
+        """
         return self.pool.gather(self.index)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Images at positions `rows` (B,) of the part, in that order: uint8 (B, H, W[, C]), read from the cache."""
+        """Images at positions `rows` (B,) of the part, in that order:
+        uint8 (B, H, W[, C]), read from the cache.
+        """
         return self.pool.gather(self.index[check_rows(rows, len(self))])
 
     def blocks(self, size: int = 1000) -> Iterator[np.ndarray]:
@@ -179,7 +212,9 @@ class Dataset:
     checksum: str
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{part} {len(getattr(self, part))}" for part in ("train", "query", "database"))
+        sizes = ", ".join(
+            f"{part} {len(getattr(self, part))}" for part in ("train", "query", "database")
+        )
         return f"<Dataset {self.protocol}: {sizes}>"
 
     @property
@@ -196,11 +231,14 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Of the official splits; of a set that was prepared from files also the size and fit of its pixels."""
+        """Of the official splits;
+        of a set that was prepared from files also the size and fit of its pixels.
+        """
         return "+".join([*self.info.fingerprints.values(), *filter(None, [self.info.pixels])])
 
     def tuning(self) -> Dataset:
-        """The data for choosing settings: train on nine tenths of `train`, retrieve the other tenth among them.
+        """The data for choosing settings:
+        train on nine tenths of `train`, retrieve the other tenth among them.
 
         Made once, so that runs on it can share what they make of its images.
         """
@@ -210,27 +248,48 @@ class Dataset:
     def _tuning(self) -> Dataset:
         rest = np.setdiff1d(self.train.index, self.validation.index)
         part = self.train.pool.part(rest)
-        parts = {"train": part, "validation": self.validation, "query": self.validation, "database": part}
+        parts = {
+            "train": part,
+            "validation": self.validation,
+            "query": self.validation,
+            "database": part,
+        }
         checksum = protocols.checksum({name: part.index for name, part in parts.items()})
-        return dataclasses.replace(self, protocol=f"{self.protocol}/tuning", checksum=checksum, **parts)
+        return dataclasses.replace(
+            self, protocol=f"{self.protocol}/tuning", checksum=checksum, **parts
+        )
 
     def duplicates(self) -> dict[tuple[str, str], list[tuple[int, int]]]:
         """Images that are equal to the last pixel but stand in two parts, or twice in one.
 
-        Returns for each pair of query, train and database the pairs of pool positions with equal pixels, whatever
-        their labels; an image is no duplicate of itself, even where train is a part of the database.
+        Returns for each pair of query, train and database the pairs of pool positions with equal
+        pixels, whatever their labels; an image is no duplicate of itself, even where train is a
+        part of the database.
         """
-        parts = {name: getattr(self, name) for name in ("query", "train", "database")}
-        content = {name: dict(zip(p.index.tolist(), p.pool.digests(p.index), strict=True)) for name, p in parts.items()}
-        return {(a, b): _equal(content[a], content[b]) for a, b in combinations_with_replacement(parts, 2)}
+        rows = {
+            "query": _rows_of_digests(self.query),
+            "train": _rows_of_digests(self.train),
+            "database": _rows_of_digests(self.database),
+        }
+        return {
+            (one, other): _equal(rows[one], rows[other])
+            for one, other in combinations_with_replacement(rows, 2)
+        }
 
 
-def _equal(first: dict[int, bytes], second: dict[int, bytes]) -> list[tuple[int, int]]:
+def _rows_of_digests(part: Part) -> dict[bytes, list[int]]:
+    """The pool positions of the images that have a digest."""
+    rows: dict[bytes, list[int]] = {}
+    for row, digest in zip(part.index.tolist(), part.pool.digests(part.index), strict=True):
+        rows.setdefault(digest, []).append(row)
+    return rows
+
+
+def _equal(first: dict[bytes, list[int]], second: dict[bytes, list[int]]) -> list[tuple[int, int]]:
     """Pairs of pool positions, one in each part, with equal digests; each unordered pair once."""
-    places: dict[bytes, list[int]] = {}
-    for place, digest in first.items():
-        places.setdefault(digest, []).append(place)
-    found = set()
-    for place, digest in second.items():
-        found |= {(min(place, other), max(place, other)) for other in places.get(digest, []) if other != place}
-    return sorted(found)
+    pairs = set()
+    for digest in first.keys() & second.keys():
+        for a, b in product(first[digest], second[digest]):
+            if a != b:
+                pairs.add((min(a, b), max(a, b)))
+    return sorted(pairs)

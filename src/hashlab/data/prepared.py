@@ -1,11 +1,14 @@
-"""The cache of a set that was put there by hand: its files read once, checked, and kept as uint8 arrays of one size.
+"""The cache of a set that was put there by hand:
+its files read once, checked, and kept as uint8 arrays of one size.
 
-`<root>/<name>/` then holds, for every split: `<split>_images.npy` uint8 (N, S, S, 3), `<split>_labels.npy`,
-`<split>_digests.npy` uint8 (N, 2, 32), the SHA-256 of each image's file and of its pixels, and `<split>_paths.txt`.
-`about.json` says the size and fit of the pixels, the classes and the fingerprint.
+`<root>/<name>/` then holds, for every split: `<split>_images.npy` uint8 (N, S, S, 3),
+`<split>_labels.npy`, `<split>_digests.npy` uint8 (N, 2, 32), the SHA-256 of each image's file and
+of its pixels, and `<split>_paths.txt`. `about.json` says the size and fit of the pixels, the
+classes and the fingerprint.
 
-Nobody has published fingerprints of these sets. Ours is of what was read: per split, the SHA-256 over every image's
-path, labels and file digest, in the order of the paths. Two people with the same fingerprint have the same files.
+Nobody has published fingerprints of these sets. Ours is of what was read: per split, the SHA-256
+over every image's path, labels and file digest, in the order of the paths. Two people with the same
+fingerprint have the same files.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import reprlib
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +33,7 @@ from hashlab.errors import InputError
 from hashlab.progress import Progress
 
 PLAN = "plan.json"  # in an unfinished cache: what it is to become
+BLOCK = 64  # images that are read and written at a time
 SAMPLE = 64  # images per split whose pixels every load compares with their digests
 
 
@@ -44,49 +51,75 @@ def prepare(
     fit: str | None = None,
     skip_broken: bool = False,
 ) -> Path:
-    """Read the files of a set that was put there by hand, and fill the cache with them; returns its cache folder.
+    """Read the files of a set that was put there by hand, and fill the cache with them.
 
-    A run that was ended early goes on where it was. The cache appears, or is replaced, once everything is there.
+    A run that was ended early goes on where it was. The cache appears, or is replaced, once
+    everything is there. Returns its folder.
 
     Args:
         about: the set.
         path: the cache folder, `cache.root()` when None.
         folder: where the files are, `source(about, path)` when None.
-        size: side of the square images in pixels; when None, that of the cache if there is one, else the set's own.
-        fit: "crop" or "squash", see `folders`; when None, that of the cache if there is one, else "crop".
-        skip_broken: leave images out that cannot be read, and note their names, rather than refuse the set.
+        size: side of the square images in pixels; when None, that of the cache if there is one,
+            else the set's own.
+        fit: "crop" or "squash", see `folders`; when None, that of the cache if there is one, else
+            "crop".
+        skip_broken: leave images out that cannot be read, and note their names, rather than refuse
+            the set.
 
     Raises:
-        InputError: lists that are ragged or contradict each other, missing images, too little space: before any
-            image is read. Broken images, all by name, after the others were read.
+        InputError: lists that are ragged or contradict each other, missing images, too little
+            space: before any image is read. Broken images, all by name, after the others were read.
     """
-    folder, target = Path(folder or source(about, path)), cache.home(about, path)
-    shape, fit = _wanted(about, target, size, fit)
+    folder = Path(folder or source(about, path))
+    target = cache.home(about, path)
+    shape, fit = _form(about, target, size, fit)
     folders.check_shape(shape, fit)
     listing = listed.read(about.name, folder)
     plan = {"shape": list(shape), "fit": fit, "listing": _digest_of(listing)}
     if _done(about, target, plan):
+        _disk.sweep(target.parent)
         return target
     with _disk.lock(target):
-        if _done(about, target, plan):  # another process was faster
-            return target
-        aside = target.with_name(f".{about.name}.part")  # stays when the work is ended early: to go on from it
-        _begin(aside, plan, listing, shape)
-        broken = {split: _fill(aside, split, folder, paths, shape, fit) for split, paths in listing.paths.items()}
-        broken = [text for texts in broken.values() for text in texts]
-        _judge(broken, sum(map(len, listing.paths.values())), skip_broken)
-        _finish(aside, about, listing, plan, broken)
-        _disk.swap(aside, target)
+        if not _done(about, target, plan):  # no other process was faster
+            _prepare(about, target, folder, listing, plan, skip_broken)
     return target
 
 
-def _wanted(about: SetInfo, target: Path, size: int | None, fit: str | None) -> tuple[tuple[int, ...], str]:
-    """Shape and fit of the images: what is asked for, else what the cache has, else the set's own."""
-    try:
-        had = noted(about, target)["plan"]
-    except InputError:
-        had = {"shape": about.shape, "fit": "crop"}
-    return tuple(had["shape"]) if size is None else (size, size, 3), had["fit"] if fit is None else fit
+def _prepare(
+    about: SetInfo,
+    target: Path,
+    folder: Path,
+    listing: listed.Listing,
+    plan: dict[str, Any],
+    skip_broken: bool,
+) -> None:
+    aside = target.with_name(f".{about.name}.part")  # stays when the work is ended early
+    _begin(aside, plan, listing)
+    broken = []
+    for split, paths in listing.paths.items():
+        broken += _fill(aside, split, folder, paths, plan)
+    if broken and not skip_broken:
+        _refuse_broken(broken, sum(map(len, listing.paths.values())))
+    _finish(aside, about, listing, plan, broken)
+    _disk.swap(aside, target)
+
+
+def _form(
+    about: SetInfo, target: Path, size: int | None, fit: str | None
+) -> tuple[tuple[int, ...], str]:
+    """Shape and fit of the images:
+    what is asked for, else what the cache has, else the set's own.
+    """
+    shape = about.shape
+    usual_fit = "crop"
+    with suppress(InputError):  # there is no cache yet
+        plan = noted(about, target)["plan"]
+        shape = tuple(plan["shape"])
+        usual_fit = plan["fit"]
+    if size is not None:
+        shape = (size, size, 3)
+    return shape, usual_fit if fit is None else fit
 
 
 def _done(about: SetInfo, target: Path, plan: dict[str, Any]) -> bool:
@@ -99,21 +132,27 @@ def _done(about: SetInfo, target: Path, plan: dict[str, Any]) -> bool:
 
 
 def _digest_of(listing: listed.Listing) -> str:
-    digest = hashlib.sha256(json.dumps([dict(listing.paths), listing.classes, listing.tree]).encode())
+    digest = hashlib.sha256(
+        json.dumps([dict(listing.paths), listing.classes, listing.tree]).encode()
+    )
     for labels in listing.labels.values():
         digest.update(labels.tobytes())
     return digest.hexdigest()
 
 
-def _begin(aside: Path, plan: dict[str, Any], listing: listed.Listing, shape: tuple[int, ...]) -> None:
-    """Arrays of the right size, all zeros, unless an earlier run with the same plan left its own."""
+def _begin(aside: Path, plan: dict[str, Any], listing: listed.Listing) -> None:
+    """Arrays of the right size, all zeros,
+    unless an earlier run with the same plan left its own.
+    """
     if _begun(aside, plan):
         return
     _disk.discard(aside)
-    _disk.check_space(aside.parent, sum(map(len, listing.paths.values())) * (int(np.prod(shape)) + 64))
+    images = sum(map(len, listing.paths.values()))
+    image_bytes = math.prod(plan["shape"]) + 64  # its pixels and two digests
+    _disk.check_space(aside.parent, images * image_bytes)
     aside.mkdir()
     try:
-        _allocate(aside, listing, shape)
+        _allocate(aside, listing, plan["shape"])
     except OSError:
         _disk.discard(aside)  # what there was of room is given back
         raise
@@ -121,66 +160,91 @@ def _begin(aside: Path, plan: dict[str, Any], listing: listed.Listing, shape: tu
 
 
 def _begun(aside: Path, plan: dict[str, Any]) -> bool:
-    """Whether there is an unfinished cache of the same plan, or one that has only its last step before it."""
+    """Whether there is an unfinished cache of the same plan,
+    or one that has only its last step before it.
+    """
     if (aside / PLAN).is_file():
         return (aside / PLAN).read_text() == json.dumps(plan)
     note = aside / "about.json"
     return note.is_file() and json.loads(note.read_text())["plan"] == plan
 
 
-def _allocate(aside: Path, listing: listed.Listing, shape: tuple[int, ...]) -> None:
+def _allocate(aside: Path, listing: listed.Listing, shape: Sequence[int]) -> None:
     for split, paths in listing.paths.items():
+        labels = listing.labels[split]
+        lines = "".join(f"{path}\n" for path in paths)
         _disk.new_array(aside / f"{split}_images.npy", np.uint8, (len(paths), *shape))
         _disk.new_array(aside / f"{split}_digests.npy", np.uint8, (len(paths), 2, 32))
-        labels = listing.labels[split]
         _disk.new_array(aside / f"{split}_labels.npy", labels.dtype, labels.shape)[:] = labels
-        _disk.write(aside / f"{split}_paths.txt", "".join(f"{path}\n" for path in paths).encode())
+        _disk.write(aside / f"{split}_paths.txt", lines.encode())
 
 
-def _fill(aside: Path, split: str, folder: Path, paths: list[str], shape: tuple[int, ...], fit: str) -> list[str]:
-    """Read the images whose digests are still zero; returns the paths that cannot be read, with the reason.
+def _fill(
+    aside: Path, split: str, folder: Path, paths: list[str], plan: dict[str, Any]
+) -> list[str]:
+    """Read the images whose digests are still zero.
 
-    Digests are written after their pixels: an image that has one is whole.
+    Digests are written after their pixels: an image that has one is whole. Returns the paths that
+    cannot be read, with the reason.
     """
     images = np.load(aside / f"{split}_images.npy", mmap_mode="r+")
     digests = np.load(aside / f"{split}_digests.npy", mmap_mode="r+")
-    todo, broken = np.flatnonzero(~digests.any((1, 2))), []
-    steps = np.array_split(todo, min(50, -(-len(todo) // 64)) or 1)
-    for rows in Progress(steps, f"reading {split} of {folder.name}", delay=1.0):
-        tell = lambda path, reason: broken.append(f"{path.relative_to(folder).as_posix()}: {reason}")  # noqa: E731
-        for block in folders.stream([folder / paths[row] for row in rows], shape, fit=fit, block=64, broken=tell):
+    unread = np.flatnonzero(~digests.any((1, 2)))
+    broken: list[str] = []
+
+    def note(path: Path, reason: str) -> None:
+        broken.append(f"{path.relative_to(folder).as_posix()}: {reason}")
+
+    steps = min(50, -(-len(unread) // BLOCK)) or 1
+    text = f"reading {split} of {folder.name}"
+    for rows in Progress(np.array_split(unread, steps), text, delay=1.0):
+        files = [folder / paths[row] for row in rows]
+        shape = plan["shape"]
+        for block in folders.stream(files, shape, fit=plan["fit"], block=BLOCK, broken=note):
             images[rows[block.rows]] = block.images
             images.flush()
-            pixels = parts.digests(block.images)
-            both = b"".join(file + pixel for file, pixel in zip(block.digests, pixels, strict=True))
-            digests[rows[block.rows]] = np.frombuffer(both, np.uint8).reshape(-1, 2, 32)
+            digests[rows[block.rows]] = _both_digests(block)
             digests.flush()
     return broken
 
 
-def _judge(broken: list[str], count: int, skip: bool) -> None:
-    if broken and not skip:
-        more = f"; and {len(broken) - 20} more" if len(broken) > 20 else ""
-        raise InputError(
-            f"{len(broken)} of {count} images cannot be read: {'; '.join(broken[:20])}{more}. Replace them and run this"
-            " again (the others are not read twice), or leave them out with --skip-broken"
-        )
+def _both_digests(block: folders.Block) -> np.ndarray:
+    """SHA-256 of the file and of the pixels of each image: uint8 (B, 2, 32)."""
+    pairs = zip(block.digests, parts.digests(block.images), strict=True)
+    joined = b"".join(file + pixels for file, pixels in pairs)
+    return np.frombuffer(joined, np.uint8).reshape(-1, 2, 32)
 
 
-def _finish(aside: Path, about: SetInfo, listing: listed.Listing, plan: dict[str, Any], broken: list[str]) -> None:
+def _refuse_broken(broken: list[str], count: int) -> None:
+    more = f"; and {len(broken) - 20} more" if len(broken) > 20 else ""
+    raise InputError(
+        f"{len(broken)} of {count} images cannot be read: {'; '.join(broken[:20])}{more}."
+        " Replace them and run this again (the others are not read twice), or leave them out with"
+        " --skip-broken"
+    )
+
+
+def _finish(
+    aside: Path,
+    about: SetInfo,
+    listing: listed.Listing,
+    plan: dict[str, Any],
+    broken: list[str],
+) -> None:
     """Write about.json: what is known of the set now that its files were read."""
     splits = {split: Split.read(aside, about.name, split) for split in listing.paths}
     empty = [name for name, split in splits.items() if not len(split.order)]
     if empty:
         raise InputError(f"{about.name}: no image of {' and '.join(empty)} can be read")
+    shape = plan["shape"]
     known = {
-        "shape": plan["shape"],
+        "shape": shape,
         "classes": listing.classes,
         "levels": listing.levels,
         "tree": listing.tree,
         "counts": {name: len(split.order) for name, split in splits.items()},
         "fingerprints": {name: split.fingerprint() for name, split in splits.items()},
-        "pixels": f"{plan['shape'][0]}px-{plan['fit']}",
+        "pixels": f"{shape[0]}px-{plan['fit']}",
     }
     note = {"set": known, "skipped": broken, "plan": plan}
     _disk.write(aside / "about.json", json.dumps(note, indent=1).encode())
@@ -189,7 +253,9 @@ def _finish(aside: Path, about: SetInfo, listing: listed.Listing, plan: dict[str
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The files of one split: arrays as stored, and the rows (M,) that could be read, in the order of the paths."""
+    """The files of one split: arrays as stored, and the rows (M,) that could be read,
+    in the order of the paths.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -199,17 +265,24 @@ class Split:
 
     @classmethod
     def read(cls, folder: Path, name: str, split: str) -> Split:
-        """Memory-map the arrays; raises InputError where one is missing, unreadable, or of another length."""
-        kinds = ("images", "labels", "digests")
-        images, labels, digests = (cache.read_array(folder / f"{split}_{kind}.npy", name) for kind in kinds)
+        """Memory-map the arrays; raises InputError where one is missing, unreadable,
+        or of another length.
+        """
+        images = cache.read_array(folder / f"{split}_images.npy", name)
+        labels = cache.read_array(folder / f"{split}_labels.npy", name)
+        digests = cache.read_array(folder / f"{split}_digests.npy", name)
         paths = cache.read_text(folder / f"{split}_paths.txt", name).splitlines()
-        arrays, count = (images, labels, digests), len(paths)
-        shapes = images.ndim == 4 and labels.ndim in (1, 2) and digests.shape == (count, 2, 32)
-        types = images.dtype == digests.dtype == np.uint8 and labels.dtype.kind in "iu"
-        if not shapes or not types or not len(images) == len(labels) == count:
+        count = len(paths)
+        axes_fit = images.ndim == 4 and labels.ndim in (1, 2)
+        shapes = (images.shape[:1], labels.shape[:1], digests.shape)
+        shapes_fit = axes_fit and shapes == ((count,), (count,), (count, 2, 32))
+        types_fit = images.dtype == digests.dtype == np.uint8 and labels.dtype.kind in "iu"
+        if not shapes_fit or not types_fit:
+            arrays = (images, labels, digests)
             sizes = ", ".join(f"{array.shape} {array.dtype}" for array in arrays)
             raise InputError(
-                f"{name} {split}: images, labels, digests and paths do not fit together: {sizes}, {count} paths"
+                f"{name} {split}: images, labels, digests and paths do not fit together: {sizes},"
+                f" {count} paths"
             )
         return cls(images, labels, digests, paths, np.flatnonzero(digests.any((1, 2))))
 
@@ -218,14 +291,20 @@ class Split:
         digest = hashlib.sha256()
         for row in self.order:
             labels = self.labels[row].astype(">u2").tobytes()
-            digest.update(self.paths[row].encode() + b"\0" + labels + self.digests[row, 0].tobytes())
+            digest.update(
+                self.paths[row].encode() + b"\0" + labels + self.digests[row, 0].tobytes()
+            )
         return digest.hexdigest()
 
     def altered(self, rows: np.ndarray) -> list[str]:
         """The paths among `rows` whose pixels are not those that were written."""
-        found = parts.digests(self.images[rows])
-        same = [self.digests[row, 1].tobytes() == digest for row, digest in zip(rows, found, strict=True)]
-        return [self.paths[row] for row, holds in zip(rows, same, strict=True) if not holds]
+        written = self.digests[rows, 1]
+        now = parts.digests(self.images[rows])
+        return [
+            self.paths[row]
+            for row, before, after in zip(rows, written, now, strict=True)
+            if before.tobytes() != after
+        ]
 
 
 def noted(about: SetInfo, folder: Path) -> dict[str, Any]:
@@ -238,11 +317,13 @@ def noted(about: SetInfo, folder: Path) -> dict[str, Any]:
     except InputError as error:
         wrong = str(error)
     if wrong:
-        raise InputError(f"{folder / 'about.json'} is damaged ({wrong}); run `hashlab data fetch {about.name}` again")
+        again = f"run `hashlab data fetch {about.name}` again"
+        raise InputError(f"{folder / 'about.json'} is damaged ({wrong}); {again}")
     return note
 
 
-# What about.json holds: an object of just these fields; a list, or an object by names, of one kind of values.
+# What about.json holds: an object of just these fields; a list, or an object by names, of one kind
+# of values.
 NOTE = {
     "set": {
         "shape": [int],
@@ -259,32 +340,40 @@ NOTE = {
 
 
 def _unlike(value: Any, form: Any, name: str) -> str:
-    """What is wrong with a JSON value that should be of a form like `NOTE`, in words; nothing where it is."""
-    if isinstance(form, type):
-        fits = isinstance(value, form) and not isinstance(value, bool)
-        return "" if fits else f"{name} must be {TYPES[form]}, got {reprlib.repr(value)}"
-    if not isinstance(value, type(form)):
-        return f"{name} must be {TYPES[type(form)]}, got {reprlib.repr(value)}"
+    """What is wrong with a JSON value that should be of a form like `NOTE`, in words.
+
+    Nothing where it is of that form.
+    """
+    kind = form if isinstance(form, type) else type(form)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return f"{name} must be {TYPES[kind]}, got {reprlib.repr(value)}"
     if isinstance(form, list):
-        parts = [(form[0], part) for part in value]
-    elif str in form:
-        parts = [(form[str], part) for part in value.values()]
-    elif value.keys() != form.keys():
-        return f"{name} must have the fields {', '.join(form)}, got {reprlib.repr(list(value))}"
+        faults = [_unlike(part, form[0], f"each of {name}") for part in value]
+    elif isinstance(form, dict) and str in form:
+        faults = [_unlike(part, form[str], f"each of {name}") for part in value.values()]
+    elif isinstance(form, dict):
+        if value.keys() != form.keys():
+            return f"{name} must have the fields {', '.join(form)}, got {reprlib.repr(list(value))}"
+        faults = [_unlike(value[key], form[key], key) for key in form]
     else:
-        return next(filter(None, (_unlike(value[key], form[key], key) for key in form)), "")
-    return next(filter(None, (_unlike(part, kind, f"each of {name}") for kind, part in parts)), "")
+        return ""
+    return next(filter(None, faults), "")
 
 
 TYPES = {int: "a whole number", str: "text", list: "a list", dict: "an object"}
 
 
 def _unlike_splits(known: dict[str, Any]) -> str:
-    """What is wrong with the sizes and marks of splits, in words: names of splits are names of files."""
-    counts, marks = known["counts"], known["fingerprints"]
-    if not counts or counts.keys() != marks.keys() or not all(map(str.isalpha, counts)) or min(counts.values()) < 1:
-        return f"counts and fingerprints must be of the same splits, of 1 image or more, got {reprlib.repr(counts)}"
-    return ""
+    """What is wrong with the sizes and marks of splits, in words:
+    names of splits are names of files.
+    """
+    counts = known["counts"]
+    same = counts.keys() == known["fingerprints"].keys()
+    words = all(map(str.isalpha, counts))
+    if counts and same and words and min(counts.values()) >= 1:
+        return ""
+    given = reprlib.repr(counts)
+    return f"counts and fingerprints must be of the same splits, of 1 image or more, got {given}"
 
 
 def _tuples(value: Any) -> Any:
@@ -292,56 +381,83 @@ def _tuples(value: Any) -> Any:
 
 
 def splits(about: SetInfo, folder: Path) -> tuple[SetInfo, dict[str, Split]]:
-    """What the set turned out to be, and its files; raises InputError where they are not as they were written."""
-    known = dataclasses.replace(about, **{key: _tuples(value) for key, value in noted(about, folder)["set"].items()})
-    found = {name: Split.read(folder, about.name, name) for name in known.counts}
-    for name, split in found.items():
-        counted = len(split.order) == known.counts[name]
-        if not counted or split.images.shape[1:] != known.shape or split.fingerprint() != known.fingerprints[name]:
-            raise InputError(f"{about.name} {name}: its cache is altered; run `hashlab data fetch {about.name}` again")
-    return known, found
+    """What the set turned out to be, and its files.
+
+    Raises InputError where they are not as they were written.
+    """
+    noted_values = noted(about, folder)["set"]
+    known = dataclasses.replace(
+        about, **{key: _tuples(value) for key, value in noted_values.items()}
+    )
+    read = {name: Split.read(folder, about.name, name) for name in known.counts}
+    for name, split in read.items():
+        if not _is_as_noted(split, known, name):
+            again = f"run `hashlab data fetch {about.name}` again"
+            raise InputError(f"{about.name} {name}: its cache is altered; {again}")
+    return known, read
+
+
+def _is_as_noted(split: Split, known: SetInfo, name: str) -> bool:
+    return (
+        len(split.order) == known.counts[name]
+        and split.images.shape[1:] == known.shape
+        and split.fingerprint() == known.fingerprints[name]
+    )
 
 
 def open_pool(about: SetInfo, folder: Path) -> parts.Pool:
-    """Open a prepared set: paths, labels and file digests by their fingerprint, the pixels of a sample by digest."""
-    known, found = splits(about, folder)
-    for name, split in found.items():
+    """Open a prepared set, and check it.
+
+    Paths, labels and file digests are checked by their fingerprint, the pixels of a sample by
+    digest.
+    """
+    known, read = splits(about, folder)
+    for name, split in read.items():
         step = -(-len(split.order) // SAMPLE)
-        _refuse(about, name, split.altered(split.order[::step]))
-    labels = np.concatenate([split.labels[split.order] for split in found.values()]).astype(np.int64)
-    pixels = np.concatenate([split.digests[split.order, 1] for split in found.values()])
-    images, orders = (tuple(getattr(split, key) for split in found.values()) for key in ("images", "order"))
-    return parts.Pool(images, orders, labels, known, folder, pixels)
+        _refuse_altered(about, name, split.altered(split.order[::step]))
+    labels = [split.labels[split.order] for split in read.values()]
+    pixel_digests = [split.digests[split.order, 1] for split in read.values()]
+    return parts.Pool(
+        splits=tuple(split.images for split in read.values()),
+        orders=tuple(split.order for split in read.values()),
+        stored=np.concatenate(labels).astype(np.int64),
+        about=known,
+        folder=folder,
+        known=np.concatenate(pixel_digests),
+    )
 
 
 def verify(about: SetInfo, path: str | Path | None = None) -> str:
-    """Compare the pixels of every image with the digest that was written with it; returns what the set holds, in words.
+    """Compare the pixels of every image with the digest that was written with it.
 
-    Raises:
-        InputError: the set is not in the cache, or an image of it is altered, with its name.
+    Returns what the set holds, in words. Raises InputError where the set is not in the cache, or an
+    image of it is altered, with its name.
     """
     folder = cache.home(about, path)
-    known, found = splits(about, folder)
-    for name, split in found.items():
+    known, read = splits(about, folder)
+    for name, split in read.items():
         blocks = np.array_split(split.order, min(50, len(split.order)))
         for rows in Progress(blocks, f"checking {name} of {about.name}", delay=1.0):
-            _refuse(about, name, split.altered(rows))
+            _refuse_altered(about, name, split.altered(rows))
     return _words(about, known, noted(about, folder)["skipped"])
 
 
 def _words(about: SetInfo, known: SetInfo, skipped: list[str]) -> str:
     counts = " + ".join(f"{count} {name}" for name, count in known.counts.items())
-    published, here = sum(about.counts.values()), sum(known.counts.values())
-    lines = [f"{counts} images of {known.pixels}, every one as it was written"]
-    lines += [f"    {here} images, {'as' if here == published else f'while {published} are'} published"]
-    lines += [f"    left out: {text}" for text in skipped]
-    lines += [
-        f"    fingerprint of the {name} files that were read: {mark}" for name, mark in known.fingerprints.items()
+    published = sum(about.counts.values())
+    kept = sum(known.counts.values())
+    compared = "as published" if kept == published else f"while {published} are published"
+    lines = [
+        f"{counts} images of {known.pixels}, every one as it was written",
+        f"    {kept} images, {compared}",
     ]
+    lines += [f"    left out: {text}" for text in skipped]
+    for name, mark in known.fingerprints.items():
+        lines.append(f"    fingerprint of the {name} files that were read: {mark}")
     return "\n".join(lines)
 
 
-def _refuse(about: SetInfo, split: str, altered: list[str]) -> None:
+def _refuse_altered(about: SetInfo, split: str, altered: list[str]) -> None:
     if altered:
         raise InputError(
             f"{about.name} {split}: the pixels of {altered[0]} are not those that were written;"

@@ -1,8 +1,9 @@
 """Named protocols: which images are queries, which train, which are searched.
 
-A protocol is a list of positions in the pool (the official splits in canonical order, train then test). Where
-images are drawn, they are drawn per class, in the order of SHA-256(seed name / position): no random generator of
-any library is involved, so the same images come out everywhere and for ever.
+A protocol is a list of positions in the pool (the official splits in canonical order, train then
+test). Where images are drawn, they are drawn per class, in the order of
+SHA-256(seed name / position): no random generator of any library is involved, so the same images
+come out everywhere and for ever.
 """
 
 from __future__ import annotations
@@ -21,16 +22,22 @@ Rule = Callable[[np.ndarray, Mapping[str, int]], Index]
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named rule that turns labels (N,) and split sizes into index lists, and the checksum they must have."""
+    """A named rule that turns labels (N,) and split sizes into index lists,
+    and the checksum they must have.
+    """
 
     name: str
     dataset: str
     about: str
     rule: Rule
-    checksum: str = ""  # of the lists that `split` makes: see `checksum`; empty where nobody has seen the set
+    checksum: str = (
+        ""  # of the lists that `split` makes: see `checksum`; empty where nobody has seen the set
+    )
 
 
-def draw(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Mapping[int, int]) -> np.ndarray:
+def draw(
+    seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Mapping[int, int]
+) -> np.ndarray:
     """`count` images of each class among the candidates, in ascending order of position.
 
     Args:
@@ -39,10 +46,9 @@ def draw(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Map
         candidates: (M,) positions to draw from.
         count: how many per class, or a mapping from class to how many.
     """
-    order = sorted(candidates.tolist(), key=lambda i: hashlib.sha256(f"{seed}/{i}".encode()).digest())
-    order = np.array(order, dtype=np.int64)
     if not len(candidates):
         raise InputError(f"images to draw {seed} from are expected, got none")
+    order = np.array(_in_order_of(f"{seed}/", candidates), dtype=np.int64)
     chosen = []
     for label in np.unique(labels[candidates]):
         want = count if isinstance(count, int) else count[int(label)]
@@ -53,16 +59,26 @@ def draw(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int | Map
     return np.sort(np.concatenate(chosen))
 
 
+def _in_order_of(seed: str, numbers: np.ndarray) -> list[int]:
+    """Numbers (N,) in the order of SHA-256 of the seed with the number behind it."""
+    return sorted(numbers.tolist(), key=lambda n: hashlib.sha256(f"{seed}{n}".encode()).digest())
+
+
 def tenth(seed: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """The validation part: a tenth of each class of `train`, of all of it where images have several labels."""
+    """The validation part: a tenth of each class of `train`,
+    of all of it where images have several labels.
+    """
     classes = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
-    found, sizes = np.unique(classes[train], return_counts=True)
-    want = {int(label): round(int(size) / 10) for label, size in zip(found, sizes, strict=True)}
-    return draw(f"{seed}/validation", classes, train, want)
+    values, sizes = np.unique(classes[train], return_counts=True)
+    tenths = [round(size / 10) for size in sizes.tolist()]
+    count = dict(zip(values.tolist(), tenths, strict=True))
+    return draw(f"{seed}/validation", classes, train, count)
 
 
 def drawn(seed: str, query: int, train: int, *, train_in_database: bool) -> Rule:
-    """Pool everything; draw `query` and `train` images per class; search the rest, with or without the train part."""
+    """Pool everything; draw `query` and `train` images per class;
+    search the rest, with or without the train part.
+    """
 
     def rule(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
         take = draw if labels.ndim == 1 else draw_several
@@ -77,21 +93,29 @@ def drawn(seed: str, query: int, train: int, *, train_in_database: bool) -> Rule
 
 
 def draw_several(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int) -> np.ndarray:
-    """As `draw`, for images with several labels (N, L): class after class, `count` that have it and are still there."""
+    """As `draw`, for images with several labels (N, L).
+
+    Class after class, `count` of those images that have it and were not drawn before.
+    """
     left = np.zeros(len(labels), bool)
     left[candidates] = True
     chosen = []
     for label in range(labels.shape[1]):
-        having = np.flatnonzero(left & (labels[:, label] == 1))
-        if len(having) < count:
-            raise InputError(f"concept {label + 1}: {count} images wanted for {seed}, {len(having)} there")
-        chosen.append(draw(f"{seed}/{label}", np.full(len(labels), label), having, count))
-        left[chosen[-1]] = False
+        members = np.flatnonzero(left & (labels[:, label] == 1))
+        if len(members) < count:
+            raise InputError(
+                f"concept {label + 1}: {count} images wanted for {seed}, {len(members)} there"
+            )
+        drawn_now = draw(f"{seed}/{label}", np.full(len(labels), label), members, count)
+        left[drawn_now] = False
+        chosen.append(drawn_now)
     return np.sort(np.concatenate(chosen))
 
 
 def official(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
-    """The official test images query the official training images, which are both train part and database."""
+    """The official test images query the official training images,
+    which are both train part and database.
+    """
     train = np.arange(counts["train"])
     return {"query": np.arange(counts["train"], len(labels)), "train": train, "database": train}
 
@@ -101,35 +125,51 @@ def without(rule: Rule, queries: tuple[int, ...]) -> Rule:
 
     def fewer(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
         index = rule(labels, counts)
-        return index | {"query": np.setdiff1d(index["query"], counts["train"] + np.array(queries))}
+        left_out = counts["train"] + np.array(queries)
+        return index | {"query": np.setdiff1d(index["query"], left_out)}
 
     return fewer
 
 
 def scenes(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
-    """The parts that `digit_scenes` was made in: query, validation, other train, rest; database = all but query."""
-    part = _places(counts)
-    train = np.concatenate([part["validation"], part["train"]])
-    database = np.concatenate([train, part["rest"]])
-    return {"query": part["query"], "train": train, "validation": part["validation"], "database": database}
+    """The parts that `digit_scenes` was made in: query, validation, other train, rest;
+    database = all but query.
+    """
+    split = _positions(counts)
+    train = np.concatenate([split["validation"], split["train"]])
+    return {
+        "query": split["query"],
+        "train": train,
+        "validation": split["validation"],
+        "database": np.concatenate([train, split["rest"]]),
+    }
 
 
 def as_listed(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
-    """What the lists test, train and database name; whether the database holds the train part is theirs to say."""
-    part = dict.fromkeys(("train", "both", "rest"), np.arange(0)) | _places(counts)
-    train, database = (np.concatenate([part[a], part[b]]) for a, b in (("train", "both"), ("both", "rest")))
-    return {"query": part["test"], "train": train, "database": database}
+    """What the lists test, train and database name;
+    whether the database holds the train part is theirs to say.
+    """
+    none = np.arange(0)
+    split = {"train": none, "both": none, "rest": none} | _positions(counts)
+    return {
+        "query": split["test"],
+        "train": np.concatenate([split["train"], split["both"]]),
+        "database": np.concatenate([split["both"], split["rest"]]),
+    }
 
 
-def _places(counts: Mapping[str, int]) -> Index:
+def _positions(counts: Mapping[str, int]) -> Index:
     """The pool positions of every official split."""
-    starts = np.cumsum([0, *counts.values()])
-    return {name: np.arange(start, start + counts[name]) for name, start in zip(counts, starts, strict=False)}
+    ends = np.cumsum(list(counts.values())).tolist()
+    return {
+        name: np.arange(end - count, end)
+        for (name, count), end in zip(counts.items(), ends, strict=True)
+    }
 
 
 def held_back(seed: str, classes: np.ndarray) -> np.ndarray:
     """A quarter of the classes, rounded up, in the order of SHA-256(seed/unseen/class)."""
-    order = sorted(classes.tolist(), key=lambda c: hashlib.sha256(f"{seed}/unseen/{c}".encode()).digest())
+    order = _in_order_of(f"{seed}/unseen/", classes)
     return np.sort(order[: -(-len(classes) // 4)])
 
 
@@ -142,12 +182,14 @@ def unseen(seed: str, rule: Rule) -> Rule:
     def split_by_class(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
         hidden = np.isin(labels, held_back(seed, np.unique(labels)))
         index = rule(labels, counts)
-        return {name: rows[hidden[rows] == (name != "train")] for name, rows in index.items()}
+        wanted = {name: hidden if name != "train" else ~hidden for name in index}
+        return {name: rows[wanted[name][rows]] for name, rows in index.items()}
 
     return split_by_class
 
 
-# Test images of CIFAR-100 (positions in canonical order) whose pixels also stand in its train split.
+# Test images of CIFAR-100 (positions in canonical order) whose pixels also stand in its train
+# split.
 CIFAR100_IN_TRAIN = (610, 1666, 2335, 2522, 2533, 3063, 3130, 5184, 5267, 8930)
 
 DIGITS_RULE = drawn("digits", 30, 120, train_in_database=True)
@@ -215,7 +257,10 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "cifar10-59k",
             "cifar10",
-            f"{TEN_CLASSES} 60,000, the same as in cifar10-54k; database = all but the queries (59,000)",
+            (
+                f"{TEN_CLASSES} 60,000, the same as in cifar10-54k; database = all but the queries "
+                "(59,000)"
+            ),
             drawn("cifar10-1k", 100, 500, train_in_database=True),
             "87c3e1b60776d0d525454bbb0e38196f8ce31833af21dc7251c0a72d5b8af7ff",
         ),
@@ -236,7 +281,10 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "cifar100",
             "cifar100",
-            "10,000 test images query the 50,000 training images; the pixels of 10 queries stand in the database too",
+            (
+                "10,000 test images query the 50,000 training images; the pixels of 10 queries "
+                "stand in the database too"
+            ),
             official,
             "de3fc5ce813090008b95b397855d5d68885422c39be19b687a2ae1867772a341",
         ),
@@ -257,7 +305,10 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "nuswide21",
             "nuswide21",
-            "100 queries and 500 training images per concept of all that are listed; database = all but the queries",
+            (
+                "100 queries and 500 training images per concept of all that are listed; database "
+                "= all but the queries"
+            ),
             drawn("nuswide21", 100, 500, train_in_database=True),
         ),
         Protocol(
@@ -288,22 +339,33 @@ def names(dataset: str | None = None) -> list[str]:
 
 
 def get(dataset: str, name: str | None = None) -> Protocol:
-    """The protocol `name` of `dataset`, or its default; raises InputError for one that the set does not have."""
+    """The protocol `name` of `dataset`, or its default;
+    raises InputError for one that the set does not have.
+    """
     known = names(dataset)
     if name is not None and name not in known:
-        raise InputError(f"unknown protocol {name!r} for {dataset}; expected one of: {', '.join(known)}")
+        raise InputError(
+            f"unknown protocol {name!r} for {dataset}; expected one of: {', '.join(known)}"
+        )
     return PROTOCOLS[name or known[0]]
 
 
 def split(protocol: Protocol, labels: np.ndarray, counts: Mapping[str, int]) -> Index:
-    """The index lists of a protocol; the validation part is drawn from its train part unless its rule says which."""
+    """The index lists of a protocol;
+    the validation part is drawn from its train part unless its rule says which.
+    """
     index = protocol.rule(labels, counts)
-    return index if "validation" in index else index | {"validation": tenth(protocol.name, labels, index["train"])}
+    if "validation" in index:
+        return index
+    return index | {"validation": tenth(protocol.name, labels, index["train"])}
 
 
 def checksum(index: Index) -> str:
-    """SHA-256 over the four index lists as little-endian int64, in alphabetical order of their names."""
+    """SHA-256 over the four index lists as little-endian int64,
+    in alphabetical order of their names.
+    """
     digest = hashlib.sha256()
     for name in sorted(index):
-        digest.update(f"{name}:{len(index[name])}:".encode() + index[name].astype("<i8").tobytes())
+        digest.update(f"{name}:{len(index[name])}:".encode())
+        digest.update(index[name].astype("<i8").tobytes())
     return digest.hexdigest()

@@ -1,4 +1,6 @@
-"""What each data set is: size, classes, source, licence, and the fingerprint its images must have."""
+"""What each data set is: size, classes, source, licence,
+and the fingerprint its images must have.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ COARSE_OF_FINE = tuple(
 )
 
 NUSWIDE_SOURCE = (
-    "Chua et al., NUS-WIDE: A Real-World Web Image Database from National University of Singapore, CIVR 2009"
+    "Chua et al., NUS-WIDE: A Real-World Web Image Database from National University of Singapore, "
+    "CIVR 2009"
 )
 NUSWIDE_BY_HAND = """
 Ask the authors at https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide/NUS-WIDE.html for the images
@@ -76,11 +79,13 @@ Expected in the folder, as the archive has them:
 
 @dataclass(frozen=True)
 class SetInfo:
-    """One data set. `fingerprints` maps each official split to the SHA-256 of its sort keys in canonical order.
+    """One data set. `fingerprints` maps each official split to the SHA-256 of its sort keys in
+    canonical order.
 
-    A sort key is the SHA-256 digest of an image's raw bytes followed by its label as 2 big-endian bytes, so
-    neither the order of a download nor its file format matters. Of a set that is put there `by_hand`, the counts are
-    the published ones and the rest is known once its files are read (`hashlab.data.prepared`).
+    A sort key is the SHA-256 digest of an image's raw bytes followed by its label as 2 big-endian
+    bytes, so neither the order of a download nor its file format matters. Of a set that is put
+    there `by_hand`, the counts are the published ones and the rest is known once its files are read
+    (`hashlab.data.prepared`).
     """
 
     name: str
@@ -92,16 +97,24 @@ class SetInfo:
     source: str
     licence: str
     relevance: str = "same_class"
-    levels: tuple[tuple[str, ...], ...] = ()  # class names per level, fine first, where there are levels
+    levels: tuple[
+        tuple[str, ...], ...
+    ] = ()  # class names per level, fine first, where there are levels
     tree: tuple[tuple[int, ...], ...] = ()  # per fine class: its class on every level
     embedded: bool = False
-    by_hand: str = ""  # for a set that cannot be fetched: where to get it, and the files that are expected
+    by_hand: str = (
+        ""  # for a set that cannot be fetched: where to get it, and the files that are expected
+    )
     pixels: str = ""  # of a set prepared from such files: the size and fit of its images
 
     @property
     def label_shape(self) -> tuple[int, ...]:
         """Shape of one image's labels: () for one class, (L,) for L levels or L possible labels."""
-        return {"same_class": (), "levels": (len(self.levels),), "shares_label": (len(self.classes),)}[self.relevance]
+        return {
+            "same_class": (),
+            "levels": (len(self.levels),),
+            "shares_label": (len(self.classes),),
+        }[self.relevance]
 
 
 SETS: dict[str, SetInfo] = {
@@ -109,23 +122,34 @@ SETS: dict[str, SetInfo] = {
     for about in (
         SetInfo(
             name="digits",
-            title="Handwritten digits, 8x8 grey, as shipped with scikit-learn (values 0..16 scaled to 0..255)",
+            title=(
+                "Handwritten digits, 8x8 grey, as shipped with scikit-learn (values 0..16 scaled "
+                "to 0..255)"
+            ),
             shape=(8, 8),
             classes=DIGITS,
             counts={"all": 1797},
-            fingerprints={"all": "bbeda7059810551cdbf43768a9c974a154c4cdc12fa893da71cb9b4f1121ca8d"},
-            source="scikit-learn, load_digits: test part of Alpaydin and Kaynak's Optical Recognition of Handwritten"
+            fingerprints={
+                "all": "bbeda7059810551cdbf43768a9c974a154c4cdc12fa893da71cb9b4f1121ca8d"
+            },
+            source="scikit-learn, load_digits: test part of Alpaydin and Kaynak's Optical "
+            "Recognition of Handwritten"
             " Digits, UCI repository, 1998",
             licence="part of scikit-learn, which is BSD-3-Clause",
             embedded=True,
         ),
         SetInfo(
             name="digit_tree",
-            title="The digits under a tree of two levels: shapes with a loop, straight strokes, open curves",
+            title=(
+                "The digits under a tree of two levels: shapes with a loop, straight strokes, open "
+                "curves"
+            ),
             shape=(8, 8),
             classes=DIGITS,
             counts={"all": 1797},
-            fingerprints={"all": "bbeda7059810551cdbf43768a9c974a154c4cdc12fa893da71cb9b4f1121ca8d"},
+            fingerprints={
+                "all": "bbeda7059810551cdbf43768a9c974a154c4cdc12fa893da71cb9b4f1121ca8d"
+            },
             source="digits; the tree is ours",
             licence="as digits",
             relevance="levels",
@@ -200,7 +224,10 @@ SETS: dict[str, SetInfo] = {
             counts={"all": 195_834},
             fingerprints={},
             source=NUSWIDE_SOURCE,
-            licence="for research, under the authors' agreement; the photographs belong to their photographers",
+            licence=(
+                "for research, under the authors' agreement; the photographs belong to their "
+                "photographers"
+            ),
             relevance="shares_label",
             by_hand=NUSWIDE_BY_HAND
             + "    *.txt       one or several lists; together they should name 195,834 images, each counted once\n"
@@ -214,7 +241,10 @@ SETS: dict[str, SetInfo] = {
             counts={"all": 223_496},
             fingerprints={},
             source=NUSWIDE_SOURCE,
-            licence="for research, under the authors' agreement; the photographs belong to their photographers",
+            licence=(
+                "for research, under the authors' agreement; the photographs belong to their "
+                "photographers"
+            ),
             relevance="shares_label",
             by_hand=NUSWIDE_BY_HAND
             + "    test.txt, train.txt, database.txt   HashNet's name 5,000 queries and 10,000 training images; the\n"
@@ -228,7 +258,8 @@ SETS: dict[str, SetInfo] = {
             classes=(),
             counts={"train": 23_929, "test": 24_633},
             fingerprints={},
-            source="Van Horn et al., Building a Bird Recognition App and Large Scale Dataset with Citizen Scientists,"
+            source="Van Horn et al., Building a Bird Recognition App and Large Scale Dataset with "
+            "Citizen Scientists,"
             " CVPR 2015",
             licence="the terms of use that its page states",
             relevance="levels",
@@ -244,7 +275,9 @@ def names() -> list[str]:
 
 
 def info(name: str) -> SetInfo:
-    """What is known of the set called `name`; raises InputError for a name that is not one of `names()`."""
+    """What is known of the set called `name`;
+    raises InputError for a name that is not one of `names()`.
+    """
     if name not in names():
         raise InputError(f"unknown data set {name!r}; expected one of: {', '.join(SETS)}")
     return SETS[name]

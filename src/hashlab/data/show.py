@@ -32,54 +32,62 @@ def save(name: str, file: Path, path: str | Path | None = None) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context({"backend": "Agg"}):
-        picture, out = samples(opening.open_pool(info(name), path)), io.BytesIO()
-        picture.savefig(out, format="png", dpi=100)
-    files.write(file, out.getvalue())
+        picture = samples(opening.open_pool(info(name), path))
+        drawing = io.BytesIO()
+        picture.savefig(drawing, format="png", dpi=100)
+    files.write(file, drawing.getvalue())
 
 
 def samples(pool: parts.Pool, each: int = 8) -> Figure:
-    """The first images of every class: a row of `each` per class, or one per class where there are many.
+    """The first images of every class:
+    a row of `each` per class, or one per class where there are many.
 
-    An image with several labels stands under each of them. Of more than 100 classes every so manieth is shown.
+    An image with several labels stands under each of them. Of more than 100 classes every so
+    manieth is shown.
     """
     if each < 1:
         raise InputError(f"1 image or more per class are drawn, got {each}")
     classes = len(pool.about.classes)
-    shown = np.arange(0, classes, -(-classes // MOST))
-    rows = [_members(pool.labels, label)[: each if classes <= IN_ROWS else 1] for label in shown]
-    names = [pool.about.classes[label] for label in shown]
-    return _rows(pool, rows, names, each) if classes <= IN_ROWS else _grid(pool, rows, names)
+    labels = range(0, classes, -(-classes // MOST))
+    members = {pool.about.classes[label]: _members(pool.labels, label) for label in labels}
+    return _rows(pool, members, each) if classes <= IN_ROWS else _grid(pool, members)
 
 
 def _members(labels: np.ndarray, label: int) -> np.ndarray:
     """Positions of the images of a class, (N,) or one of several labels, (N, L)."""
-    return np.flatnonzero(labels == label if labels.ndim == 1 else labels[:, label] == 1)
+    if labels.ndim == 1:
+        return np.flatnonzero(labels == label)
+    return np.flatnonzero(labels[:, label] == 1)
 
 
 def _figure(height: int, width: int, cell: tuple[float, float]) -> tuple[Figure, np.ndarray]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * cell[0], height * cell[1]), layout="constrained")
+    cell_width, cell_height = cell
+    size = (width * cell_width, height * cell_height)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(height, width, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     return figure, axes
 
 
-def _rows(pool: parts.Pool, rows: list[np.ndarray], names: list[str], each: int) -> Figure:
-    figure, axes = _figure(len(rows), each + 1, (1.0, 1.05))
-    for line, members, name in zip(axes, rows, names, strict=True):
-        line[0].text(1, 0.5, name.replace("_", " "), ha="right", va="center", fontsize=10)
-        for ax, image in zip(line[1:], pool.gather(members), strict=False):
+def _rows(pool: parts.Pool, members: dict[str, np.ndarray], each: int) -> Figure:
+    """A row per class: its name and the first of its images."""
+    figure, axes = _figure(len(members), each + 1, (1.0, 1.05))
+    for row, (name, index) in zip(axes, members.items(), strict=True):
+        row[0].text(1, 0.5, name.replace("_", " "), ha="right", va="center", fontsize=10)
+        for ax, image in zip(row[1:], pool.gather(index[:each]), strict=False):
             _draw(ax, image)
     return figure
 
 
-def _grid(pool: parts.Pool, rows: list[np.ndarray], names: list[str]) -> Figure:
-    figure, axes = _figure(-(-len(rows) // 10), 10, (1.3, 1.5))
-    for ax, members, name in zip(axes.flat, rows, names, strict=False):
+def _grid(pool: parts.Pool, members: dict[str, np.ndarray]) -> Figure:
+    """The first image of every class, under the name of the class."""
+    figure, axes = _figure(-(-len(members) // 10), 10, (1.3, 1.5))
+    for ax, (name, index) in zip(axes.flat, members.items(), strict=False):
         ax.set_title(name.replace("_", " ")[:22], fontsize=7, pad=2)
-        for image in pool.gather(members):
+        for image in pool.gather(index[:1]):
             _draw(ax, image)
     return figure
 

@@ -1,6 +1,7 @@
 """Trees of classes: which class stands above which, from labels on several levels or from a file.
 
-A file has a line `child,parent` per class, by name; `#` begins a comment. The classes of the data set are the leaves:
+A file has a line `child,parent` per class, by name; `#` begins a comment. The classes of the data
+set are the leaves:
 
     # two levels above the classes
     cat,mammal
@@ -21,69 +22,92 @@ from hashlab.files import read_text
 
 
 def check_levels(labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels on levels as int64 (N, L), fine first; raises InputError for other shapes, types, or no tree.
+    """Labels on levels as int64 (N, L), fine first;
+    raises InputError for other shapes, types, or no tree.
 
     They are a tree where each class has one class above it.
     """
     labels = np.asarray(labels)
-    if labels.ndim != 2 or len(labels) != count or not labels.shape[1] or labels.dtype.kind not in "iu":
-        raise InputError(f"labels must be ({count}, levels) integers, got {labels.shape} {labels.dtype}")
+    if (
+        labels.ndim != 2
+        or len(labels) != count
+        or not labels.shape[1]
+        or labels.dtype.kind not in "iu"
+    ):
+        raise InputError(
+            f"labels must be ({count}, levels) integers, got {labels.shape} {labels.dtype}"
+        )
     if labels.min() < 0 or len(np.unique(labels[:, 0])) < 2:
-        found = np.unique(labels[:, 0])[:5].tolist()
-        raise InputError(f"labels must be 0 or more and of two classes at least, got {found}")
+        classes = np.unique(labels[:, 0])[:5].tolist()
+        raise InputError(f"labels must be 0 or more and of two classes at least, got {classes}")
     parents(labels)
     return labels.astype(np.int64)
 
 
 def parents(levels: np.ndarray) -> list[np.ndarray]:
-    """The class above each class, per level but the last: of int (N, L), fine first, L - 1 arrays (M_l,).
+    """The class above each class, per level but the last:
+    of int (N, L), fine first, L - 1 arrays (M_l,).
 
-    Entry i is for the i-th of the classes that occur on the level, in ascending order, and is a class number.
+    Entry i is for the i-th of the classes that occur on the level, in ascending order, and is a
+    class number.
 
     Raises InputError where a class stands under two others.
     """
-    found = []
+    above = []
     for level in range(levels.shape[1] - 1):
         pairs = np.unique(levels[:, level : level + 2], axis=0)  # (M_l, 2) in a tree
-        twice = np.flatnonzero(pairs[1:, 0] == pairs[:-1, 0])
+        children = pairs[:, 0]
+        twice = np.flatnonzero(children[1:] == children[:-1])
         if len(twice):
             (child, one), (_, other) = pairs[twice[0] : twice[0] + 2].tolist()
             raise InputError(
-                f"labels must form a tree, but class {child} of level {level + 1} stands under {one} and under {other}"
+                f"labels must form a tree, but class {child} of level {level + 1}"
+                f" stands under {one} and under {other}"
             )
-        found.append(pairs[:, 1])
-    return found
+        above.append(pairs[:, 1])
+    return above
 
 
 def numbered(levels: np.ndarray) -> np.ndarray:
-    """Classes of every level numbered 0, 1, … without gaps, in their order: int64 (N, L) -> (N, L)."""
-    return np.stack([np.unique(level, return_inverse=True)[1].reshape(-1) for level in levels.T], 1)
+    """Classes of every level numbered 0, 1, … without gaps, in their order:
+    int64 (N, L) -> (N, L).
+    """
+    return np.stack([_ranks(level) for level in levels.T], 1)
+
+
+def _ranks(classes: np.ndarray | Sequence[str]) -> np.ndarray:
+    """The number of each class (N,) among those that occur, in their order: int64 (N,)."""
+    return np.unique(classes, return_inverse=True)[1].reshape(-1)
 
 
 def read(file: str | Path, classes: Sequence[str]) -> np.ndarray:
     """The classes of a set on every level of a tree, int64 (C, L), fine first.
 
-    Where a class is fewer steps away from the top than others, it stands for itself on the levels that it lacks, as
-    in NABirds. A class above all others is no level: it would tell nobody apart.
+    Where a class is fewer steps away from the top than others, it stands for itself on the levels
+    that it lacks, as in NABirds. A class above all others is no level: it would tell nobody apart.
 
     Args:
         file: lines `child,parent`.
         classes: C names; all must be leaves of the tree, and all leaves must be among them.
 
     Raises:
-        InputError: no such file, a line that is not `child,parent`, a class with two parents, a circle, a class of
-            the set that is missing or stands above others, a leaf that is no class of the set.
+        InputError: no such file, a line that is not `child,parent`, a class with two parents, a
+            circle, a class of the set that is missing or stands above others, a leaf that is no
+            class of the set.
     """
     above = _lines(Path(file))
-    chains = {name: _chain(name, above, file) for name in above}
+    chain_of = {
+        name: _chain(name, above, file) for name in above
+    }  # of all, to see that none is a circle
     _check_classes(file, above, classes)
-    rows = [chains[name] for name in classes]
-    if len({row[-1] for row in rows}) == 1:
-        rows = [row[:-1] for row in rows]
-    depth = max(map(len, rows))
-    rows = [(row[0],) * (depth - len(row)) + row for row in rows]
-    levels = [np.unique(level, return_inverse=True)[1].reshape(-1) for level in zip(*rows, strict=True)]
-    return np.stack([np.arange(len(rows)), *levels[1:]], 1)
+    chains = [chain_of[name] for name in classes]
+    tops = {chain[-1] for chain in chains}
+    if len(tops) == 1:
+        chains = [chain[:-1] for chain in chains]
+    depth = max(map(len, chains))
+    chains = [chain[:1] * (depth - len(chain)) + chain for chain in chains]
+    coarser = [_ranks(level) for level in list(zip(*chains, strict=True))[1:]]
+    return np.stack([np.arange(len(chains)), *coarser], 1)
 
 
 def _lines(file: Path) -> dict[str, str]:
@@ -96,13 +120,13 @@ def _lines(file: Path) -> dict[str, str]:
     above: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         line = line.split("#")[0].strip()
-        names = [name.strip() for name in line.split(",")]
         if not line:
             continue
-        if len(names) != 2 or not all(names):
+        child, _, parent = map(str.strip, line.partition(","))
+        if not child or not parent or "," in parent:
             raise InputError(f"{file}, line {number}: `child,parent` expected, got {line!r}")
-        if above.setdefault(names[0], names[1]) != names[1]:
-            raise InputError(f"{file}, line {number}: {names[0]} has a parent already, {above[names[0]]}")
+        if above.setdefault(child, parent) != parent:
+            raise InputError(f"{file}, line {number}: {child} has a parent already, {above[child]}")
     if not above:
         raise InputError(f"{file}: lines `child,parent` expected, got none")
     return above
@@ -125,8 +149,11 @@ def _check_classes(file: str | Path, above: Mapping[str, str], classes: Sequence
     high = [name for name in classes if name in inner]
     unknown = sorted(above.keys() - inner - set(classes))
     if missing:
-        raise InputError(f"{file}: a parent expected for each of the {len(classes)} classes, {missing[0]} has none")
+        each = f"each of the {len(classes)} classes"
+        raise InputError(f"{file}: a parent expected for {each}, {missing[0]} has none")
     if high:
-        raise InputError(f"{file}: {high[0]} is a class of the set and must be a leaf, but stands above others")
+        raise InputError(
+            f"{file}: {high[0]} is a class of the set and must be a leaf, but stands above others"
+        )
     if unknown:
         raise InputError(f"{file}: {unknown[0]} is no class of the set and has none below it")

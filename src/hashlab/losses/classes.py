@@ -1,4 +1,5 @@
-"""Classes as training targets: their number, indicators, a classification loss, and codes assigned to them.
+"""Classes as training targets: their number, indicators, a classification loss,
+and codes assigned to them.
 
 Labels are (B,) classes, or 0/1 (B, C) where an image has several, as everywhere in this package.
 """
@@ -26,7 +27,9 @@ def indicators(labels: Tensor, classes: int) -> Tensor:
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, C): of a soft-max for one class, of a sigmoid per class for several. A scalar."""
+    """Cross-entropy of logits (B, C):
+    of a soft-max for one class, of a sigmoid per class for several. A scalar.
+    """
     if labels.ndim == 1:
         return F.cross_entropy(logits, labels)
     return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
@@ -38,9 +41,11 @@ def random_signs(count: int, bits: int) -> Tensor:
 
 
 def similar_sums(labels: Tensor, others: Tensor, x: Tensor) -> Tensor:
-    """For each image the sum of x over the others it is similar to: labels (B,), (N,), x (N, K) -> (B, K).
+    """For each image the sum of x over the others it is similar to:
+    labels (B,), (N,), x (N, K) -> (B, K).
 
-    The same as `pairs.similar(labels, others) @ x`, without the matrix where an image has one class.
+    The same as `pairs.similar(labels, others) @ x`, without the matrix where an image has one
+    class.
     """
     if labels.ndim == 1:
         classes = int(torch.maximum(labels.max(), others.max())) + 1

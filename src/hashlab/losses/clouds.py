@@ -1,4 +1,6 @@
-"""Classes as clouds round their centres, on one level of labels or on several: what SHPDH and DCWH are made of."""
+"""Classes as clouds round their centres, on one level of labels or on several:
+what SHPDH and DCWH are made of.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ PASSES = ("plain", "train")
 
 
 def squared_distances(u: Tensor, c: Tensor) -> Tensor:
-    """||u_i - c_m||^2 of outputs u (B, K) and centres c (M, K): (B, M), in single precision at least."""
+    """||u_i - c_m||^2 of outputs u (B, K) and centres c (M, K):
+    (B, M), in single precision at least.
+    """
     u = _single_at_least(u)  # it is a difference of large squares
     c = _single_at_least(c)
     return u.square().sum(1, keepdim=True) - 2 * u @ c.T + c.square().sum(1)
@@ -28,7 +32,8 @@ def _single_at_least(x: Tensor) -> Tensor:
 
 
 def class_wise_loss(u: Tensor, y: Tensor, c: Tensor, s: float, floor: float = 0.0) -> Tensor:
-    """Mean of -log p(y_i | u_i), for classes that are Gaussian clouds of variance 1/s round their centres.
+    """Mean of -log p(y_i | u_i), for classes that are Gaussian clouds of variance 1/s round their
+    centres.
 
         p(m | u) = exp(-s/2 ||u - c_m||^2) / sum_m' exp(-s/2 ||u - c_m'||^2)
 
@@ -36,8 +41,9 @@ def class_wise_loss(u: Tensor, y: Tensor, c: Tensor, s: float, floor: float = 0.
         u: outputs (B, K).
         y: classes (B,) in 0..M-1.
         c: centres (M, K).
-        floor: added to the denominator and to p, as the authors' code does; it flattens the loss above -log(floor),
-            and the gradient with it. With 0 the loss is a cross-entropy, stable at any distance.
+        floor: added to the denominator and to p, as the authors' code does; it flattens the loss
+            above -log(floor), and the gradient with it. With 0 the loss is a cross-entropy, stable
+            at any distance.
     """
     logits = -s / 2 * squared_distances(u, c)  # (B, M)
     if not floor:
@@ -48,14 +54,18 @@ def class_wise_loss(u: Tensor, y: Tensor, c: Tensor, s: float, floor: float = 0.
 
 
 def beyond_edge(u: Tensor) -> tuple[Tensor, Tensor]:
-    """How far outputs u (B, K) lie below and above the cube, summed over the bits: (B,) and (B,)."""
+    """How far outputs u (B, K) lie below and above the cube, summed over the bits:
+    (B,) and (B,).
+    """
     below = F.relu(-EDGE - u).sum(1)
     above = F.relu(u - EDGE).sum(1)
     return below, above
 
 
 def cubic_loss(u: Tensor) -> Tensor:
-    """sum_k relu(|u_k| - 1.1), a mean over images: keeps outputs u (B, K) in the cube, or just outside it."""
+    """sum_k relu(|u_k| - 1.1), a mean over images:
+    keeps outputs u (B, K) in the cube, or just outside it.
+    """
     below, above = beyond_edge(u)
     return (below + above).mean()
 
@@ -66,7 +76,8 @@ def vertex_loss(u: Tensor) -> Tensor:
 
 
 class Centres(nn.Module):
-    """The centres of all classes on every level, fine first: buffers, which are moved and not trained.
+    """The centres of all classes on every level, fine first:
+    buffers, which are moved and not trained.
 
     Iterating gives a tensor (M_l, K) per level. At first they are standard normal.
 
@@ -92,9 +103,11 @@ class Centres(nn.Module):
 
     @torch.no_grad()
     def move(self, u: Tensor, y: Tensor) -> None:
-        """Fine centres to the mean outputs of their classes, others to the mean of the centres below them.
+        """Fine centres to the mean outputs of their classes,
+        others to the mean of the centres below them.
 
-        The mean over the centres below is not weighted by how many images they have. A class without images stays.
+        The mean over the centres below is not weighted by how many images they have. A class
+        without images stays.
 
         Args:
             u: outputs (N, K) of the training images.
@@ -110,28 +123,41 @@ class Centres(nn.Module):
 
 
 def means(x: Tensor, y: Tensor, otherwise: Tensor) -> Tensor:
-    """Means (M, K) of the rows of x (N, K) by their class y (N,); a row of `otherwise` (M, K) where there are none."""
-    members = F.one_hot(y, len(otherwise)).to(x)  # (N, M); a product adds in one order, on a GPU too
+    """Means (M, K) of the rows of x (N, K) by their class y (N,);
+    a row of `otherwise` (M, K) where there are none.
+    """
+    members = F.one_hot(y, len(otherwise)).to(
+        x
+    )  # (N, M); a product adds in one order, on a GPU too
     counts = members.sum(0)[:, None]  # (M, 1)
     return torch.where(counts > 0, members.T @ x / counts.clamp(min=1), otherwise)
 
 
 class Recentre:
-    """`Phase.before_epoch`: after every `every`-th epoch, move the centres to where the training images are by then.
+    """`Phase.before_epoch`: after every `every`-th epoch,
+    move the centres to where the training images are by then.
 
     It costs a pass of these images through the network, without gradients.
 
     Args:
         network: images (B, C, H, W) or features (B, d) -> outputs (B, K).
-        how: "plain": the network as it encodes, images as they are. "train": as in SHPDH's code, the network as it
-            trains (its batch statistics move on) and images shifted at random; those that fill no batch are left out.
+        how: "plain": the network as it encodes, images as they are. "train": as in SHPDH's code,
+            the network as it trains (its batch statistics move on) and images shifted at random;
+            those that fill no batch are left out.
         size: images per batch in the second case.
         seed: of the shifts.
         precision: of the network.
     """
 
     def __init__(
-        self, centres: Centres, network: nn.Module, every: int, how: str, size: int, seed: int, precision: str
+        self,
+        centres: Centres,
+        network: nn.Module,
+        every: int,
+        how: str,
+        size: int,
+        seed: int,
+        precision: str,
     ):
         self.centres = centres
         self.network = network

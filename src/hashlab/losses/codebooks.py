@@ -14,7 +14,9 @@ from hashlab.losses import classes
 
 
 def hadamard(bits: int) -> Tensor:
-    """Sylvester's matrix (K, K) of -1 and +1 for K a power of two; two of its rows differ in K/2 places."""
+    """Sylvester's matrix (K, K) of -1 and +1 for K a power of two;
+    two of its rows differ in K/2 places.
+    """
     h = torch.ones(1, 1)
     while len(h) < bits:
         upper = torch.cat([h, h], 1)
@@ -24,7 +26,9 @@ def hadamard(bits: int) -> Tensor:
 
 
 def balanced(bits: int, wanted: int) -> Tensor:
-    """Codes of -1 and +1 with bits // 2 of +1: all there are where these are few, else so many drawn ones."""
+    """Codes of -1 and +1 with bits // 2 of +1:
+    all there are where these are few, else so many drawn ones.
+    """
     half = bits // 2
     if math.comb(bits, half) > wanted:
         rank = torch.rand(wanted, bits).argsort(1).argsort(1)  # a random order of a code's bits
@@ -45,12 +49,15 @@ def power_of_two(bits: int) -> bool:
 
 
 def centres(count: int, bits: int) -> Tensor:
-    """Codes (C, K) of -1 and +1, one per class: rows of +-Hadamard where possible, else balanced ones far apart.
+    """Codes (C, K) of -1 and +1, one per class:
+    rows of +-Hadamard where possible, else balanced ones far apart.
 
     Raises InputError where there are more classes than `capacity`.
     """
     if count > capacity(bits):
-        raise InputError(f"a centre per class is needed: {bits} bits are too few for {count} classes")
+        raise InputError(
+            f"a centre per class is needed: {bits} bits are too few for {count} classes"
+        )
     if power_of_two(bits) and count <= 2 * bits:
         return torch.cat([hadamard(bits), -hadamard(bits)])[:count]
     codes = balanced(bits, max(1000, 20 * count))
@@ -62,4 +69,7 @@ def centres(count: int, bits: int) -> Tensor:
     return codes[chosen]
 
 
-CODEBOOKS: dict[str, Callable[[int, int], Tensor]] = {"coins": classes.random_signs, "apart": centres}
+CODEBOOKS: dict[str, Callable[[int, int], Tensor]] = {
+    "coins": classes.random_signs,
+    "apart": centres,
+}

@@ -1,4 +1,6 @@
-"""Codes of the training images that are learned as codes, between epochs and bit by bit: ADSH and DSDH."""
+"""Codes of the training images that are learned as codes, between epochs and bit by bit:
+ADSH and DSDH.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from hashlab.losses import quantisation
 
 
 class LearnedCodes(nn.Module):
-    """A loss with the labels, the last outputs and the learned codes of all training images, in buffers.
+    """A loss with the labels, the last outputs and the learned codes of all training images,
+    in buffers.
 
     A subclass says in `renew` how codes follow from the outputs in the memory.
 
@@ -41,7 +44,8 @@ class LearnedCodes(nn.Module):
 
 
 class Renew:
-    """`Phase.before_epoch`: renew the codes; before the first epoch they begin from the network's outputs.
+    """`Phase.before_epoch`: renew the codes;
+    before the first epoch they begin from the network's outputs.
 
     Args:
         loss: what has the codes.
@@ -62,7 +66,8 @@ class Renew:
 
 
 def descend(b: Tensor, q: Tensor, gram: Tensor, cycles: int = 1) -> Tensor:
-    """Codes (N, K) that lessen tr(B G B^T) - 2 tr(B Q^T), from the codes b (N, K): each bit in turn is the best one.
+    """Codes (N, K) that lessen tr(B G B^T) - 2 tr(B Q^T), from the codes b (N, K):
+    each bit in turn is the best one.
 
     Args:
         q: Q (N, K).

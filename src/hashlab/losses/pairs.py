@@ -1,4 +1,6 @@
-"""Pairs of images: which are similar, and means over their losses in which the few similar ones count."""
+"""Pairs of images: which are similar,
+and means over their losses in which the few similar ones count.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from torch.nn import functional as F
 
 
 def similar(labels: Tensor, others: Tensor | None = None) -> Tensor:
-    """Which pairs are similar: bool (B, N) of labels (B,) and (N,) classes, or 0/1 (B, L) and (N, L) of several.
+    """Which pairs are similar: bool (B, N) of labels (B,) and (N,) classes,
+    or 0/1 (B, L) and (N, L) of several.
 
     Images with several labels are similar when they share one.
     """
@@ -30,7 +33,8 @@ def squared_distances(u: Tensor) -> Tensor:
 
 
 def weights(s: Tensor, counted: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-    """One over the number of pairs of a pair's kind, similar or dissimilar, and 0 for pairs that do not count: (B, N).
+    """One over the number of pairs of a pair's kind, similar or dissimilar,
+    and 0 for pairs that do not count: (B, N).
 
     Args:
         s: bool (B, N), the similar ones.
@@ -45,8 +49,8 @@ def weights(s: Tensor, counted: Tensor | None = None, dtype: torch.dtype = torch
 def balanced_mean(losses: Tensor, s: Tensor, counted: Tensor | None = None) -> Tensor:
     """Half the mean over similar pairs plus half the mean over dissimilar pairs: (B, N) -> scalar.
 
-    Only a tenth of random pairs of ten classes is similar; here both kinds have the same weight. A kind with no pair
-    adds nothing.
+    Only a tenth of random pairs of ten classes is similar; here both kinds have the same weight. A
+    kind with no pair adds nothing.
 
     Args:
         losses: (B, N), one per pair.
@@ -57,7 +61,9 @@ def balanced_mean(losses: Tensor, s: Tensor, counted: Tensor | None = None) -> T
 
 
 def mean(losses: Tensor, s: Tensor, counted: Tensor | None = None, balance: str = "none") -> Tensor:
-    """The mean over pairs that count, or `balanced_mean` where `balance` is "halves": (B, N) -> scalar."""
+    """The mean over pairs that count, or `balanced_mean` where `balance` is "halves":
+    (B, N) -> scalar.
+    """
     if balance == "halves":
         return balanced_mean(losses, s, counted)
     counted = torch.ones_like(s) if counted is None else counted
@@ -65,9 +71,10 @@ def mean(losses: Tensor, s: Tensor, counted: Tensor | None = None, balance: str 
 
 
 def likelihood_loss(theta: Tensor, s: Tensor) -> Tensor:
-    """-log p(s | theta) for p = sigmoid(theta), per pair: log(1 + exp(theta)) - s theta, stable for any theta.
+    """-log p(s | theta) for p = sigmoid(theta), per pair:
+    log(1 + exp(theta)) - s theta, stable for any theta.
 
-    Reference: Zhang, Zhang, Li and Guo, Supervised hashing with latent factor models, SIGIR 2014; used by DPSH, DHN,
-    HashNet and many more.
+    Reference: Zhang, Zhang, Li and Guo, Supervised hashing with latent factor models, SIGIR 2014;
+    used by DPSH, DHN, HashNet and many more.
     """
     return F.softplus(theta) - s * theta

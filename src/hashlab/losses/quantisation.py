@@ -1,6 +1,7 @@
 """How far real outputs are from codes: penalties that are least where every output is -1 or +1.
 
-Each takes outputs u (B, K) and gives the mean over images and bits: a scalar that does not grow with batch or length.
+Each takes outputs u (B, K) and gives the mean over images and bits: a scalar that does not grow
+with batch or length.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from torch.nn import functional as F
 
 
 def signs(u: Tensor) -> Tensor:
-    """The code of outputs u as -1 and +1, with +1 at zero as in `codes.binarize`; it passes no gradient."""
+    """The code of outputs u as -1 and +1, with +1 at zero as in `codes.binarize`;
+    it passes no gradient.
+    """
     return torch.where(u.detach() >= 0, 1.0, -1.0).to(u.dtype)
 
 
 def squared(u: Tensor) -> Tensor:
-    """(u - sgn u)^2, which is (|u| - 1)^2: the pull grows with the distance from the code (DPSH)."""
+    """(u - sgn u)^2, which is (|u| - 1)^2:
+    the pull grows with the distance from the code (DPSH).
+    """
     return (u - signs(u)).square().mean()
 
 

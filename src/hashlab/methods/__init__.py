@@ -1,7 +1,9 @@
-"""Hashing methods by name: `create("mu_liu", bits=12).fit(train).encode(images)` gives packed codes.
+"""Hashing methods by name: `create("mu_liu", bits=12).fit(train).encode(images)` gives packed
+codes.
 
-Every method has `.fit(train, seed=0, device=None)`, `.encode(images) -> packed codes`, `.save(folder)`, `.bits`,
-`.tables` (None for one table), `.config` (its settings) and `.about` (what it is). One file per method.
+Every method has `.fit(train, seed=0, device=None)`, `.encode(images) -> packed codes`,
+`.save(folder)`, `.bits`, `.tables` (None for one table), `.config` (its settings) and `.about`
+(what it is). One file per method.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hashlab.errors import InputError
-from hashlab.methods.base import About, Method, Shared
+from hashlab.methods import models
+from hashlab.methods.base import About, Method, Shared, from_recorded
 
-__all__ = ["About", "Method", "Shared", "about", "create", "load", "names", "register"]
+__all__ = ["About", "Method", "Shared", "about", "create", "kind_of", "load", "names", "register"]
 
 CLASSES = {  # module -> class; a module is imported when its method is used
     "mu_liu": "MuLiu",
@@ -58,15 +61,21 @@ REGISTERED: dict[str, type[Method]] = {}  # name -> class, of methods from elsew
 
 
 def register(kind: type[Method]) -> type[Method]:
-    """Make a method of your own known by its `about.name`, in this process, to `create`, `load` and runs; a decorator.
+    """Make a method of your own known by its `about.name`, in this process, to `create`,
+    `load` and runs; a decorator.
 
     Raises InputError where the class does not say what it is, or another one has the name.
     """
     about = getattr(kind, "about", None)
     if not (isinstance(kind, type) and issubclass(kind, Method) and isinstance(about, About)):
-        raise InputError(f"a Method class with `about`, an hashlab.methods.About, expected, got {kind!r}")
+        raise InputError(
+            f"a Method class with `about`, an hashlab.methods.About, expected, got {kind!r}"
+        )
     other = REGISTERED.get(about.name, kind)
-    again = (other.__module__, other.__qualname__) == (kind.__module__, kind.__qualname__)  # a cell that is run again
+    again = (other.__module__, other.__qualname__) == (
+        kind.__module__,
+        kind.__qualname__,
+    )  # a cell that is run again
     if about.name in CLASSES | SHALLOW or not again:
         raise InputError(f"there is another method called {about.name!r}; give yours another name")
     REGISTERED[about.name] = kind
@@ -78,7 +87,8 @@ def names() -> list[str]:
     return [*CLASSES, *SHALLOW, *REGISTERED]
 
 
-def _class(name: str) -> type[Method]:
+def kind_of(name: str) -> type[Method]:
+    """The class of the method called `name`; raises InputError for an unknown name."""
     if name not in names():
         raise InputError(f"unknown method {name!r}; expected one of: {', '.join(names())}")
     if name in REGISTERED:
@@ -89,7 +99,7 @@ def _class(name: str) -> type[Method]:
 
 def about(name: str) -> About:
     """What the method called `name` is; raises InputError for an unknown name."""
-    return _class(name).about
+    return kind_of(name).about
 
 
 def create(name: str, bits: int, **overrides: Any) -> Method:
@@ -98,16 +108,31 @@ def create(name: str, bits: int, **overrides: Any) -> Method:
     Args:
         name: one of `names()`.
         bits: code length K, 1 or more.
-        overrides: settings that differ from the method's defaults (`hashlab methods NAME` lists them).
+        overrides: settings that differ from the method's defaults (`hashlab methods NAME` lists
+            them).
 
     Raises:
         InputError: unknown name or setting, a setting of the wrong type, bits < 1.
+
+    Example:
+        >>> import hashlab
+        >>> digits = hashlab.data.load("digits")
+        >>> method = hashlab.methods.create("itq", bits=12).fit(digits.train)
+        >>> method.encode(digits.query.images).shape  # packed: 12 bits in a word of 64
+        (300, 8)
     """
-    return _class(name)(bits, **overrides)
+    return kind_of(name)(bits, **overrides)
 
 
 def load(folder: str | Path, device: str | None = None) -> Method:
-    """A fitted method from the folder that its `save` wrote; raises InputError where that is not one, or damaged."""
-    from hashlab.methods import models
+    """A fitted method from the folder that its `save` wrote, on a device.
 
-    return models.load(folder, device)
+    Raises InputError where the folder is not that of a model, or damaged.
+    """
+    return models.load(folder, _as_recorded, device)
+
+
+def _as_recorded(name: str, bits: int, settings: dict[str, Any]) -> Method:
+    """A method ready to be fitted, of settings by the names that models have for them."""
+    kind = kind_of(name)
+    return kind(bits, **from_recorded(kind.Config, settings))

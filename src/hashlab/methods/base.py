@@ -16,10 +16,13 @@ from hashlab import codes
 from hashlab.data.batches import Images
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.methods import models
 from hashlab.training.checkpoints import State
 from hashlab.training.sharing import Shared
 
-MOST_BITS = 4096  # that a method learns: rotations and codebooks have as many entries squared, 16 million
+MOST_BITS = (
+    4096  # that a method learns: rotations and codebooks have as many entries squared, 16 million
+)
 KINDS = {
     "control": "know nothing of similarity between codes, and show what a number is worth",
     "shallow": "are estimators on features that stay as they are: pixels, or those of a backbone",
@@ -43,15 +46,21 @@ class About:
     status: str  # "the paper's formulas", "reconstruction", …
 
 
-MOST = {int: 1_000_000, float: 1e20}  # of a setting that says no other limit: beyond, a number is a slip
+MOST = {
+    int: 1_000_000,
+    float: 1e20,
+}  # of a setting that says no other limit: beyond, a number is a slip
 
 
 def setting(default: Any, meaning: str, least: float = 0, most: float | None = None) -> Any:
-    """A field of a settings class: its default, and what it means in a few words for `hashlab methods NAME`.
+    """A field of a settings class: its default,
+    and what it means in a few words for `hashlab methods NAME`.
 
     A number must lie in least..most; without `most`, see `MOST`.
     """
-    return dataclasses.field(default=default, metadata={"meaning": meaning, "limits": (least, most)})
+    return dataclasses.field(
+        default=default, metadata={"meaning": meaning, "limits": (least, most)}
+    )
 
 
 TYPES = {  # of settings, and how they are called
@@ -63,13 +72,19 @@ TYPES = {  # of settings, and how they are called
 
 
 def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
-    """An instance of a method's settings class; raises InputError for an unknown setting or one of the wrong type."""
+    """An instance of a method's settings class;
+    raises InputError for an unknown setting or one of the wrong type.
+    """
     expected = _types(kind)
     unknown = [name for name in overrides if name not in expected]
     if unknown:
-        raise InputError(f"unknown setting {unknown[0]!r} of {method}; expected one of: {', '.join(expected)}")
+        raise InputError(
+            f"unknown setting {unknown[0]!r} of {method}; expected one of: {', '.join(expected)}"
+        )
     choices = getattr(kind, "CHOICES", {})
-    limits = {field.name: field.metadata.get("limits", (0, None)) for field in dataclasses.fields(kind)}
+    limits = {
+        field.name: field.metadata.get("limits", (0, None)) for field in dataclasses.fields(kind)
+    }
     fitting = {
         name: _fitting(name, value, expected[name], limits[name], choices.get(name))
         for name, value in overrides.items()
@@ -78,10 +93,12 @@ def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
 
 
 def recorded(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings by the names that records and models have for them, of which the names of records are made.
+    """Settings by the names that records and models have for them,
+    of which the names of records are made.
 
-    These stay when a setting is renamed, so that what was made before is found again: a settings class says
-    `RECORDED`, name -> name in records; None for one that has a single value, and is left out.
+    These stay when a setting is renamed, so that what was made before is found again: a settings
+    class says `RECORDED`, name -> name in records; None for one that has a single value, and is
+    left out.
     """
     names = {name: name for name in settings} | getattr(kind, "RECORDED", {})
     return {names[name]: value for name, value in settings.items() if names[name] is not None}
@@ -94,17 +111,26 @@ def from_recorded(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _types(kind: type) -> dict[str, type]:
-    """The type that is written at each setting, where it is one of `TYPES`; else that of its default."""
+    """The type that is written at each setting, where it is one of `TYPES`;
+    else that of its default.
+    """
     try:
         written = get_type_hints(kind)
     except (NameError, TypeError):  # a name that is known only where the class was written
         written = {}
     of_default = {field.name: type(field.default) for field in dataclasses.fields(kind)}
-    return {name: written[name] if written.get(name) in TYPES else usual for name, usual in of_default.items()}
+    return {
+        name: written[name] if written.get(name) in TYPES else usual
+        for name, usual in of_default.items()
+    }
 
 
 def _fitting(
-    name: str, value: Any, expected: type, limits: tuple[float, float | None], choices: Sequence[str] | None
+    name: str,
+    value: Any,
+    expected: type,
+    limits: tuple[float, float | None],
+    choices: Sequence[str] | None,
 ) -> Any:
     """The value as one of the expected type; raises InputError where it is none."""
     value = value.item() if isinstance(value, np.generic) else value
@@ -127,12 +153,15 @@ def _fitting(
 class Method:
     """A way to learn codes of `bits` bits. Subclasses say `about`, `Config`, `fit` and `encode`.
 
-    One with several hash tables sets `tables`, the bits of each, and where it is not the sum of their distances that
-    ranks, `combine` and `table_weights`: what `metrics.evaluate` takes as `tables`, `combine` and `weights`.
+    One with several hash tables sets `tables`, the bits of each, and where it is not the sum of
+    their distances that ranks, `combine` and `table_weights`: what `metrics.evaluate` takes as
+    `tables`, `combine` and `weights`.
     """
 
     about: ClassVar[About]
     Config: ClassVar[type]
+    backbone: str = "none"  # the network that features come from, for the record
+    precision: str = "float32"  # of the network
 
     def __init__(self, bits: int, **overrides: Any):
         codes.check_bits(bits, MOST_BITS)
@@ -140,11 +169,14 @@ class Method:
         self.tables: tuple[int, ...] | None = None
         self.combine: str | None = None
         self.table_weights: tuple[int, ...] | None = None
+        self.history: list[dict] = []  # a line per epoch of training
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
 
     def check(self, train: Part) -> None:
-        """Raise InputError where settings and training data do not suit each other; nothing is begun."""
+        """Raise InputError where settings and training data do not suit each other;
+        nothing is begun.
+        """
         raise NotImplementedError
 
     def fit(
@@ -162,41 +194,55 @@ class Method:
         raise NotImplementedError
 
     def state(self) -> State:
-        """All that a fitted method needs to encode, as tensors and JSON values; `set_state` takes it back."""
+        """All that a fitted method needs to encode, as tensors and JSON values;
+        `set_state` takes it back.
+        """
         raise NotImplementedError
 
-    def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
+    def set_state(
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None
+    ) -> None:
         raise NotImplementedError
 
     def input(self) -> dict[str, Any]:
-        """How images become the network's input, for the record; nothing where there is no network."""
+        """How images become the network's input, for the record;
+        nothing where there is no network.
+        """
         return {}
 
     def save(self, folder: str | Path, facts: dict[str, Any] | None = None) -> Path:
-        """Write the fitted method into a folder; `methods.load(folder)` gives it back. See `models.save`."""
-        from hashlab.methods import models
-
-        return models.save(self, folder, facts)
+        """Write the fitted method into a folder; `methods.load(folder)` gives it back.
+        See `models.save`.
+        """
+        return models.save(self, recorded(self.Config, self.overrides), folder, facts)
 
 
 def check_part(train: Any) -> None:
     """Raise InputError unless `train` has images and labels, as a `data.Part` has."""
     if not all(hasattr(train, name) for name in ("images", "labels")):
-        raise InputError(f"a part of a data set, with images and labels, is expected, got {type(train).__name__}")
+        raise InputError(
+            f"a part of a data set, with images and labels, is expected, got {type(train).__name__}"
+        )
 
 
 def check_labels(labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels as int64 (N,); raises InputError for other shapes, types, or fewer than two classes."""
+    """Labels as int64 (N,); raises InputError for other shapes, types,
+    or fewer than two classes.
+    """
     labels = codes.as_numpy(labels, "labels")
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise InputError(f"labels must be ({count},) integers, got {labels.shape} {labels.dtype}")
     if labels.min() < 0 or labels.min() == labels.max():
-        raise InputError(f"labels must be 0 or more and of two classes at least, got {np.unique(labels)[:5].tolist()}")
+        raise InputError(
+            "labels must be 0 or more and of two classes at least, got "
+            f"{np.unique(labels)[:5].tolist()}"
+        )
     return labels.astype(np.int64)
 
 
 def check_pair_labels(labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels that say which pairs are similar: int64 (N,) classes, or 0/1 uint8 (N, L) where an image has several.
+    """Labels that say which pairs are similar:
+    int64 (N,) classes, or 0/1 uint8 (N, L) where an image has several.
 
     Raises InputError for other shapes, types or values, or where no two images differ.
     """
@@ -204,9 +250,13 @@ def check_pair_labels(labels: np.ndarray, count: int) -> np.ndarray:
     if labels.ndim != 2:
         return check_labels(labels, count)
     if len(labels) != count or labels.dtype.kind not in "iub":
-        raise InputError(f"labels must be ({count}, L) of 0 and 1, got {labels.shape} {labels.dtype}")
+        raise InputError(
+            f"labels must be ({count}, L) of 0 and 1, got {labels.shape} {labels.dtype}"
+        )
     if not np.isin(labels, (0, 1)).all():
         raise InputError(f"labels must be 0 or 1, got {np.setdiff1d(labels, (0, 1))[:5].tolist()}")
     if (labels == labels[0]).all():
-        raise InputError("labels of two kinds at least are expected, got the same ones for every image")
+        raise InputError(
+            "labels of two kinds at least are expected, got the same ones for every image"
+        )
     return labels.astype(np.uint8)

@@ -1,8 +1,9 @@
 """A control: the classifier's answer as a code, one bit for each class, of which one is set.
 
-Sablayrolles, Douze, Usunier and Jegou (How should we evaluate supervised hashing?, ICASSP 2017, arXiv 1609.06753) show
-that such codes beat published hashing methods where the classes of queries are those of training: two images have
-distance 0 where the classifier gives both the same class, and 2 otherwise.
+Sablayrolles, Douze, Usunier and Jegou (How should we evaluate supervised hashing?, ICASSP 2017,
+arXiv 1609.06753) show that such codes beat published hashing methods where the classes of queries
+are those of training: two images have distance 0 where the classifier gives both the same class,
+and 2 otherwise.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from hashlab.networks.backbones import Backbone
 
 
 def classifier_onehot_loss(z: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits z (B, K), K of at least the number of classes, with labels (B,): a scalar."""
+    """Cross-entropy of logits z (B, K), K of at least the number of classes, with labels (B,):
+    a scalar.
+    """
     return F.cross_entropy(z, labels)
 
 
 class OneHot(nn.Module):
-    """A linear layer whose logits (B, K) become, after training, +1 for the largest and -1 for the others."""
+    """A linear layer whose logits (B, K) become, after training,
+    +1 for the largest and -1 for the others.
+    """
 
     def __init__(self, features: int, bits: int):
         super().__init__()
@@ -57,7 +62,9 @@ class ClassifierOneHot(DeepMethod):
         super().check(train)
         count = classes.count(self.targets(train))
         if self.bits < count:
-            raise InputError(f"classifier_onehot needs a bit per class: {count} at least, got {self.bits}")
+            raise InputError(
+                f"classifier_onehot needs a bit per class: {count} at least, got {self.bits}"
+            )
 
     def head(self, backbone: Backbone) -> nn.Module:
         return OneHot(backbone.features, self.bits)

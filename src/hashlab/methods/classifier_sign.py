@@ -1,7 +1,9 @@
-"""A control: the signs of a classifier's last hidden layer, which has K units and knows nothing of codes.
+"""A control: the signs of a classifier's last hidden layer,
+which has K units and knows nothing of codes.
 
-The layer is tanh(z), and its code sgn z; training is cross-entropy alone. With a sigmoid in place of tanh this is the
-network of Lin, Yang, Hsiao and Chen (Deep Learning of Binary Hash Codes for Fast Image Retrieval, CVPR Workshops 2015).
+The layer is tanh(z), and its code sgn z; training is cross-entropy alone. With a sigmoid in place
+of tanh this is the network of Lin, Yang, Hsiao and Chen (Deep Learning of Binary Hash Codes for
+Fast Image Retrieval, CVPR Workshops 2015).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from hashlab.training import loop
 
 
 def classifier_sign_loss(z: Tensor, labels: Tensor, w: Tensor, bias: Tensor) -> Tensor:
-    """Cross-entropy of w tanh(z) + bias for outputs z (B, K), with labels (B,) or 0/1 (B, C): a scalar.
+    """Cross-entropy of w tanh(z) + bias for outputs z (B, K), with labels (B,) or 0/1 (B, C):
+    a scalar.
 
     Args:
         w, bias: the classifier's weights (C, K) and (C,).

@@ -1,11 +1,14 @@
-"""Xia, Pan, Lai, Liu and Yan, Supervised Hashing for Image Retrieval via Image Representation Learning (CNNH).
+"""Xia, Pan, Lai, Liu and Yan, Supervised Hashing for Image Retrieval via Image Representation
+Learning (CNNH).
 
-AAAI 2014, the first deep hashing method. Two stages, SEEN in its abstract: codes of the training images by factorising
-their similarities, S ~ H H^T / q, by coordinate descent; then a network that learns these codes. SEEN at second hand
-(https://github.com/swuxyj/DeepHash-pytorch, which cites the paper's equations 6 to 8): a Newton step per entry, kept
-inside [-1, 1], entries in random order. There S has zeros for dissimilar images, and results near chance; S of -1 and
-+1 is RECALLED from the paper. INFERRED: a logistic loss per bit in the second stage (there it is |z - h|). Ours:
-entries of a column that stand in the same twentieth of the rows move at once, which hardly interact.
+AAAI 2014, the first deep hashing method. Two stages, SEEN in its abstract: codes of the training
+images by factorising their similarities, S ~ H H^T / q, by coordinate descent; then a network that
+learns these codes. SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch, which cites the
+paper's equations 6 to 8): a Newton step per entry, kept inside [-1, 1], entries in random order.
+There S has zeros for dissimilar images, and results near chance; S of -1 and +1 is RECALLED from
+the paper. INFERRED: a logistic loss per bit in the second stage (there it is |z - h|). Ours:
+entries of a column that stand in the same twentieth of the rows move at once, which hardly
+interact.
 """
 
 from __future__ import annotations
@@ -26,10 +29,11 @@ from hashlab.training import loop
 
 @torch.no_grad()
 def factorise(h: Tensor, labels: Tensor, sweeps: int = 5, groups: int = 20) -> Tensor:
-    """Approximate codes (n, q) in [-1, 1] that lessen || q S - H H^T ||^2, from the start `h` (n, q).
+    """Approximate codes (n, q) in [-1, 1] that lessen || q S - H H^T ||^2,
+    from the start `h` (n, q).
 
-    S (n, n) is +1 for similar images, -1 for others. Every entry in turn takes the step d = -g'/g'' of Newton, cut
-    so that it stays in [-1, 1], where with L = H H^T - q S
+    S (n, n) is +1 for similar images, -1 for others. Every entry in turn takes the step d = -g'/g''
+    of Newton, cut so that it stays in [-1, 1], where with L = H H^T - q S
 
         g' = 4 L_i . H_j,   g'' = 4 (H_j . H_j + H_ij^2 + L_ii).
 
@@ -46,7 +50,9 @@ def factorise(h: Tensor, labels: Tensor, sweeps: int = 5, groups: int = 20) -> T
         for j in range(q):
             column = h[:, j : j + 1].clone()  # (n, 1)
             own = h[rows]  # (r, q)
-            s = 2 * classes.similar_sums(labels[rows], labels, column) - column.sum()  # S_i . H_j: (r, 1)
+            s = (
+                2 * classes.similar_sums(labels[rows], labels, column) - column.sum()
+            )  # S_i . H_j: (r, 1)
             first = own @ (h.T @ column) - q * s
             corner = own.square().sum(1, keepdim=True) - q * itself[rows]  # L_ii: (r, 1)
             second = column.square().sum() + own[:, j : j + 1].square() + corner
@@ -56,7 +62,8 @@ def factorise(h: Tensor, labels: Tensor, sweeps: int = 5, groups: int = 20) -> T
 
 
 def cnnh_loss(z: Tensor, codes: Tensor) -> Tensor:
-    """The loss of the second stage, of outputs z (B, K) that shall have the signs of codes (B, K): a scalar.
+    """The loss of the second stage, of outputs z (B, K) that shall have the signs of codes (B, K):
+    a scalar.
 
     mean_ik log(1 + exp -z_ik b_ik), the cross-entropy of every bit.
     """
@@ -64,7 +71,9 @@ def cnnh_loss(z: Tensor, codes: Tensor) -> Tensor:
 
 
 class CNNHLoss(nn.Module):
-    """`cnnh_loss` with the codes of all training images, which `first_stage` finds; until then they are its start."""
+    """`cnnh_loss` with the codes of all training images, which `first_stage` finds;
+    until then they are its start.
+    """
 
     def __init__(self, labels: Tensor, bits: int):
         super().__init__()
@@ -96,7 +105,10 @@ class CNNH(DeepMethod):
         kind="pairwise",
         labels=("same_class", "shares_label"),
         paper="Xia, Pan, Lai, Liu and Yan, AAAI 2014",
-        status="the paper's first stage; the loss of the second is inferred; network and schedule are ours",
+        status=(
+            "the paper's first stage; the loss of the second is inferred; network and schedule are "
+            "ours"
+        ),
     )
     Config: ClassVar[type] = Config
 
@@ -108,4 +120,6 @@ class CNNH(DeepMethod):
             if epoch == 1:
                 loss.first_stage(c.sweeps)
 
-        return [self.phase("hashing", network, loss, c.epochs, c.lr, rows=True, before_epoch=find_codes)]
+        return [
+            self.phase("hashing", network, loss, c.epochs, c.lr, rows=True, before_epoch=find_codes)
+        ]

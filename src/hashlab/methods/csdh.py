@@ -1,13 +1,15 @@
-"""Liu, Wu, Yin, Yu, Zhu and Lou, An improved deep hashing model for image retrieval with binary code similarities,
-Journal of Big Data 11:54, 2024 (CSDH).
+"""Liu, Wu, Yin, Yu, Zhu and Lou, An improved deep hashing model for image retrieval with binary
+code similarities, Journal of Big Data 11:54, 2024 (CSDH).
 
-A reconstruction. SEEN (abstract): a pre-trained deep network; a hidden fully connected layer at its end, whose
-*activation function* gives the bits; a loss of *label similarities* and *Hamming embedding distances*, so that codes
-keep the meaning of images and similar images are a small Hamming distance apart. INFERRED: which activation, every
-formula below, the penalty on outputs away from codes, the balance of pairs, every setting.
+A reconstruction. SEEN (abstract): a pre-trained deep network; a hidden fully connected layer at its
+end, whose *activation function* gives the bits; a loss of *label similarities* and *Hamming
+embedding distances*, so that codes keep the meaning of images and similar images are a small
+Hamming distance apart. INFERRED: which activation, every formula below, the penalty on outputs away
+from codes, the balance of pairs, every setting.
 
-Three losses fit those words, and all are here: `regression` (our reading, the default), in which the similarity of
-two codes is to equal that of their labels; `contrastive`, the loss of DSH; `likelihood`, the loss of DPSH and DHN.
+Three losses fit those words, and all are here: `regression` (our reading, the default), in which
+the similarity of two codes is to equal that of their labels; `contrastive`, the loss of DSH;
+`likelihood`, the loss of DPSH and DHN.
 
 References: the ledger in the book's chapter "Liu et al. 2024".
 """
@@ -28,7 +30,9 @@ from hashlab.methods.deep import DeepConfig, DeepMethod
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
-    "sigmoid": lambda z: 2 * torch.sigmoid(z) - 1,  # a sigmoid brought to -1..1, which is tanh(z / 2)
+    "sigmoid": lambda z: (
+        2 * torch.sigmoid(z) - 1
+    ),  # a sigmoid brought to -1..1, which is tanh(z / 2)
     "clip": lambda z: z.clamp(-1, 1),
     "none": lambda z: z,
 }
@@ -38,8 +42,8 @@ def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
     """Similarity s (B, B) in 0..1 of labels (B,), or 0/1 (B, L) of several: what codes are to show.
 
     Args:
-        kind: "shares" for 1 where two images share a label and 0 elsewhere, "cosine" for the cosine of their vectors
-            of labels. Of one class per image both are the same.
+        kind: "shares" for 1 where two images share a label and 0 elsewhere, "cosine" for the cosine
+            of their vectors of labels. Of one class per image both are the same.
     """
     if kind == "shares" or labels.ndim == 1:
         return pairs.similar(labels).float()
@@ -48,14 +52,18 @@ def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
 
 
 def hamming_embedding(u: Tensor) -> Tensor:
-    """d_ij = (K - u_i.u_j) / 2 of u (B, K): the Hamming distance of codes, and smooth between them. (B, B)."""
+    """d_ij = (K - u_i.u_j) / 2 of u (B, K):
+    the Hamming distance of codes, and smooth between them. (B, B).
+    """
     return (u.shape[1] - u @ u.T) / 2
 
 
 def regression(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
-    """(1 - 2 d_ij / K - target)^2 with d the Hamming embedding distance: code similarity is to be label similarity.
+    """(1 - 2 d_ij / K - target)^2 with d the Hamming embedding distance:
+    code similarity is to be label similarity.
 
-    The target is 1 at s = 1, falls in a line, and is `low` at s = 0: -1 for opposite codes, 0 for half of the bits.
+    The target is 1 at s = 1, falls in a line, and is `low` at s = 0: -1 for opposite codes, 0 for
+    half of the bits.
     """
     similarity = 1 - 2 * hamming_embedding(u) / u.shape[1]
     target = low + (1 - low) * s
@@ -63,10 +71,11 @@ def regression(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
 
 
 def contrastive(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
-    """[s d + (1 - s) max(2K - d, 0)] / 2K with d = ||u_i - u_j||^2, which is 4 d_H at codes: the pairs' loss of DSH.
+    """[s d + (1 - s) max(2K - d, 0)] / 2K with d = ||u_i - u_j||^2, which is 4 d_H at codes:
+    the pairs' loss of DSH.
 
-    A dissimilar pair is left in peace when half of the bits differ. DSH does not divide by K; here it makes one
-    learning rate do for all lengths. `low` is not used.
+    A dissimilar pair is left in peace when half of the bits differ. DSH does not divide by K; here
+    it makes one learning rate do for all lengths. `low` is not used.
     """
     bits = u.shape[1]
     d = pairs.squared_distances(u)  # (B, B)
@@ -74,7 +83,9 @@ def contrastive(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
 
 
 def likelihood(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
-    """log(1 + exp theta) - s theta with theta = u_i.u_j / 2 = K / 2 - d_H, as in DPSH. `low` is not used."""
+    """log(1 + exp theta) - s theta with theta = u_i.u_j / 2 = K / 2 - d_H, as in DPSH.
+    `low` is not used.
+    """
     return pairs.likelihood_loss(u @ u.T / 2, s)
 
 
@@ -87,7 +98,8 @@ class CSDHLoss(nn.Module):
 
         mean_ij form(u_i, u_j, s_ij) + alpha mean_ik penalty(u_ik),  u = activation(z)
 
-    No image makes a pair with itself. Pairs with s > 0 are the similar ones. See `Config` for the arguments.
+    No image makes a pair with itself. Pairs with s > 0 are the similar ones. See `Config` for the
+    arguments.
     """
 
     def __init__(
@@ -127,9 +139,15 @@ class Config(DeepConfig):
     activation: str = setting("tanh", "makes outputs u of the hash layer's z")
     quantise: str = setting("squared", "distance between outputs and codes")
     alpha: float = setting(0.1, "weight of that distance, a mean over outputs")
-    similarity: str = setting("shares", "of several labels: 1 where one is shared, or the cosine of label vectors")
-    unlike: str = setting("opposite", "regression: codes of unlike images differ in all bits, or in half of them")
-    balance: str = setting("halves", "of similar and dissimilar pairs: half the weight each, or as many as there are")
+    similarity: str = setting(
+        "shares", "of several labels: 1 where one is shared, or the cosine of label vectors"
+    )
+    unlike: str = setting(
+        "opposite", "regression: codes of unlike images differ in all bits, or in half of them"
+    )
+    balance: str = setting(
+        "halves", "of similar and dissimilar pairs: half the weight each, or as many as there are"
+    )
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "form": tuple(FORMS),
@@ -142,7 +160,9 @@ class Config(DeepConfig):
 
 
 class CSDH(DeepMethod):
-    """Codes as similar as their labels: a hash layer with an activation, trained on pairs within a batch."""
+    """Codes as similar as their labels:
+    a hash layer with an activation, trained on pairs within a batch.
+    """
 
     about: ClassVar[About] = About(
         name="csdh",

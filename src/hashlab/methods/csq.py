@@ -1,13 +1,15 @@
 """Yuan, Wang, Zhang, Tay, Jie, Liu and Feng, Central Similarity Quantization, CVPR 2020 (CSQ).
 
-Every class has a fixed code, its hash centre, from which the other centres are K/2 bits away; outputs learn the bits
-of their centre. RECALLED: rows of a Hadamard matrix for up to K classes, of it and its negative for up to 2K; else
-(K no power of two, or more classes) random codes with half of the bits set; and log cosh of the distance to the code.
-SEEN (the authors' code, https://github.com/yuanli2333/Hadamard-Matrix-for-hashing): binary cross-entropy of
-(tanh z + 1)/2, the vote of an image's centres with one random code for ties, a squared distance to the code with
+Every class has a fixed code, its hash centre, from which the other centres are K/2 bits away;
+outputs learn the bits of their centre. RECALLED: rows of a Hadamard matrix for up to K classes, of
+it and its negative for up to 2K; else (K no power of two, or more classes) random codes with half
+of the bits set; and log cosh of the distance to the code. SEEN (the authors' code,
+https://github.com/yuanli2333/Hadamard-Matrix-for-hashing): binary cross-entropy of (tanh z + 1)/2,
+the vote of an image's centres with one random code for ties, a squared distance to the code with
 weights from 1e-4 to 0.05, and a pairwise loss that its own commands switch off. SEEN at second hand
-(https://github.com/swuxyj/DeepHash-pytorch): the rows of a Hadamard matrix and its negative, the weight 1e-4. Ours:
-random codes are taken one after the other, each as far as possible from those before it; no two classes share one.
+(https://github.com/swuxyj/DeepHash-pytorch): the rows of a Hadamard matrix and its negative, the
+weight 1e-4. Ours: random codes are taken one after the other, each as far as possible from those
+before it; no two classes share one.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ from hashlab.training import loop
 
 
 def csq_loss(z: Tensor, centre: Tensor, weight: float = 1e-4) -> Tensor:
-    """The training loss of real outputs z (B, K) whose images have the centres (B, K) of -1 and +1: a scalar.
+    """The training loss of real outputs z (B, K) whose images have the centres (B, K) of -1 and +1:
+    a scalar.
 
     With h = (tanh z + 1)/2 and c = (centre + 1)/2,
 
-        mean_ik [-c_ik log h_ik - (1 - c_ik) log(1 - h_ik)] + weight mean_ik log cosh(|2 h_ik - 1| - 1)
+        mean_ik [-c_ik log h_ik - (1 - c_ik) log(1 - h_ik)] + weight mean_ik log
+        cosh(|2 h_ik - 1| - 1)
     """
     central = F.softplus(-2 * z * centre).mean()  # h = sigmoid(2 z)
     return central + weight * quantisation.log_cosh(torch.tanh(z))
@@ -77,7 +81,9 @@ class CSQ(DeepMethod):
         kind="centre",
         labels=("same_class", "shares_label"),
         paper="Yuan, Wang, Zhang, Tay, Jie, Liu and Feng, CVPR 2020, arXiv 1908.00347",
-        status="the loss of the authors' code with the paper's log cosh; network and schedule are ours",
+        status=(
+            "the loss of the authors' code with the paper's log cosh; network and schedule are ours"
+        ),
     )
     Config: ClassVar[type] = Config
 
@@ -85,7 +91,9 @@ class CSQ(DeepMethod):
         super().check(train)
         count = classes.count(self.targets(train))
         if count > capacity(self.bits):
-            raise InputError(f"csq needs a centre per class: {self.bits} bits are too few for {count} classes")
+            raise InputError(
+                f"csq needs a centre per class: {self.bits} bits are too few for {count} classes"
+            )
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config

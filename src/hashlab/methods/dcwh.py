@@ -1,23 +1,32 @@
-"""Zhe, Chen and Yan, Deep Class-wise Hashing, 2018, as in its code: the single level from which SHPDH sets out.
+"""Zhe, Chen and Yan, Deep Class-wise Hashing, 2018, as in its code:
+the single level from which SHPDH sets out.
 
-SEEN (https://github.com/mzhang367/dcwh, file dcwh.py): one level with s = 1 (its option for another s, 0.5 by default,
-reaches nothing; ours does), both penalties divided by the batch size once more than a mean would, the vertex weight
-0.01, centres moved every two epochs with the network as it encodes, 1e-6 added to the denominator and to the
-probability.
-SEEN too, and probably a slip: what lies *below* the cube is divided by the batch size once, what lies above it twice.
-INFERRED: the stable form of the class-wise loss. The text of the paper was not seen.
+SEEN (https://github.com/mzhang367/dcwh, file dcwh.py): one level with s = 1 (its option for another
+s, 0.5 by default, reaches nothing; ours does), both penalties divided by the batch size once more
+than a mean would, the vertex weight 0.01, centres moved every two epochs with the network as it
+encodes, 1e-6 added to the denominator and to the probability.
+SEEN too, and probably a slip: what lies *below* the cube is divided by the batch size once, what
+lies above it twice. INFERRED: the stable form of the class-wise loss. The text of the paper was not
+seen.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from hashlab.losses import classes
-from hashlab.losses.clouds import Centres, Recentre, beyond_edge, class_wise_loss, cubic_loss, vertex_loss
+from hashlab.losses.clouds import (
+    Centres,
+    Recentre,
+    beyond_edge,
+    class_wise_loss,
+    cubic_loss,
+    vertex_loss,
+)
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
@@ -40,7 +49,8 @@ def dcwh_loss(
         J_1 + (10 J_cubic + 0.01 J_vertex) / B
 
     Args:
-        sides: of the cube: "code" multiplies what lies below it by B, as the code does; "equal" does not.
+        sides: of the cube: "code" multiplies what lies below it by B, as the code does; "equal"
+            does not.
         floor, s: see `class_wise_loss`.
     """
     outside = cubic_loss(u)
@@ -53,7 +63,9 @@ def dcwh_loss(
 
 
 class DCWHLoss(nn.Module):
-    """`dcwh_loss` with its centres, which stand in buffers and are moved by `hashlab.losses.clouds.Recentre`."""
+    """`dcwh_loss` with its centres,
+    which stand in buffers and are moved by `hashlab.losses.clouds.Recentre`.
+    """
 
     def __init__(
         self,
@@ -80,12 +92,22 @@ class Config(DeepConfig):
     """Settings of DCWH."""
 
     epochs: int = setting(15, "times that every training image is seen")
-    lr: float = setting(0.02, "highest learning rate; centres follow the outputs, and a large one drives both away")
+    lr: float = setting(
+        0.02, "highest learning rate; centres follow the outputs, and a large one drives both away"
+    )
     cubic: float = setting(10.0, "weight of outputs beyond -1.1 and 1.1")
     vertex: float = setting(0.01, "weight of the distance between outputs and codes")
-    sides: str = setting("code", "what lies below the cube counts batch_size times as much, as in the code, or equally")
-    form: str = setting("stable", "of the class-wise loss: a cross-entropy, or the authors' with 1e-6 added")
-    s: float = setting(1.0, "one over the variance of a class; the smaller it is, the farther apart centres are driven")
+    sides: str = setting(
+        "code",
+        "what lies below the cube counts batch_size times as much, as in the code, or equally",
+    )
+    form: str = setting(
+        "stable", "of the class-wise loss: a cross-entropy, or the authors' with 1e-6 added"
+    )
+    s: float = setting(
+        1.0,
+        "one over the variance of a class; the smaller it is, the farther apart centres are driven",
+    )
     every: int = setting(2, "epochs from one move of the centres to the next", least=1)
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
@@ -110,7 +132,10 @@ class DCWH(DeepMethod):
         status="the loss and the centres of the code; network and schedule are ours",
     )
     Config: ClassVar[type] = Config
-    centres: Centres
+
+    def __init__(self, bits: int, **overrides: Any):
+        super().__init__(bits, **overrides)
+        self.centres: Centres | None = None  # of the training part, once fitted
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config

@@ -1,4 +1,6 @@
-"""Deep methods: a network, its training, and its codes. A subclass states a loss, and a head where it differs."""
+"""Deep methods: a network, its training, and its codes.
+A subclass states a loss, and a head where it differs.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,19 @@ from hashlab.data.batches import Batch, Images, View, memory_explained, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
-from hashlab.methods.base import Method, Shared, check_labels, check_pair_labels, check_part, setting
+from hashlab.methods.base import (
+    Method,
+    Shared,
+    check_labels,
+    check_pair_labels,
+    check_part,
+    setting,
+)
 from hashlab.networks import backbones, features, weights
 from hashlab.networks.features import FeatureNet, Network
-from hashlab.training import loop, numerics, seeds
+from hashlab.training import loop, numerics, seeds, snapshots
 from hashlab.training.checkpoints import Checkpoints, State
+from hashlab.training.phases import OPTIMISERS, SCHEDULES
 from hashlab.training.sharing import Itself, PhaseKey
 
 
@@ -30,9 +40,15 @@ from hashlab.training.sharing import Itself, PhaseKey
 class DeepConfig:
     """Settings of every deep method."""
 
-    backbone: str = setting("auto", f"one of {', '.join(backbones.names())}; auto for what suits the images")
-    weights: str = setting("scratch", "the start: scratch, torchvision-imagenet, or a safetensors file")
-    frozen: bool = setting(False, "the backbone stays as it is, and sees each image once, not shifted, not mirrored")
+    backbone: str = setting(
+        "auto", f"one of {', '.join(backbones.names())}; auto for what suits the images"
+    )
+    weights: str = setting(
+        "scratch", "the start: scratch, torchvision-imagenet, or a safetensors file"
+    )
+    frozen: bool = setting(
+        False, "the backbone stays as it is, and sees each image once, not shifted, not mirrored"
+    )
     epochs: int = setting(10, "times that every training image is seen")
     batch_size: int = setting(128, "images per step; pairs are made within them")
     optimiser: str = setting("sgd", "what turns gradients into steps")
@@ -41,22 +57,36 @@ class DeepConfig:
     momentum: float = setting(0.9, "of sgd and rmsprop", most=1)
     weight_decay: float = setting(5e-4, "pull of every weight towards zero")
     clip: float = setting(0.0, "largest norm of the gradient; 0 for any")
-    shift: int = setting(2, "training images are moved by up to this many pixels", most=LARGEST_SIDE)
+    shift: int = setting(
+        2, "training images are moved by up to this many pixels", most=LARGEST_SIDE
+    )
     crop: int = setting(
-        0, "side of the square cut out of the images, at random in training; 0 for the whole", most=LARGEST_SIDE
+        0,
+        "side of the square cut out of the images, at random in training; 0 for the whole",
+        most=LARGEST_SIDE,
     )
-    flip: str = setting("auto", "training images are mirrored half of the time; auto for where there is colour")
+    flip: str = setting(
+        "auto", "training images are mirrored half of the time; auto for where there is colour"
+    )
     size: int = setting(
-        0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE
+        0,
+        "side of the square that images are resized to before the backbone; 0 to leave them",
+        most=LARGEST_SIDE,
     )
-    precision: str = setting("auto", "of the network; auto for bfloat16 on GPUs that have it, else float32")
-    compiler: str = setting("none", "inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster")
+    precision: str = setting(
+        "auto", "of the network; auto for bfloat16 on GPUs that have it, else float32"
+    )
+    compiler: str = setting(
+        "none", "inductor (torch.compile) or graphs (CUDA graphs): a slow start, then faster"
+    )
     deterministic: bool = setting(False, "on CUDA: the same bits every time, at some cost")
-    resident_mb: int = setting(8192, "images of up to this many MiB stay on the device, others are read batch by batch")
+    resident_mb: int = setting(
+        8192, "images of up to this many MiB stay on the device, others are read batch by batch"
+    )
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        "optimiser": tuple(loop.OPTIMISERS),
-        "schedule": tuple(loop.SCHEDULES),
+        "optimiser": tuple(OPTIMISERS),
+        "schedule": tuple(SCHEDULES),
         "flip": ("auto", "yes", "no"),
         "precision": ("auto", *numerics.PRECISIONS),
         "compiler": numerics.COMPILERS,
@@ -64,21 +94,24 @@ class DeepConfig:
 
 
 class DeepMethod(Method):
-    """A method that trains a network: a backbone, a head (a linear layer), and the loss of the subclass.
+    """A method that trains a network:
+    a backbone, a head (a linear layer), and the loss of the subclass.
 
-    After `fit`: `.network` maps normalised images to real outputs z (B, K); `.history` holds a line per epoch;
-    `.backbone`, `.view`, `.device` and `.precision` say what the settings came to; `.net` is the `FeatureNet`
-    that has them all.
+    After `fit`: `.network` maps normalised images to real outputs z (B, K); `.history` holds a line
+    per epoch; `.backbone`, `.view`, `.device` and `.precision` say what the settings came to;
+    `.net` is the `FeatureNet` that has them all.
     """
 
     Config: ClassVar[type] = DeepConfig
-    taps: tuple[str, ...] = ()  # levels of the backbone, which the head takes; its features where there are none
-    pooled: bool = False  # the head takes the means of the taps' maps, side by side, rather than a tuple of maps
+    taps: tuple[
+        str, ...
+    ] = ()  # levels of the backbone, which the head takes; its features where there are none
+    # The head takes the means of the taps' maps, side by side, rather than a tuple of maps.
+    pooled: bool = False
 
     def __init__(self, bits: int, **overrides: Any):
         super().__init__(bits, **overrides)
         self._net: FeatureNet | None = None
-        self.history: list[dict] = []
 
     # ---- what is known when it was fitted
 
@@ -116,7 +149,8 @@ class DeepMethod(Method):
     # ---- what subclasses say
 
     def choose_taps(self, levels: Mapping[str, backbones.Level], backbone: str) -> tuple[str, ...]:
-        """Those of a backbone's levels that the head takes: `taps`, unless a subclass chooses by its settings.
+        """Those of a backbone's levels that the head takes:
+        `taps`, unless a subclass chooses by its settings.
 
         Args:
             backbone: its name, for messages.
@@ -137,7 +171,9 @@ class DeepMethod(Method):
         return check(train.labels, len(train.labels if isinstance(train, Part) else train.images))
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
-        """The stages of training; one stage on the method's loss unless a subclass says otherwise."""
+        """The stages of training;
+        one stage on the method's loss unless a subclass says otherwise.
+        """
         return [self.phase("hashing", network, self.loss, self.config.epochs, self.config.lr)]
 
     # ---- what they share
@@ -153,69 +189,95 @@ class DeepMethod(Method):
         rows: bool = False,
         **more: Any,
     ) -> loop.Phase:
-        """A stage that minimises `loss(network(images), labels)`, in full precision whatever the network's.
+        """A stage that minimises `loss(network(images), labels)`,
+        in full precision whatever the network's.
 
         Args:
-            loss: a function, or a module, whose weights are then trained too and whose buffers stand in checkpoints.
+            loss: a function, or a module, whose weights are then trained too and whose buffers
+                stand in checkpoints.
             shared: whether it is the same for all code lengths; then runs in one pass do it once.
-            rows: whether the loss also takes the images' positions in the training part: `loss(z, labels, rows)`.
+            rows: whether the loss also takes the images' positions in the training part:
+                `loss(z, labels, rows)`.
             more: of `loop.Phase`.
 
         Raises InputError before `fit`, which builds the network.
         """
         if self._net is None:
-            raise InputError(f"the method is not fitted yet: phase {name} trains the network that fit(train) builds")
+            raise InputError(
+                f"the method is not fitted yet: phase {name} trains the network that fit(train) "
+                "builds"
+            )
+
+        def loss_of(batch: Batch) -> Tensor:
+            z = network(batch.images)
+            if rows:
+                return numerics.in_full(loss, z, batch.labels, batch.rows)
+            return numerics.in_full(loss, z, batch.labels)
+
+        module = nn.ModuleList([network, loss]) if isinstance(loss, nn.Module) else network
         names = ("momentum", "weight_decay", "optimiser", "schedule", "clip")
-        settings = {name: getattr(self.config, name) for name in names} | more
-
-        def of(batch: Batch) -> Tensor:
-            return numerics.in_full(loss, network(batch.images), batch.labels, *([batch.rows] if rows else []))
-
-        return loop.Phase(
-            name,
-            nn.ModuleList([network, loss]) if isinstance(loss, nn.Module) else network,
-            of,
-            epochs,
-            lr,
-            network=network,
-            share_key=self.shared_settings() if shared else None,
-            **settings,
-        )
+        settings = {name: getattr(self.config, name) for name in names}
+        settings["network"] = network
+        settings["share_key"] = self.shared_settings() if shared else None
+        return loop.Phase(name, module, loss_of, epochs, lr, **settings | more)
 
     def shared_settings(self) -> Hashable:
-        """What a stage that is the same for all code lengths depends on, besides seed, device and training part."""
+        """What a stage that is the same for all code lengths depends on, besides seed,
+        device and training part.
+        """
         return self.about.name, self.config
 
     def check(self, train: Part) -> None:
-        """Raise InputError where settings and training data do not suit each other; nothing is begun."""
-        c, images = self.config, stored(images_of(train))
+        """Raise InputError where settings and training data do not suit each other;
+        nothing is begun.
+        """
+        c = self.config
+        images = stored(images_of(train))
         self.targets(train)
         if not 2 <= c.batch_size <= len(images):
-            raise InputError(f"batch_size must lie in 2..{len(images)} (the training images), got {c.batch_size}")
+            limits = f"2..{len(images)} (the training images)"
+            raise InputError(f"batch_size must lie in {limits}, got {c.batch_size}")
         if max(c.crop, c.shift) > min(images.shape[:2]):
-            raise InputError(f"crop and shift must fit into images of {images.shape[:2]}, got {c.crop} and {c.shift}")
-        name = self._backbone(images.shape)
-        backbones.check_name(name)
-        backbones.check(name, features.input_shape(name, images.shape, c.crop, c.size), c.weights)
+            sides = images.shape[:2]
+            raise InputError(
+                f"crop and shift must fit into images of {sides}, got {c.crop} and {c.shift}"
+            )
+        backbone = self._backbone(images.shape)
+        backbones.check_name(backbone)
+        input_shape = features.input_shape(backbone, images.shape, c.crop, c.size)
+        backbones.check(backbone, input_shape, c.weights)
 
     def _backbone(self, shape: tuple[int, ...]) -> str:
-        c = self.config
-        return backbones.default(shape) if c.backbone == "auto" else c.backbone
+        if self.config.backbone == "auto":
+            return backbones.default(shape)
+        return self.config.backbone
 
     def _taps(self, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """What the head will take where images are (H, W[, C]); raises InputError where settings do not allow it."""
-        c, name = self.config, self._backbone(shape)
-        levels = backbones.levels(name, features.input_shape(name, shape, c.crop, c.size))
-        return self.choose_taps(levels, name)
+        """What the head will take where images are (H, W[, C]);
+        raises InputError where settings do not allow it.
+        """
+        c = self.config
+        backbone = self._backbone(shape)
+        input_shape = features.input_shape(backbone, shape, c.crop, c.size)
+        return self.choose_taps(backbones.levels(backbone, input_shape), backbone)
 
     def _view(self, images: Images) -> View:
-        """How images become input: normalised by statistics of the training images, and unmoved if frozen."""
-        c, shape = self.config, stored(images).shape
+        """How images become input:
+        normalised by statistics of the training images, and unmoved if frozen.
+        """
+        c = self.config
+        shape = stored(images).shape
         in_colour = len(shape) == 3 and shape[2] == 3
-        flip = not c.frozen and (c.flip == "yes" or (c.flip == "auto" and in_colour))
-        shift = 0 if c.frozen else c.shift
-        how = {"shift": shift, "crop": c.crop, "flip": flip, "size": c.size}
-        return features.view_of(self._backbone(shape), c.weights, images, **how)
+        mirrored = c.flip == "yes" or (c.flip == "auto" and in_colour)
+        return features.view_of(
+            self._backbone(shape),
+            c.weights,
+            images,
+            shift=0 if c.frozen else c.shift,
+            crop=c.crop,
+            flip=mirrored and not c.frozen,
+            size=c.size,
+        )
 
     def fit(
         self,
@@ -231,13 +293,16 @@ class DeepMethod(Method):
         """Train on `train.images` uint8 (N, H, W[, C]) and `train.labels` int (N,).
 
         Args:
-            seed: of initialisation, order and shifts; the same seed gives the same codes on the same device.
+            seed: of initialisation, order and shifts; the same seed gives the same codes on the
+                same device.
             device: "cpu", "cuda", …; CUDA where there is one when None.
-            each_epoch: called with phase name and epoch number after every epoch; it may encode, not train.
-            checkpoints: a folder where the state is kept, and taken up from when it is there already.
+            each_epoch: called with phase name and epoch number after every epoch; it may encode,
+                not train.
+            checkpoints: a folder where the state is kept, and taken up from when it is there
+                already.
             every: seconds between two checkpoints.
-            shared: the same one for several runs lets them share what they have in common: the features of a frozen
-                backbone, and stages that do not depend on the code length.
+            shared: the same one for several runs lets them share what they have in common: the
+                features of a frozen backbone, and stages that do not depend on the code length.
 
         Raises:
             InputError: images, labels, settings or device that do not fit, before training starts.
@@ -246,21 +311,16 @@ class DeepMethod(Method):
             KeyboardInterrupt: Ctrl-C; `checkpoints.Interrupted` where the state was saved.
         """
         self.check(train)
-        seeds.check(seed)
-        c, labels, images = self.config, self.targets(train), images_of(train)
-        shape, place = tuple(stored(images).shape), backbones.device(device)
+        seeds.check_seed(seed)
+        c = self.config
+        labels = self.targets(train)
+        images = images_of(train)
         shared = Shared() if shared is None else shared
-        with seeds.kept(place), numerics.deterministic(c.deterministic):
-            view = self._view(images)
-            with memory_explained(f"the network for images of {view.shape}", "size, or the bits"):
-                self._net = self._build(self._backbone(shape), shape, view, place, c.weights, seed)
-                self._check_width()
+        chosen = backbones.device(device)
+        with seeds.kept(chosen), numerics.deterministic(c.deterministic):
+            self._start(images, chosen, seed)
             batches = self.net.batches(images, labels, shared)
-            torch.manual_seed(seeds.derived(seed, "phases"))
-            with memory_explained(f"what training on {len(labels)} images keeps", "bits"):
-                stages = [self._keyed(stage, seed, train) for stage in self.phases(self.network, labels)]
-            for stage in stages:
-                stage.module.to(place, memory_format=torch.channels_last)
+            stages = self._stages(train, labels, seed)
             self.history = loop.train(
                 stages,
                 batches,
@@ -269,10 +329,29 @@ class DeepMethod(Method):
                 precision=self.precision,
                 compiler=c.compiler,
                 each_epoch=each_epoch,
-                checkpoints=checkpoints and Checkpoints(checkpoints, self._identity(seed, labels), every),
+                checkpoints=self._checkpoints(checkpoints, every, seed, labels),
                 shared=shared,
             )
         return self
+
+    def _start(self, images: Images, device: torch.device, seed: int) -> None:
+        """Build the network for these images, with the weights that training starts from."""
+        shape = tuple(stored(images).shape)
+        view = self._view(images)
+        with memory_explained(f"the network for images of {view.shape}", "size, or the bits"):
+            start = self.config.weights
+            self._net = self._build(self._backbone(shape), shape, view, device, start, seed)
+            self._check_width()
+
+    def _stages(self, train: Part, labels: np.ndarray, seed: int) -> list[loop.Phase]:
+        """The phases, on the device, each of those that runs share with its whole key."""
+        torch.manual_seed(seeds.derived(seed, "phases"))
+        with memory_explained(f"what training on {len(labels)} images keeps", "bits"):
+            phases = self.phases(self.network, labels)
+            stages = [self._keyed(phase, seed, train) for phase in phases]
+        for stage in stages:
+            stage.module.to(self.device, memory_format=torch.channels_last)
+        return stages
 
     def _build(
         self,
@@ -283,14 +362,25 @@ class DeepMethod(Method):
         start: str | None = None,
         seed: int = 0,
     ) -> FeatureNet:
-        """The network at its start, or where that is None, one whose weights are put in afterwards."""
+        """The network at its start, or where that is None,
+        one whose weights are put in afterwards.
+        """
         c = self.config
         body = features.at_start(backbone, view, start or weights.SCRATCH, seed, c.frozen)
         torch.manual_seed(seeds.derived(seed, "head"))
-        network = Network(body, self.head(body), self.choose_taps(body.levels, backbone), self.pooled)
-        origin = None if start is None else features.Origin.of(backbone, start, seed)
-        how = {"deterministic": c.deterministic, "resident_mb": c.resident_mb}
-        return FeatureNet(network, backbone, shape, view, device, c.precision, origin, **how)
+        head = self.head(body)
+        network = Network(body, head, self.choose_taps(body.levels, backbone), self.pooled)
+        return FeatureNet(
+            network,
+            backbone,
+            shape,
+            view,
+            device,
+            c.precision,
+            None if start is None else features.Origin.of(backbone, start, seed),
+            deterministic=c.deterministic,
+            resident_mb=c.resident_mb,
+        )
 
     def _keyed(self, stage: loop.Phase, seed: int, train: Part) -> loop.Phase:
         """A stage whose key, where it has one, says all that its outcome depends on."""
@@ -305,17 +395,33 @@ class DeepMethod(Method):
         height, width, channels = self.view.shape
         with torch.no_grad():
             z = self.network.eval()(torch.zeros(2, channels, height, width, device=self.device))
-        if (found := tuple(getattr(z, "shape", ()))) != (2, self.bits):
-            what = found or type(z).__name__
-            raise InputError(f"a head that gives (2, {self.bits}) outputs for 2 images expected, got {what}")
+        shape = tuple(getattr(z, "shape", ()))
+        if shape != (2, self.bits):
+            raise InputError(
+                f"a head that gives (2, {self.bits}) outputs for 2 images expected, "
+                f"got {shape or type(z).__name__}"
+            )
+
+    def _checkpoints(
+        self, folder: str | Path | None, every: float, seed: int, labels: np.ndarray
+    ) -> Checkpoints | None:
+        """Those of this run, in a folder, where one is given."""
+        if not folder:
+            return None
+        return Checkpoints(folder, self._identity(seed, labels), every)
 
     def _identity(self, seed: int, labels: np.ndarray) -> dict[str, Any]:
         """What a checkpoint must agree in to be one of this run."""
-        named = weights.describe(self.config.weights, self.backbone)
-        config = dataclasses.asdict(self.config) | {"weights": named}
-        digest = hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()
-        identity = {"method": self.about.name, "bits": self.bits, "seed": seed, "backbone": self.backbone}
-        return identity | {"settings": config, "labels": digest}
+        settings = dataclasses.asdict(self.config)
+        settings["weights"] = weights.describe(self.config.weights, self.backbone)
+        return {
+            "method": self.about.name,
+            "bits": self.bits,
+            "seed": seed,
+            "backbone": self.backbone,
+            "settings": settings,
+            "labels": hashlib.sha256(np.ascontiguousarray(labels)).hexdigest(),
+        }
 
     def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
         """Real outputs z float32 (N, K) of images uint8 (N, H, W[, C]); a bit is 1 where z >= 0.
@@ -334,11 +440,13 @@ class DeepMethod(Method):
     def input(self) -> dict[str, Any]:
         return self.net.input()
 
-    def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
-        place = backbones.device(device)
-        with seeds.kept(place):
-            net = self._build(*features.from_facts(facts), place)
-        loop.fill(net.tensors(), tensors, "the model's safetensors file")
+    def set_state(
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None
+    ) -> None:
+        chosen = backbones.device(device)
+        with seeds.kept(chosen):
+            net = self._build(*features.from_facts(facts), chosen)
+        snapshots.copy_into(net.tensors(), tensors, "the model's safetensors file")
         self._net = net
 
 

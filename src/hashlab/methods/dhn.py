@@ -1,10 +1,12 @@
-"""Zhu, Long, Wang and Cao, Deep Hashing Network for Efficient Similarity Retrieval, AAAI 2016 (DHN).
+"""Zhu, Long, Wang and Cao, Deep Hashing Network for Efficient Similarity Retrieval,
+AAAI 2016 (DHN).
 
 A likelihood of pairs, and a smooth log cosh pull of outputs towards -1 and +1. SEEN at second hand
-(https://github.com/swuxyj/DeepHash-pytorch): both parts, the scale 1/2 of the inner product, the weight 0.1. SEEN: the
-authors' later code (https://github.com/thulab/DeepHash), which has the scale 1/2 too, counts similar pairs as much as
-all (`balance="halves"` comes near it), and squares the distance to the code. RECALLED from the paper: the scale 1.
-INFERRED: tanh at the end of the hash layer.
+(https://github.com/swuxyj/DeepHash-pytorch): both parts, the scale 1/2 of the inner product, the
+weight 0.1. SEEN: the authors' later code (https://github.com/thulab/DeepHash), which has the scale
+1/2 too, counts similar pairs as much as all (`balance="halves"` comes near it), and squares the
+distance to the code. RECALLED from the paper: the scale 1. INFERRED: tanh at the end of the hash
+layer.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 
 
-def dhn_loss(z: Tensor, labels: Tensor, weight: float = 0.1, scale: float = 0.5, balance: str = "none") -> Tensor:
+def dhn_loss(
+    z: Tensor, labels: Tensor, weight: float = 0.1, scale: float = 0.5, balance: str = "none"
+) -> Tensor:
     """The training loss of outputs z (B, K) in [-1, 1] with labels (B,) or 0/1 (B, C): a scalar.
 
         mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik log cosh(|z_ik| - 1),  theta_ij = scale z_i.z_j
@@ -28,7 +32,8 @@ def dhn_loss(z: Tensor, labels: Tensor, weight: float = 0.1, scale: float = 0.5,
     over pairs of two different images; the second mean is over images and bits.
 
     Args:
-        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
+        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar
+            ones.
     """
     s = pairs.similar(labels)
     counted = pairs.off_diagonal(len(z), z.device)
@@ -55,9 +60,13 @@ class Config(DeepConfig):
 
     weight: float = setting(0.1, "of the distance between outputs and codes, a mean over outputs")
     scale: float = setting(0.5, "of the inner product in the likelihood")
-    balance: str = setting("none", "of similar and dissimilar pairs: as many as there are, or half the weight each")
+    balance: str = setting(
+        "none", "of similar and dissimilar pairs: as many as there are, or half the weight each"
+    )
 
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"balance": ("none", "halves")}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
+        "balance": ("none", "halves")
+    }
 
 
 class DHN(DeepMethod):

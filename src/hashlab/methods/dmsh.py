@@ -1,13 +1,15 @@
 """Redaoui, Belloulata and Belalia, Deep Multi-Scale Hashing (DMSH), ICAITA 2022, CCIS 1769.
 
-A reconstruction. SEEN (abstract): features of several convolutional layers are fused into one more robust
-representation, which is hashed; CIFAR-10 and NUS-WIDE. SEEN (DFPH, by the same authors, Information 14(1), 2023): a
-pyramid with a top-down pathway on VGG-19, codes learned at several scales and then fused; without the top-down pathway
-single scales do worse. INFERRED: which levels, the reduction by 1x1 convolutions, the mean over all places, the fully
-connected fusion, the loss, how the pyramid's codes are fused, every setting.
+A reconstruction. SEEN (abstract): features of several convolutional layers are fused into one more
+robust representation, which is hashed; CIFAR-10 and NUS-WIDE. SEEN (DFPH, by the same authors,
+Information 14(1), 2023): a pyramid with a top-down pathway on VGG-19, codes learned at several
+scales and then fused; without the top-down pathway single scales do worse. INFERRED: which levels,
+the reduction by 1x1 convolutions, the mean over all places, the fully connected fusion, the loss,
+how the pyramid's codes are fused, every setting.
 
-A 1x1 convolution is one linear map for all places, so the mean over places may come first: what is reduced here are
-the means. Only a nonlinearity between the two would make a difference; ours stands after both (INFERRED).
+A 1x1 convolution is one linear map for all places, so the mean over places may come first: what is
+reduced here are the means. Only a nonlinearity between the two would make a difference; ours stands
+after both (INFERRED).
 
 Reference: the ledger in the book's chapter "Redaoui et al. 2022".
 """
@@ -39,8 +41,9 @@ def dmsh_loss(u: Tensor, labels: Tensor, lam: float = 0.1) -> Tensor:
 
         mean_ij [log(1 + exp Theta_ij) - s_ij Theta_ij] + lambda mean_ik (b_ik - u_ik)^2
 
-    with Theta_ij = u_i.u_j / 2 and b = sgn u. The mean over pairs gives half the weight to the similar ones, and no
-    image makes a pair with itself. INFERRED (the loss of DPSH); whether DMSH has it was not seen.
+    with Theta_ij = u_i.u_j / 2 and b = sgn u. The mean over pairs gives half the weight to the
+    similar ones, and no image makes a pair with itself. INFERRED (the loss of DPSH); whether DMSH
+    has it was not seen.
     """
     s = pairs.similar(labels)  # (B, B)
     losses = pairs.likelihood_loss(u @ u.T / 2, s)  # (B, B)
@@ -60,10 +63,12 @@ class DMSHLoss(nn.Module):
 
 
 def he(module: nn.Module) -> None:
-    """Draw weights so that a layer's outputs vary as its inputs do (He et al. 2015), whatever the number of inputs.
+    """Draw weights so that a layer's outputs vary as its inputs do (He et al. 2015),
+    whatever the number of inputs.
 
-    PyTorch's own start makes outputs smaller from layer to layer; those of the hash layer would begin so close to 0
-    that the likelihood, whose gradient grows with them, takes many epochs to wake up.
+    PyTorch's own start makes outputs smaller from layer to layer; those of the hash layer would
+    begin so close to 0 that the likelihood, whose gradient grows with them, takes many epochs to
+    wake up.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -72,19 +77,25 @@ def he(module: nn.Module) -> None:
 
 
 class Fusion(nn.Module):
-    """Means of several levels, side by side (B, sum C) -> z (B, K): each reduced, then all fused, then hashed.
+    """Means of several levels, side by side (B, sum C) -> z (B, K):
+    each reduced, then all fused, then hashed.
 
     Args:
         channels: how many means each scale has.
         width: numbers that a scale is reduced to.
-        fused: numbers that the fully connected layer makes of all scales; 0 to do without that layer.
+        fused: numbers that the fully connected layer makes of all scales; 0 to do without that
+            layer.
         standardise: whether each number is brought to mean 0 and variance 1 before the reduction.
     """
 
-    def __init__(self, channels: Sequence[int], width: int, fused: int, bits: int, standardise: bool = True):
+    def __init__(
+        self, channels: Sequence[int], width: int, fused: int, bits: int, standardise: bool = True
+    ):
         super().__init__()
         self.channels = list(channels)
-        self.standard = nn.BatchNorm1d(sum(channels), affine=False) if standardise else nn.Identity()
+        self.standard = (
+            nn.BatchNorm1d(sum(channels), affine=False) if standardise else nn.Identity()
+        )
         self.reduce = nn.ModuleList(nn.Linear(c, width) for c in channels)
         joint = width * len(channels)
         self.fuse = nn.Sequential(nn.Linear(joint, fused), nn.ReLU()) if fused else nn.Identity()
@@ -101,9 +112,10 @@ class Fusion(nn.Module):
 class Pyramid(nn.Module):
     """The top-down pathway of DFPH: maps (B, C, H, W) of several levels, fine first -> z (B, K).
 
-    Each level is brought to `width` maps by a 1x1 convolution; from the coarsest down, what stands above is enlarged
-    and added, and a 3x3 convolution follows. Every level has a hash layer; a linear layer fuses their outputs.
-    In training, all outputs are returned: the fused one, then those of the levels.
+    Each level is brought to `width` maps by a 1x1 convolution; from the coarsest down, what stands
+    above is enlarged and added, and a 3x3 convolution follows. Every level has a hash layer; a
+    linear layer fuses their outputs. In training, all outputs are returned: the fused one, then
+    those of the levels.
     """
 
     def __init__(self, channels: Sequence[int], width: int, bits: int):
@@ -137,14 +149,25 @@ class Config(DeepConfig):
     epochs: int = setting(20, "times that every training image is seen")
     optimiser: str = setting("adamw", "what turns gradients into steps")
     lr: float = setting(0.01, "highest learning rate")
-    scales: str = setting("auto", "levels that are fused, with + or commas; auto for the last three convolutional ones")
-    fusion: str = setting("concat", "side by side as in DMSH, or the top-down pyramid of its follow-up DFPH")
-    width: int = setting(256, "numbers that each scale is reduced to", least=1, most=codes.MOST_BITS)
+    scales: str = setting(
+        "auto",
+        "levels that are fused, with + or commas; auto for the last three convolutional ones",
+    )
+    fusion: str = setting(
+        "concat", "side by side as in DMSH, or the top-down pyramid of its follow-up DFPH"
+    )
+    width: int = setting(
+        256, "numbers that each scale is reduced to", least=1, most=codes.MOST_BITS
+    )
     fused: int = setting(
-        256, "numbers after the fusion layer of concat; 0 to do without that layer", most=codes.MOST_BITS
+        256,
+        "numbers after the fusion layer of concat; 0 to do without that layer",
+        most=codes.MOST_BITS,
     )
     standardise: bool = setting(True, "concat: means of maps are brought to mean 0 and variance 1")
-    activation: str = setting("tanh", "of the hash layer in training; the signs, and so the codes, are the same")
+    activation: str = setting(
+        "tanh", "of the hash layer in training; the signs, and so the codes, are the same"
+    )
     lam: float = setting(0.1, "weight of the distance between outputs and codes")
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
@@ -157,7 +180,9 @@ class Config(DeepConfig):
 
 
 class DMSH(DeepMethod):
-    """Features of several convolutional levels fused into one code; a single level as an ablation: `scales=conv4`."""
+    """Features of several convolutional levels fused into one code;
+    a single level as an ablation: `scales=conv4`.
+    """
 
     about: ClassVar[About] = About(
         name="dmsh",
@@ -195,14 +220,18 @@ class DMSH(DeepMethod):
         return Pyramid(channels, c.width, self.bits)
 
     def loss(self, z: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
-        """Of outputs z (B, K); the mean over the fused output and those of the levels where a pyramid gives both."""
+        """Of outputs z (B, K); the mean over the fused output and those of the levels where a
+        pyramid gives both.
+        """
         outputs = z if isinstance(z, tuple) else (z,)
         if self.config.activation == "tanh":
             outputs = tuple(map(torch.tanh, outputs))
         return torch.stack([dmsh_loss(u, labels, self.config.lam) for u in outputs]).mean()
 
 
-def choose(levels: Mapping[str, backbones.Level], scales: str, backbone: str, maps: bool) -> tuple[str, ...]:
+def choose(
+    levels: Mapping[str, backbones.Level], scales: str, backbone: str, maps: bool
+) -> tuple[str, ...]:
     """The levels that a setting names, fine first.
 
     Args:
@@ -211,7 +240,8 @@ def choose(levels: Mapping[str, backbones.Level], scales: str, backbone: str, ma
         backbone: its name, for messages.
         maps: whether only maps will do.
 
-    Raises InputError for a level that is not there, that is named twice, or that is a vector where maps are needed.
+    Raises InputError for a level that is not there, that is named twice, or that is a vector where
+    maps are needed.
     """
     if scales == "auto":
         every = [name for name, level in levels.items() if level.stride]
@@ -219,5 +249,7 @@ def choose(levels: Mapping[str, backbones.Level], scales: str, backbone: str, ma
     names = backbones.named(levels, scales, backbone)
     vectors = [name for name in names if maps and not levels[name].stride]
     if vectors:
-        raise InputError(f"scales: fusion=pyramid needs maps, but level {vectors[0]} of {backbone} is a vector")
+        raise InputError(
+            f"scales: fusion=pyramid needs maps, but level {vectors[0]} of {backbone} is a vector"
+        )
     return names

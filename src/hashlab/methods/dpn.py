@@ -1,12 +1,14 @@
-"""Fan, Ng, Ju, Zhang and Chan, Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes (DPN).
+"""Fan, Ng, Ju, Zhang and Chan, Deep Polarized Network for Supervised Learning of Accurate Binary
+Hashing Codes (DPN).
 
-IJCAI 2020. A hinge per bit pushes every output past a margin, on the side that its class's random code says.
-SEEN (the authors' code, https://github.com/kamwoh/DPN): the hinge, margin 1, codes of fair coins, for several classes
-the sum of their hinges, no other loss beside it by default, options to choose codes far apart (ours: as CSQ does) and
-to move them as training goes on (left out). Ours: a mean over bits, not a sum.
+IJCAI 2020. A hinge per bit pushes every output past a margin, on the side that its class's random
+code says. SEEN (the authors' code, https://github.com/kamwoh/DPN): the hinge, margin 1, codes of
+fair coins, for several classes the sum of their hinges, no other loss beside it by default, options
+to choose codes far apart (ours: as CSQ does) and to move them as training goes on (left out). Ours:
+a mean over bits, not a sum.
 
-Why DPN and not DFH: its one loss stands between CSQ's logarithm and OrthoHash's cosine on the same kind of targets; and
-its authors' code can be read.
+Why DPN and not DFH: its one loss stands between CSQ's logarithm and OrthoHash's cosine on the same
+kind of targets; and its authors' code can be read.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ class DPN(DeepMethod):
         kind="centre",
         labels=("same_class", "shares_label"),
         paper="Fan, Ng, Ju, Zhang and Chan, IJCAI 2020",
-        status="the loss of the authors' code, with fixed random codes; network and schedule are ours",
+        status=(
+            "the loss of the authors' code, with fixed random codes; network and schedule are ours"
+        ),
     )
     Config: ClassVar[type] = Config
 

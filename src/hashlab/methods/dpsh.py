@@ -1,17 +1,20 @@
-"""Li, Wang and Kang, Feature Learning Based Deep Supervised Hashing with Pairwise Labels, IJCAI 2016 (DPSH).
+"""Li, Wang and Kang, Feature Learning Based Deep Supervised Hashing with Pairwise Labels,
+IJCAI 2016 (DPSH).
 
-The pairwise reference of this book: a likelihood of similar and dissimilar pairs, and a penalty that keeps outputs
-near -1 and +1. SEEN (the authors' code, https://github.com/jiangqy/DPSH-pytorch): the loss, pairs of a batch with a
-memory of the outputs of all training images, an image's pair with itself among them, labels shared or not, SGD with
-rate 0.05 and batches of 128. SEEN (https://github.com/swuxyj/DeepHash-pytorch): the same with other weights.
-INFERRED: pairs within the batch, balanced pairs, every setting not named here.
+The pairwise reference of this book: a likelihood of similar and dissimilar pairs, and a penalty
+that keeps outputs near -1 and +1. SEEN (the authors' code,
+https://github.com/jiangqy/DPSH-pytorch): the loss, pairs of a batch with a memory of the outputs of
+all training images, an image's pair with itself among them, labels shared or not, SGD with rate
+0.05 and batches of 128. SEEN (https://github.com/swuxyj/DeepHash-pytorch): the same with other
+weights. INFERRED: pairs within the batch, balanced pairs, every setting not named here.
 
 The weight of the penalty. Over all N training images the authors' loss is a sum,
 
     J = sum_ij [log(1 + exp theta_ij) - s_ij theta_ij] + lambda sum_i ||u_i - sgn u_i||^2,
 
-with N^2 pairs and N K outputs. Here both parts are means, so alpha = lambda K / N: the authors' lambda = 10 for 5,000
-images is alpha = 0.024 at 12 bits and 0.096 at 48. The second source has alpha = 0.1 at all lengths, and so have we.
+with N^2 pairs and N K outputs. Here both parts are means, so alpha = lambda K / N: the authors'
+lambda = 10 for 5,000 images is alpha = 0.024 at 12 bits and 0.096 at 48. The second source has
+alpha = 0.1 at all lengths, and so have we.
 """
 
 from __future__ import annotations
@@ -30,7 +33,12 @@ from hashlab.training import loop
 
 
 def dpsh_loss(
-    u: Tensor, others: Tensor, s: Tensor, alpha: float = 0.1, balance: str = "none", counted: Tensor | None = None
+    u: Tensor,
+    others: Tensor,
+    s: Tensor,
+    alpha: float = 0.1,
+    balance: str = "none",
+    counted: Tensor | None = None,
 ) -> Tensor:
     """The training loss of outputs u (B, K) against those of other images (N, K): a scalar.
 
@@ -38,7 +46,8 @@ def dpsh_loss(
 
     Args:
         s: bool (B, N), the similar pairs.
-        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
+        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar
+            ones.
         counted: bool (B, N), the pairs that count; all when None.
     """
     losses = pairs.likelihood_loss(u @ others.T / 2, s)  # (B, N)
@@ -48,10 +57,12 @@ def dpsh_loss(
 class DPSHLoss(nn.Module):
     """`dpsh_loss` of a batch against a memory of all training outputs, which it keeps.
 
-    An image's place in the memory is zero until it was seen; such a pair has theta = 0 and moves nothing.
+    An image's place in the memory is zero until it was seen; such a pair has theta = 0 and moves
+    nothing.
 
     Args:
-        labels: (N,) classes or 0/1 (N, L) of all training images, in the order that `rows` refers to.
+        labels: (N,) classes or 0/1 (N, L) of all training images, in the order that `rows` refers
+            to.
         bits: code length K.
     """
 
@@ -74,9 +85,15 @@ class Config(DeepConfig):
     """Settings of DPSH."""
 
     epochs: int = setting(15, "times that every training image is seen")
-    alpha: float = setting(0.1, "weight of the distance between outputs and codes, a mean over outputs")
-    pairs: str = setting("memory", "with the last outputs of all training images, or within the batch")
-    balance: str = setting("none", "of similar and dissimilar pairs: as many as there are, or half the weight each")
+    alpha: float = setting(
+        0.1, "weight of the distance between outputs and codes, a mean over outputs"
+    )
+    pairs: str = setting(
+        "memory", "with the last outputs of all training images, or within the batch"
+    )
+    balance: str = setting(
+        "none", "of similar and dissimilar pairs: as many as there are, or half the weight each"
+    )
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "pairs": ("memory", "batch"),
@@ -85,7 +102,9 @@ class Config(DeepConfig):
 
 
 class DPSH(DeepMethod):
-    """Likelihood of pairs and quantisation; u is the output of a linear hash layer, without an activation."""
+    """Likelihood of pairs and quantisation;
+    u is the output of a linear hash layer, without an activation.
+    """
 
     about: ClassVar[About] = About(
         name="dpsh",

@@ -1,14 +1,17 @@
 """Li, Sun, He and Tan, Deep Supervised Discrete Hashing, NeurIPS 2017 (DSDH).
 
-DPSH's likelihood of pairs, and codes B that a linear classifier W can read, found without relaxing them: bit by bit,
-by discrete cyclic coordinate descent. With outputs u of all N training images the objective is
+DPSH's likelihood of pairs, and codes B that a linear classifier W can read, found without relaxing
+them: bit by bit, by discrete cyclic coordinate descent. With outputs u of all N training images the
+objective is
 
-    J = sum_ij [log(1 + exp theta_ij) - s_ij theta_ij] + mu ||Y - B W||^2 + nu ||W||^2 + eta ||B - U||^2,
+    J = sum_ij [log(1 + exp theta_ij) - s_ij theta_ij] + mu ||Y - B W||^2 + nu ||W||^2 + eta ||B -
+    U||^2,
 
-theta_ij = u_i.u_j / 2. SEEN (the authors' code, https://github.com/liqi-casia/DSDH-HashingCode): all three steps, 10
-cycles, nu/mu = 0.1, pairs with a memory of all outputs. There B and W are those of the batch; here, as in the paper,
-of all training images, and they are renewed before every epoch. eta = 55, mu = 1: SEEN at second hand
-(https://github.com/swuxyj/DeepHash-pytorch). Ours: `balance`, as in DPSH.
+theta_ij = u_i.u_j / 2. SEEN (the authors' code, https://github.com/liqi-casia/DSDH-HashingCode):
+all three steps, 10 cycles, nu/mu = 0.1, pairs with a memory of all outputs. There B and W are those
+of the batch; here, as in the paper, of all training images, and they are renewed before every
+epoch. eta = 55, mu = 1: SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch). Ours:
+`balance`, as in DPSH.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
 
 
-def dsdh_loss(u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float, balance: str = "none") -> Tensor:
+def dsdh_loss(
+    u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float, balance: str = "none"
+) -> Tensor:
     """The network's part of J for outputs u (B, K): a scalar.
 
     mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik (u_ik - b_ik)^2,  theta_ij = u_i.u_j / 2.
@@ -35,24 +40,34 @@ def dsdh_loss(u: Tensor, memory: Tensor, s: Tensor, b: Tensor, weight: float, ba
         memory: (N, K), the outputs u_j of all training images, held fast.
         s: bool (B, N), the similar pairs.
         b: (B, K), the codes.
-        weight: eta K / (2N) makes the gradient that of J, over 2N: there each pair has two ends that move.
-        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
+        weight: eta K / (2N) makes the gradient that of J, over 2N: there each pair has two ends
+            that move.
+        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar
+            ones.
     """
     losses = pairs.likelihood_loss(u @ memory.T / 2, s)  # (B, N)
     return pairs.mean(losses, s, balance=balance) + weight * (u - b).square().mean()
 
 
 def classifier(b: Tensor, y: Tensor, ridge: float) -> Tensor:
-    """W (K, C) that minimises ||Y - B W||^2 + ridge ||W||^2 for codes b (N, K) and classes y (N, C)."""
+    """W (K, C) that minimises ||Y - B W||^2 + ridge ||W||^2 for codes b (N, K) and classes y
+    (N, C).
+    """
     try:
         gram = b.T @ b + ridge * torch.eye(b.shape[1], device=b.device)
         return torch.linalg.solve(gram, b.T @ y)
     except torch.linalg.LinAlgError:
-        raise FloatingPointError(f"codes do not decide the classifier at nu/mu = {ridge:g}; try a higher nu") from None
+        raise FloatingPointError(
+            f"codes do not decide the classifier at nu/mu = {ridge:g}; try a higher nu"
+        ) from None
 
 
-def discrete_step(b: Tensor, w: Tensor, y: Tensor, u: Tensor, eta: float, cycles: int = 10) -> Tensor:
-    """Codes (N, K) that lessen ||Y - B W||^2 + eta ||B - U||^2, from the codes b: each bit in turn is the best one."""
+def discrete_step(
+    b: Tensor, w: Tensor, y: Tensor, u: Tensor, eta: float, cycles: int = 10
+) -> Tensor:
+    """Codes (N, K) that lessen ||Y - B W||^2 + eta ||B - U||^2, from the codes b:
+    each bit in turn is the best one.
+    """
     return learned_codes.descend(b, y @ w.T + eta * u, w @ w.T, cycles)
 
 
@@ -97,13 +112,19 @@ class Config(DeepConfig):
     mu: float = setting(1.0, "weight of the classifier that reads the codes", least=1e-6)
     nu: float = setting(0.1, "weight of the size of its weights")
     eta: float = setting(55.0, "weight of the distance between outputs and codes")
-    balance: str = setting("none", "of similar and dissimilar pairs: as many as there are, or half the weight each")
+    balance: str = setting(
+        "none", "of similar and dissimilar pairs: as many as there are, or half the weight each"
+    )
 
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"balance": ("none", "halves")}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
+        "balance": ("none", "halves")
+    }
 
 
 class DSDH(DeepMethod):
-    """Likelihood of pairs, and outputs near codes that are discrete and linearly classified; outputs are linear."""
+    """Likelihood of pairs, and outputs near codes that are discrete and linearly classified;
+    outputs are linear.
+    """
 
     about: ClassVar[About] = About(
         name="dsdh",

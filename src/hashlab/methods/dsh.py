@@ -1,12 +1,13 @@
 """Liu, Wang, Shan and Chen, Deep Supervised Hashing for Fast Image Retrieval, CVPR 2016 (DSH).
 
-A contrastive loss on squared distances with a pull of every output towards -1 and +1. SEEN (the authors' code,
-https://github.com/lhmRyan/deep-supervised-hashing-DSH): both parts, linear outputs, the margin 24 for 12 bits, the
-weight 0.01, pairs within a batch, images with several labels. The loss that it prints counts the pull once per image;
-the gradient that it computes counts it twice as much, as does a loss of pairs in which both images are pulled (SEEN at
-second hand, https://github.com/weixu000/DSH-pytorch). We take that form. Another re-implementation
-(https://github.com/swuxyj/DeepHash-pytorch) pulls by |1 - sgn u|, which has no gradient. Ours: `balance`; the authors
-name a layer that draws pairs where dissimilar ones outnumber the others.
+A contrastive loss on squared distances with a pull of every output towards -1 and +1. SEEN (the
+authors' code, https://github.com/lhmRyan/deep-supervised-hashing-DSH): both parts, linear outputs,
+the margin 24 for 12 bits, the weight 0.01, pairs within a batch, images with several labels. The
+loss that it prints counts the pull once per image; the gradient that it computes counts it twice as
+much, as does a loss of pairs in which both images are pulled (SEEN at second hand,
+https://github.com/weixu000/DSH-pytorch). We take that form. Another re-implementation
+(https://github.com/swuxyj/DeepHash-pytorch) pulls by |1 - sgn u|, which has no gradient. Ours:
+`balance`; the authors name a layer that draws pairs where dissimilar ones outnumber the others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 
 
-def dsh_loss(b: Tensor, labels: Tensor, m: float, alpha: float = 0.01, balance: str = "none") -> Tensor:
+def dsh_loss(
+    b: Tensor, labels: Tensor, m: float, alpha: float = 0.01, balance: str = "none"
+) -> Tensor:
     """The training loss of outputs b (B, K) with labels (B,) or 0/1 (B, C): a scalar.
 
     For a pair with squared distance d_ij the loss is the mean over pairs of two different images of
@@ -32,7 +35,8 @@ def dsh_loss(b: Tensor, labels: Tensor, m: float, alpha: float = 0.01, balance: 
 
     Args:
         m: margin, a squared distance; outputs of -1 and +1 that differ in r bits have 4 r.
-        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar ones.
+        balance: "none" for the mean over pairs, "halves" for half of similar and half of dissimilar
+            ones.
     """
     s = pairs.similar(labels)
     counted = pairs.off_diagonal(len(b), b.device)
@@ -60,11 +64,17 @@ class Config(DeepConfig):
     """Settings of DSH."""
 
     lr: float = setting(0.01, "highest learning rate; the loss grows with the code length")
-    margin: float = setting(2.0, "squared distance, divided by K, beyond which dissimilar images are left alone")
+    margin: float = setting(
+        2.0, "squared distance, divided by K, beyond which dissimilar images are left alone"
+    )
     alpha: float = setting(0.01, "weight of the distance between outputs and codes")
-    balance: str = setting("none", "of similar and dissimilar pairs: as many as there are, or half the weight each")
+    balance: str = setting(
+        "none", "of similar and dissimilar pairs: as many as there are, or half the weight each"
+    )
 
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"balance": ("none", "halves")}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
+        "balance": ("none", "halves")
+    }
 
 
 class DSH(DeepMethod):

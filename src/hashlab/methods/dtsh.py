@@ -1,9 +1,9 @@
 """Wang, Shi and Kitani, Deep Supervised Hashing with Triplet Labels, ACCV 2016 (DTSH).
 
-A likelihood of triplets: an image shall be closer to a similar one than to a dissimilar one, by a margin.
-SEEN (the authors' code, https://github.com/Minione/DTSH): the likelihood, theta = u.u'/2, margin K/2, squared
-distance to the code, a few thousand triplets per image drawn from a memory of all outputs. Their weight comes to
-about 0.004 K in our means. Ours: all triplets of a batch.
+A likelihood of triplets: an image shall be closer to a similar one than to a dissimilar one, by a
+margin. SEEN (the authors' code, https://github.com/Minione/DTSH): the likelihood, theta = u.u'/2,
+margin K/2, squared distance to the code, a few thousand triplets per image drawn from a memory of
+all outputs. Their weight comes to about 0.004 K in our means. Ours: all triplets of a batch.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def dtsh_loss(u: Tensor, labels: Tensor, alpha: float, weight: float = 0.1) -> T
 
         mean_qpn log(1 + exp -(theta_qp - theta_qn - alpha)) + weight mean_ik (u_ik - sgn u_ik)^2
 
-    with theta_ij = u_i.u_j / 2, over all triplets of the batch: p is similar to q and another image, n is not
-    similar to q.
+    with theta_ij = u_i.u_j / 2, over all triplets of the batch: p is similar to q and another
+    image, n is not similar to q.
 
     Args:
         alpha: margin; the authors take K/2.
@@ -56,7 +56,9 @@ class DTSHLoss(nn.Module):
 class Config(DeepConfig):
     """Settings of DTSH."""
 
-    margin: float = setting(0.5, "by which a similar image shall be closer, in half inner products per bit")
+    margin: float = setting(
+        0.5, "by which a similar image shall be closer, in half inner products per bit"
+    )
     weight: float = setting(0.1, "of the distance between outputs and codes, a mean over outputs")
 
 
@@ -70,7 +72,10 @@ class DTSH(DeepMethod):
         kind="triplet",
         labels=("same_class", "shares_label"),
         paper="Wang, Shi and Kitani, ACCV 2016, arXiv 1612.03900",
-        status="the loss of the authors' code, on all triplets of a batch; network and schedule are ours",
+        status=(
+            "the loss of the authors' code, on all triplets of a batch; network and schedule are "
+            "ours"
+        ),
     )
     Config: ClassVar[type] = Config
 

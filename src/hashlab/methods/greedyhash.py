@@ -1,9 +1,10 @@
-"""Su, Zhang, Han and Tian, Greedy Hash: Towards Fast Optimization for Accurate Hash Coding in CNN, NeurIPS 2018.
+"""Su, Zhang, Han and Tian, Greedy Hash:
+Towards Fast Optimization for Accurate Hash Coding in CNN, NeurIPS 2018.
 
-The classifier sees the code itself, sgn z; on the way back the gradient passes the sign as if it were not there.
-SEEN (the authors' code, https://github.com/ssppp/GreedyHash, for CIFAR-10): the straight-through sign, a linear
-classifier without bias, the penalty mean | |z| - 1 |^3 with weight 0.1. Ours: a classifier of a sigmoid per class
-where an image has several.
+The classifier sees the code itself, sgn z; on the way back the gradient passes the sign as if it
+were not there. SEEN (the authors' code, https://github.com/ssppp/GreedyHash, for CIFAR-10): the
+straight-through sign, a linear classifier without bias, the penalty mean | |z| - 1 |^3 with weight
+0.1. Ours: a classifier of a sigmoid per class where an image has several.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def greedy_sign(z: Tensor) -> Tensor:
     return quantisation.signs(z) + (z - z.detach())
 
 
-def greedyhash_loss(z: Tensor, labels: Tensor, w: Tensor, alpha: float = 0.1, p: float = 3.0) -> Tensor:
+def greedyhash_loss(
+    z: Tensor, labels: Tensor, w: Tensor, alpha: float = 0.1, p: float = 3.0
+) -> Tensor:
     """The training loss of outputs z (B, K) with labels (B,) or 0/1 (B, C): a scalar.
 
         cross-entropy(w sgn z_i, y_i) + alpha mean_ik |z_ik - sgn z_ik|^p

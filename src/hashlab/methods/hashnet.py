@@ -1,10 +1,11 @@
 """Cao, Long, Wang and Yu, HashNet: Deep Learning to Hash by Continuation, ICCV 2017.
 
-A weighted likelihood of pairs on tanh(beta z), where beta grows in stages, so that tanh becomes the sign. SEEN (the
-authors' code, https://github.com/thuml/HashNet): beta = (1 + 0.005 t)^0.5 in steps of 200 iterations t, which is 7 at
-t = 10,000; similar pairs weigh more, by a number that the user gives. There alpha stands in the exponential only, so
-that s_ij theta_ij is 1/alpha times too large. SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch): alpha
-in both places, alpha = 10/K, the weights |S|/|S_1| and |S|/|S_0|. RECALLED from the paper: c_ij, and ten stages. Ours:
+A weighted likelihood of pairs on tanh(beta z), where beta grows in stages, so that tanh becomes the
+sign. SEEN (the authors' code, https://github.com/thuml/HashNet): beta = (1 + 0.005 t)^0.5 in steps
+of 200 iterations t, which is 7 at t = 10,000; similar pairs weigh more, by a number that the user
+gives. There alpha stands in the exponential only, so that s_ij theta_ij is 1/alpha times too large.
+SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch): alpha in both places, alpha
+= 10/K, the weights |S|/|S_1| and |S|/|S_0|. RECALLED from the paper: c_ij, and ten stages. Ours:
 the weights are those of the batch, and beta reaches `last_beta` whatever the number of epochs.
 """
 
@@ -30,8 +31,8 @@ def hashnet_loss(h: Tensor, labels: Tensor, alpha: float) -> Tensor:
         mean_ij w_ij [log(1 + exp theta_ij) - s_ij theta_ij],  theta_ij = alpha h_i.h_j,
         w_ij = c_ij |S|/|S_1| if similar, |S|/|S_0| if not,
 
-    over pairs of two different images, of which |S_1| are similar and |S_0| are not. c_ij is the number of labels that
-    a similar pair shares, of those that one of the two has; 1 for classes.
+    over pairs of two different images, of which |S_1| are similar and |S_0| are not. c_ij is the
+    number of labels that a similar pair shares, of those that one of the two has; 1 for classes.
     """
     s = pairs.similar(labels)
     counted = pairs.off_diagonal(len(h), h.device)
@@ -69,7 +70,9 @@ class HashNetLoss(nn.Module):
 class Config(DeepConfig):
     """Settings of HashNet."""
 
-    alpha: float = setting(10.0, "scale of the inner product in the likelihood, divided by the code length")
+    alpha: float = setting(
+        10.0, "scale of the inner product in the likelihood, divided by the code length"
+    )
     last_beta: float = setting(7.0, "steepness of tanh in the last stage; it begins at 1")
     stages: int = setting(10, "in which the steepness grows", least=1)
 
@@ -84,7 +87,10 @@ class HashNet(DeepMethod):
         kind="pairwise",
         labels=("same_class", "shares_label"),
         paper="Cao, Long, Wang and Yu, ICCV 2017, arXiv 1702.00758",
-        status="the paper's formula as others give it, steepness after the authors' code; network and schedule ours",
+        status=(
+            "the paper's formula as others give it, steepness after the authors' code; network and "
+            "schedule ours"
+        ),
     )
     Config: ClassVar[type] = Config
 

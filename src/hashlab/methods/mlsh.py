@@ -1,11 +1,12 @@
-"""Ng, Li, Tian, Wang, Kwong and Wallace, Multi-level supervised hashing with deep features for efficient image
-retrieval, Neurocomputing 399, 2020 (MLSH).
+"""Ng, Li, Tian, Wang, Kwong and Wallace, Multi-level supervised hashing with deep features for
+efficient image retrieval, Neurocomputing 399, 2020 (MLSH).
 
-A reconstruction. SEEN (abstract): one CNN; several of its levels; a hash table trained for each by itself; the tables
-are integrated at retrieval, features are not concatenated. SEEN at second hand: the levels are convolutional blocks
-and the penultimate layer; the hasher is a supervised one spelt CODISH. INFERRED: that this is COSDISH. NOT SEEN: which
-CNN, which levels, how many bits, whether the CNN is trained on the data set, and the rule of integration. OURS: means
-over all places of a map, equal shares of the bits, the rules "sum", "union" and "weighted".
+A reconstruction. SEEN (abstract): one CNN; several of its levels; a hash table trained for each by
+itself; the tables are integrated at retrieval, features are not concatenated. SEEN at second hand:
+the levels are convolutional blocks and the penultimate layer; the hasher is a supervised one spelt
+CODISH. INFERRED: that this is COSDISH. NOT SEEN: which CNN, which levels, how many bits, whether
+the CNN is trained on the data set, and the rule of integration. OURS: means over all places of a
+map, equal shares of the bits, the rules "sum", "union" and "weighted".
 
 References: the ledger in the book's chapter "Ng et al. 2020".
 """
@@ -38,10 +39,11 @@ MAPS = 3  # levels that `scales=auto` takes before the dense layer
 
 
 class Tables(nn.Module):
-    """Linear hash functions of all tables side by side: pooled features (B, sum of C) -> outputs z (B, K).
+    """Linear hash functions of all tables side by side:
+    pooled features (B, sum of C) -> outputs z (B, K).
 
-    z = (x - mean) W, where a table's columns of W are zero outside its own level. Filled after training, by
-    `fill`; until then all outputs are zero.
+    z = (x - mean) W, where a table's columns of W are zero outside its own level. Filled after
+    training, by `fill`; until then all outputs are zero.
 
     Args:
         channels: C of each level.
@@ -77,7 +79,8 @@ def _slices(sizes: Sequence[int]) -> list[slice]:
 
 
 def weights_of(maps: Sequence[float], chance: float) -> list[int]:
-    """Whole weights 0..15 of tables, proportional to how far their mAP lies above chance; the best table gets 15.
+    """Whole weights 0..15 of tables, proportional to how far their mAP lies above chance;
+    the best table gets 15.
 
     Args:
         maps: mAP of each table on images that it has not been trained on.
@@ -94,8 +97,9 @@ def choose(levels: Mapping[str, backbones.Level], scales: str, backbone: str) ->
 
     Args:
         levels: all levels of the backbone.
-        scales: names with + between them, or "auto": the last three maps, and the dense layer behind them. Where the
-            network ends in a mean over the places of its last map, as ResNet and MobileNet do, that map stands for it.
+        scales: names with + between them, or "auto": the last three maps, and the dense layer
+            behind them. Where the network ends in a mean over the places of its last map, as ResNet
+            and MobileNet do, that map stands for it.
         backbone: its name, for messages.
 
     Raises InputError for a level that the backbone does not have, or one that is named twice.
@@ -114,10 +118,16 @@ class Config(DeepConfig):
     """Settings of MLSH; COSDISH's are those of a public implementation, the rest is INFERRED."""
 
     epochs: int = setting(10, "of classification, before hashing, where the network is not frozen")
-    scales: str = setting("auto", "levels, with + or commas; auto for the last three maps and the dense layer behind")
-    integration: str = setting("tables", "a table per level, or one table on all levels' features (concatenate)")
+    scales: str = setting(
+        "auto", "levels, with + or commas; auto for the last three maps and the dense layer behind"
+    )
+    integration: str = setting(
+        "tables", "a table per level, or one table on all levels' features (concatenate)"
+    )
     combine: str = setting("sum", "the rule by which the tables' distances are made one")
-    dissimilar: str = setting("-r", "the value of dissimilar pairs in COSDISH's S; r = similar / dissimilar pairs")
+    dissimilar: str = setting(
+        "-r", "the value of dissimilar pairs in COSDISH's S; r = similar / dissimilar pairs"
+    )
     outer: int = setting(10, "times that COSDISH draws columns")
     inner: int = setting(3, "times that sampled and other rows take turns in between")
     ridge: float = setting(1.0, "weight of ||W||^2 of the regression from features to codes")
@@ -137,15 +147,23 @@ class Config(DeepConfig):
         return COSDISH(bits, random_state=seed, **settings)
 
 
-OWN = ("scales", "integration", "combine", "dissimilar", "outer", "inner", "ridge")  # the network does not see these
+OWN = (
+    "scales",
+    "integration",
+    "combine",
+    "dissimilar",
+    "outer",
+    "inner",
+    "ridge",
+)  # the network does not see these
 
 
 class MLSH(DeepMethod):
     """A COSDISH table for each of several levels of one CNN, integrated when a query comes.
 
-    `bits` are those of all tables together, in equal shares. After `fit`: `.tables`, `.combine`, `.table_weights`, and
-    `.learned`, the codes that COSDISH gave the training images, packed as `encode` packs them. `encode` itself gives
-    every image its projected code, training images too.
+    `bits` are those of all tables together, in equal shares. After `fit`: `.tables`, `.combine`,
+    `.table_weights`, and `.learned`, the codes that COSDISH gave the training images, packed as
+    `encode` packs them. `encode` itself gives every image its projected code, training images too.
     """
 
     about: ClassVar[About] = About(
@@ -155,15 +173,22 @@ class MLSH(DeepMethod):
         kind="shallow",
         labels=("same_class", "shares_label"),
         paper="Ng, Li, Tian, Wang, Kwong and Wallace, Neurocomputing 399, 2020",
-        status="reconstruction from the abstract and summaries; COSDISH as in a public implementation",
+        status=(
+            "reconstruction from the abstract and summaries; COSDISH as in a public implementation"
+        ),
     )
     Config: ClassVar[type] = Config
     pooled = True
-    learned: np.ndarray
+
+    def __init__(self, bits: int, **overrides: Any):
+        super().__init__(bits, **overrides)
+        self.learned: np.ndarray | None = None  # codes of the training part, once fitted
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The levels that have a table, in the backbone's order; known when the method was fitted."""
+        """The levels that have a table, in the backbone's order;
+        known when the method was fitted.
+        """
         return self.net.network.taps
 
     def choose_taps(self, levels: Mapping[str, backbones.Level], backbone: str) -> tuple[str, ...]:
@@ -178,7 +203,9 @@ class MLSH(DeepMethod):
         self.config.hasher(most, 0).check_settings()
         count = len(self.targets(train))
         if most > count - count // HELD_OUT:
-            raise InputError(f"COSDISH samples as many images as a table has bits ({most}), got {count} images")
+            raise InputError(
+                f"COSDISH samples as many images as a table has bits ({most}), got {count} images"
+            )
 
     def _shares(self, names: Sequence[str]) -> tuple[int, ...]:
         """Bits of each table; raises InputError where they cannot be divided."""
@@ -186,7 +213,10 @@ class MLSH(DeepMethod):
             return (self.bits,)
         if self.bits % len(names):
             tables = f"{len(names)} tables ({', '.join(names)})"
-            raise InputError(f"bits must be a multiple of {len(names)}, for {tables} of equal size, got {self.bits}")
+            raise InputError(
+                f"bits must be a multiple of {len(names)}, for {tables} of equal size, got "
+                f"{self.bits}"
+            )
         return (self.bits // len(names),) * len(names)
 
     # ---- the network and its training
@@ -213,7 +243,9 @@ class MLSH(DeepMethod):
         return self.about.name, dataclasses.replace(self.config, **usual)
 
     def fit(self, train: Part, *, seed: int = 0, shared: Shared | None = None, **how: Any) -> Self:
-        """As `DeepMethod.fit`; then a COSDISH for each table, on the features of all training images."""
+        """As `DeepMethod.fit`; then a COSDISH for each table,
+        on the features of all training images.
+        """
         shared = Shared() if shared is None else shared
         super().fit(train, seed=seed, shared=shared, **how)
         x = self.net.features(images_of(train), shared)  # (N, sum of C)
@@ -241,7 +273,8 @@ class MLSH(DeepMethod):
         return hashers
 
     def _weigh(self, x: np.ndarray, labels: np.ndarray, seed: int) -> list[int]:
-        """Weights of the tables: each is trained on four fifths of the images, and judged by the last fifth.
+        """Weights of the tables: each is trained on four fifths of the images,
+        and judged by the last fifth.
 
         The network has seen that fifth too, where it was trained; the tables have not.
         """
@@ -270,10 +303,14 @@ class MLSH(DeepMethod):
     # ---- codes
 
     def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Packed codes of images, each table padded to whole words: uint8 (N, sum of 8*ceil(K_t/64))."""
+        """Packed codes of images, each table padded to whole words:
+        uint8 (N, sum of 8*ceil(K_t/64)).
+        """
         return files.split_tables(super().encode(images, shared), self.bits, self.tables)
 
-    def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
+    def set_state(
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None
+    ) -> None:
         super().set_state(tensors, facts, device)
         self._announce()
 

@@ -1,8 +1,10 @@
-"""Mu and Liu, Deep Hashing: A Joint Approach for Image Signature Learning, AAAI 2017 (arXiv 1608.03658).
+"""Mu and Liu, Deep Hashing: A Joint Approach for Image Signature Learning,
+AAAI 2017 (arXiv 1608.03658).
 
-A reconstruction. SEEN (abstract): features and hash functions are learned jointly from similar and dissimilar
-pairs; an *exponentiated* hashing loss and its *bilinear smooth* approximation; pre-training by image
-classification. INFERRED: the formulas below, the scale c, the balance of the pairs, tanh, every setting.
+A reconstruction. SEEN (abstract): features and hash functions are learned jointly from similar and
+dissimilar pairs; an *exponentiated* hashing loss and its *bilinear smooth* approximation;
+pre-training by image classification. INFERRED: the formulas below, the scale c, the balance of the
+pairs, tanh, every setting.
 
 References: the ledger in the book's chapter "Mu and Liu 2017".
 """
@@ -25,17 +27,20 @@ from hashlab.training import loop
 
 
 def exponentiated_loss(b: Tensor, y: Tensor, c: float) -> Tensor:
-    """exp(-y c b∘b'/K) for every pair of codes b (B, K) in {-1, +1}; y (B, B) is +1 or -1. Returns (B, B)."""
+    """exp(-y c b∘b'/K) for every pair of codes b (B, K) in {-1, +1}; y (B, B) is +1 or -1.
+    Returns (B, B).
+    """
     return torch.exp(-y * c * (b @ b.T) / b.shape[1])
 
 
 def bilinear_loss(t: Tensor, y: Tensor, c: float) -> Tensor:
-    """The smooth form of `exponentiated_loss` for t (B, K) in [-1, 1]: equal to it at the corners of the cube.
+    """The smooth form of `exponentiated_loss` for t (B, K) in [-1, 1]:
+    equal to it at the corners of the cube.
 
         l_ij = prod_k [cosh(c/K) - y_ij t_ik t_jk sinh(c/K)]
 
-    It is linear in t_ik and in t_jk, and the expected loss of independent random bits with means t. The product is
-    taken as a sum of logarithms, so that it is stable for any K. Returns (B, B).
+    It is linear in t_ik and in t_jk, and the expected loss of independent random bits with means t.
+    The product is taken as a sum of logarithms, so that it is stable for any K. Returns (B, B).
     """
     bits = t.shape[1]
     agreement = y[:, :, None] * t[:, None, :] * t[None, :, :]  # (B, B, K) in [-1, 1]
@@ -44,7 +49,8 @@ def bilinear_loss(t: Tensor, y: Tensor, c: float) -> Tensor:
 
 
 def clipped_loss(z: Tensor, y: Tensor, c: float) -> Tensor:
-    """Another reading of "smooth": the exponential itself, of bits cut to a line, t = max(-1, min(1, z)).
+    """Another reading of "smooth": the exponential itself, of bits cut to a line, t = max(-1,
+    min(1, z)).
 
     Returns (B, B). A bit outside -1..1 has no gradient. INFERRED, as `bilinear_loss` is.
     """
@@ -54,8 +60,8 @@ def clipped_loss(z: Tensor, y: Tensor, c: float) -> Tensor:
 def mu_liu_loss(z: Tensor, labels: Tensor, c: float = 1.0, form: str = "bilinear") -> Tensor:
     """The training loss of real outputs z (B, K) with labels (B,): a scalar.
 
-    The bilinear form takes t = tanh(z). An image makes no pair with itself. The balance of the pairs is INFERRED: the
-    paper's weights are unknown.
+    The bilinear form takes t = tanh(z). An image makes no pair with itself. The balance of the
+    pairs is INFERRED: the paper's weights are unknown.
 
     Args:
         form: "bilinear" or "clipped".
@@ -79,7 +85,9 @@ class MuLiuLoss(nn.Module):
 
 
 class Concurrent(nn.Module):
-    """A network with a classifier beside its hash layer: images -> outputs z (B, K) and logits (B, C)."""
+    """A network with a classifier beside its hash layer:
+    images -> outputs z (B, K) and logits (B, C).
+    """
 
     def __init__(self, network: Network, classes: int):
         super().__init__()
@@ -97,19 +105,28 @@ class Config(DeepConfig):
 
     epochs: int = setting(12, "of hashing: times that every training image is seen")
     lr: float = setting(0.1, "highest learning rate of hashing")
-    c: float = setting(4.0, "scale of the exponent: how much worse one wrong pair is than another", most=500)
-    form: str = setting("bilinear", "the smooth form: of independent bits, or of bits cut to a line")
+    c: float = setting(
+        4.0, "scale of the exponent: how much worse one wrong pair is than another", most=500
+    )
+    form: str = setting(
+        "bilinear", "the smooth form: of independent bits, or of bits cut to a line"
+    )
     pretrain_epochs: int = setting(3, "of classification, before hashing; 0 to go without")
     pretrain_lr: float = setting(0.05, "highest learning rate of classification")
-    concurrent: float = setting(0.0, "weight of a classification loss beside the hashing loss, as in the patent")
+    concurrent: float = setting(
+        0.0, "weight of a classification loss beside the hashing loss, as in the patent"
+    )
 
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"form": ("bilinear", "clipped")}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
+        "form": ("bilinear", "clipped")
+    }
 
 
 class MuLiu(DeepMethod):
     """Classification pre-training, then the exponentiated hashing loss in a smooth form.
 
-    The authors' patent applies the two losses concurrently instead: `concurrent=1.0, pretrain_epochs=0`.
+    The authors' patent applies the two losses concurrently instead:
+    `concurrent=1.0, pretrain_epochs=0`.
     """
 
     about: ClassVar[About] = About(
@@ -139,10 +156,19 @@ class MuLiu(DeepMethod):
             last = nn.Linear(network.backbone.features, count)  # dropped afterwards
             classifier = nn.Sequential(network.backbone, last)
             stages.append(
-                self.phase("pre-training", classifier, F.cross_entropy, c.pretrain_epochs, c.pretrain_lr, shared=True)
+                self.phase(
+                    "pre-training",
+                    classifier,
+                    F.cross_entropy,
+                    c.pretrain_epochs,
+                    c.pretrain_lr,
+                    shared=True,
+                )
             )
         if c.concurrent:
-            stages.append(self.phase("both", Concurrent(network, count), self.joint_loss, c.epochs, c.lr))
+            stages.append(
+                self.phase("both", Concurrent(network, count), self.joint_loss, c.epochs, c.lr)
+            )
         else:
             stages += super().phases(network, labels)
         return stages

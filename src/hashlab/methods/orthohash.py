@@ -1,9 +1,11 @@
-"""Hoe, Ng, Zhang, Chan, Song and Xiang, One Loss for All: Deep Hashing with a Single Cosine Similarity (OrthoHash).
+"""Hoe, Ng, Zhang, Chan, Song and Xiang, One Loss for All:
+Deep Hashing with a Single Cosine Similarity (OrthoHash).
 
-NeurIPS 2021. A soft-max over the cosines between outputs and one fixed random code per class: what is aligned with a
-code has small quantisation error too. SEEN (the authors' code, https://github.com/kamwoh/orthohash): scale 8, margin
-0.2 on the cosine (0.3 in its command for CIFAR-10), codes of fair coins (an option seeks codes far apart; ours: as CSQ
-does), a linear layer without bias and batch normalisation, labels shared out evenly among an image's classes.
+NeurIPS 2021. A soft-max over the cosines between outputs and one fixed random code per class: what
+is aligned with a code has small quantisation error too. SEEN (the authors' code,
+https://github.com/kamwoh/orthohash): scale 8, margin 0.2 on the cosine (0.3 in its command for
+CIFAR-10), codes of fair coins (an option seeks codes far apart; ours: as CSQ does), a linear layer
+without bias and batch normalisation, labels shared out evenly among an image's classes.
 """
 
 from __future__ import annotations
@@ -66,11 +68,16 @@ class Config(DeepConfig):
 
 
 class OrthoHash(DeepMethod):
-    """One cosine loss to fixed random codes; the hash layer ends in batch normalisation, which balances the bits."""
+    """One cosine loss to fixed random codes;
+    the hash layer ends in batch normalisation, which balances the bits.
+    """
 
     about: ClassVar[About] = About(
         name="orthohash",
-        title="One Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
+        title=(
+            "One Loss for All: Deep Hashing with a Single Cosine Similarity based Learning "
+            "Objective"
+        ),
         year=2021,
         kind="centre",
         labels=("same_class", "shares_label"),
@@ -80,7 +87,9 @@ class OrthoHash(DeepMethod):
     Config: ClassVar[type] = Config
 
     def head(self, backbone: Backbone) -> nn.Module:
-        return nn.Sequential(nn.Linear(backbone.features, self.bits, bias=False), nn.BatchNorm1d(self.bits))
+        return nn.Sequential(
+            nn.Linear(backbone.features, self.bits, bias=False), nn.BatchNorm1d(self.bits)
+        )
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config

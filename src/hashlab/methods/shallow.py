@@ -1,6 +1,7 @@
 """The array estimators of `hashlab.shallow` as methods: images -> features -> codes.
 
-Features are pixels, or those of a backbone that stays as it is. What each estimator does stands in its own docstring.
+Features are pixels, or those of a backbone that stays as it is. What each estimator does stands in
+its own docstring.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from hashlab.methods.base import About, Method, Shared, setting
 from hashlab.methods.deep import DeepConfig, images_of
 from hashlab.networks import backbones, features, weights
 from hashlab.networks.features import FeatureNet, Network
-from hashlab.training import loop, seeds
+from hashlab.training import seeds, snapshots
 from hashlab.training.checkpoints import State, fact
 
 ANY = ("same_class", "shares_label")
@@ -37,17 +38,32 @@ PIXELS = "pixels"
 class ShallowConfig:
     """Settings of every shallow method: where its features come from."""
 
-    backbone: str = setting(PIXELS, "pixels in units of 0..1, or the name of a backbone, whose features are taken")
-    frozen: bool = setting(True, "the backbone stays as it is, which it always does here")
-    weights: str = setting("scratch", "of the backbone: torchvision-imagenet, or a safetensors file")
-    size: int = setting(
-        0, "side of the square that images are resized to before the backbone; 0 to leave them", most=LARGEST_SIDE
+    backbone: str = setting(
+        PIXELS, "pixels in units of 0..1, or the name of a backbone, whose features are taken"
     )
-    crop: int = setting(0, "side of the square cut out of the middle of the images; 0 for the whole", most=LARGEST_SIDE)
-    precision: str = setting("auto", "of the backbone; auto for bfloat16 on GPUs that have it, else float32")
+    frozen: bool = setting(True, "the backbone stays as it is, which it always does here")
+    weights: str = setting(
+        "scratch", "of the backbone: torchvision-imagenet, or a safetensors file"
+    )
+    size: int = setting(
+        0,
+        "side of the square that images are resized to before the backbone; 0 to leave them",
+        most=LARGEST_SIDE,
+    )
+    crop: int = setting(
+        0,
+        "side of the square cut out of the middle of the images; 0 for the whole",
+        most=LARGEST_SIDE,
+    )
+    precision: str = setting(
+        "auto", "of the backbone; auto for bfloat16 on GPUs that have it, else float32"
+    )
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"precision": DeepConfig.CHOICES["precision"]}
-    RECORDED: ClassVar[dict[str, str | None]] = {"backbone": "features", "frozen": None}  # see `recorded`
+    RECORDED: ClassVar[dict[str, str | None]] = {
+        "backbone": "features",
+        "frozen": None,
+    }  # see `recorded`
 
     def __post_init__(self) -> None:
         if not self.frozen:
@@ -88,7 +104,9 @@ class ShallowMethod(Method):
         backbones.check_name(self.backbone)
         if c.crop > min(shape[:2]):
             raise InputError(f"crop must fit into images of {shape[:2]}, got {c.crop}")
-        backbones.check(self.backbone, features.input_shape(self.backbone, shape, c.crop, c.size), c.weights)
+        backbones.check(
+            self.backbone, features.input_shape(self.backbone, shape, c.crop, c.size), c.weights
+        )
 
     def fit(
         self,
@@ -109,7 +127,7 @@ class ShallowMethod(Method):
         Raises InputError where images, labels or settings do not fit.
         """
         self.check(train)
-        seeds.check(seed)
+        seeds.check_seed(seed)
         c = self.config
         images = images_of(train)
         chosen = backbones.device(device)
@@ -126,7 +144,11 @@ class ShallowMethod(Method):
         own = {name: value for name, value in settings.items() if name not in of_all}
         if own.get("gamma") == 0:
             own["gamma"] = None
-        kind = getattr(hashlab.shallow, self.estimator) if isinstance(self.estimator, str) else self.estimator
+        kind = (
+            getattr(hashlab.shallow, self.estimator)
+            if isinstance(self.estimator, str)
+            else self.estimator
+        )
         return kind(bits=self.bits, random_state=seed, **own)
 
     def _build(
@@ -138,16 +160,28 @@ class ShallowMethod(Method):
         start: str | None = None,
         seed: int = 0,
     ) -> FeatureNet:
-        """The network that gives features; where `start` is None, one whose weights are put in afterwards."""
+        """The network that gives features;
+        where `start` is None, one whose weights are put in afterwards.
+        """
         with seeds.kept(device):
             body = features.at_start(backbone, view, start or weights.SCRATCH, seed, frozen=True)
         origin = None if start is None else features.Origin.of(backbone, start, seed)
-        return FeatureNet(Network(body, nn.Identity()), backbone, shape, view, device, self.config.precision, origin)
+        return FeatureNet(
+            Network(body, nn.Identity()),
+            backbone,
+            shape,
+            view,
+            device,
+            self.config.precision,
+            origin,
+        )
 
     def _features(self, images: Images, shared: Shared | None) -> np.ndarray:
         """Features (N, d) of images uint8 (N, H, W[, C])."""
         if self.net is not None:
-            return self.net.features(images, shared).numpy().copy()  # an estimator may write into what it is given
+            return (
+                self.net.features(images, shared).numpy().copy()
+            )  # an estimator may write into what it is given
         features.check_shape(images, self.shape)
         blocks = stored(images).blocks(4096)
         return np.concatenate([np.reshape(block, (len(block), -1)) / 255 for block in blocks])
@@ -158,7 +192,9 @@ class ShallowMethod(Method):
             raise InputError("the method is not fitted yet: call fit(train) first")
         bits = self.hasher.transform(self._features(images, shared))
         if bits.shape[1] != self.bits:
-            raise InputError(f"a hasher of {self.bits} bits is expected, got one of {bits.shape[1]}")
+            raise InputError(
+                f"a hasher of {self.bits} bits is expected, got one of {bits.shape[1]}"
+            )
         return codes.pack(bits)
 
     def input(self) -> dict[str, Any]:
@@ -168,14 +204,18 @@ class ShallowMethod(Method):
         if self.hasher is None:
             raise InputError("the method is not fitted yet: call fit(train) first")
         arrays = self.hasher.fitted_arrays()
-        tensors = {f"hasher/{name}": torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        tensors = {
+            f"hasher/{name}": torch.from_numpy(np.array(value)) for name, value in arrays.items()
+        }
         facts: dict[str, Any] = {"shape": list(self.shape), "backbone": self.backbone}
         if self.net is not None:
             own, facts["body"] = self.net.state()
             tensors |= {f"body/{key}": tensor for key, tensor in own.items()}
         return tensors, facts
 
-    def set_state(self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None) -> None:
+    def set_state(
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None
+    ) -> None:
         self.shape = tuple(fact(facts, "shape", list))
         backbone = fact(facts, "backbone", str)
         check_shape(self.shape, "crop")
@@ -183,16 +223,21 @@ class ShallowMethod(Method):
             raise InputError(f"the model's backbone must be {self.backbone}, got {backbone}")
         if extra := [name for name in tensors if not name.startswith(("hasher/", "body/"))]:
             raise InputError(f"tensors of the hasher and the body are expected, got {extra[0]}")
-        arrays = {key: tensor.numpy() for key, tensor in loop.under(tensors, "hasher/").items()}
+        arrays = {
+            key: tensor.numpy() for key, tensor in snapshots.with_prefix(tensors, "hasher/").items()
+        }
         self.hasher = self._estimator(0).set_fitted(arrays)
         if self.backbone != PIXELS:
             body = features.from_facts(fact(facts, "body", dict))
             net = self._build(*body, backbones.device(device))
-            loop.fill(net.tensors(), loop.under(tensors, "body/"), "the model's safetensors file")
+            weights_of_body = snapshots.with_prefix(tensors, "body/")
+            snapshots.copy_into(net.tensors(), weights_of_body, "the model's safetensors file")
             self.net = net
         width = math.prod(self.shape) if self.net is None else self.net.network.backbone.features
         if self.hasher.n_features_in_ != width:
-            raise InputError(f"the model's hasher must take {width} features, got {self.hasher.n_features_in_}")
+            raise InputError(
+                f"the model's hasher must take {width} features, got {self.hasher.n_features_in_}"
+            )
 
 
 def _renamed(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -201,12 +246,20 @@ def _renamed(overrides: dict[str, Any]) -> dict[str, Any]:
         return overrides
     if "backbone" in overrides:
         raise InputError("features is the old name of backbone: give backbone only, got both")
-    warnings.warn("the setting features is called backbone now, as in deep methods", FutureWarning, stacklevel=4)
+    warnings.warn(
+        "the setting features is called backbone now, as in deep methods",
+        FutureWarning,
+        stacklevel=4,
+    )
     return {"backbone" if name == "features" else name: value for name, value in overrides.items()}
 
 
-def _about(name: str, title: str, year: int, paper: str, labels: tuple[str, ...] = ANY, **more: str) -> About:
-    return About(name, title, year, more.get("kind", "shallow"), labels, paper, more.get("status", FORMULAS))
+def _about(
+    name: str, title: str, year: int, paper: str, labels: tuple[str, ...] = ANY, **more: str
+) -> About:
+    return About(
+        name, title, year, more.get("kind", "shallow"), labels, paper, more.get("status", FORMULAS)
+    )
 
 
 FORMULAS = "the paper's formulas"
@@ -215,7 +268,9 @@ FORMULAS = "the paper's formulas"
 class Random(ShallowMethod):
     """Codes that know nothing: what chance gives."""
 
-    about = _about("random", "Random codes", 0, "a control of this book", kind="control", status="a control")
+    about = _about(
+        "random", "Random codes", 0, "a control of this book", kind="control", status="a control"
+    )
     estimator = "RandomCodes"
 
 
@@ -237,7 +292,12 @@ class LSHConfig(ShallowConfig):
 class LSH(ShallowMethod):
     """Random hyperplanes."""
 
-    about = _about("lsh", "Similarity estimation techniques from rounding algorithms", 2002, "Charikar, STOC 2002")
+    about = _about(
+        "lsh",
+        "Similarity estimation techniques from rounding algorithms",
+        2002,
+        "Charikar, STOC 2002",
+    )
     Config = LSHConfig
     estimator = "LSH"
 
@@ -310,14 +370,18 @@ class KSHConfig(ShallowConfig):
 
     anchors: int = setting(300, "training images to which kernels are taken")
     labeled: int = setting(5000, "training images whose labels are used at most")
-    gamma: float = setting(0.0, "the kernel is exp(-gamma ||x - z||^2); 0 to take gamma from the data")
+    gamma: float = setting(
+        0.0, "the kernel is exp(-gamma ||x - z||^2); 0 to take gamma from the data"
+    )
     steps: int = setting(500, "gradient steps per bit at most")
 
 
 class KSH(ShallowMethod):
     """Kernels to anchors; one bit after the other takes what is left of the similarity matrix."""
 
-    about = _about("ksh", "Supervised Hashing with Kernels", 2012, "Liu, Wang, Ji, Jiang and Chang, CVPR 2012")
+    about = _about(
+        "ksh", "Supervised Hashing with Kernels", 2012, "Liu, Wang, Ji, Jiang and Chang, CVPR 2012"
+    )
     Config = KSHConfig
     estimator = "KSH"
 
@@ -327,7 +391,9 @@ class SDHConfig(ShallowConfig):
     """Settings of SDH."""
 
     anchors: int = setting(1000, "training images to which kernels are taken")
-    gamma: float = setting(0.0, "the kernel is exp(-gamma ||x - z||^2); 0 to take gamma from the data")
+    gamma: float = setting(
+        0.0, "the kernel is exp(-gamma ||x - z||^2); 0 to take gamma from the data"
+    )
     rounds: int = setting(5, "how often the three steps are taken")
     sweeps: int = setting(10, "how often all bits are gone through in a round, at most")
     lam: float = setting(1.0, "weight of ||W||^2 of the classifier on codes")
@@ -338,7 +404,9 @@ class SDHConfig(ShallowConfig):
 class SDH(ShallowMethod):
     """Codes from which a linear classifier finds the labels, bit by bit."""
 
-    about = _about("sdh", "Supervised Discrete Hashing", 2015, "Shen, Shen, Liu and Shen, CVPR 2015")
+    about = _about(
+        "sdh", "Supervised Discrete Hashing", 2015, "Shen, Shen, Liu and Shen, CVPR 2015"
+    )
     Config = SDHConfig
     estimator = "SDH"
 
@@ -349,15 +417,24 @@ class COSDISHConfig(ShallowConfig):
 
     outer: int = setting(10, "how many times columns are drawn")
     inner: int = setting(3, "how many times sampled and other codes take turns in between")
-    dissimilar: str = setting("-r", "the value of dissimilar pairs; r balances similar and dissimilar ones")
+    dissimilar: str = setting(
+        "-r", "the value of dissimilar pairs; r balances similar and dissimilar ones"
+    )
     ridge: float = setting(1.0, "weight of ||W||^2 of the regression on features")
 
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = ShallowConfig.CHOICES | {"dissimilar": ("-r", "+r")}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = ShallowConfig.CHOICES | {
+        "dissimilar": ("-r", "+r")
+    }
 
 
 class COSDISH(ShallowMethod):
     """Discrete codes from sampled columns of the similarity matrix."""
 
-    about = _about("cosdish", "Column Sampling Based Discrete Supervised Hashing", 2016, "Kang, Li and Zhou, AAAI 2016")
+    about = _about(
+        "cosdish",
+        "Column Sampling Based Discrete Supervised Hashing",
+        2016,
+        "Kang, Li and Zhou, AAAI 2016",
+    )
     Config = COSDISHConfig
     estimator = "COSDISH"

@@ -1,8 +1,10 @@
-"""Zhang, Zhe, Ou-Yang, Chen and Yan, Semantic Hierarchy Preserving Deep Hashing, arXiv 1901.11259 (SHPDH, or HPDH).
+"""Zhang, Zhe, Ou-Yang, Chen and Yan, Semantic Hierarchy Preserving Deep Hashing,
+arXiv 1901.11259 (SHPDH, or HPDH).
 
-SEEN (the authors' code, https://github.com/mzhang367/hpdh): the loss with all its weights, s_l for CIFAR-100 and
-NABirds, the centres and when they move. The text of the paper beyond its abstract was not seen.
-INFERRED: the stable form of the loss, s_l for other numbers of levels, centres from images as they are encoded.
+SEEN (the authors' code, https://github.com/mzhang367/hpdh): the loss with all its weights, s_l for
+CIFAR-100 and NABirds, the centres and when they move. The text of the paper beyond its abstract was
+not seen. INFERRED: the stable form of the loss, s_l for other numbers of levels, centres from
+images as they are encoded.
 
 References: the ledger in the book's chapter "Zhang et al. 2019".
 """
@@ -26,7 +28,11 @@ from hashlab.methods.base import About, check_labels, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
 
-SEEN = {1: (1.0,), 2: (1.0, 0.5), 4: (1.0, 0.67, 0.5, 0.25)}  # s_l of DCWH, of CIFAR-100 and of NABirds
+SEEN = {
+    1: (1.0,),
+    2: (1.0, 0.5),
+    4: (1.0, 0.67, 0.5, 0.25),
+}  # s_l of DCWH, of CIFAR-100 and of NABirds
 FLOOR = 1e-8  # of the authors' form
 
 
@@ -55,9 +61,18 @@ def shpdh_loss(
 
 
 class SHPDHLoss(nn.Module):
-    """`shpdh_loss` with its centres, which stand in buffers and are moved by `hashlab.losses.clouds.Recentre`."""
+    """`shpdh_loss` with its centres,
+    which stand in buffers and are moved by `hashlab.losses.clouds.Recentre`.
+    """
 
-    def __init__(self, c: Centres, s: tuple[float, ...], cubic: float = 10.0, vertex: float = 0.1, floor: float = 0.0):
+    def __init__(
+        self,
+        c: Centres,
+        s: tuple[float, ...],
+        cubic: float = 10.0,
+        vertex: float = 0.1,
+        floor: float = 0.0,
+    ):
         super().__init__()
         self.c = c
         self.s = s
@@ -68,18 +83,24 @@ class SHPDHLoss(nn.Module):
 
 
 def usual_s(levels: int) -> tuple[float, ...]:
-    """s_l = 1 / variance for so many levels: the authors' where they were seen, else 1/l (INFERRED)."""
+    """s_l = 1 / variance for so many levels:
+    the authors' where they were seen, else 1/l (INFERRED).
+    """
     return SEEN.get(levels, tuple(round(1 / level, 2) for level in range(1, levels + 1)))
 
 
 def read_s(text: str) -> tuple[float, ...]:
-    """`"1:0.5"` or `"1,0.5"` as (1.0, 0.5); raises InputError where these are no positive numbers."""
+    """`"1:0.5"` or `"1,0.5"` as (1.0, 0.5);
+    raises InputError where these are no positive numbers.
+    """
     try:
         s = tuple(float(word) for word in text.replace(",", ":").split(":"))
     except ValueError:
         s = ()
     if not s or not all(math.isfinite(x) and x > 0 for x in s):
-        raise InputError(f"setting s must be auto, or a positive number per level such as 1:0.5, got {text!r}")
+        raise InputError(
+            f"setting s must be auto, or a positive number per level such as 1:0.5, got {text!r}"
+        )
     return s
 
 
@@ -88,15 +109,27 @@ class Config(DeepConfig):
     """Settings of SHPDH."""
 
     epochs: int = setting(15, "times that every training image is seen")
-    lr: float = setting(0.02, "highest learning rate; centres follow the outputs, and a large one drives both away")
-    levels: int = setting(0, "of labels, from the fine one up; 1 for none but the fine one, 0 for all there are")
-    tree: str = setting("", "a file with a line child,parent per class, in place of the set's own levels")
-    s: str = setting("auto", "1/variance of the classes on each level, such as 1:0.5; auto for the authors'")
+    lr: float = setting(
+        0.02, "highest learning rate; centres follow the outputs, and a large one drives both away"
+    )
+    levels: int = setting(
+        0, "of labels, from the fine one up; 1 for none but the fine one, 0 for all there are"
+    )
+    tree: str = setting(
+        "", "a file with a line child,parent per class, in place of the set's own levels"
+    )
+    s: str = setting(
+        "auto", "1/variance of the classes on each level, such as 1:0.5; auto for the authors'"
+    )
     cubic: float = setting(10.0, "weight of outputs beyond -1.1 and 1.1")
     vertex: float = setting(0.1, "weight of the distance between outputs and codes")
-    form: str = setting("stable", "of the class-wise loss: a cross-entropy, or the authors' with 1e-8 added")
+    form: str = setting(
+        "stable", "of the class-wise loss: a cross-entropy, or the authors' with 1e-8 added"
+    )
     every: int = setting(1, "epochs from one move of the centres to the next", least=1)
-    centre_pass: str = setting("plain", "centres of images as they are encoded, or as the authors' code trains them")
+    centre_pass: str = setting(
+        "plain", "centres of images as they are encoded, or as the authors' code trains them"
+    )
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "form": ("stable", "clamped"),
@@ -105,9 +138,11 @@ class Config(DeepConfig):
 
 
 class SHPDH(DeepMethod):
-    """Gaussian classes on every level of a tree; u is the output of a linear hash layer, without an activation.
+    """Gaussian classes on every level of a tree;
+    u is the output of a linear hash layer, without an activation.
 
-    With `levels=1` it is the same method without the tree, for comparison. After `fit`, `.centres` holds the centres.
+    With `levels=1` it is the same method without the tree, for comparison. After `fit`, `.centres`
+    holds the centres.
     """
 
     about: ClassVar[About] = About(
@@ -120,13 +155,15 @@ class SHPDH(DeepMethod):
         status="the loss and the centres of the authors' code; network and schedule are ours",
     )
     Config: ClassVar[type] = Config
-    centres: Centres
 
     def __init__(self, bits: int, **overrides: Any):
         s = overrides.get("s")
-        if isinstance(s, int | float) and not isinstance(s, bool):  # what the command line makes of s=1
+        if isinstance(s, int | float) and not isinstance(
+            s, bool
+        ):  # what the command line makes of s=1
             overrides["s"] = str(s)
         super().__init__(bits, **overrides)
+        self.centres: Centres | None = None  # of the training part, once fitted
         if self.config.s != "auto":
             read_s(self.config.s)
 
@@ -156,7 +193,8 @@ class SHPDH(DeepMethod):
             return trees.read(self.config.tree, _names(train, fine))[fine]
         if self.config.levels != 1:
             raise InputError(
-                "shpdh needs labels on several levels, but these have one: name a tree (tree=FILE), or set levels=1"
+                "shpdh needs labels on several levels, but these have one: name a tree "
+                "(tree=FILE), or set levels=1"
             )
         return fine[:, None]
 
@@ -173,7 +211,9 @@ class SHPDH(DeepMethod):
         self.centres = Centres(above, counts, self.bits)
         loss = SHPDHLoss(self.centres, self.s_of(levels), c.cubic, c.vertex, floor)
         seed = int(torch.randint(2**31, ()))
-        move = Recentre(self.centres, network, c.every, c.centre_pass, c.batch_size, seed, self.precision)
+        move = Recentre(
+            self.centres, network, c.every, c.centre_pass, c.batch_size, seed, self.precision
+        )
         return [self.phase("hashing", network, loss, c.epochs, c.lr, before_epoch=move)]
 
 

@@ -1,7 +1,8 @@
-"""What every method is tested with: the trials that `tests/test_tested.py` goes through, one by one.
+"""What every method is tested with:
+the trials that `tests/test_tested.py` goes through, one by one.
 
-They follow from what a method says of itself: each kind of labels that it takes, on the set in the package that has
-such labels, and more than one kind of features.
+They follow from what a method says of itself: each kind of labels that it takes, on the set in the
+package that has such labels, and more than one kind of features.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from typing import Any
 
 from hashlab.methods.base import About
 
-SETS = {"same_class": "digits", "shares_label": "digit_scenes", "levels": "digit_tree"}  # by kind of labels
+SETS = {
+    "same_class": "digits",
+    "shares_label": "digit_scenes",
+    "levels": "digit_tree",
+}  # by kind of labels
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Retrieval metrics of binary codes, exact under ties and comparable between papers.
 
-The distance between K-bit codes is a whole number, so a query's ranking is at most K + 1 groups of ties. From two
-counts per group, all items and relevant ones, every metric follows in closed form: nothing is sorted, and no result
-depends on the order in which a database happens to be stored.
+The distance between K-bit codes is a whole number, so a query's ranking is at most K + 1 groups of
+ties. From two counts per group, all items and relevant ones, every metric follows in closed form:
+nothing is sorted, and no result depends on the order in which a database happens to be stored.
 
-The way of a call: `relevance` and `distance` check what is given, `rankings` counts (`_numba` for arrays, `_torch`
-for tensors), `formulas` and `published` turn counts into metrics, `report` adds them up.
+The way of a call: `relevance` and `distance` check what is given, `rankings` counts (`_numba` for
+arrays, `_torch` for tensors), `formulas` and `published` turn counts into metrics, `report` adds
+them up.
 """
 
 from hashlab.metrics.evaluation import evaluate, evaluate_distances

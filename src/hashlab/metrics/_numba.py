@@ -1,8 +1,9 @@
-"""The CPU engine: for each query, how many database items lie at each distance, in one compiled pass.
+"""The CPU engine: for each query, how many database items lie at each distance,
+in one compiled pass.
 
-The kernel releases the interpreter lock, so threads share the queries; every count is an integer of its own query, and
-no result depends on how many threads there are. Loops run over short blocks of the database that stay in the nearest
-cache while a tile of queries is compared with them.
+The kernel releases the interpreter lock, so threads share the queries; every count is an integer of
+its own query, and no result depends on how many threads there are. Loops run over short blocks of
+the database that stay in the nearest cache while a tile of queries is compared with them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from numba import njit
 from numba.extending import intrinsic
 
 BLOCK = 1024  # database items per block: 8 KB of keys
-TILE = 16  # queries compared with a block while it is near, so that a large database is fetched seldom
+TILE = (
+    16  # queries compared with a block while it is near, so that a large database is fetched seldom
+)
 RUN = 256  # runs of equal labels that are this long on average become blocks of their own
 
 
@@ -27,10 +30,11 @@ def compiled(function: Callable) -> Callable:
 
 
 def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An order of the database, int64 (N,), where its blocks start and end, and which have one label throughout.
+    """An order of the database, int64 (N,), where its blocks start and end,
+    and which have one label throughout.
 
-    Items of the same labels are put together where they are many; a block of one label compares it once for all its
-    items. Labels are uint64 (L, N), classes or masks.
+    Items of the same labels are put together where they are many; a block of one label compares it
+    once for all its items. Labels are uint64 (L, N), classes or masks.
 
     Returns: order, int64 (N,); starts, int64 (B + 1,); uniform, bool (B,).
     """
@@ -57,7 +61,8 @@ def _by_kind(kind: np.ndarray) -> np.ndarray:
 
 @compiled
 def distinct(words, labels):
-    """Equal rows of words (N, W) with labels (L, N), both uint64: where each kind stands first (M,), and kinds (N,).
+    """Equal rows of words (N, W) with labels (L, N), both uint64:
+    where each kind stands first (M,), and kinds (N,).
 
     A table with open addressing, at most half full: no sort, one pass.
     """
@@ -104,20 +109,36 @@ def _equal(words, labels, i, j):
 
 
 @intrinsic
-def popcount(typing_context, word):  # numba has no np.bitwise_count; the machine has the instruction
+def popcount(
+    typing_context, word
+):  # numba has no np.bitwise_count; the machine has the instruction
     """Count the set bits of one machine word."""
     return word(word), lambda context, builder, signature, args: builder.ctpop(args[0])
 
 
 @compiled
-def count(query, query_labels, database, labels, times, starts, uniform, shift, spans, base, several, counts):
+def count(
+    query,
+    query_labels,
+    database,
+    labels,
+    times,
+    starts,
+    uniform,
+    shift,
+    spans,
+    base,
+    several,
+    counts,
+):
     """Fill counts (Q, G, B): items of gain group g in bin b for each query.
 
-    query (Q, W) and database (W, N) are uint64 words, word w of them weighing 2**shift[w]. With one span the bin is
-    the weighted distance; with T spans of words it is base[smallest distance of a span] + sum of all. Labels are
-    uint64, (Q, L) and (L, N): masks when `several` (group = bits in common), else classes (group = levels in common,
-    plus L - 1 where the first is). Item i counts times[i], uint32; with no `times`, once. Blocks lie between `starts`;
-    those that are `uniform` have one label throughout.
+    query (Q, W) and database (W, N) are uint64 words, word w of them weighing 2**shift[w]. With one
+    span the bin is the weighted distance; with T spans of words it is base[smallest distance of a
+    span] + sum of all. Labels are uint64, (Q, L) and (L, N): masks when `several`
+    (group = bits in common), else classes (group = levels in common, plus L - 1 where the first
+    is). Item i counts times[i], uint32; with no `times`, once. Blocks lie between `starts`; those
+    that are `uniform` have one label throughout.
     """
     groups, bins = counts.shape[1:]
     width = 0  # bits that a bin takes: a key is group << width | bin
@@ -136,7 +157,17 @@ def count(query, query_labels, database, labels, times, starts, uniform, shift, 
                 if len(spans) == 2:
                     _distance(key, query[i], database, shift, 0, len(shift), start)
                 else:
-                    _union(key, scratch[1, :size], scratch[2, :size], query[i], database, shift, spans, base, start)
+                    _union(
+                        key,
+                        scratch[1, :size],
+                        scratch[2, :size],
+                        query[i],
+                        database,
+                        shift,
+                        spans,
+                        base,
+                        start,
+                    )
                 group = np.uint64(0)
                 if uniform[block]:
                     group = _group(query_labels[i], labels, several, start)

@@ -1,7 +1,9 @@
-"""The engine for tensors on any device: distances by a matrix product of signs, counts by scattered additions.
+"""The engine for tensors on any device:
+distances by a matrix product of signs, counts by scattered additions.
 
-With signs s, the weighted distance of two codes is (sum w - sum w s s') / 2. Products and sums here are halves of small
-whole numbers, exact in floating point however the device rounds: these counts equal the compiled engine's to the last.
+With signs s, the weighted distance of two codes is (sum w - sum w s s') / 2. Products and sums here
+are halves of small whole numbers, exact in floating point however the device rounds: these counts
+equal the compiled engine's to the last.
 """
 
 from __future__ import annotations
@@ -13,14 +15,24 @@ from hashlab import codes
 from hashlab.metrics.distance import Distance
 from hashlab.metrics.labels import Relevance
 
-PAIRS = {"cpu": 1 << 20, "cuda": 1 << 25}  # pairs compared at once: few stay in cache, many fill a GPU
-LANES = {"cpu": 1, "cuda": 32}  # neighbouring threads of a GPU count into tables of their own, so that none waits
+PAIRS = {
+    "cpu": 1 << 20,
+    "cuda": 1 << 25,
+}  # pairs compared at once: few stay in cache, many fill a GPU
+LANES = {
+    "cpu": 1,
+    "cuda": 32,
+}  # neighbouring threads of a GPU count into tables of their own, so that none waits
 
 
 class Counter:
-    """Counts for blocks of queries over one database, packed codes (Q, 8 W) and (N, 8 W) on one device."""
+    """Counts for blocks of queries over one database,
+    packed codes (Q, 8 W) and (N, 8 W) on one device.
+    """
 
-    def __init__(self, query: torch.Tensor, database: torch.Tensor, distance: Distance, relevance: Relevance):
+    def __init__(
+        self, query: torch.Tensor, database: torch.Tensor, distance: Distance, relevance: Relevance
+    ):
         self.query = query
         self.database = database
         self.distance = distance

@@ -1,7 +1,9 @@
-"""What a set of binary codes is like, whatever it retrieves: are bits balanced, independent, all used?
+"""What a set of binary codes is like, whatever it retrieves:
+are bits balanced, independent, all used?
 
-A good K-bit code has bits that are one half the time, do not repeat one another, and spread images over many buckets;
-these numbers say which of that holds. They need no labels. Codes may be arrays or tensors; results are NumPy.
+A good K-bit code has bits that are one half the time, do not repeat one another, and spread images
+over many buckets; these numbers say which of that holds. They need no labels. Codes may be arrays
+or tensors; results are NumPy.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class Diagnosis:
         bits, items: K and N.
         balance: share of ones per bit, float64 (K,).
         constant_bits: how many bits never change.
-        correlation: mean absolute correlation between two different bits that change; NaN where there are no two.
+        correlation: mean absolute correlation between two different bits that change; NaN where
+            there are no two.
         distinct: how many different codes occur.
         largest_bucket: the most items that share one code.
         effective_bits: entropy of the codes, at most min(K, log2 N).
@@ -68,7 +71,9 @@ def diagnose(packed: codes.Array, bits: int, outputs: codes.Array | None = None)
     buckets = bucket_sizes(packed, bits)
     constant = (balance == 0) | (balance == 1)
     if outputs is not None and tuple(outputs.shape) != (len(packed), bits):
-        raise InputError(f"outputs must be ({len(packed)}, {bits}) as the codes, got {codes.describe(outputs)}")
+        raise InputError(
+            f"outputs must be ({len(packed)}, {bits}) as the codes, got {codes.describe(outputs)}"
+        )
     pairs = np.abs(correlation[np.triu_indices(bits, 1)])
     pairs = pairs[~np.isnan(pairs)]
     return Diagnosis(
@@ -90,7 +95,9 @@ def bit_balance(packed: codes.Array, bits: int) -> np.ndarray:
 
 
 def bit_correlation(packed: codes.Array, bits: int) -> np.ndarray:
-    """Pearson correlation of every two bits over the codes, float64 (K, K); NaN for a bit that never changes."""
+    """Pearson correlation of every two bits over the codes, float64 (K, K);
+    NaN for a bit that never changes.
+    """
     x = _bits(packed, bits)  # (N, K)
     counts = np.zeros((bits, bits))  # how many codes have ones at both bits
     for start in range(0, len(x), BLOCK):
@@ -114,7 +121,8 @@ def bucket_sizes(packed: codes.Array, bits: int) -> np.ndarray:
 
 
 def entropy(sizes: np.ndarray) -> float:
-    """Entropy in bits of falling into buckets of such sizes, -sum p log2 p: as many fair bits tell as much.
+    """Entropy in bits of falling into buckets of such sizes, -sum p log2 p:
+    as many fair bits tell as much.
 
     It is the entropy of the codes at hand: N codes cannot show more than log2 N bits.
     """

@@ -18,9 +18,10 @@ COMBINE = ("sum", "union", "weighted")
 class Distance:
     """The distance by which a database is ranked. Bins are its values in order, nearest first.
 
-    "sum": Hamming distances added over the tables, which is the distance of the concatenated codes. "weighted": every
-    differing bit counts its weight. "union": an item is as near as in the table where it is nearest (what a lookup in
-    all tables' balls returns), ties broken by the sum; a bin is a pair (smallest, sum), and its radius the smallest.
+    "sum": Hamming distances added over the tables, which is the distance of the concatenated codes.
+    "weighted": every differing bit counts its weight. "union": an item is as near as in the table
+    where it is nearest (what a lookup in all tables' balls returns), ties broken by the sum; a bin
+    is a pair (smallest, sum), and its radius the smallest.
 
     Attributes:
         tables: bits of each table; each fills whole 64-bit words of a packed row.
@@ -70,9 +71,11 @@ class Distance:
         return np.array([0, ends[-1]])
 
     def words(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Packed codes as words that weigh powers of two: uint64 (N, W) and the powers, uint64 (W,).
+        """Packed codes as words that weigh powers of two:
+        uint64 (N, W) and the powers, uint64 (W,).
 
-        A weight of up to 15 has four binary digits; each digit takes the bits that have it into words of their own.
+        A weight of up to 15 has four binary digits; each digit takes the bits that have it into
+        words of their own.
         """
         words = codes.words(packed)  # (N, W)
         if self.combine != "weighted":
@@ -90,11 +93,12 @@ class Distance:
 
 
 def check(bits: int, tables: Any, combine: str | None, weights: Any) -> Distance:
-    """Check how codes are to be compared; without tables, combine and weights it is plain Hamming distance.
+    """Check how codes are to be compared;
+    without tables, combine and weights it is plain Hamming distance.
 
     Raises:
-        InputError: tables that do not add up to `bits`, an unknown combination, or weights that are missing,
-            not whole numbers 0..15, or not one per table or bit.
+        InputError: tables that do not add up to `bits`, an unknown combination, or weights that are
+            missing, not whole numbers 0..15, or not one per table or bit.
     """
     tables = codes.check_tables(bits, tables)
     combine = combine or "sum"
@@ -110,17 +114,22 @@ def _checked(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
     weights = codes.as_numpy(weights, "weights")
     if weights.dtype.kind not in "iu" or weights.shape not in ((len(tables),), (sum(tables),)):
         raise InputError(
-            f"weights must be {len(tables)} (one per table) or {sum(tables)} (one per bit) whole numbers, "
+            f"weights must be {len(tables)} (one per table) or {sum(tables)} (one per bit) whole "
+            "numbers, "
             f"got {weights.shape} {weights.dtype}"
         )
     if weights.min() < 0 or weights.max() > 15 or weights.max() == 0:
-        raise InputError(f"weights must lie in 0..15, not all 0, got {weights.min()} to {weights.max()}")
+        raise InputError(
+            f"weights must lie in 0..15, not all 0, got {weights.min()} to {weights.max()}"
+        )
     bits_of_each = tables if len(weights) == len(tables) else 1
     return np.repeat(weights, bits_of_each).astype(np.int64)
 
 
 def check_codes(packed: Any, distance: Distance, name: str) -> None:
-    """Raise InputError unless `packed` holds codes of the distance's tables, each padded to whole words."""
+    """Raise InputError unless `packed` holds codes of the distance's tables,
+    each padded to whole words.
+    """
     if len(distance.tables) == 1:
         codes.check_packed(packed, *distance.tables, name)
     else:
@@ -133,7 +142,9 @@ def _check_parts(packed: Any, tables: tuple[int, ...], name: str) -> None:
     width = sum(codes.row_bytes(bits) for bits in tables)
     shape = " + ".join(map(str, tables))
     if not codes.is_array(packed, 2, "uint8") or packed.shape[1] != width:
-        raise InputError(f"{name} of {shape} bits must be (N, {width}) uint8, got {codes.describe(packed)}")
+        raise InputError(
+            f"{name} of {shape} bits must be (N, {width}) uint8, got {codes.describe(packed)}"
+        )
     start = 0
     for bits in tables:
         end = start + codes.row_bytes(bits)

@@ -1,4 +1,6 @@
-"""The two entrances: `evaluate` for codes, `evaluate_distances` for anything else that ranks a database."""
+"""The two entrances: `evaluate` for codes,
+`evaluate_distances` for anything else that ranks a database.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from hashlab.metrics.published import CONVENTIONS, Convention
 from hashlab.metrics.report import Report
 
 CUTOFFS = (1, 10, 100, 1000)
-MOST_CELLS = 1 << 22  # a union of long tables has billions of distances; so many counts take 1 GB in the engine
+MOST_CELLS = (
+    1 << 22
+)  # a union of long tables has billions of distances; so many counts take 1 GB in the engine
 Array = np.ndarray | torch.Tensor
 
 
@@ -36,22 +40,28 @@ def evaluate(
 ) -> Report:
     """Rank a database by the distance of its codes to each query's, and measure the rankings.
 
-    NumPy codes are compared on all cores that torch is set to use, tensors on their device; the counts are the same.
+    NumPy codes are compared on all cores that torch is set to use, tensors on their device; the
+    counts are the same.
 
     Args:
-        query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W), see `codes.pack`; of queries for
-            convention="asymmetric" the real outputs, (Q, K), instead.
+        query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W), see `codes.pack`; of
+            queries for convention="asymmetric" the real outputs, (Q, K), instead.
         query_labels, database_labels: what `relevance` needs, one row per code.
         bits: K, the number of bits stored, of all tables together.
-        relevance: "same_class": (N,) classes, relevant if equal. "shares_label": (N, L) of 0 and 1, relevant with a
-            label in common, gain = how many; a row without labels has nothing in common with any other. "levels":
-            (N, L) classes per level, fine first, relevant if the fine ones agree, gain = levels that agree.
+        relevance: "same_class": (N,) classes, relevant if equal. "shares_label": (N, L) of 0 and 1,
+            relevant with a label in common, gain = how many; a row without labels has nothing in
+            common with any other. "levels": (N, L) classes per level, fine first, relevant if the
+            fine ones agree, gain = levels that agree.
         at: cut-off of AP, 1..N; None ranks the whole database.
-        convention: a published definition of mAP by name (see `conventions`); None: AP at k over min(k, R).
-        tables: bits of each hash table, where a packed row holds several, each padded to whole 64-bit words.
-        combine: "sum" of the tables' distances (default), "union": the smallest, ties broken by the sum, or
-            "weighted": the sum of `weights`, whole numbers 0..15 per table or per bit, over the bits that differ.
-        cutoffs: ranks at which precision, recall, nDCG, … are given; None: 1, 10, 100, 1000 and `at`, where possible.
+        convention: a published definition of mAP by name (see `conventions`); None: AP at k over
+            min(k, R).
+        tables: bits of each hash table, where a packed row holds several, each padded to whole
+            64-bit words.
+        combine: "sum" of the tables' distances (default), "union": the smallest, ties broken by the
+            sum, or "weighted": the sum of `weights`, whole numbers 0..15 per table or per bit, over
+            the bits that differ.
+        cutoffs: ranks at which precision, recall, nDCG, … are given; None: 1, 10, 100, 1000 and
+            `at`, where possible.
 
     Returns:
         A `Report`.
@@ -77,10 +87,14 @@ def evaluate(
         _check_outputs(query_codes, measure)
     else:
         distance.check_codes(query_codes, measure, "query codes")
-    relevant = labels.check(relevance, query_labels, database_labels, len(query_codes), len(database_codes))
+    relevant = labels.check(
+        relevance, query_labels, database_labels, len(query_codes), len(database_codes)
+    )
     cutoffs = _check_cutoffs(at, cutoffs, len(database_codes))
     if (cells := relevant.groups * measure.bins) > MOST_CELLS:
-        raise InputError(f"at most {MOST_CELLS} counts a query (gains times distances) fit, got {cells}")
+        raise InputError(
+            f"at most {MOST_CELLS} counts a query (gains times distances) fit, got {cells}"
+        )
     if real:
         far = rankings.asymmetric(codes.as_numpy(query_codes), codes.as_numpy(database_codes))
         ranked = rankings.from_distances(far, relevant)
@@ -110,7 +124,8 @@ def evaluate_distances(
     convention: str | None = None,
     cutoffs: Sequence[int] | None = None,
 ) -> Report:
-    """Measure the rankings that real distances give, by sorting them; equal distances are ties, as in `evaluate`.
+    """Measure the rankings that real distances give, by sorting them;
+    equal distances are ties, as in `evaluate`.
 
     Args:
         distances: real numbers, (Q, N), smaller is nearer.
@@ -125,13 +140,19 @@ def evaluate_distances(
     rule = _convention(convention, at)
     if rule.name == "asymmetric":
         raise InputError(
-            "convention 'asymmetric' ranks by real query outputs, got distances; 'hits_in_topk' scores those"
+            "convention 'asymmetric' ranks by real query outputs, got distances; 'hits_in_topk' "
+            "scores those"
         )
     if rule.pooled is not None:
-        raise InputError(f"convention {rule.name!r} measures by radius and needs codes, got distances")
+        raise InputError(
+            f"convention {rule.name!r} measures by radius and needs codes, got distances"
+        )
     distances = codes.as_numpy(distances, "distances")
     if distances.ndim != 2 or distances.dtype.kind not in "iuf" or 0 in distances.shape:
-        raise InputError(f"distances must be (Q, N) real numbers, Q and N at least 1, got {codes.describe(distances)}")
+        raise InputError(
+            "distances must be (Q, N) real numbers, Q and N at least 1, got "
+            f"{codes.describe(distances)}"
+        )
     if np.isnan(distances).any():
         raise InputError("distances must be numbers, got NaN: an item cannot be ranked")
     sides = "rows of distances", "columns of distances"
@@ -156,7 +177,9 @@ def _whole(at: int | None) -> int | None:
 
 
 def _check_cutoffs(at: int | None, cutoffs: Sequence[int] | None, items: int) -> list[int]:
-    """All cut-offs in order, that of AP among them; raises InputError for one beyond the database."""
+    """All cut-offs in order, that of AP among them;
+    raises InputError for one beyond the database.
+    """
     if cutoffs is None:
         cutoffs = [k for k in CUTOFFS if k <= items]
     chosen = list(cutoffs) if np.iterable(cutoffs) else []
@@ -172,22 +195,32 @@ def _check_cutoffs(at: int | None, cutoffs: Sequence[int] | None, items: int) ->
 
 def _check_rank(name: str, k: int, items: int) -> None:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= items:
-        raise InputError(f"{name} must be a whole number in 1..{items}, the size of the database, got {k!r}")
+        raise InputError(
+            f"{name} must be a whole number in 1..{items}, the size of the database, got {k!r}"
+        )
 
 
 def _check_one_kind(query: Array, database: Array) -> None:
     """Raise InputError unless both are arrays, or tensors on one device."""
     for name, array in (("query", query), ("database", database)):
         if not isinstance(array, (np.ndarray, torch.Tensor)):
-            raise InputError(f"{name} codes must be a NumPy array or a tensor, got {type(array).__name__}")
+            raise InputError(
+                f"{name} codes must be a NumPy array or a tensor, got {type(array).__name__}"
+            )
     devices = [x.device if isinstance(x, torch.Tensor) else "numpy" for x in (query, database)]
     if devices[0] != devices[1]:
-        raise InputError(f"query and database codes must be of one kind, got {devices[0]} and {devices[1]}")
+        raise InputError(
+            f"query and database codes must be of one kind, got {devices[0]} and {devices[1]}"
+        )
 
 
 def _check_outputs(outputs: Array, measure: Distance) -> None:
     bits = len(measure.weights)
-    if not codes.is_array(outputs, 2, "float", "bfloat") or outputs.shape[1] != bits or len(outputs) == 0:
+    if (
+        not codes.is_array(outputs, 2, "float", "bfloat")
+        or outputs.shape[1] != bits
+        or len(outputs) == 0
+    ):
         raise InputError(
             f"query outputs must be (Q, {bits}) real numbers for convention 'asymmetric', "
             f"got {codes.describe(outputs)}; 'hits_in_topk' scores packed codes"

@@ -1,17 +1,20 @@
 """Metrics of rankings with ties, in closed form: per query, expected over all orders of the ties.
 
-A tie group of n items, r of them relevant, follows N items with R relevant ones. Under a random order of the group,
-each of its positions holds a relevant item with probability r / n, and then the i-th has (i - 1) (r - 1) / (n - 1)
-relevant ones of the group before it on average. The expected sum of precisions over the first m positions is therefore
+A tie group of n items, r of them relevant, follows N items with R relevant ones. Under a random
+order of the group, each of its positions holds a relevant item with probability r / n, and then the
+i-th has (i - 1) (r - 1) / (n - 1) relevant ones of the group before it on average. The expected sum
+of precisions over the first m positions is therefore
 
-    sum_{i=1..m} (r/n) (R + 1 + (i - 1) rho) / (N + i) = (r/n) [ m rho + (R + 1 - rho (N + 1)) (H[N+m] - H[N]) ]
+    sum_{i=1..m} (r/n) (R + 1 + (i - 1) rho) / (N + i) = (r/n) [ m rho + (R + 1 - rho (N + 1))
+    (H[N+m] - H[N]) ]
 
-with rho = (r - 1) / (n - 1) and harmonic numbers H: no look at single ranks. With gains in place of ones (A before,
-s in the group) r R becomes r A, r becomes s, and r (r - 1) becomes s (r - 1). The worst order has the relevant items
-last in every group, the best has them first.
+with rho = (r - 1) / (n - 1) and harmonic numbers H: no look at single ranks. With gains in place of
+ones (A before, s in the group) r R becomes r A, r becomes s, and r (r - 1) becomes s (r - 1). The
+worst order has the relevant items last in every group, the best has them first.
 
-Reference: K. He, F. Cakir, S. A. Bargal, S. Sclaroff, "Hashing as Tie-Aware Learning to Rank", CVPR 2018
-(arXiv 1705.08562), give the expectation as a sum over positions; the harmonic form is the same number.
+Reference: K. He, F. Cakir, S. A. Bargal, S. Sclaroff, "Hashing as Tie-Aware Learning to Rank", CVPR
+2018 (arXiv 1705.08562), give the expectation as a sum over positions; the harmonic form is the same
+number.
 """
 
 from __future__ import annotations
@@ -70,8 +73,12 @@ def tie_sum(
     return hits + (gained - before) * (h[before + hits] - h[before])
 
 
-def precision_sums(ranking: Histogram, at: int | np.ndarray | None = None, order: str = "expected") -> np.ndarray:
-    """Sum of precisions over the relevant ranks up to `at` (a number, or one per query), float64 (Q,)."""
+def precision_sums(
+    ranking: Histogram, at: int | np.ndarray | None = None, order: str = "expected"
+) -> np.ndarray:
+    """Sum of precisions over the relevant ranks up to `at` (a number, or one per query),
+    float64 (Q,).
+    """
     n = ranking.items  # (Q, B)
     r = ranking.hits
     before = ranking.items_to - n
@@ -80,7 +87,9 @@ def precision_sums(ranking: Histogram, at: int | np.ndarray | None = None, order
     return total(tie_sum(ranking.seen(at), n, r, r, before, gained, h, order))
 
 
-def average_precision(ranking: Histogram, at: int | None = None, order: str = "expected") -> np.ndarray:
+def average_precision(
+    ranking: Histogram, at: int | None = None, order: str = "expected"
+) -> np.ndarray:
     """AP: `precision_sums` over min(at, R); 0 where nothing is relevant; float64 (Q,).
 
     What this is not: interpolated. Precision is taken as it is at each relevant rank, not as the
@@ -90,13 +99,14 @@ def average_precision(ranking: Histogram, at: int | None = None, order: str = "e
 
 
 def weighted_average_precision(ranking: Histogram, at: int | None = None) -> np.ndarray:
-    """AP with the average cumulative gain (ACG) in place of precision, over min(at, R), float64 (Q,).
+    """AP with the average cumulative gain (ACG) in place of precision, over min(at, R),
+    float64 (Q,).
 
     What this is not: a number in 0..1, for ACG counts labels; nor a mean of AP in which queries
     have weights.
 
-    Reference: F. Zhao, Y. Huang, L. Wang, T. Tan, "Deep Semantic Ranking Based Hashing for Multi-Label Image
-    Retrieval", CVPR 2015.
+    Reference: F. Zhao, Y. Huang, L. Wang, T. Tan, "Deep Semantic Ranking Based Hashing for
+    Multi-Label Image Retrieval", CVPR 2015.
     """
     n = ranking.items  # (Q, B)
     s = ranking.gains
@@ -108,7 +118,9 @@ def weighted_average_precision(ranking: Histogram, at: int | None = None) -> np.
 
 
 def total(values: np.ndarray) -> np.ndarray:
-    """Sums over tie groups, (Q, B) to (Q,), one after the other: empty groups in between change no bit of them."""
+    """Sums over tie groups, (Q, B) to (Q,), one after the other:
+    empty groups in between change no bit of them.
+    """
     return values.cumsum(1)[:, -1]
 
 
@@ -117,7 +129,9 @@ def possible(ranking: Histogram, at: int | None) -> np.ndarray:
     return np.clip(ranking.total_hits, 1, at)
 
 
-def within(items: np.ndarray, values: np.ndarray, cutoffs: Sequence[int], table: np.ndarray) -> np.ndarray:
+def within(
+    items: np.ndarray, values: np.ndarray, cutoffs: Sequence[int], table: np.ndarray
+) -> np.ndarray:
     """Expected sums of discounted values within the first k ranks.
 
     Args:
@@ -157,14 +171,18 @@ def ndcg(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
 
 
 def relative_to_ideal(ranking: Histogram, cutoffs: Sequence[int], table: np.ndarray) -> np.ndarray:
-    """Discounted gain within the first k ranks over that of the best ranking, 0 if that is 0, float64 (Q, C)."""
+    """Discounted gain within the first k ranks over that of the best ranking, 0 if that is 0,
+    float64 (Q, C).
+    """
     gained = within(ranking.items, ranking.gains, cutoffs, table)
     best = within(*ranking.ideal, cutoffs, table)
     return gained / np.where(best > 0, best, 1)
 
 
 def by_rank(items: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
-    """Expected value at each of the first k ranks, from items and sums of values per group, float64 (Q, k)."""
+    """Expected value at each of the first k ranks, from items and sums of values per group,
+    float64 (Q, k).
+    """
     mean = values / np.maximum(items, 1)
     times = seen(items, k)  # ranks of each group among the first k, (Q, B)
     return np.repeat(mean.ravel(), times.ravel()).reshape(len(items), k)
@@ -189,7 +207,8 @@ def mean_hierarchical_precision(ranking: Histogram, cutoffs: Sequence[int]) -> n
 
 
 def mean_over_ranks(ranking: Histogram, cutoffs: Sequence[int], discount: np.ndarray) -> np.ndarray:
-    """Mean over the ranks 1..k of the discounted gain so far over the best possible, float64 (Q, C).
+    """Mean over the ranks 1..k of the discounted gain so far over the best possible,
+    float64 (Q, C).
 
     Nothing else here looks at single ranks. The discounts are of the first ranks, (max(cutoffs),).
     """

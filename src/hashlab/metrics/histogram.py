@@ -14,9 +14,11 @@ class Histogram:
 
     Attributes:
         counts: int64 (Q, G, B): items of gain group g in tie group b; ties share b, nearest first.
-        gain: int64 (G,): what an item of group g is worth (labels or levels in common; 0 or 1 for one class).
+        gain: int64 (G,): what an item of group g is worth (labels or levels in common; 0 or 1 for
+            one class).
         relevant: bool (G,): whether an item of group g counts as relevant.
-        radius: int64 (B,): the radius within which tie group b lies; None where distances are real numbers.
+        radius: int64 (B,): the radius within which tie group b lies; None where distances are real
+            numbers.
     """
 
     counts: np.ndarray
@@ -61,17 +63,23 @@ class Histogram:
 
     @cached_property
     def ideal(self) -> tuple[np.ndarray, np.ndarray]:
-        """The best possible ranking, largest gain first: items (Q, G) and sums of gains (Q, G) per gain."""
+        """The best possible ranking, largest gain first:
+        items (Q, G) and sums of gains (Q, G) per gain.
+        """
         best = np.argsort(-self.gain, kind="stable")
         items = self.counts.sum(2)[:, best]
         return items, items * self.gain[best]
 
     def seen(self, k: int | np.ndarray | None) -> np.ndarray:
-        """How many positions of each tie group lie within the first k ranks (all if None), int64 (Q, B)."""
+        """How many positions of each tie group lie within the first k ranks (all if None),
+        int64 (Q, B).
+        """
         return self.items if k is None else seen(self.items, k)
 
 
 def seen(items: np.ndarray, k: int | np.ndarray) -> np.ndarray:
-    """How many of each group's items, (Q, B), lie within the first k ranks; k is one number or (Q,)."""
+    """How many of each group's items, (Q, B), lie within the first k ranks;
+    k is one number or (Q,).
+    """
     before = items.cumsum(1) - items
     return np.clip(np.reshape(k, (-1, 1)) - before, 0, items)

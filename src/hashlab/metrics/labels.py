@@ -1,4 +1,6 @@
-"""Which database items are relevant to a query, and how much: labels, checked and put into gain groups."""
+"""Which database items are relevant to a query, and how much:
+labels, checked and put into gain groups.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +13,30 @@ import numpy as np
 from hashlab import codes
 from hashlab.errors import InputError
 
-RELEVANCE = {"same_class": "(N,) integers", "shares_label": "(N, L) of 0 and 1", "levels": "(N, L) integers"}
+RELEVANCE = {
+    "same_class": "(N,) integers",
+    "shares_label": "(N, L) of 0 and 1",
+    "levels": "(N, L) integers",
+}
 
 
 @dataclass(frozen=True)
 class Relevance:
     """Labels of queries and database under one rule of relevance.
 
-    Pairs fall into G groups. One class or L levels: group = levels in common, plus L - 1 where the fine one (level 0)
-    is, so that the group tells gain and relevance alike. Several labels: group = gain = labels in common.
+    Pairs fall into G groups. One class or L levels: group = levels in common, plus L - 1 where the
+    fine one (level 0) is, so that the group tells gain and relevance alike. Several labels: group =
+    gain = labels in common.
 
-    What classes are called decides nothing: on each level they are numbered 0..C-1, in the order of their names.
+    What classes are called decides nothing: on each level they are numbered 0..C-1, in the order of
+    their names.
 
     Attributes:
         name: "same_class", "shares_label" or "levels".
-        query, database: (Q, L) and (N, L): int64 ranks 0..C-1 of the classes per level, or bool per label.
-        classes: of each level, the class that a rank stands for, int64 (C,) ascending; none for several labels.
+        query, database: (Q, L) and (N, L): int64 ranks 0..C-1 of the classes per level, or bool per
+            label.
+        classes: of each level, the class that a rank stands for, int64 (C,) ascending; none for
+            several labels.
     """
 
     name: str
@@ -74,7 +84,9 @@ class Relevance:
 
     @cached_property
     def words(self) -> tuple[np.ndarray, np.ndarray]:
-        """Labels as the compiled engine compares them: uint64 (Q, L) and (L, N), or label masks (Q, W) and (W, N)."""
+        """Labels as the compiled engine compares them:
+        uint64 (Q, L) and (L, N), or label masks (Q, W) and (W, N).
+        """
         as_words = _masks if self.several else _classes
         database = as_words(self.database).T
         return as_words(self.query), np.ascontiguousarray(database)
@@ -100,7 +112,8 @@ def check(
     items: int,
     sides: tuple[str, str] = ("query codes", "database codes"),
 ) -> Relevance:
-    """Check labels and bring them into (rows, L) form; `sides` says what there are so many of, for messages.
+    """Check labels and bring them into (rows, L) form;
+    `sides` says what there are so many of, for messages.
 
     Raises:
         InputError: unknown rule, wrong shape, type or number of labels, negative classes.
@@ -111,7 +124,8 @@ def check(
     database = _checked(relevance, "database labels", database_labels, items, sides[1])
     if query.shape[1] != database.shape[1]:
         raise InputError(
-            f"query and database labels must have equally many columns, got {query.shape[1]} and {database.shape[1]}"
+            f"query and database labels must have equally many columns, got {query.shape[1]} and "
+            f"{database.shape[1]}"
         )
     if relevance == "shares_label":
         return Relevance(relevance, query.astype(bool), database.astype(bool))
@@ -119,7 +133,9 @@ def check(
 
 
 def _ranked(name: str, query: np.ndarray, database: np.ndarray) -> Relevance:
-    """Classes of any size, int64 (Q, L) and (N, L), as ranks 0..C-1 among those that occur on a level."""
+    """Classes of any size, int64 (Q, L) and (N, L),
+    as ranks 0..C-1 among those that occur on a level.
+    """
     both = np.concatenate([query, database])
     ranks = np.empty_like(both)
     classes = []

@@ -1,7 +1,8 @@
 """One query at a time, by the book: distances, a sort, and a loop over the ties.
 
-Nothing here is shared with the engines or with the closed forms of `formulas`, so that whoever doubts those has a
-second answer to hold against them; `records.verify` does, for a few queries of every record.
+Nothing here is shared with the engines or with the closed forms of `formulas`, so that whoever
+doubts those has a second answer to hold against them; `records.verify` does, for a few queries of
+every record.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def distances(
     """Whole numbers that rank a database as its distances to one query do, int64 (N,).
 
     Args:
-        query, database: packed codes, uint8 (8 W,) and (N, 8 W), each table padded to whole 64-bit words.
+        query, database: packed codes, uint8 (8 W,) and (N, 8 W), each table padded to whole 64-bit
+            words.
         tables: bits of each table.
         combine: "union" ranks by the smallest table distance, ties by their sum; else by the sum.
         weights: of each table or of each bit, where combine is "weighted".
@@ -59,8 +61,8 @@ def relevant(relevance: str, query: np.ndarray, database: np.ndarray) -> np.ndar
     """Which items are relevant to a query, bool (N,).
 
     Args:
-        query, database: labels () and (N,) of "same_class"; 0 or 1 (L,) and (N, L) of "shares_label"; (L,) and (N, L)
-            of "levels", fine ones first.
+        query, database: labels () and (N,) of "same_class"; 0 or 1 (L,) and (N, L) of
+            "shares_label"; (L,) and (N, L) of "levels", fine ones first.
     """
     if relevance == "shares_label":
         return (database[:, query == 1] == 1).any(1)
@@ -68,10 +70,12 @@ def relevant(relevance: str, query: np.ndarray, database: np.ndarray) -> np.ndar
 
 
 def average_precision(distance: np.ndarray, good: np.ndarray, at: int | None = None) -> float:
-    """AP over min(at, R) of a ranking by distance (N,), expected under a random order of ties; 0 if nothing is `good`.
+    """AP over min(at, R) of a ranking by distance (N,), expected under a random order of ties;
+    0 if nothing is `good`.
 
-    A group of n tied items with r good ones, in front of which stand N items with R good ones, has a good item at its
-    position i (from 0) with probability r / n, and then R + i (r - 1) / (n - 1) good ones in front of it on average.
+    A group of n tied items with r good ones, in front of which stand N items with R good ones, has
+    a good item at its position i (from 0) with probability r / n, and then R + i (r - 1) / (n - 1)
+    good ones in front of it on average.
     """
     order = np.argsort(distance)  # any order of ties will do
     distance = distance[order]
@@ -94,7 +98,9 @@ def average_precision(distance: np.ndarray, good: np.ndarray, at: int | None = N
 
 
 def at_radius(far: np.ndarray, good: np.ndarray, radii: int) -> np.ndarray:
-    """How many items, and how many good ones, lie at each of the radii 0 to radii - 1, int64 (2, radii)."""
+    """How many items, and how many good ones, lie at each of the radii 0 to radii - 1,
+    int64 (2, radii).
+    """
     every = np.bincount(far, minlength=radii)
     good_ones = np.bincount(far[good], minlength=radii)
     return np.array([every, good_ones])

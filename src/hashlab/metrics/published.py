@@ -1,7 +1,8 @@
 """Published definitions of mAP that differ from one another, by name.
 
-Ties are averaged over in closed form here too. Where AP is divided by the hits within the first k ranks, their number
-is random if a tie group straddles rank k: it is hypergeometric, and the expectation is the sum over its values.
+Ties are averaged over in closed form here too. Where AP is divided by the hits within the first k
+ranks, their number is random if a tie group straddles rank k: it is hypergeometric, and the
+expectation is the sum over its values.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class Scores:
     """AP of Q queries under a convention, float64 (Q,) each.
 
     Attributes:
-        expected, worst, best: over the orders of ties in which the query counts; NaN where it never does.
+        expected, worst, best: over the orders of ties in which the query counts; NaN where it never
+            does.
         kept: the probability that the query enters the mean at all.
         sure: bool (Q,), whether it does in every order; a probability of less than 1 may round to 1.
     """
@@ -51,7 +53,8 @@ class Convention:
         users: the code that computes it so.
         score: AP per query from rankings and a cut-off.
         cut: whether a cut-off has a meaning.
-        pooled: mAP from items and relevant items within each radius, (R + 1,) each, where it is no mean of AP.
+        pooled: mAP from items and relevant items within each radius, (R + 1,) each, where it is no
+            mean of AP.
         ndcg: nDCG per query at each of C cut-offs, (Q, C).
     """
 
@@ -64,8 +67,12 @@ class Convention:
     ndcg: Callable[[Histogram, Sequence[int]], np.ndarray] = formulas.ndcg
 
 
-def _scores(ranking: Histogram, at: int | None, over: np.ndarray, drop: np.ndarray | None = None) -> Scores:
-    """Precision sums of the three orders over one denominator per query (Q,), leaving out the queries in `drop`."""
+def _scores(
+    ranking: Histogram, at: int | None, over: np.ndarray, drop: np.ndarray | None = None
+) -> Scores:
+    """Precision sums of the three orders over one denominator per query (Q,),
+    leaving out the queries in `drop`.
+    """
     sure = np.ones(len(over), bool) if drop is None else ~drop
     over = np.where(sure, over, np.nan)
     expected, worst, best = (precision_sums(ranking, at, order) / over for order in ORDERS)
@@ -95,7 +102,9 @@ def _all_relevant_drop(ranking: Histogram, at: int | None) -> Scores:
 
 def _map_at_r(ranking: Histogram, at: int | None) -> Scores:
     """What this is not: mAP at one k for all queries, R-precision, or AP of the whole ranking."""
-    return _scores(ranking, ranking.total_hits, formulas.possible(ranking, None), drop=ranking.total_hits == 0)
+    return _scores(
+        ranking, ranking.total_hits, formulas.possible(ranking, None), drop=ranking.total_hits == 0
+    )
 
 
 def _hits_in_topk(ranking: Histogram, at: int | None) -> Scores:
@@ -151,7 +160,9 @@ def _straddle(scores: Scores, ranking: Histogram, q: int, at: int, before: int, 
 
 
 def hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """How many of r special items fall among m drawn from n: the possible numbers and their probabilities."""
+    """How many of r special items fall among m drawn from n:
+    the possible numbers and their probabilities.
+    """
     least = max(0, m - (n - r))
     most = min(r, m)
     x = np.arange(least, most + 1)
@@ -192,7 +203,8 @@ def _no_ap(ranking: Histogram, at: None) -> Scores:
 
 
 def trapezoid_area(retrieved: np.ndarray, relevant: np.ndarray) -> float:
-    """Area under precision over recall by radius, as HABIR's `recall_precision.m` and `area_RP.m` draw it.
+    """Area under precision over recall by radius,
+    as HABIR's `recall_precision.m` and `area_RP.m` draw it.
 
     What this is not: a mean of AP over queries, or an area by rank: there is a point per radius,
     pooled over queries.
@@ -201,7 +213,9 @@ def trapezoid_area(retrieved: np.ndarray, relevant: np.ndarray) -> float:
         retrieved, relevant: all and relevant items within radius 0..R, pooled over queries,
             int64 (R + 1,).
     """
-    last = int((retrieved < retrieved[-1]).sum())  # the largest distance that occurs; its own radius is left out
+    last = int(
+        (retrieved < retrieved[-1]).sum()
+    )  # the largest distance that occurs; its own radius is left out
     recall = relevant[:last] / max(relevant[-1], 1)
     precision = relevant[:last] / np.maximum(retrieved[:last], 1)
     if last and recall[0] != 0:
@@ -226,7 +240,9 @@ def mean(scores: Scores) -> tuple[float, float, float]:
 
 
 def _expected_mean(scores: Scores, sure: np.ndarray, maybe: np.ndarray) -> float:
-    """E[sum of AP / number of kept queries], over the number m of kept ones among those that may be dropped."""
+    """E[sum of AP / number of kept queries],
+    over the number m of kept ones among those that may be dropped.
+    """
     chance = np.array([1.0])  # P(m), (m + 1,)
     total = np.array([scores.expected[sure].sum()])  # E[sum of AP; m], (m + 1,)
     for p, ap in zip(scores.kept[maybe], scores.expected[maybe], strict=True):
@@ -249,13 +265,19 @@ CONVENTIONS = {
     for c in (
         Convention(
             "min_k_r",
-            "precisions at the hits within k over min(k, R); a query with nothing relevant counts 0 (the default)",
+            (
+                "precisions at the hits within k over min(k, R); a query with nothing relevant "
+                "counts 0 (the default)"
+            ),
             "open-metric-learning, DSH_Analysis",
             _min_k_r,
         ),
         Convention(
             "all_relevant",
-            "precisions at the hits within k over R, also where k < R; a query with nothing relevant counts 0",
+            (
+                "precisions at the hits within k over R, also where k < R; a query with nothing "
+                "relevant counts 0"
+            ),
             "TALR (whole ranking), cisip-FIRe by image ids",
             _all_relevant,
         ),
@@ -267,15 +289,24 @@ CONVENTIONS = {
         ),
         Convention(
             "map_at_r",
-            "precisions at the hits within R over R; a query with nothing relevant is left out of the mean",
+            (
+                "precisions at the hits within R over R; a query with nothing relevant is left out "
+                "of the mean"
+            ),
             "pytorch-metric-learning mean_average_precision_at_r",
             _map_at_r,
             cut=False,
         ),
         Convention(
             "hits_in_topk",
-            "precisions at the hits within k over their number; a query with no hit within k counts 0",
-            "DPSH-pytorch, DeepHash-pytorch, TreezzZ's DSDH/DPSH/ADSH, OrthoHash, cisip-FIRe, torchmetrics",
+            (
+                "precisions at the hits within k over their number; a query with no hit within k "
+                "counts 0"
+            ),
+            (
+                "DPSH-pytorch, DeepHash-pytorch, TreezzZ's DSDH/DPSH/ADSH, OrthoHash, cisip-FIRe, "
+                "torchmetrics"
+            ),
             _hits_in_topk,
         ),
         Convention(
@@ -286,20 +317,29 @@ CONVENTIONS = {
         ),
         Convention(
             "asymmetric",
-            "as hits_in_topk, ranked by the L1 distance of sigmoid(query output) to the database bits",
+            (
+                "as hits_in_topk, ranked by the L1 distance of sigmoid(query output) to the "
+                "database bits"
+            ),
             "hashing-baseline (map_asymhamming)",
             _hits_in_topk,
         ),
         Convention(
             "step_integral",
-            "sum over distances of recall gained times precision within that distance: ties enter together",
+            (
+                "sum over distances of recall gained times precision within that distance: ties "
+                "enter together"
+            ),
             "scikit-learn average_precision_score",
             _step_integral,
             cut=False,
         ),
         Convention(
             "trapezoid_radius",
-            "area of trapezoids under pooled precision over recall by Hamming radius, the last radius left out",
+            (
+                "area of trapezoids under pooled precision over recall by Hamming radius, the last "
+                "radius left out"
+            ),
             "HABIR (hashing-baseline-for-image-retrieval), after ITQ's code",
             _no_ap,
             cut=False,
@@ -307,7 +347,8 @@ CONVENTIONS = {
         ),
         Convention(
             "hpdh",
-            "AP of the whole ranking over R, NaN with nothing relevant; nDCG is the mean over the cut-offs 1..k with "
+            "AP of the whole ranking over R, NaN with nothing relevant; nDCG is the mean over the "
+            "cut-offs 1..k with "
             "discounts 1, 1, 1/log2(2), 1/log2(3), …",
             "hpdh (Semantic Hierarchy Preserving Deep Hashing)",
             _hpdh,

@@ -17,7 +17,9 @@ from hashlab.metrics.labels import Relevance
 CELLS = 1 << 21  # counts that a block of queries may take: 16 MB
 QUERIES = 512  # queries of a block at most
 REPEATED = 0.75  # where distinct items are fewer than this part of all, each is compared once
-FIXED_POINT = 1 << 40  # real weights of bits become whole numbers: equal sums tie, whatever the order of adding
+FIXED_POINT = (
+    1 << 40
+)  # real weights of bits become whole numbers: equal sums tie, whatever the order of adding
 
 Counts = Callable[[slice], np.ndarray]
 
@@ -35,7 +37,9 @@ class Rankings:
     histogram: Callable[[slice], Histogram]
 
     def __iter__(self) -> Iterator[Histogram]:
-        """The rankings of block after block; the next ones are made while the last are looked at."""
+        """The rankings of block after block;
+        the next ones are made while the last are looked at.
+        """
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(self.histogram, self.blocks[0])
             for rows in self._shown(self.blocks[1:]):
@@ -51,8 +55,12 @@ class Rankings:
         return progress.Progress(blocks, "evaluate", delay=2.0)
 
 
-def from_codes(query: codes.Array, database: codes.Array, distance: Distance, relevance: Relevance) -> Rankings:
-    """Rank packed codes (N, 8 W) by their distance to each of (Q, 8 W), with the engine of their kind."""
+def from_codes(
+    query: codes.Array, database: codes.Array, distance: Distance, relevance: Relevance
+) -> Rankings:
+    """Rank packed codes (N, 8 W) by their distance to each of (Q, 8 W),
+    with the engine of their kind.
+    """
     count = engine(query, database, distance, relevance)
 
     def histogram(rows: slice) -> Histogram:
@@ -65,13 +73,19 @@ def from_codes(query: codes.Array, database: codes.Array, distance: Distance, re
 
 
 def from_distances(distances: Callable[[slice], np.ndarray], relevance: Relevance) -> Rankings:
-    """Rank by any distances, given as a function of a slice of queries to (rows, N): one sort per query."""
+    """Rank by any distances, given as a function of a slice of queries to (rows, N):
+    one sort per query.
+    """
     blocks = _blocks(len(relevance.query), relevance.groups * len(relevance.database))
-    return Rankings(blocks, lambda rows: tie_groups(distances(rows), relevance.group(rows), relevance))
+    return Rankings(
+        blocks, lambda rows: tie_groups(distances(rows), relevance.group(rows), relevance)
+    )
 
 
 def tie_groups(distance: np.ndarray, group: np.ndarray, relevance: Relevance) -> Histogram:
-    """Rank items by distance, (Q, N) real, and count those of each gain group, (Q, N) int, that tie."""
+    """Rank items by distance, (Q, N) real, and count those of each gain group, (Q, N) int,
+    that tie.
+    """
     order = np.argsort(distance, axis=1)  # any order of ties will do
     ranked = np.take_along_axis(distance, order, 1)
     group = np.take_along_axis(group, order, 1)
@@ -85,9 +99,11 @@ def tie_groups(distance: np.ndarray, group: np.ndarray, relevance: Relevance) ->
 
 
 def asymmetric(query: np.ndarray, database: np.ndarray) -> Callable[[slice], np.ndarray]:
-    """L1 distances of sigmoid(query outputs (Q, K)) to packed bits (N, 8 W), up to a constant per query.
+    """L1 distances of sigmoid(query outputs (Q, K)) to packed bits (N, 8 W),
+    up to a constant per query.
 
-    |p - b| summed over bits is sum p + sum_b (1 - 2 p): bytes of bits are looked up in tables of such sums.
+    |p - b| summed over bits is sum p + sum_b (1 - 2 p): bytes of bits are looked up in tables of
+    such sums.
     """
     weight = -np.tanh(query.astype(np.float64) / 2)  # 1 - 2 sigmoid(u)
     weight = np.rint(weight * FIXED_POINT).astype(np.int64)
@@ -104,8 +120,12 @@ def asymmetric(query: np.ndarray, database: np.ndarray) -> Callable[[slice], np.
     return distances
 
 
-def engine(query: codes.Array, database: codes.Array, distance: Distance, relevance: Relevance) -> Counts:
-    """The counts of a slice of queries, int64 (rows, G, B), as a function: compiled for arrays, torch for tensors."""
+def engine(
+    query: codes.Array, database: codes.Array, distance: Distance, relevance: Relevance
+) -> Counts:
+    """The counts of a slice of queries, int64 (rows, G, B), as a function:
+    compiled for arrays, torch for tensors.
+    """
     if isinstance(query, torch.Tensor):
         from hashlab.metrics._torch import Counter
 
@@ -113,7 +133,9 @@ def engine(query: codes.Array, database: codes.Array, distance: Distance, releva
     return _compiled(query, database, distance, relevance)
 
 
-def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relevance: Relevance) -> Counts:
+def _compiled(
+    query: np.ndarray, database: np.ndarray, distance: Distance, relevance: Relevance
+) -> Counts:
     from hashlab.metrics import _numba
 
     query, shift = distance.words(query)  # (Q, W), (W,)
@@ -146,11 +168,12 @@ def _compiled(query: np.ndarray, database: np.ndarray, distance: Distance, relev
 def arranged(database: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
     """The database (N, W) with labels (L, N), both uint64, as the compiled engine wants it.
 
-    Codes of trained networks repeat: where many do, each kind of item is compared once and counted as often as it
-    stands there.
+    Codes of trained networks repeat: where many do, each kind of item is compared once and counted
+    as often as it stands there.
 
-    Returns: words (W, M) and labels (L, M) in an order that suits the engine; how often each counts, uint32 (M,), none
-    where each counts once; where blocks start and end, int64 (B + 1,); which have one label throughout, bool (B,).
+    Returns: words (W, M) and labels (L, M) in an order that suits the engine; how often each
+    counts, uint32 (M,), none where each counts once; where blocks start and end, int64 (B + 1,);
+    which have one label throughout, bool (B,).
     """
     from hashlab.metrics import _numba
 

@@ -22,33 +22,38 @@ OPTIONAL = ("precision_radius2", "weighted_map", "acg_at", "hp_at", "mahp_at")
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """Retrieval metrics of one set of codes. Means are over queries, and expected under a random order of ties.
+    """Retrieval metrics of one set of codes.
+    Means are over queries, and expected under a random order of ties.
 
     Attributes:
         bits: K, bits per code; None where distances were given.
-        relevance, convention: which items are relevant, and whose definition of mAP (None: ours, "min_k_r").
+        relevance, convention: which items are relevant, and whose definition of mAP
+            (None: ours, "min_k_r").
         at: the cut-off of AP, or None for the whole ranking.
-        tables, combine: bits of each hash table and how their distances are combined; None for one table.
+        tables, combine: bits of each hash table and how their distances are combined; None for one
+            table.
         queries, items: how many queries, and items in the database.
-        queries_without_relevant: queries to which nothing in the database is relevant; by default their AP is 0.
+        queries_without_relevant: queries to which nothing in the database is relevant; by default
+            their AP is 0.
         map, map_worst, map_best: mean AP, expected under a random order of ties, and its extremes.
             What this is not: interpolated; the area under `precision` over `recall`, which go by
             radius.
-        ap, ap_worst, ap_best: AP per query, float64 (Q,); NaN where the convention leaves the query out.
+        ap, ap_worst, ap_best: AP per query, float64 (Q,); NaN where the convention leaves the query
+            out.
         weighted_map: mean AP with ACG in place of precision; for several labels only.
             What this is not: a number in 0..1, as ACG counts labels; a mean in which queries have
             weights.
-        precision, recall: within radius r = 0..R, pooled over queries, float64 (R + 1,); precision is NaN where
-            nothing is retrieved. Radius is distance, for a union of tables the smallest. None for real distances.
-            What this is not: a mean over queries. Those with many items within the radius weigh
-            more.
+        precision, recall: within radius r = 0..R, pooled over queries, float64 (R + 1,); precision
+            is NaN where nothing is retrieved. Radius is distance, for a union of tables the
+            smallest. None for real distances. What this is not: a mean over queries. Those with
+            many items within the radius weigh more.
         lookup_success: share of queries with any item within radius r, float64 (R + 1,).
             What this is not: a measure of relevance. Any item will do.
         lookup_hit: share of queries with a relevant item within radius r, float64 (R + 1,).
             What this is not: recall. One relevant item will do.
-        precision_radius2: mean over queries of the precision within radius 2, where an empty ball counts 0.
-            What this is not: `precision[2]`, which is pooled; a mean over those queries only that
-            find something.
+        precision_radius2: mean over queries of the precision within radius 2, where an empty ball
+            counts 0. What this is not: `precision[2]`, which is pooled; a mean over those queries
+            only that find something.
         precision_at: {k: precision within the first k ranks}.
             What this is not: R-precision. With fewer than k relevant items it cannot reach 1.
         recall_at: {k: recall within the first k ranks}; 0 if nothing is relevant.
@@ -59,10 +64,9 @@ class Report:
             0 and 1.
         acg_at: {k: average gain within the first k ranks}; for several labels only.
             What this is not: normalised. It grows with the labels that images have.
-        hp_at: {k: hierarchical precision, the gain within the first k ranks over the best possible};
-            for levels only.
-            What this is not: precision. Items of another fine class count too, and an ideal ranking
-            always has 1.
+        hp_at: {k: hierarchical precision, the gain within the first k ranks over the best
+            possible}; for levels only. What this is not: precision. Items of another fine class
+            count too, and an ideal ranking always has 1.
         mahp_at: {k: mean of hierarchical precision over the ranks 1..k}; for levels only.
             What this is not: a kind of AP. Every rank counts, not only those of relevant items.
         query_labels: int64 (Q, L), for `per_class`.
@@ -116,7 +120,10 @@ class Report:
         if low <= high:  # NaN where there is no AP per query
             lines.append(f"95 % interval over queries  {low:.4f} to {high:.4f}")
         if self.convention:
-            lines.append(f"convention  {self.convention}: {published.CONVENTIONS[self.convention].definition}")
+            lines.append(
+                f"convention  {self.convention}: "
+                f"{published.CONVENTIONS[self.convention].definition}"
+            )
         if self.precision_radius2 is not None:
             lines.append(f"precision within radius 2  {self.precision_radius2:.4f}")
         if self.weighted_map is not None:
@@ -137,7 +144,9 @@ class Report:
             interpolated: precision is the best one at that recall or any higher.
         """
         if self.precision is None:
-            raise InputError("a precision-recall curve by radius needs integer distances, got real ones")
+            raise InputError(
+                "a precision-recall curve by radius needs integer distances, got real ones"
+            )
         drawn = ~np.isnan(self.precision)
         precision = self.precision[drawn]
         if interpolated:
@@ -146,7 +155,9 @@ class Report:
         return self.recall[drawn], precision
 
     def per_class(self) -> dict[int, float]:
-        """Mean AP of the queries of each class (fine level; each label that a query has); NaN if all were left out."""
+        """Mean AP of the queries of each class (fine level; each label that a query has);
+        NaN if all were left out.
+        """
         means = {}
         for name, rows in self._members().items():
             ap = self.ap[rows & ~np.isnan(self.ap)]
@@ -162,7 +173,8 @@ class Report:
         return {int(name): fine == name for name in np.unique(fine)}
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of mAP, were the queries a sample of many: mean AP +- z s / sqrt(Q), s with Q - 1.
+        """Confidence interval of mAP, were the queries a sample of many:
+        mean AP +- z s / sqrt(Q), s with Q - 1.
 
         It says nothing about another training run; NaN with fewer than two queries that count.
         """
@@ -177,7 +189,8 @@ class Report:
         return mean - half, mean + half
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the per-query arrays as plain numbers, strings and lists; NaN is None, what has no value is left out.
+        """All but the per-query arrays as plain numbers, strings and lists;
+        NaN is None, what has no value is left out.
 
         Adds `interval95` and `map_per_class`.
         """
@@ -248,7 +261,9 @@ def build(
 
 
 def _means(blocks: list[dict[str, np.ndarray]], cutoffs: list[int]) -> dict[str, float | AtK]:
-    """Means over queries by their names in `Report`: a number, {k: number}, or None for no value."""
+    """Means over queries by their names in `Report`: a number, {k:
+    number}, or None for no value.
+    """
     means = dict.fromkeys(OPTIONAL)
     for name in blocks[0]:
         mean = np.concatenate([block[name] for block in blocks]).mean(0)
@@ -286,8 +301,12 @@ def _per_query(
 
 
 def _balls(ranking: Histogram, radii: int) -> np.ndarray:
-    """Items, relevant items, queries with any and queries with a relevant item, by radius, int64 (4, R + 1)."""
-    bins = np.searchsorted(ranking.radius, np.arange(radii), side="right")  # tie groups within each radius
+    """Items, relevant items, queries with any and queries with a relevant item, by radius,
+    int64 (4, R + 1).
+    """
+    bins = np.searchsorted(
+        ranking.radius, np.arange(radii), side="right"
+    )  # tie groups within each radius
     counts = (ranking.items_to, ranking.hits_to, ranking.items_to > 0, ranking.hits_to > 0)
     sums = np.stack([count.sum(0) for count in counts])  # (4, B)
     before = np.pad(sums, ((0, 0), (1, 0)))  # of the first 0..B tie groups

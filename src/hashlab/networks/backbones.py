@@ -1,10 +1,12 @@
 """Convolutional networks that turn images (B, C, H, W) into features (B, d), with taps on the way.
 
-A backbone is a `Backbone`: a chain of named stages ending in a feature vector. `.levels` says what each stage gives.
-Nets of our own train from scratch; torchvision's come with the names of their papers, and with weights (`weights.py`).
+A backbone is a `Backbone`: a chain of named stages ending in a feature vector. `.levels` says what
+each stage gives. Nets of our own train from scratch; torchvision's come with the names of their
+papers, and with weights (`weights.py`).
 
-References: LeCun et al. 1998 (LeNet); Krizhevsky et al. 2012 and 2014 (AlexNet); Simonyan and Zisserman 2015 (VGG);
-He et al. 2016 (ResNet); Sandler et al. 2018 (MobileNetV2); Page, How to train your ResNet, 2018 (resnet9).
+References: LeCun et al. 1998 (LeNet); Krizhevsky et al. 2012 and 2014 (AlexNet); Simonyan and
+Zisserman 2015 (VGG); He et al. 2016 (ResNet); Sandler et al. 2018 (MobileNetV2); Page, How to train
+your ResNet, 2018 (resnet9).
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from hashlab.networks import weights
 
 
 class Level(NamedTuple):
-    """What a stage gives: maps (B, channels, H / stride, W / stride); a vector (B, channels) where stride is None."""
+    """What a stage gives: maps (B, channels, H / stride, W / stride);
+    a vector (B, channels) where stride is None.
+    """
 
     channels: int
     stride: int | None
@@ -77,7 +81,9 @@ def check_levels(backbone: Backbone, names: Sequence[str]) -> None:
     """Raise InputError unless all names are levels of the backbone."""
     unknown = [name for name in names if name not in backbone.levels]
     if unknown:
-        raise InputError(f"unknown level {unknown[0]!r}; this backbone has: {', '.join(backbone.levels)}")
+        raise InputError(
+            f"unknown level {unknown[0]!r}; this backbone has: {', '.join(backbone.levels)}"
+        )
 
 
 def spelt(scales: str) -> str:
@@ -107,8 +113,12 @@ def named(levels: Mapping[str, Level], scales: str, backbone: str) -> tuple[str,
 # ---- nets of our own
 
 
-def _block(inputs: int, outputs: int, kernel: int = 3, padding: int = 1, pool: bool = True) -> nn.Sequential:
-    """Convolution, max-pooling, batch normalisation, ReLU: pooling first spares the other two 3/4 of their work."""
+def _block(
+    inputs: int, outputs: int, kernel: int = 3, padding: int = 1, pool: bool = True
+) -> nn.Sequential:
+    """Convolution, max-pooling, batch normalisation, ReLU:
+    pooling first spares the other two 3/4 of their work.
+    """
     layers = [nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False)]
     if pool:
         layers.append(nn.MaxPool2d(2))
@@ -134,7 +144,6 @@ def lenet(channels: int, height: int, width: int) -> Stages:
 
     The sizes are those of Caffe's MNIST example; batch normalisation is an addition.
     """
-
 
     def places(side: int) -> int:
         return ((side - 4) // 2 - 4) // 2  # two convolutions without padding, each pooled
@@ -168,10 +177,14 @@ class Residual(nn.Module):
 
 
 def resnet9(channels: int, height: int, width: int) -> Stages:
-    """Page's residual net of eight convolutions for 32 px: 94 % on CIFAR-10 within minutes of one GPU."""
+    """Page's residual net of eight convolutions for 32 px:
+    94 % on CIFAR-10 within minutes of one GPU.
+    """
 
     def twice(maps: int) -> Residual:
-        return Residual(nn.Sequential(_block(maps, maps, pool=False), _block(maps, maps, pool=False)))
+        return Residual(
+            nn.Sequential(_block(maps, maps, pool=False), _block(maps, maps, pool=False))
+        )
 
     return [
         ("conv1", _block(channels, 64, pool=False), Level(64, 1)),
@@ -220,7 +233,9 @@ def _two_dense(net: nn.Module, pool: int, first: int) -> Stages:
 
 
 def _resnet(net: nn.Module) -> Stages:
-    """conv1, then the four groups of blocks that the paper calls conv2 to conv5, then the mean over all places."""
+    """conv1, then the four groups of blocks that the paper calls conv2 to conv5,
+    then the mean over all places.
+    """
     expansion = net.layer1[0].expansion
     levels = [Level(64, 2), *(Level(64 * 2**i * expansion, 4 * 2**i) for i in range(4))]
     parts = [
@@ -247,7 +262,9 @@ def _mobilenet_v2(net: nn.Module) -> Stages:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a backbone is made: `stages(channels, height, width)`, or by cutting up one of torchvision's networks."""
+    """How a backbone is made: `stages(channels, height, width)`,
+    or by cutting up one of torchvision's networks.
+    """
 
     smallest: int  # side of the smallest images
     stages: Callable[[int, int, int], Stages] | None = None
@@ -283,7 +300,9 @@ def check_name(name: str) -> None:
 
 
 def from_torchvision(name: str) -> bool:
-    """Whether the backbone is one of torchvision's: they take three channels, and have weights of ImageNet."""
+    """Whether the backbone is one of torchvision's:
+    they take three channels, and have weights of ImageNet.
+    """
     return BACKBONES[name].cut is not None
 
 
@@ -297,28 +316,34 @@ def check(name: str, shape: tuple[int, ...], start: str = weights.SCRATCH) -> No
     size = f"{shape[0]}x{shape[1]}"
     if min(shape[:2]) < kind.smallest:
         least = f"at least {kind.smallest} px"
-        raise InputError(f"backbone {name} takes images of {least}, got {size} (setting size enlarges)")
+        raise InputError(
+            f"backbone {name} takes images of {least}, got {size} (setting size enlarges)"
+        )
     with torch.device("meta"):
         network = _network(name, shape)
     count = parameters(network)
     if count > MOST_WEIGHTS:
-        raise InputError(f"backbone {name} has {count} weights for images of {size}, at most {MOST_WEIGHTS} fit")
+        raise InputError(
+            f"backbone {name} has {count} weights for images of {size}, at most {MOST_WEIGHTS} fit"
+        )
     weights.check(start, network, kind.dropped, name)
 
 
 def create(
     name: str, shape: tuple[int, ...], start: str = weights.SCRATCH, frozen: bool = False
 ) -> Backbone:
-    """A backbone for images of `shape` (H, W) or (H, W, C); what is not loaded is drawn from torch's generator.
+    """A backbone for images of `shape` (H, W) or (H, W, C);
+    what is not loaded is drawn from torch's generator.
 
     Args:
-        start: `scratch`, `torchvision-imagenet` (downloaded when first used, and never read where its
-            SHA-256 is another than the one in `weights.PINNED`), or a path to a safetensors file with
-            the state dict of the torchvision network, or of our own.
+        start: `scratch`, `torchvision-imagenet` (downloaded when first used, and never read where
+            its SHA-256 is another than the one in `weights.PINNED`), or a path to a safetensors
+            file with the state dict of the torchvision network, or of our own.
         frozen: whether it stays as it is, batch statistics included.
 
     Raises:
-        InputError: unknown name, images that are too small, weights that are altered or of another architecture.
+        InputError: unknown name, images that are too small, weights that are altered or of another
+            architecture.
     """
     check(name, shape, start)
     kind = BACKBONES[name]
@@ -350,7 +375,9 @@ def _network(name: str, shape: tuple[int, ...]) -> nn.Module:
 
 
 def default(shape: tuple[int, ...]) -> str:
-    """The backbone that suits images of `shape`: `tiny` below 16 px, else `lenet` for grey and `quick` for colour."""
+    """The backbone that suits images of `shape`:
+    `tiny` below 16 px, else `lenet` for grey and `quick` for colour.
+    """
     if min(shape[:2]) < BACKBONES["lenet"].smallest:
         return "tiny"
     return "quick" if len(shape) == 3 and shape[2] == 3 else "lenet"
@@ -362,7 +389,9 @@ def parameters(module: nn.Module) -> int:
 
 
 def device(name: str | torch.device | None = None) -> torch.device:
-    """The device called `name`, or CUDA where there is one, else the CPU; raises InputError if it is not there."""
+    """The device called `name`, or CUDA where there is one, else the CPU;
+    raises InputError if it is not there.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of devices that torch gives up

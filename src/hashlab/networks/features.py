@@ -1,8 +1,10 @@
-"""Networks and the features of their backbones; those of a frozen one are computed once per image, and kept on disk.
+"""Networks and the features of their backbones;
+those of a frozen one are computed once per image, and kept on disk.
 
 They lie beside the data set. One pass gives the features of every level, whichever is asked for, in
-`<cache>/features/<set>-<hash>/<block>-<level>.npy`, float32; the hash is that of all they depend on (images, backbone,
-weights, input, precision, kind of device, version of torch). The folder may be deleted at any time.
+`<cache>/features/<set>-<hash>/<block>-<level>.npy`, float32; the hash is that of all they depend on
+(images, backbone, weights, input, precision, kind of device, version of torch). The folder may be
+deleted at any time.
 """
 
 from __future__ import annotations
@@ -42,10 +44,13 @@ class Network(nn.Module):
 
     Args:
         taps: levels of the backbone, which the head takes; its features where there are none.
-        pooled: whether the head takes the means of the taps' maps, side by side, rather than a tuple of maps.
+        pooled: whether the head takes the means of the taps' maps, side by side, rather than a
+            tuple of maps.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module, taps: tuple[str, ...] = (), pooled: bool = False):
+    def __init__(
+        self, backbone: Backbone, head: nn.Module, taps: tuple[str, ...] = (), pooled: bool = False
+    ):
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -53,7 +58,9 @@ class Network(nn.Module):
         self.pooled = pooled
 
     def body(self, images: Tensor) -> Any:
-        """What the head takes: features (B, d), or a tuple with the maps of each tap, or their means (B, sum C)."""
+        """What the head takes: features (B, d), or a tuple with the maps of each tap,
+        or their means (B, sum C).
+        """
         if not self.taps:
             return self.backbone(images)
         maps = self.backbone.forward_levels(images, self.taps)
@@ -63,8 +70,12 @@ class Network(nn.Module):
         return self.head(x if x.ndim == 2 else self.body(x))
 
 
-def input_shape(backbone: str, shape: tuple[int, ...], crop: int = 0, size: int = 0) -> tuple[int, int, int]:
-    """(H, W, C) of what a backbone takes where images are (H, W[, C]); torchvision's make three channels of one."""
+def input_shape(
+    backbone: str, shape: tuple[int, ...], crop: int = 0, size: int = 0
+) -> tuple[int, int, int]:
+    """(H, W, C) of what a backbone takes where images are (H, W[, C]);
+    torchvision's make three channels of one.
+    """
     channels = shape[2] if len(shape) == 3 else 1
     if channels == 1 and backbones.from_torchvision(backbone):
         channels = 3
@@ -75,9 +86,11 @@ def input_shape(backbone: str, shape: tuple[int, ...], crop: int = 0, size: int 
 
 
 def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
-    """How images become the input of a backbone: normalised by their own statistics, as those for training are.
+    """How images become the input of a backbone:
+    normalised by their own statistics, as those for training are.
 
-    A network with torchvision's architecture takes three channels, and with weights the statistics of ImageNet.
+    A network with torchvision's architecture takes three channels, and with weights the statistics
+    of ImageNet.
 
     Args:
         start: what the backbone starts from, see `weights`.
@@ -166,11 +179,16 @@ class FeatureNet:
 
     @property
     def features_stay(self) -> bool:
-        """Whether an image's features are the same in every epoch, and all that the head takes of it."""
+        """Whether an image's features are the same in every epoch,
+        and all that the head takes of it.
+        """
         return self.network.backbone.frozen and (self.network.pooled or not self.network.taps)
 
-    def batches(self, images: Images, labels: np.ndarray | None = None, shared: Shared | None = None) -> Batches:
-        """Batches of images uint8 (N, H, W[, C]), or of their features where these stay as they are.
+    def batches(
+        self, images: Images, labels: np.ndarray | None = None, shared: Shared | None = None
+    ) -> Batches:
+        """Batches of images uint8 (N, H, W[, C]),
+        or of their features where these stay as they are.
 
         Raises InputError for images of another shape.
         """
@@ -183,10 +201,11 @@ class FeatureNet:
         return Batches(images, labels, self.device, self.view, self.resident_mb)
 
     def features(self, images: Images, shared: Shared | None = None) -> Tensor:
-        """What the taps, or the last level, give for images: means over all places, side by side; float32 (N, sum C).
+        """What the taps, or the last level, give for images: means over all places, side by side;
+        float32 (N, sum C).
 
-        Those of a frozen backbone are computed once where runs share them, and kept on disk where the set is.
-        Raises InputError for images of another shape.
+        Those of a frozen backbone are computed once where runs share them, and kept on disk where
+        the set is. Raises InputError for images of another shape.
         """
         if not self.network.backbone.frozen:
             return self._compute(images, None)
@@ -207,7 +226,9 @@ class FeatureNet:
 
     @property
     def _facts(self) -> dict[str, Any] | None:
-        """Which features these are, to find them again; None for those of random weights, which nobody asks twice."""
+        """Which features these are, to find them again;
+        None for those of random weights, which nobody asks twice.
+        """
         if self.origin is None or self.origin.seed is not None:
             return None
         return {
@@ -250,11 +271,17 @@ class FeatureNet:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights, and what `from_facts` reads."""
-        return self.tensors(), {"backbone": self.backbone, "shape": list(self.shape), "view": self.input()}
+        return self.tensors(), {
+            "backbone": self.backbone,
+            "shape": list(self.shape),
+            "view": self.input(),
+        }
 
 
 def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View]:
-    """Backbone, shape of the images and view, as `FeatureNet.state` writes them; raises InputError for others."""
+    """Backbone, shape of the images and view, as `FeatureNet.state` writes them;
+    raises InputError for others.
+    """
     backbone = fact(facts, "backbone", str)
     view = View.read(fact(facts, "view", dict))
     shape = tuple(fact(facts, "shape", list))
@@ -264,13 +291,17 @@ def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View]:
 
 
 def at_start(backbone: str, view: View, start: str, seed: int, frozen: bool) -> Backbone:
-    """A backbone for a view, with its first weights; where they are drawn, they follow from the seed alone."""
+    """A backbone for a view, with its first weights;
+    where they are drawn, they follow from the seed alone.
+    """
     torch.manual_seed(seeds.derived(seed, "backbone"))
     return backbones.create(backbone, view.shape, start, frozen)
 
 
 def pooled(levels: Sequence[Tensor]) -> Tensor:
-    """Means over all places of the maps (B, C, H, W) of some levels, side by side; vectors (B, C) stay: (B, sum C)."""
+    """Means over all places of the maps (B, C, H, W) of some levels, side by side;
+    vectors (B, C) stay: (B, sum C).
+    """
     means = [x.mean((2, 3)) if x.ndim == 4 else x for x in levels]
     return torch.cat(means, 1)
 
@@ -283,11 +314,12 @@ def compute(
     facts: dict[str, Any] | None,
     wrap: Callable[[Function], Function] = lambda function: function,
 ) -> Tensor:
-    """Features float32 (N, sum C) of `images`, as `batches` gives them: the named levels' means, side by side.
+    """Features float32 (N, sum C) of `images`, as `batches` gives them:
+    the named levels' means, side by side.
 
     Args:
-        facts: JSON values that say which network it is; None where the features shall not be kept. Only those of a
-            set in the cache are.
+        facts: JSON values that say which network it is; None where the features shall not be kept.
+            Only those of a set in the cache are.
         wrap: what gives the function that is applied to each block its precision.
     """
 
@@ -309,9 +341,7 @@ def _missing(folder: Path, index: np.ndarray, names: Sequence[str]) -> list[int]
     """Blocks of the pool positions `index` (N,) that lack the file of one of the levels."""
     needed = np.unique(index // BLOCK).tolist()
     return [
-        block
-        for block in needed
-        if not all(_file(folder, block, name).is_file() for name in names)
+        block for block in needed if not all(_file(folder, block, name).is_file() for name in names)
     ]
 
 
@@ -333,7 +363,12 @@ def _file(folder: Path, block: int, name: str) -> Path:
 
 
 def keep(
-    folder: Path, block: int, network: Function, images: Part, like: Batches, levels: Mapping[str, Level]
+    folder: Path,
+    block: int,
+    network: Function,
+    images: Part,
+    like: Batches,
+    levels: Mapping[str, Level],
 ) -> None:
     """Compute a block of the pool for all levels, and write each into a file of its own."""
     last = min((block + 1) * BLOCK, len(images.pool.stored))

@@ -1,4 +1,5 @@
-"""What a network starts from: `scratch`, `torchvision-imagenet`, or a safetensors file, named by its SHA-256.
+"""What a network starts from: `scratch`, `torchvision-imagenet`, or a safetensors file,
+named by its SHA-256.
 
 Each of them is a condition of its own: results from different weights never stand in one column.
 """
@@ -19,14 +20,15 @@ from hashlab.errors import InputError
 
 SCRATCH = "scratch"
 IMAGENET = "torchvision-imagenet"
-# What torchvision's ImageNet weights were trained with, and a file for one of its networks is taken to be.
+# What torchvision's ImageNet weights were trained with, and a file for one of its networks is taken
+# to be.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# SHA-256 of torchvision's file `IMAGENET1K_V1` of each network. torchvision itself publishes the first eight digits,
-# in the name of the file; the others were taken, on 28 November 2026, from public repositories that pin the same files
-# (at least three that agree for each). A file with another digest is refused, so a wrong digit here could only keep
-# the right file out.
+# SHA-256 of torchvision's file `IMAGENET1K_V1` of each network. torchvision itself publishes the
+# first eight digits, in the name of the file; the others were taken, on 28 November 2026, from
+# public repositories that pin the same files (at least three that agree for each). A file with
+# another digest is refused, so a wrong digit here could only keep the right file out.
 PINNED = {
     "alexnet": "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
     "vgg16": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
@@ -40,7 +42,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def describe(weights: str, name: str) -> str:
-    """The name that a record gives to the weights of the architecture `name`: with the SHA-256 of their file."""
+    """The name that a record gives to the weights of the architecture `name`:
+    with the SHA-256 of their file.
+    """
     if weights == SCRATCH:
         return weights
     if weights == IMAGENET:  # `load` takes no other file
@@ -52,19 +56,25 @@ def describe(weights: str, name: str) -> str:
 
 def _pin(name: str) -> str:
     if name not in PINNED:
-        raise InputError(f"backbone {name} has no weights {IMAGENET}; expected: {SCRATCH} or a safetensors file")
+        raise InputError(
+            f"backbone {name} has no weights {IMAGENET}; expected: {SCRATCH} or a safetensors file"
+        )
     return PINNED[name]
 
 
 def _file(weights: str) -> Path:
     file = Path(weights).expanduser()
     if not file.is_file():
-        raise InputError(f"weights must be {SCRATCH}, {IMAGENET} or a safetensors file, got {weights!r}: no such file")
+        raise InputError(
+            f"weights must be {SCRATCH}, {IMAGENET} or a safetensors file, got {weights!r}: no "
+            "such file"
+        )
     return file
 
 
 def check(weights: str, network: nn.Module, dropped: str, name: str) -> None:
-    """Raise InputError unless a file of weights holds those of `network`; nothing is loaded or downloaded.
+    """Raise InputError unless a file of weights holds those of `network`;
+    nothing is loaded or downloaded.
 
     Args:
         dropped: beginning of the names of weights that may be missing, because they are not used.
@@ -83,8 +93,12 @@ def check(weights: str, network: nn.Module, dropped: str, name: str) -> None:
         _check_shapes(weights, shapes, network, dropped, name)
 
 
-def _check_shapes(weights: str, shapes: Shapes, network: nn.Module, dropped: str, name: str) -> None:
-    """Raise InputError unless these are the weights of `network`, whose counts of batches nothing here uses."""
+def _check_shapes(
+    weights: str, shapes: Shapes, network: nn.Module, dropped: str, name: str
+) -> None:
+    """Raise InputError unless these are the weights of `network`,
+    whose counts of batches nothing here uses.
+    """
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     for key in sorted(wanted.keys() | shapes.keys()):
         optional = key.endswith("num_batches_tracked") or _is_dropped(key, dropped)
@@ -100,7 +114,9 @@ def _is_dropped(key: str, dropped: str) -> bool:
 
 
 def load(weights: str, network: nn.Module, dropped: str, name: str) -> None:
-    """Put weights into a freshly made network; raises InputError where they are not of this architecture."""
+    """Put weights into a freshly made network;
+    raises InputError where they are not of this architecture.
+    """
     if weights == SCRATCH:
         return
     if weights == IMAGENET:
@@ -110,12 +126,19 @@ def load(weights: str, network: nn.Module, dropped: str, name: str) -> None:
     else:
         check(weights, network, dropped, name)
         values = safetensors.torch.load_file(_file(weights))
-    kept = {key: value for key, value in values.items() if not _is_dropped(key, dropped)}
+    own = network.state_dict()
+    kept = {
+        key: value
+        for key, value in values.items()
+        if not _is_dropped(key, dropped) and value.shape == own[key].shape  # counts may be of any
+    }
     network.load_state_dict(kept, strict=False)
 
 
 def _imagenet(name: str) -> dict[str, torch.Tensor]:
-    """torchvision's weights of a network, downloaded when first used. What is unpickled is what was hashed."""
+    """torchvision's weights of a network, downloaded when first used.
+    What is unpickled is what was hashed.
+    """
     file = _cached(name)
     if not file.is_file():
         _download(file, name)
@@ -138,7 +161,8 @@ def _url(name: str) -> str:
 def _check_digest(file: Path, digest: str, name: str) -> None:
     if digest != PINNED[name]:
         raise InputError(
-            f"{file} is not torchvision's file of weights of {name}: sha256 {PINNED[name][:12]}… expected,"
+            f"{file} is not torchvision's file of weights of {name}: sha256 {PINNED[name][:12]}… "
+            "expected,"
             f" got {digest[:12]}…; remove it, and it is downloaded anew"
         )
 
@@ -146,9 +170,12 @@ def _check_digest(file: Path, digest: str, name: str) -> None:
 def _download(file: Path, name: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(_url(name), str(file), hash_prefix=PINNED[name], progress=False)
+        torch.hub.download_url_to_file(
+            _url(name), str(file), hash_prefix=PINNED[name], progress=False
+        )
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"torchvision's weights of {name} could not be downloaded ({reason}); is there a network?"
+            f"torchvision's weights of {name} could not be downloaded ({reason}); is there a "
+            "network?"
         ) from None

@@ -1,8 +1,9 @@
 """Hashing before deep learning: array estimators in scikit-learn's style.
 
-`ITQ(bits=32).fit(X).transform(X)` gives bool (N, K); `decision_function` gives the real outputs behind the bits, and a
-bit is 1 where its output is >= 0. Supervised ones are fitted with labels too: `COSDISH(bits=32).fit(X, y)`. One file
-per estimator; it is imported, and scikit-learn with it, when its class is first named.
+`ITQ(bits=32).fit(X).transform(X)` gives bool (N, K); `decision_function` gives the real outputs
+behind the bits, and a bit is 1 where its output is >= 0. Supervised ones are fitted with labels
+too: `COSDISH(bits=32).fit(X, y)`. One file per estimator; it is imported, and scikit-learn with it,
+when its class is first named.
 """
 
 from __future__ import annotations

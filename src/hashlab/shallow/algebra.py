@@ -1,4 +1,6 @@
-"""Linear algebra that several estimators use: principal axes, ridge regression, random rotations."""
+"""Linear algebra that several estimators use:
+principal axes, ridge regression, random rotations.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ def principal_axes(X: np.ndarray, count: int) -> np.ndarray:
         count: how many at most.
 
     Returns:
-        Orthonormal columns, (d, K): K is `count`, or less where the features vary along fewer directions.
+        Orthonormal columns, (d, K): K is `count`, or less where the features vary along fewer
+            directions.
     """
     wide = X.shape[1] > len(X)
     gram = X @ X.T if wide else X.T @ X
@@ -34,7 +37,9 @@ def principal_axes(X: np.ndarray, count: int) -> np.ndarray:
 
 
 def axis_per_bit(X: np.ndarray, bits: int, name: str) -> np.ndarray:
-    """As many principal axes as bits, (d, K); raises InputError where there are fewer; `name` asks for them."""
+    """As many principal axes as bits, (d, K); raises InputError where there are fewer;
+    `name` asks for them.
+    """
     axes = principal_axes(X, bits)
     check_directions(bits, axes.shape[1], X, name)
     return axes
@@ -44,18 +49,23 @@ def check_directions(bits: int, directions: int, X: np.ndarray, name: str) -> No
     """Raise InputError where more bits are wanted than there are directions to take them from."""
     if bits > directions:
         raise InputError(
-            f"{name} takes each bit from a direction of its own, so bits must be at most {directions} here, "
+            f"{name} takes each bit from a direction of its own, so bits must be at most "
+            f"{directions} here, "
             f"got bits={bits} (n_samples={len(X)}, n_features={X.shape[1]})"
         )
 
 
 def ridge(X: np.ndarray, targets: np.ndarray, weight: float) -> np.ndarray:
-    """W that minimises ||targets − X W||² + weight ||W||², (d, K), for X (N, d) and targets (N, K)."""
+    """W that minimises ||targets − X W||² + weight ||W||², (d, K),
+    for X (N, d) and targets (N, K).
+    """
     return ridge_solver(X, weight)(targets)
 
 
 def ridge_solver(X: np.ndarray, weight: float) -> Callable[[np.ndarray], np.ndarray]:
-    """`ridge` of X (N, d) for targets to come: one factorisation, in the smaller of the two spaces."""
+    """`ridge` of X (N, d) for targets to come:
+    one factorisation, in the smaller of the two spaces.
+    """
     wide = X.shape[1] > len(X)
     gram = X @ X.T if wide else X.T @ X
     factor = linalg.cho_factor(gram + weight * np.eye(len(gram)))

@@ -12,8 +12,8 @@ from hashlab.shallow.base import Hasher, check_positive, check_whole
 class AnchorHasher(Hasher):
     """Bits of linear functions of a Gaussian kernel to `anchors` training rows.
 
-    `_fit` calls `_draw`, which sets `anchors_` (m, d) and `gamma_`, and itself sets `weights_` (m, K) and `offset_`
-    (K,).
+    `_fit` calls `_draw`, which sets `anchors_` (m, d) and `gamma_`, and itself sets `weights_`
+    (m, K) and `offset_` (K,).
     """
 
     def check_settings(self) -> None:
@@ -26,7 +26,10 @@ class AnchorHasher(Hasher):
         """Draw anchors from X (N, d) and return its kernel to them, (N, m)."""
         name = type(self).__name__
         if len(X) < self.anchors:
-            raise InputError(f"{name} draws {self.anchors} anchors among the training rows, got n_samples={len(X)}")
+            raise InputError(
+                f"{name} draws {self.anchors} anchors among the training rows, got "
+                f"n_samples={len(X)}"
+            )
         rows = rng.choice(len(X), self.anchors, replace=False)
         self.anchors_ = X[rows]
         self.gamma_ = self.gamma or 1 / (2 * mean_squared_distance(X, self.anchors_))

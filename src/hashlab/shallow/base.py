@@ -1,4 +1,6 @@
-"""What all array estimators share: checks of what is given, bits from real outputs, fitted state as arrays."""
+"""What all array estimators share:
+checks of what is given, bits from real outputs, fitted state as arrays.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,14 @@ from hashlab.errors import InputError
 
 REAL = ("mean_", "weights_", "offset_", "anchors_", "gamma_", "axes_", "low_", "frequencies_", "directions_", "phases_",
         "thresholds_")  # fitted arrays by which features become outputs: float64  # fmt: skip
-BLOCK = 4096  # rows that are encoded at once: what is held in between stays small however many rows come
+# Rows that are encoded at once: what is held in between stays small however many rows come.
+BLOCK = 4096
 
 
 class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Features to bits. Subclasses say `_fit` and `_outputs`; one that learns from labels sets `supervised`."""
+    """Features to bits. Subclasses say `_fit` and `_outputs`;
+    one that learns from labels sets `supervised`.
+    """
 
     supervised: ClassVar[bool] = False
     several_labels: ClassVar[bool] = False  # whether labels may be (N, L) 0/1
@@ -29,13 +34,15 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Args:
             X: features, (N, d).
-            y: labels of a supervised method: (N,) integers, or (N, L) 0/1 where it takes several; else not looked at.
+            y: labels of a supervised method: (N,) integers, or (N, L) 0/1 where it takes several;
+                else not looked at.
 
         Returns:
             The estimator itself.
 
         Raises:
-            InputError: features or labels that it cannot learn from; the message says what was expected.
+            InputError: features or labels that it cannot learn from; the message says what was
+                expected.
         """
         self.check_settings()
         X = self._features(X, reset=True)
@@ -45,7 +52,9 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Real outputs, float64 (N, K), of features (N, d); raises InputError for features unlike those of `fit`."""
+        """Real outputs, float64 (N, K), of features (N, d);
+        raises InputError for features unlike those of `fit`.
+        """
         check_is_fitted(self)
         X = self._features(X, reset=False)
         blocks = (X[start : start + BLOCK] for start in range(0, len(X), BLOCK))
@@ -66,10 +75,14 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return arrays
 
     def set_fitted(self, arrays: dict[str, np.ndarray]) -> Self:
-        """Take what `fitted_arrays` of an estimator with the same settings gave; raises InputError where it is not."""
+        """Take what `fitted_arrays` of an estimator with the same settings gave;
+        raises InputError where it is not.
+        """
         named = all(name.endswith("_") and not name.startswith("_") for name in arrays)
         if not named or "n_features_in_" not in arrays or np.ndim(arrays["n_features_in_"]):
-            raise InputError(f"fitted arrays must be those of fitted_arrays(), got {', '.join(arrays) or 'none'}")
+            raise InputError(
+                f"fitted arrays must be those of fitted_arrays(), got {', '.join(arrays) or 'none'}"
+            )
         for name, value in arrays.items():
             if name in REAL and value.dtype != np.float64:
                 raise InputError(f"fitted array {name} must be float64, got {value.dtype}")
@@ -102,11 +115,20 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         least = 2 if reset else 1
         X = as_numpy(X, "features") if isinstance(X, Tensor) else X
         try:
-            X = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=least)
+            X = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=np.float64,
+                ensure_all_finite=False,
+                ensure_min_samples=least,
+            )
         except ValueError as error:
             raise InputError(in_one_sentence(error)) from None
         if not np.isfinite(X).all():
-            raise InputError(f"features must be finite, got {'NaN' if np.isnan(X).any() else 'inf'} among them")
+            raise InputError(
+                f"features must be finite, got {'NaN' if np.isnan(X).any() else 'inf'} among them"
+            )
         return X
 
     def check_labels(self, y: Any, count: int) -> np.ndarray:
@@ -118,22 +140,31 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
 
 class LinearHasher(Hasher):
-    """Bits of linear functions: `_fit` sets `mean_` (d,) and `weights_` (d, K), which is all that encoding needs."""
+    """Bits of linear functions: `_fit` sets `mean_` (d,) and `weights_` (d, K),
+    which is all that encoding needs.
+    """
 
     def _outputs(self, X: np.ndarray) -> np.ndarray:
         return (X - self.mean_) @ self.weights_  # (N, K)
 
 
 def in_one_sentence(error: ValueError) -> str:
-    """What scikit-learn says of features, without line breaks and without the features themselves."""
+    """What scikit-learn says of features,
+    without line breaks and without the features themselves.
+    """
     sentence = " ".join(str(error).split())
     if "Reshape your data" in sentence:
-        return "features must be (N, d), got a single axis. Reshape your data: (1, -1) makes it one row"
+        return (
+            "features must be (N, d), got a single axis. Reshape your data: (1, -1) makes it one "
+            "row"
+        )
     return sentence
 
 
 def membership(y: Any, count: int, several: bool, name: str) -> np.ndarray:
-    """Labels (N,) or (N, L) as 0/1 membership, float64 (N, C); raises InputError where they do not fit."""
+    """Labels (N,) or (N, L) as 0/1 membership, float64 (N, C);
+    raises InputError where they do not fit.
+    """
     y = whole(np.asarray(y))
     if y.ndim == 2 and not several:
         raise InputError(f"{name} takes one label per row, (N,) integers, got {y.shape} {y.dtype}")
@@ -148,7 +179,9 @@ def whole(y: np.ndarray) -> np.ndarray:
     if y.dtype.kind not in "fO":
         return y
     try:
-        with np.errstate(invalid="ignore"):  # NaN: it is unequal to whatever comes out, and so stays as it is
+        with np.errstate(
+            invalid="ignore"
+        ):  # NaN: it is unequal to whatever comes out, and so stays as it is
             integers = y.astype(np.int64)
     except (TypeError, ValueError, OverflowError):
         return y
@@ -158,7 +191,9 @@ def whole(y: np.ndarray) -> np.ndarray:
 def _one(y: np.ndarray) -> np.ndarray:
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise InputError(f"labels must be of two classes at least, got one class: {classes.tolist()}")
+        raise InputError(
+            f"labels must be of two classes at least, got one class: {classes.tolist()}"
+        )
     return np.eye(len(classes))[index]  # (N, C)
 
 
@@ -166,14 +201,18 @@ def _several(y: np.ndarray) -> np.ndarray:
     if y.min(initial=0) < 0 or y.max(initial=0) > 1:
         raise InputError(f"labels (N, L) must be 0 or 1, got values from {y.min()} to {y.max()}")
     if not y.any() or y.all(axis=0).any():
-        raise InputError("labels (N, L) must tell rows apart, got no label at all or one that every row has")
+        raise InputError(
+            "labels (N, L) must tell rows apart, got no label at all or one that every row has"
+        )
     return y.astype(np.float64)
 
 
 def check_varying(X: np.ndarray) -> None:
     """Raise InputError where all rows are equal: nothing can be learned from them."""
     if not np.ptp(X, axis=0).any():
-        raise InputError(f"training features must vary, got {len(X)} equal rows (n_samples={len(X)})")
+        raise InputError(
+            f"training features must vary, got {len(X)} equal rows (n_samples={len(X)})"
+        )
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> None:
@@ -184,7 +223,11 @@ def check_whole(name: str, value: Any, least: int = 1) -> None:
 
 def check_positive(name: str, value: Any) -> None:
     """Raise InputError unless a setting is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | np.number)
+        or not 0 < value < np.inf
+    ):
         raise InputError(f"{name} must be a finite number above 0, got {value!r}")
 
 

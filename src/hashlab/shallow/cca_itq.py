@@ -13,13 +13,13 @@ from hashlab.shallow.itq import rotate
 class CCAITQ(LinearHasher):
     """Canonical correlation analysis of features and 0/1 labels, then ITQ's rotation.
 
-    Directions w solve C_xy C_yy⁻¹ C_yx w = λ² C_xx w, where C_xx and C_yy are covariances plus ρI; each is scaled by
-    its correlation λ.
+    Directions w solve C_xy C_yy⁻¹ C_yx w = λ² C_xx w, where C_xx and C_yy are covariances plus ρI;
+    each is scaled by its correlation λ.
 
-    Seen: the equation, ρ = 0.0001, the scaling, K ≤ d directions. There are no more correlated directions than labels:
-    the others are scaled by λ = 0, so with more bits than labels the rotation spreads what there is over all bits.
-    Ours: solved as a singular value decomposition of L_x⁻¹ C_xy L_y⁻ᵀ (L Lᵀ = C), which is the same and keeps the
-    zeros exact.
+    Seen: the equation, ρ = 0.0001, the scaling, K ≤ d directions. There are no more correlated
+    directions than labels: the others are scaled by λ = 0, so with more bits than labels the
+    rotation spreads what there is over all bits. Ours: solved as a singular value decomposition of
+    L_x⁻¹ C_xy L_y⁻ᵀ (L Lᵀ = C), which is the same and keeps the zeros exact.
 
     Args:
         bits: K, at most the number of features.
@@ -30,18 +30,24 @@ class CCAITQ(LinearHasher):
     Labels:
         (N,) integers, or (N, L) 0/1, which stand in the formula as they are.
 
-    Fitted:
-        mean_ (d,), weights_ (d, K), correlations_ (min(K, L),), rotation_ (K, K), loss_ (iterations,) as in ITQ.
+    Fitted: mean_ (d,), weights_ (d, K), correlations_ (min(K, L),), rotation_ (K, K), loss_
+        (iterations,) as in ITQ.
 
-    Reference:
-        Y. Gong and S. Lazebnik, Iterative Quantization: A Procrustean Approach to Learning Binary Codes, CVPR 2011,
-        section 4.
+    Reference: Y. Gong and S. Lazebnik, Iterative Quantization: A Procrustean Approach to Learning
+        Binary Codes, CVPR 2011, section 4.
     """
 
     supervised = True
     several_labels = True
 
-    def __init__(self, bits: int = 32, *, rho: float = 1e-4, iterations: int = 50, random_state: int | None = 0):
+    def __init__(
+        self,
+        bits: int = 32,
+        *,
+        rho: float = 1e-4,
+        iterations: int = 50,
+        random_state: int | None = 0,
+    ):
         self.bits = bits
         self.rho = rho
         self.iterations = iterations
@@ -67,7 +73,9 @@ class CCAITQ(LinearHasher):
 
 
 def cca(X: np.ndarray, Y: np.ndarray, rho: float) -> tuple[np.ndarray, np.ndarray]:
-    """Canonical directions of X (N, d) with Y (N, L), both centred: (d, M) and correlations (M,), M = min(d, L)."""
+    """Canonical directions of X (N, d) with Y (N, L), both centred:
+    (d, M) and correlations (M,), M = min(d, L).
+    """
     Lx = covariance_root(X, rho)
     Ly = covariance_root(Y, rho)
     cross = X.T @ Y / (len(X) - 1)  # (d, L)

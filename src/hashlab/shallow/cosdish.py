@@ -1,4 +1,6 @@
-"""COSDISH: discrete codes from sampled columns of the similarity matrix, and a linear map to them."""
+"""COSDISH: discrete codes from sampled columns of the similarity matrix,
+and a linear map to them.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,20 @@ DISSIMILAR = ("-r", "+r")
 
 
 class COSDISH(LinearHasher):
-    """Codes B in {−1, +1} with B Bᵀ near K·S, a few columns of S at a time, no real-valued step in between.
+    """Codes B in {−1, +1} with B Bᵀ near K·S, a few columns of S at a time,
+    no real-valued step in between.
 
-    S is 1 where two rows have a class in common and s0 elsewhere. A round draws K rows Ω (Γ are all others), and seeks
-    min ||K S_Γ − B_Γ B_Ωᵀ||² + ||K S_Ω − B_Ω B_Ωᵀ||²: the bits of Ω one after another, each within a factor of 2 of
-    the best in its clustering form (`two_approximation`), then B_Γ = sign(S_Γ B_Ω). Ridge regression on standardised
-    features carries the codes to rows outside the training set.
+    S is 1 where two rows have a class in common and s0 elsewhere. A round draws K rows Ω
+    (Γ are all others), and seeks min ||K S_Γ − B_Γ B_Ωᵀ||² + ||K S_Ω − B_Ω B_Ωᵀ||²: the bits of Ω
+    one after another, each within a factor of 2 of the best in its clustering form
+    (`two_approximation`), then B_Γ = sign(S_Γ B_Ω). Ridge regression on standardised features
+    carries the codes to rows outside the training set.
 
-    Seen in a public implementation: the steps, T_sto = 10, T_alt = 3, |Ω| = K, ridge weight 1, random start, equal
-    votes keep the old bit. Inferred: s0 = −r with r = similar / dissimilar pairs in the sampled columns, which
-    balances S; that implementation has +r, here a switch. Ours: constant features are left unscaled. See
-    `two_approximation` for why no Cholesky factor is needed.
+    Seen in a public implementation: the steps, T_sto = 10, T_alt = 3, |Ω| = K, ridge weight 1,
+    random start, equal votes keep the old bit. Inferred: s0 = −r with r = similar / dissimilar
+    pairs in the sampled columns, which balances S; that implementation has +r, here a switch. Ours:
+    constant features are left unscaled. See `two_approximation` for why no Cholesky factor is
+    needed.
 
     Args:
         bits: K, at most the number of training rows.
@@ -35,12 +40,11 @@ class COSDISH(LinearHasher):
     Labels:
         (N,) integers, or (N, L) 0/1: rows are similar if they share at least one label.
 
-    Fitted:
-        mean_ (d,), weights_ (d, K), codes_ bool (N, K) = the learned codes of the training rows, which differ from
-        what `transform` gives them.
+    Fitted: mean_ (d,), weights_ (d, K), codes_ bool (N, K) = the learned codes of the training
+        rows, which differ from what `transform` gives them.
 
-    Reference:
-        W.-C. Kang, W.-J. Li and Z.-H. Zhou, Column Sampling Based Discrete Supervised Hashing, AAAI 2016.
+    Reference: W.-C. Kang, W.-J. Li and Z.-H. Zhou, Column Sampling Based Discrete Supervised
+        Hashing, AAAI 2016.
     """
 
     supervised = True
@@ -69,11 +73,15 @@ class COSDISH(LinearHasher):
         check_whole("inner", self.inner)
         check_positive("ridge", self.ridge)
         if self.dissimilar not in DISSIMILAR:
-            raise InputError(f"dissimilar must be one of {', '.join(DISSIMILAR)}, got {self.dissimilar!r}")
+            raise InputError(
+                f"dissimilar must be one of {', '.join(DISSIMILAR)}, got {self.dissimilar!r}"
+            )
 
     def _fit(self, X: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
         if len(X) < self.bits:
-            raise InputError(f"COSDISH samples as many rows as bits ({self.bits}), got n_samples={len(X)}")
+            raise InputError(
+                f"COSDISH samples as many rows as bits ({self.bits}), got n_samples={len(X)}"
+            )
         B = signs(rng.standard_normal((len(X), self.bits)))  # (N, K)
         for _ in range(self.outer):
             omega = rng.choice(len(X), self.bits, replace=False)
@@ -92,14 +100,18 @@ class COSDISH(LinearHasher):
 
 
 def similarity(rows: np.ndarray, sampled: np.ndarray, dissimilar: str) -> np.ndarray:
-    """S of all rows (N, C) to the sampled ones (K, C), (N, K): 1 where a class is shared, else s0."""
+    """S of all rows (N, C) to the sampled ones (K, C), (N, K):
+    1 where a class is shared, else s0.
+    """
     similar = rows @ sampled.T > 0
     r = similar.sum() / max((~similar).sum(), 1)
     return np.where(similar, 1.0, -r if dissimilar == "-r" else r)
 
 
 def improve(B: np.ndarray, S: np.ndarray, omega: np.ndarray) -> np.ndarray:
-    """One turn: new codes of the sampled rows, bit by bit, then of all others; B (N, K), S (N, K), omega (K,)."""
+    """One turn: new codes of the sampled rows, bit by bit, then of all others;
+    B (N, K), S (N, K), omega (K,).
+    """
     gamma = np.ones(len(B), bool)
     gamma[omega] = False
     new = B.copy()
@@ -112,9 +124,9 @@ def improve(B: np.ndarray, S: np.ndarray, omega: np.ndarray) -> np.ndarray:
 def sampled_codes(B: np.ndarray, S: np.ndarray, S_omega: np.ndarray) -> np.ndarray:
     """New codes of the sampled rows, (K, K), given the old ones B (N - K, K) of all others.
 
-    With R = K S_Ω − Σ b_m b_mᵀ over the bits found so far, and L = K S_Γ − Σ B_Γm b_mᵀ, the next bit b minimises
-    bᵀQb + pᵀb, Q = −2R without its diagonal, p = −2 LᵀB_Γk. Lᵀ B_Γk needs products of columns of B_Γ alone, so that the
-    large matrices are multiplied once for all bits.
+    With R = K S_Ω − Σ b_m b_mᵀ over the bits found so far, and L = K S_Γ − Σ B_Γm b_mᵀ, the next
+    bit b minimises bᵀQb + pᵀb, Q = −2R without its diagonal, p = −2 LᵀB_Γk. Lᵀ B_Γk needs products
+    of columns of B_Γ alone, so that the large matrices are multiplied once for all bits.
     """
     q = B.shape[1]
     votes = S.T @ B  # (K, K)
@@ -132,11 +144,12 @@ def sampled_codes(B: np.ndarray, S: np.ndarray, S_omega: np.ndarray) -> np.ndarr
 def two_approximation(Q: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Signs b (q,) for which bᵀQb + pᵀb is small; Q (q, q) symmetric, its diagonal not looked at.
 
-    With b = 2x − 1 and one more entry x_{q+1} = 1 this is xᵀQ'x over M = q + 1 entries. Points P with PᵀP = λI − Q'
-    turn it into clustering: the x with H ones is a cluster of H points that holds the last, and its sum of squared
-    distances to the mean is (H − 1)λ + xᵀQ'x / H. Around each point the H − 1 nearest and the last point make a
-    cluster; the cheapest of these M costs at most twice the best. As ||P_i − P_j||² = 2λ + 2Q'_ij, the nearest points
-    are the smallest entries of a column of Q', so neither P nor λ is needed.
+    With b = 2x − 1 and one more entry x_{q+1} = 1 this is xᵀQ'x over M = q + 1 entries. Points P
+    with PᵀP = λI − Q' turn it into clustering: the x with H ones is a cluster of H points that
+    holds the last, and its sum of squared distances to the mean is (H − 1)λ + xᵀQ'x / H. Around
+    each point the H − 1 nearest and the last point make a cluster; the cheapest of these M costs at
+    most twice the best. As ||P_i − P_j||² = 2λ + 2Q'_ij, the nearest points are the smallest
+    entries of a column of Q', so neither P nor λ is needed.
     """
     M = len(Q) + 1
     H = (len(Q) + 2) // 2  # M/2, a half rounded up
@@ -146,7 +159,9 @@ def two_approximation(Q: np.ndarray, p: np.ndarray) -> np.ndarray:
     last = p - full[:-1, :-1].sum(0) / 2
     full[:-1, -1] = last
     full[-1, :-1] = last
-    distance = full[:-1].copy()  # (q, M): of every point but the last to every point, up to 2λ and a factor
+    distance = full[
+        :-1
+    ].copy()  # (q, M): of every point but the last to every point, up to 2λ and a factor
     np.fill_diagonal(distance, -np.inf)  # a point is nearest to itself
     nearest = distance.argsort(axis=0, kind="stable")[: H - 1]  # (H - 1, M)
     chosen = np.zeros((M, M))  # a row per centre

@@ -8,28 +8,29 @@ from threadpoolctl import threadpool_limits
 from hashlab.shallow.algebra import axis_per_bit, random_rotation
 from hashlab.shallow.base import LinearHasher, check_whole, signs
 
-# Many small products in a row: threads gain nothing, and wait for one another where others use the processor, too.
+# Many small products in a row: threads gain nothing, and wait for one another where others use the
+# processor, too.
 one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 
 class ITQ(LinearHasher):
-    """Iterative quantisation: a rotation R of the K principal components V that lowers ||B − V R||², B = sign(V R).
+    """Iterative quantisation: a rotation R of the K principal components V that lowers ||B − V
+    R||², B = sign(V R).
 
-    Seen: data centred; V from PCA to K dimensions; R starts at a random rotation; 50 rounds of B = sign(V R), then R
-    from the singular vectors of BᵀV (orthogonal Procrustes). Ours: zero counts as +1, as in all codes here.
+    Seen: data centred; V from PCA to K dimensions; R starts at a random rotation; 50 rounds of B =
+    sign(V R), then R from the singular vectors of BᵀV (orthogonal Procrustes). Ours: zero counts as
+    +1, as in all codes here.
 
     Args:
         bits: K, at most the number of directions in which the training features vary.
         iterations: rounds of signs and rotation.
         random_state: seed of the first rotation.
 
-    Fitted:
-        mean_ (d,), weights_ (d, K) = axes times R, rotation_ (K, K), loss_ (iterations,) = ||B − V R||² after each
-        choice of B.
+    Fitted: mean_ (d,), weights_ (d, K) = axes times R, rotation_ (K, K), loss_ (iterations,) = ||B
+        − V R||² after each choice of B.
 
-    Reference:
-        Y. Gong and S. Lazebnik, Iterative Quantization: A Procrustean Approach to Learning Binary Codes, CVPR 2011,
-        section 2.
+    Reference: Y. Gong and S. Lazebnik, Iterative Quantization: A Procrustean Approach to Learning
+        Binary Codes, CVPR 2011, section 2.
 
     Example:
         >>> import numpy as np
@@ -63,7 +64,9 @@ class ITQ(LinearHasher):
 
 @one_thread
 def rotate(V: np.ndarray, R: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate V (N, K) towards the corners of the cube, from R (K, K) on: the last R, and the loss of each round."""
+    """Rotate V (N, K) towards the corners of the cube, from R (K, K) on:
+    the last R, and the loss of each round.
+    """
     losses = []
     for _ in range(iterations):
         VR = V @ R  # (N, K)

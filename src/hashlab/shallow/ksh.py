@@ -1,4 +1,6 @@
-"""KSH: kernel hash functions, one after another, each fitted to what the ones before left of the similarities."""
+"""KSH: kernel hash functions, one after another,
+each fitted to what the ones before left of the similarities.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,20 @@ Product = Callable[[np.ndarray], np.ndarray]
 
 
 class KSH(AnchorHasher):
-    """Supervised hashing with kernels: B Bᵀ near K·S in the least-squares sense, S = ±1, one column of B at a time.
+    """Supervised hashing with kernels:
+    B Bᵀ near K·S in the least-squares sense, S = ±1, one column of B at a time.
 
-    With k̄ the centred Gaussian kernel to m anchors, bit k is sign(k̄·a_k), and a_k maximises yᵀ R y, y = sign(K̄ a) and
-    R = K·S − Σ_{j<k} y_j y_jᵀ. It starts at the leading solution of K̄ᵀ R K̄ a = λ K̄ᵀ K̄ a, scaled to aᵀK̄ᵀK̄a = N, and
-    climbs on the smooth φ(K̄ a)ᵀ R φ(K̄ a), φ(x) = 2/(1 + e⁻ˣ) − 1, by accelerated gradient steps; of the two the one
-    with the larger yᵀ R y stays.
+    With k̄ the centred Gaussian kernel to m anchors, bit k is sign(k̄·a_k), and a_k maximises yᵀ R
+    y, y = sign(K̄ a) and R = K·S − Σ_{j<k} y_j y_jᵀ. It starts at the leading solution of K̄ᵀ R K̄
+    a = λ K̄ᵀ K̄ a, scaled to aᵀK̄ᵀK̄a = N, and climbs on the smooth φ(K̄ a)ᵀ R φ(K̄ a), φ(x)
+    = 2/(1 + e⁻ˣ) − 1, by accelerated gradient steps; of the two the one with the larger yᵀ R y
+    stays.
 
-    Seen in the authors' code: all of this, 300 anchors, kernel exp(−||x − z||²/2σ) with σ the mean squared distance of
-    rows to anchors, at most 500 steps, stop once the gain is 0.01 N. Ours: S is never written down (rows with equal
-    labels have equal rows of S, so products with it need one number per distinct label set), which is why 5,000 rows'
-    labels are used where the authors draw 2,000; kernel directions without variance are left out of the start.
+    Seen in the authors' code: all of this, 300 anchors, kernel exp(−||x − z||²/2σ) with σ the mean
+    squared distance of rows to anchors, at most 500 steps, stop once the gain is 0.01 N. Ours: S is
+    never written down (rows with equal labels have equal rows of S, so products with it need one
+    number per distinct label set), which is why 5,000 rows' labels are used where the authors draw
+    2,000; kernel directions without variance are left out of the start.
 
     Args:
         bits: K, any number.
@@ -41,8 +46,8 @@ class KSH(AnchorHasher):
         anchors_ (m, d), gamma_ (a number), weights_ (m, K), offset_ (K,) = −mean kernel @ weights_,
         climbed_ bool (K,): whether the gradient steps beat the start.
 
-    Reference:
-        W. Liu, J. Wang, R. Ji, Y.-G. Jiang and S.-F. Chang, Supervised Hashing with Kernels, CVPR 2012.
+    Reference: W. Liu, J. Wang, R. Ji, Y.-G. Jiang and S.-F. Chang, Supervised Hashing with Kernels,
+        CVPR 2012.
     """
 
     supervised = True
@@ -83,14 +88,18 @@ class KSH(AnchorHasher):
 
 
 def similar_times(labels: np.ndarray) -> Product:
-    """The product v -> S v, (N,) to (N,), with S = 1 where rows of labels (N, L) share one, else −1."""
+    """The product v -> S v, (N,) to (N,), with S = 1 where rows of labels (N, L) share one,
+    else −1.
+    """
     sets, index = np.unique(labels, axis=0, return_inverse=True)  # (G, L), (N,)
     S = np.where(sets @ sets.T > 0, 1.0, -1.0)  # (G, G)
     return lambda v: (S @ np.bincount(index, v, len(sets)))[index]
 
 
 def greedy(kernel: np.ndarray, S: Product, bits: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (m, K), bit after bit, for a centred kernel (N, m); and which bits the gradient steps improved."""
+    """Weights (m, K), bit after bit, for a centred kernel (N, m);
+    and which bits the gradient steps improved.
+    """
     white = whitening(kernel)  # (m, P)
     Z = kernel @ white  # (N, P), orthonormal columns
     RZ = np.column_stack([bits * S(z) for z in Z.T])
@@ -129,7 +138,9 @@ def whitening(kernel: np.ndarray) -> np.ndarray:
 
 
 def leading(matrix: np.ndarray) -> np.ndarray:
-    """Eigenvector (P,) of the largest eigenvalue of a symmetric matrix, its largest entry positive."""
+    """Eigenvector (P,) of the largest eigenvalue of a symmetric matrix,
+    its largest entry positive.
+    """
     last = len(matrix) - 1
     vector = linalg.eigh(matrix, subset_by_index=[last, last])[1][:, 0]
     largest = vector[np.abs(vector).argmax()]
@@ -137,10 +148,11 @@ def leading(matrix: np.ndarray) -> np.ndarray:
 
 
 def climb(kernel: np.ndarray, R: Product, start: np.ndarray, steps: int) -> np.ndarray:
-    """Weights (m,) that raise φ(K̄ a)ᵀ R φ(K̄ a) from `start` on: Nesterov's method with a growing curvature bound.
+    """Weights (m,) that raise φ(K̄ a)ᵀ R φ(K̄ a) from `start` on:
+    Nesterov's method with a growing curvature bound.
 
-    Outputs u = K̄ a (N,) travel with the weights, so that a step takes two products with the kernel, however often its
-    length is halved.
+    Outputs u = K̄ a (N,) travel with the weights, so that a step takes two products with the
+    kernel, however often its length is halved.
     """
     a = start
     u = kernel @ start

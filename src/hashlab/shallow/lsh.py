@@ -10,16 +10,17 @@ from hashlab.shallow.base import LinearHasher
 class LSH(LinearHasher):
     """Random hyperplanes: two vectors at angle θ agree in a bit with probability 1 − θ/π.
 
-    Seen: normals drawn from the standard normal distribution, bit = sign of the scalar product. Ours: the training
-    mean is subtracted first, for features that are never negative all lie on one side of many a hyperplane.
+    Seen: normals drawn from the standard normal distribution, bit = sign of the scalar product.
+    Ours: the training mean is subtracted first, for features that are never negative all lie on one
+    side of many a hyperplane.
 
     Args:
         bits: K, any number.
         center: whether the training mean is subtracted.
         random_state: seed of the hyperplanes.
 
-    Reference:
-        M. Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002, section 3.
+    Reference: M. Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002,
+        section 3.
     """
 
     def __init__(self, bits: int = 32, *, center: bool = True, random_state: int | None = 0):

@@ -11,8 +11,9 @@ from hashlab.shallow.base import LinearHasher
 class PCARotation(LinearHasher):
     """Signs of the K principal components after a random rotation, which evens out their variances.
 
-    ITQ before its first round, and so the measure of what ITQ's rounds are worth; a deep method that does not beat it
-    on its own features has learned no codes. Seen: PCA-RR of the ITQ paper. Ours: the rotation is drawn uniformly.
+    ITQ before its first round, and so the measure of what ITQ's rounds are worth; a deep method
+    that does not beat it on its own features has learned no codes. Seen: PCA-RR of the ITQ paper.
+    Ours: the rotation is drawn uniformly.
 
     Args:
         bits: K, at most the number of directions in which the training features vary.
@@ -21,10 +22,9 @@ class PCARotation(LinearHasher):
     Fitted:
         mean_ (d,), weights_ (d, K).
 
-    Reference:
-        Y. Gong and S. Lazebnik, Iterative Quantization: A Procrustean Approach to Learning Binary Codes, CVPR 2011;
-        H. Jégou, M. Douze, C. Schmid and P. Pérez, Aggregating local descriptors into a compact image representation,
-        CVPR 2010.
+    Reference: Y. Gong and S. Lazebnik, Iterative Quantization: A Procrustean Approach to Learning
+        Binary Codes, CVPR 2011; H. Jégou, M. Douze, C. Schmid and P. Pérez, Aggregating local
+        descriptors into a compact image representation, CVPR 2010.
     """
 
     def __init__(self, bits: int = 32, *, random_state: int | None = 0):

@@ -11,9 +11,10 @@ from hashlab.shallow.base import LinearHasher
 class PCAH(LinearHasher):
     """PCA hashing: bit k says on which side of the mean a row lies along the k-th principal axis.
 
-    Seen: centred data, leading eigenvectors of the covariance, threshold at zero. The components' variances differ
-    widely while every bit counts the same: what `ITQ` and `PCARotation` mend. Ours: each axis points where its
-    largest entry is positive, for an eigenvector has no sign of its own.
+    Seen: centred data, leading eigenvectors of the covariance, threshold at zero. The components'
+    variances differ widely while every bit counts the same: what `ITQ` and `PCARotation` mend.
+    Ours: each axis points where its largest entry is positive, for an eigenvector has no sign of
+    its own.
 
     Args:
         bits: K, at most the number of directions in which the training features vary.
@@ -22,9 +23,8 @@ class PCAH(LinearHasher):
     Fitted:
         mean_ (d,), weights_ (d, K).
 
-    Reference:
-        J. Wang, S. Kumar and S.-F. Chang, Semi-Supervised Hashing for Scalable Image Retrieval, CVPR 2010, without
-        its labelled term.
+    Reference: J. Wang, S. Kumar and S.-F. Chang, Semi-Supervised Hashing for Scalable Image
+        Retrieval, CVPR 2010, without its labelled term.
     """
 
     def __init__(self, bits: int = 32, *, random_state: int | None = 0):

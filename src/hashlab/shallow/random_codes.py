@@ -10,11 +10,12 @@ from hashlab.shallow.base import Hasher
 
 
 class RandomCodes(Hasher):
-    """Bits of SHAKE-256 of a row's numbers: equal rows share a code, all others are as good as tossed coins.
+    """Bits of SHAKE-256 of a row's numbers:
+    equal rows share a code, all others are as good as tossed coins.
 
-    Whatever mAP it reaches is the share of relevant items and the luck of the draw. Ours throughout: a hash of the
-    content rather than a stream of random numbers, so that a row has one code whenever it is encoded. Rows count as
-    equal when their float64 values are.
+    Whatever mAP it reaches is the share of relevant items and the luck of the draw. Ours
+    throughout: a hash of the content rather than a stream of random numbers, so that a row has one
+    code whenever it is encoded. Rows count as equal when their float64 values are.
 
     Args:
         bits: K, any number.

@@ -10,22 +10,26 @@ from hashlab.shallow.base import check_positive, check_whole, signs
 
 
 class SDH(AnchorHasher):
-    """Supervised discrete hashing: min ||Y − B W||² + λ||W||² + ν||B − F(X)||² over B in {−1, +1}, W and F.
+    """Supervised discrete hashing: min ||Y − B W||² + λ||W||² + ν||B − F(X)||² over B in {−1, +1},
+    W and F.
 
-    F(x) = φ(x) P is linear in a Gaussian kernel φ to m anchors and a constant. Three steps in turn: B bit by bit
-    (discrete cyclic coordinate descent), W by ridge regression of Y on B, P by ridge regression of B on φ. Encoding is
-    the sign of F.
+    F(x) = φ(x) P is linear in a Gaussian kernel φ to m anchors and a constant. Three steps in turn:
+    B bit by bit (discrete cyclic coordinate descent), W by ridge regression of Y on B, P by ridge
+    regression of B on φ. Encoding is the sign of F.
 
-    Seen in a public implementation: the steps, 5 rounds, at most 10 sweeps over the bits, λ = 1, ν = 1e-5, weight of
-    P in its regression 1e-2, random start of B, 1,000 anchors, the squared loss. Ours: the kernel's width by KSH's rule
-    (that implementation has a constant for features of unit length).
+    Seen in a public implementation: the steps, 5 rounds, at most 10 sweeps over the bits, λ = 1, ν
+    = 1e-5, weight of P in its regression 1e-2, random start of B, 1,000 anchors, the squared loss.
+    Ours: the kernel's width by KSH's rule (that implementation has a constant for features of unit
+    length).
 
     Args:
         bits: K, any number.
         anchors: m, at most the number of training rows.
-        gamma: the kernel is exp(−gamma ||x − z||²); None for 1/(2 × mean squared distance of rows to anchors).
+        gamma: the kernel is exp(−gamma ||x − z||²); None for 1/(2 × mean squared distance of rows
+            to anchors).
         rounds: how often the three steps are taken.
-        sweeps: how often at most all bits are gone through in a round; it ends earlier when no bit changes.
+        sweeps: how often at most all bits are gone through in a round; it ends earlier when no bit
+            changes.
         lam: λ.
         nu: ν.
         ridge: weight of ||P||² in the regression of B on φ.
@@ -34,10 +38,9 @@ class SDH(AnchorHasher):
     Labels:
         (N,) integers, or (N, L) 0/1, which stand in the formula as they are.
 
-    Fitted:
-        anchors_ (m, d), gamma_ (a number), weights_ (m, K) and offset_ (K,) = P; codes_ bool (N, K) = the learned B,
-        which differs from what `transform` gives; loss_ (rounds,) = the objective, with ν · ridge · ||P||² as the
-        regression has it, after each round.
+    Fitted: anchors_ (m, d), gamma_ (a number), weights_ (m, K) and offset_ (K,) = P; codes_ bool
+        (N, K) = the learned B, which differs from what `transform` gives; loss_ (rounds,) = the
+        objective, with ν · ridge · ||P||² as the regression has it, after each round.
 
     Reference:
         F. Shen, C. Shen, W. Liu and H. T. Shen, Supervised Discrete Hashing, CVPR 2015.
@@ -95,7 +98,9 @@ class SDH(AnchorHasher):
         self.codes_ = B > 0
         self.loss_ = np.array(losses)
 
-    def _loss(self, Y: np.ndarray, phi: np.ndarray, B: np.ndarray, W: np.ndarray, P: np.ndarray) -> float:
+    def _loss(
+        self, Y: np.ndarray, phi: np.ndarray, B: np.ndarray, W: np.ndarray, P: np.ndarray
+    ) -> float:
         labels = squared(Y - B @ W) + self.lam * squared(W)
         codes = squared(B - phi @ P) + self.ridge * squared(P)
         return labels + self.nu * codes
@@ -107,7 +112,8 @@ def squared(matrix: np.ndarray) -> float:
 
 
 def cyclic_descent(B: np.ndarray, W: np.ndarray, Q: np.ndarray, sweeps: int) -> np.ndarray:
-    """Signs B (N, K) that lower ||B W||² − 2 tr(Bᵀ Q), column after column, for W (K, C) and Q (N, K).
+    """Signs B (N, K) that lower ||B W||² − 2 tr(Bᵀ Q), column after column,
+    for W (K, C) and Q (N, K).
 
     With all columns but the k-th fixed, b_k = sign(q_k − Σ_{j≠k} b_j w_j·w_k) is the best there is.
     """

@@ -14,22 +14,25 @@ class SKLSH(Hasher):
     """Random Fourier features cut at random heights: bit = sign(cos(w·x + b) + t).
 
     With w ~ N(0, γI), b ~ U[0, 2π] and t ~ U[−1, 1], two rows differ in a bit with probability
-    (8/π²) Σ_{m ≥ 1} (1 − κ(m(x − y))) / (4m² − 1), where κ(v) = exp(−γ||v||²/2): the distance of codes grows with that
-    of rows, then levels off where the kernel has vanished, beyond which all rows are equally far.
+    (8/π²) Σ_{m ≥ 1} (1 − κ(m(x − y))) / (4m² − 1), where κ(v) = exp(−γ||v||²/2): the distance of
+    codes grows with that of rows, then levels off where the kernel has vanished, beyond which all
+    rows are equally far.
 
-    Seen: these three draws. Ours: γ = 1/D² by default, D being the mean distance from a row to its 50th neighbour in
-    the training set (over 1,000 rows at most), or to any other row where D would be zero.
+    Seen: these three draws. Ours: γ = 1/D² by default, D being the mean distance from a row to its
+    50th neighbour in the training set (over 1,000 rows at most), or to any other row where D would
+    be zero.
 
     Args:
         bits: K, any number.
-        gamma: inverse squared width of the kernel, in the units of the features; None for the default above.
+        gamma: inverse squared width of the kernel, in the units of the features; None for the
+            default above.
         random_state: seed of all draws.
 
     Fitted:
         directions_ (d, K), phases_ (K,), thresholds_ (K,), gamma_ (a number).
 
-    Reference:
-        M. Raginsky and S. Lazebnik, Locality-Sensitive Binary Codes from Shift-Invariant Kernels, NIPS 2009.
+    Reference: M. Raginsky and S. Lazebnik, Locality-Sensitive Binary Codes from Shift-Invariant
+        Kernels, NIPS 2009.
     """
 
     def __init__(self, bits: int = 32, *, gamma: float | None = None, random_state: int | None = 0):
@@ -54,7 +57,9 @@ class SKLSH(Hasher):
 
 
 def neighbour_distance(X: np.ndarray, rng: np.random.Generator, neighbour: int = 50) -> float:
-    """Mean distance of rows of X (N, d) to their 50th neighbour, or their last where there are fewer."""
+    """Mean distance of rows of X (N, d) to their 50th neighbour,
+    or their last where there are fewer.
+    """
     sample = X
     if len(X) > SAMPLE:
         sample = X[rng.choice(len(X), SAMPLE, replace=False)]
@@ -62,4 +67,6 @@ def neighbour_distance(X: np.ndarray, rng: np.random.Generator, neighbour: int =
     nearest = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(X)
     distances, _ = nearest.kneighbors(sample)  # (rows, count)
     mean = float(distances[:, -1].mean())
-    return mean or float(np.sqrt(2 * X.var(0).sum()))  # the root of the mean squared distance of two rows
+    return mean or float(
+        np.sqrt(2 * X.var(0).sum())
+    )  # the root of the mean squared distance of two rows

@@ -1,7 +1,7 @@
 """Tensors and JSON in one safetensors file that is written whole and checked when read; no pickle.
 
-A checkpoint is one such file per moment of a run; the newest two are kept, so that a damaged one has a sound one
-before it. `loop.train` says what is in them.
+A checkpoint is one such file per moment of a run; the newest two are kept, so that a damaged one
+has a sound one before it. `snapshots` says what is in them.
 """
 
 from __future__ import annotations
@@ -36,20 +36,26 @@ class Interrupted(KeyboardInterrupt):
 
 
 def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
-    """Tensors and JSON facts as the bytes of a safetensors file with a digest of both; equal ones give equal bytes."""
+    """Tensors and JSON facts as the bytes of a safetensors file with a digest of both;
+    equal ones give equal bytes.
+    """
     text = json.dumps(facts)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(
-        plain, {"hashlab": json.dumps([_digest(plain, text), text])}
-    )  # one: its order is fixed
+    header = json.dumps(
+        [_digest(plain, text), text]
+    )  # one entry, for the order of several is not fixed
+    return safetensors.torch.save(plain, {"hashlab": header})
 
 
 def unpack(data: bytes, what: str) -> State:
-    """The tensors and facts of `pack`; raises InputError when a byte of them is missing or altered."""
+    """The tensors and facts of `pack`;
+    raises InputError when a byte of them is missing or altered.
+    """
     try:
         tensors = safetensors.torch.load(data)
         length = int.from_bytes(data[:8], "little")
-        digest, text = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["hashlab"])
+        header = json.loads(data[8 : 8 + length])["__metadata__"]["hashlab"]
+        digest, text = json.loads(header)
         facts = json.loads(text)
         if digest == _digest(tensors, text) and isinstance(facts, dict):
             return tensors, facts
@@ -59,7 +65,9 @@ def unpack(data: bytes, what: str) -> State:
 
 
 def fact(facts: Any, name: str, kind: type) -> Any:
-    """One of the JSON values that a saved method consists of; raises InputError where it is not there, or no such."""
+    """One of the JSON values that a saved method consists of;
+    raises InputError where it is not there, or no such.
+    """
     words = {str: "text", list: "a list", dict: "an object"}
     value = facts.get(name) if isinstance(facts, dict) else None
     if not isinstance(value, kind):
@@ -86,7 +94,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], every: float = 60.0):
-        self.folder, self.identity, self.every = Path(folder).absolute(), json.loads(json.dumps(identity)), every
+        self.folder = Path(folder).absolute()
+        self.identity = json.loads(json.dumps(identity))  # as it reads in a file: lists for tuples
+        self.every = every
         self.written = time.monotonic()
 
     def alone(self) -> AbstractContextManager[None]:
@@ -98,7 +108,7 @@ class Checkpoints:
         return time.monotonic() - self.written >= self.every
 
     def files(self) -> list[Path]:
-        """What is there, oldest first."""
+        """Those that are kept, oldest first."""
         return sorted(self.folder.glob("[0-9]*.safetensors"))
 
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Path:
@@ -107,53 +117,65 @@ class Checkpoints:
         before = self.files()
         number = int(before[-1].stem) + 1 if before else 0
         file = self.folder / f"{number:09d}.safetensors"
-        _disk.write(file, pack(tensors, {"identity": self.identity, "environment": environment()} | facts))
+        run = {"identity": self.identity, "environment": environment()}
+        _disk.write(file, pack(tensors, run | facts))
         for old in before[:-1]:
             old.unlink(missing_ok=True)
         self.written = time.monotonic()
         return file
 
     def load(self, check: Check | None = None) -> State | None:
-        """The newest sound checkpoint, or None; warns about unsound ones and about another environment.
+        """The newest sound checkpoint, or None;
+        warns about unsound ones and about another environment.
 
         Args:
-            check: of tensors and facts; raises InputError unless they are all that is saved at that point of a run.
+            check: of tensors and facts; raises InputError unless they are all that is saved at that
+                point of a run.
 
-        What a killed process left half-written is removed. Raises InputError for a checkpoint of another run.
+        What a killed process left half-written is removed. Raises InputError for a checkpoint of
+        another run.
         """
         if self.folder.is_dir():
             _disk.sweep(self.folder)
         for file in reversed(self.files()):
             try:
                 tensors, facts = unpack(file.read_bytes(), f"checkpoint {file}")
-                other = self._other(facts)
-                if other is None and check is not None:
+                difference = self._difference(facts)
+                if difference is None and check is not None:
                     check(tensors, facts)
             except InputError as error:
-                named = error if str(file) in str(error) else f"checkpoint {file} is not complete: {error}"
-                warnings.warn(f"{named}; the one before it is used", stacklevel=2)
+                text = str(error)
+                if str(file) not in text:
+                    text = f"checkpoint {file} is not complete: {text}"
+                warnings.warn(f"{text}; the one before it is used", stacklevel=2)
                 file.unlink()
                 continue
-            if other is not None:
-                raise InputError(f"checkpoint {file} is of another run: {other}")
-            self._warn(facts)
+            if difference is not None:
+                raise InputError(f"checkpoint {file} is of another run: {difference}")
+            self._warn_of_environment(facts)
             return tensors, facts
         return None
 
-    def _other(self, facts: dict[str, Any]) -> str | None:
-        """In what a checkpoint differs from this run, or None; raises InputError where it does not say."""
+    def _difference(self, facts: dict[str, Any]) -> str | None:
+        """In what a checkpoint differs from this run, or None;
+        raises InputError where it does not say.
+        """
         if not all(isinstance(facts.get(key), dict) for key in ("identity", "environment")):
             raise InputError("it does not say of which run it is")
         for key, value in self.identity.items():
-            if (its := facts["identity"].get(key)) != value:
-                return f"its {key} is {its}, this run's is {value}"
+            stored = facts["identity"].get(key)
+            if stored != value:
+                return f"its {key} is {stored}, this run's is {value}"
         return None
 
-    def _warn(self, facts: dict[str, Any]) -> None:
+    def _warn_of_environment(self, facts: dict[str, Any]) -> None:
         for key, value in environment().items():
             begun = facts["environment"].get(key, value)  # an older version said less
             if begun != value:
-                text = f"resumed with {key} {value}, begun with {begun}: results may differ in their last bits"
+                text = (
+                    f"resumed with {key} {value}, begun with {begun}: results may differ in their "
+                    "last bits"
+                )
                 warnings.warn(text, stacklevel=3)
 
     def remove(self) -> None:
@@ -163,14 +185,19 @@ class Checkpoints:
 
 def environment() -> dict[str, Any]:
     """What bit-identical continuation depends on besides the settings."""
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    cpu = {"processor": numerics.processor(), "threads": torch.get_num_threads()}
-    return {"torch": torch.__version__, **cpu, "CUDA device": cuda}
+    return {
+        "torch": torch.__version__,
+        "processor": numerics.processor(),
+        "threads": torch.get_num_threads(),
+        "CUDA device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
 
 
 @contextmanager
 def interruptible(active: bool = True) -> Iterator[Callable[[], bool]]:
-    """While it lasts, Ctrl-C is noted (the yielded function says so) rather than raised; a second one is raised."""
+    """While it lasts, Ctrl-C is noted (the yielded function says so) rather than raised;
+    a second one is raised.
+    """
     if not active or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return

@@ -1,4 +1,6 @@
-"""How a device computes: precision, deterministic algorithms, compilation. What is computed stays the same."""
+"""How a device computes: precision, deterministic algorithms, compilation.
+What is computed stays the same.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,17 @@ def processor() -> str:
     """The CPU in words: another one may add in another order, and so differ in the last bits."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
 
 def auto_precision(device: torch.device) -> str:
-    """bfloat16 where the GPU has arithmetic for it (Ampere and newer: capability 8), else float32."""
+    """bfloat16 where the GPU has arithmetic for it (Ampere and newer:
+    capability 8), else float32.
+    """
     fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return "bfloat16" if fast else "float32"
 
@@ -56,17 +62,23 @@ def _only_deterministic() -> Iterator[None]:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Networks inside compute in `precision`, one of `PRECISIONS`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False
+    )
 
 
 def in_full(loss: Callable[..., Any], z: Any, *targets: Tensor) -> Tensor:
-    """`loss(z, *targets)` in float32, whatever the precision of the network that gave z, one tensor or several."""
-    place = targets[0].device.type
-    with torch.autocast(place, enabled=False):
-        return loss(z.float() if isinstance(z, Tensor) else tuple(part.float() for part in z), *targets)
+    """`loss(z, *targets)` in float32, whatever the precision of the network that gave z,
+    one tensor or several.
+    """
+    with torch.autocast(targets[0].device.type, enabled=False):
+        full = z.float() if isinstance(z, Tensor) else tuple(part.float() for part in z)
+        return loss(full, *targets)
 
 
-def prepare(module: nn.Module, compiler: str, example: Callable[[], Tensor], precision: str) -> None:
+def prepare(
+    module: nn.Module, compiler: str, example: Callable[[], Tensor], precision: str
+) -> None:
     """Make a module's training faster, as one of `COMPILERS` does; its weights stay as they are."""
     if compiler == "inductor":
         module.compile()

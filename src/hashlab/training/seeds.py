@@ -12,12 +12,14 @@ from hashlab.errors import InputError
 
 
 def derived(seed: int, *words: str | int) -> int:
-    """A seed for one purpose: SHA-256 of the seed and some words, so that no two purposes share their numbers."""
+    """A seed for one purpose: SHA-256 of the seed and some words,
+    so that no two purposes share their numbers.
+    """
     text = "/".join(map(str, (seed, *words)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def check(seed: int) -> None:
+def check_seed(seed: int) -> None:
     """Raise InputError unless seed is an integer in 0..2**32-1."""
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise InputError(f"seed must be an integer in 0..2**32-1, got {seed}")

@@ -1,6 +1,8 @@
-"""What several runs in one pass have in common, and do once: features of frozen backbones, and phases of training.
+"""What several runs in one pass have in common, and do once:
+features of frozen backbones, and phases of training.
 
-A key says all that a thing depends on, and holds the images themselves: as long as the thing is kept, so are they.
+A key says all that a thing depends on, and holds the images themselves: as long as the thing is
+kept, so are they.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Itself:
-    """A thing in a key that equals nothing but itself, such as an array, whose numbers may change."""
+    """A thing in a key that equals nothing but itself, such as an array,
+    whose numbers may change.
+    """
 
     thing: Any
 
@@ -44,7 +48,9 @@ class Outcome(NamedTuple):
 
 
 class Shared:
-    """What the runs that are given it have made so far. All features are kept, and of each phase the newest."""
+    """What the runs that are given it have made so far.
+    All features are kept, and of each phase the newest.
+    """
 
     def __init__(self) -> None:
         self._features: dict[Hashable, Tensor] = {}
@@ -57,8 +63,13 @@ class Shared:
         return self._features[key]
 
     def phase(self, key: PhaseKey, make: Callable[[], Outcome]) -> Outcome:
-        """The outcome of a phase; one that is made takes the place of any other of the same name."""
-        newest = self._phases.get(key.name)
-        if newest is None or newest[0] != key:
-            newest = self._phases[key.name] = key, make()
-        return newest[1]
+        """The outcome of a phase;
+        one that is made takes the place of any other of the same name.
+        """
+        if key.name in self._phases:
+            newest_key, outcome = self._phases[key.name]
+            if newest_key == key:
+                return outcome
+        outcome = make()
+        self._phases[key.name] = key, outcome
+        return outcome

@@ -1,10 +1,11 @@
-"""Figures of the chapter on code similarities: how far apart similar and dissimilar images lie, and what bits do."""
+"""Figures of the chapter on code similarities:
+how far apart images of both kinds of pairs lie, and what bits do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from hashlab import codes
 from hashlab.errors import InputError
 from hashlab.metrics import diagnostics
-from hashlab.plots import palette
+from hashlab.plots import axes, palette, panels
 
 KINDS = ("similar", "dissimilar")
 BLOCK = 200  # queries whose distances are counted at once
@@ -26,9 +27,11 @@ def distance_counts(
     database_labels: np.ndarray,
     bits: int,
 ) -> np.ndarray:
-    """How many pairs of a query and a database image lie at each Hamming distance: int64 (2, bits + 1).
+    """How many pairs of a query and a database image lie at each Hamming distance:
+    int64 (2, bits + 1).
 
-    Row 0 counts the similar pairs, which have the same class or share a label, row 1 the dissimilar ones.
+    Row 0 counts the similar pairs, which have the same class or share a label, row 1 the dissimilar
+    ones.
 
     Args:
         query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W).
@@ -36,7 +39,9 @@ def distance_counts(
     """
     for packed, labels in ((query_codes, query_labels), (database_codes, database_labels)):
         if len(packed) != len(labels):
-            raise InputError(f"as many labels as codes expected, got {len(labels)} and {len(packed)}")
+            raise InputError(
+                f"as many labels as codes expected, got {len(labels)} and {len(packed)}"
+            )
     counts = np.zeros((2, bits + 1), np.int64)
     for start in range(0, len(query_codes), BLOCK):
         d = codes.hamming(query_codes[start : start + BLOCK], database_codes)  # (B, N)
@@ -58,7 +63,8 @@ def mean_distances(counts: np.ndarray) -> tuple[float, float]:
 
 
 def distances(counts_of: Mapping[str, np.ndarray]) -> Figure:
-    """How Hamming distances are spread: a panel per name, similar pairs upwards and dissimilar ones downwards.
+    """How Hamming distances are spread:
+    a panel per name, similar pairs upwards and dissimilar ones downwards.
 
     Heights are shares of the pairs of their kind; a triangle stands at the mean of each kind.
 
@@ -69,7 +75,7 @@ def distances(counts_of: Mapping[str, np.ndarray]) -> Figure:
     if len(set(lengths.values())) != 1:
         raise InputError(f"codes of one length expected, got {lengths}")
     size = (6, 1.55 * len(counts_of) + 0.5)
-    figure, grid = plt.subplots(len(counts_of), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
+    figure, grid = panels(len(counts_of), 1, size, sharex=True)
     shares = {name: counts / counts.sum(1, keepdims=True) for name, counts in counts_of.items()}
     highest = max(share.max() for share in shares.values())
     for ax, (name, share) in zip(grid[:, 0], shares.items(), strict=True):
@@ -84,32 +90,34 @@ def distances(counts_of: Mapping[str, np.ndarray]) -> Figure:
 
 def _mirrored(ax: Axes, share: np.ndarray) -> None:
     d = np.arange(share.shape[1])
-    for heights, colour, up in zip(share, palette(2), (1, -1), strict=True):
+    for heights, colour, up, mark in zip(share, palette(2), (1, -1), "^v", strict=True):
         ax.bar(d, up * heights, width=0.85, color=colour)
-        ax.plot(heights @ d, 0, "^" if up > 0 else "v", ms=8, color=colour, mec="white", mew=1, zorder=3)
+        ax.plot(heights @ d, 0, mark, ms=8, color=colour, mec="white", mew=1, zorder=3)
     ax.axhline(0, color="0.3", lw=0.8)
     sns.despine(ax=ax, left=True)
 
 
 def _name_kinds(ax: Axes, highest: float) -> None:
     """Say which bars are which, at the right end, where neither kind has many pairs."""
+    look = {"transform": ax.transAxes, "ha": "right", "va": "center"}
     for kind, colour, up in zip(KINDS, palette(2), (1, -1), strict=True):
-        ax.text(0.99, 0.5 + 0.4 * up, f"{kind} pairs", transform=ax.transAxes, ha="right", va="center", color=colour)
+        ax.text(0.99, 0.5 + 0.4 * up, f"{kind} pairs", color=colour, **look)
 
 
 def bit_portrait(packed_of: Mapping[str, np.ndarray], bits: int) -> Figure:
-    """Per set of codes: above, how often each bit is one; below, how strongly every two bits go together.
+    """Per set of codes: above, how often each bit is one;
+    below, how strongly every two bits go together.
 
     Args:
         packed_of: name -> packed codes, uint8 (N, 8 W), of `bits` bits.
     """
     size = (2.9 * len(packed_of) + 0.8, 4.4)
-    shape = {"height_ratios": (1, 2.1)}
-    figure, grid = plt.subplots(2, len(packed_of), figsize=size, squeeze=False, gridspec_kw=shape, layout="constrained")
+    figure, grid = panels(2, len(packed_of), size, height_ratios=(1, 2.1))
     for (above, below), (name, packed) in zip(grid.T, packed_of.items(), strict=True):
         _balance(above, diagnostics.bit_balance(packed, bits))
         above.set_title(name, fontsize=11)
-        image = below.imshow(np.abs(diagnostics.bit_correlation(packed, bits)), cmap="viridis", vmin=0, vmax=1)
+        strengths = np.abs(diagnostics.bit_correlation(packed, bits))  # (K, K)
+        image = below.imshow(strengths, cmap="viridis", vmin=0, vmax=1)
         below.set(xlabel="bit", xticks=_ticks(bits), yticks=_ticks(bits))
         below.set(xticklabels=_ticks(bits) + 1, yticklabels=_ticks(bits) + 1)
     grid[0, 0].set_ylabel("share of ones")
@@ -131,27 +139,32 @@ def _ticks(bits: int) -> np.ndarray:
 
 
 def lines_of_kinds(
-    x: Sequence[float], panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str, ylabel: str
+    x: Sequence[float],
+    groups: Mapping[str, Mapping[str, Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
 ) -> Figure:
-    """Panels side by side that share both axes and the colours of their named curves; names stand in a legend on top.
+    """Panels side by side that share both axes and the colours of their named curves;
+    a legend stands on top.
 
     Args:
         x: (N,).
-        panels: title -> name -> (N,), the same names in every panel.
+        groups: title -> name -> (N,), the same names in every panel.
     """
-    names = list(next(iter(panels.values())))
-    if any(list(curves) != names for curves in panels.values()):
+    names = list(next(iter(groups.values())))
+    if any(list(curves) != names for curves in groups.values()):
         raise InputError(f"the curves {', '.join(names)} expected in every panel")
-    size = (3.4 * len(panels), 3.5)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
-        for (name, y), colour, mark in zip(curves.items(), palette(len(curves)), "os^Dv<>", strict=False):
+    figure, grid = panels(1, len(groups), (3.4 * len(groups), 3.5), sharey=True)
+    colours = palette(len(names))
+    for ax, (title, curves) in zip(grid[0], groups.items(), strict=True):
+        for (name, y), colour, mark in zip(curves.items(), colours, "os^Dv<>", strict=False):
             ax.plot(x, y, mark + "-", ms=4.5, color=colour, label=name)
         ax.set_title(title, fontsize=11)
         ax.set_xlabel(xlabel)
         sns.despine(ax=ax)
-    axes[0, 0].set_ylabel(ylabel)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    grid[0, 0].set_ylabel(ylabel)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -163,7 +176,8 @@ def named_lines(
     ylabel: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """Lines in the colours of `lines_of_kinds`, each with its name at a given place: for lines that cross.
+    """Lines in the colours of `lines_of_kinds`, each with its name at a given place:
+    for lines that cross.
 
     Args:
         x: (N,).
@@ -171,8 +185,9 @@ def named_lines(
         places: name -> x and y of the name, and which end of it stands there, "left" or "right".
     """
     if places.keys() != lines.keys():
-        raise InputError(f"a place for each of {', '.join(lines)} expected, got {', '.join(places)}")
-    ax = ax if ax is not None else plt.subplots(figsize=(5.5, 3.6), layout="constrained")[1]
+        got = ", ".join(places)
+        raise InputError(f"a place for each of {', '.join(lines)} expected, got {got}")
+    ax = axes(ax, 5.5, 3.6)
     for (name, y), colour in zip(lines.items(), palette(len(lines)), strict=True):
         ax.plot(x, y, color=colour)
         across, up, end = places[name]

@@ -1,0 +1,81 @@
+"""Processes and threads that tests start:
+they have minutes, as the machine may be busy, and end with the test.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+PATIENCE = 600  # seconds for what takes one or two on an idle machine
+
+
+def wait_until(holds, what="it"):
+    """Return once `holds()` is true."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, f"{what} did not come about in {PATIENCE} s"
+        time.sleep(0.01)
+
+
+def kill(process):
+    """End a process and all that it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def started(words, **settings):
+    """As `subprocess.Popen`; when it is left nothing that it started lives.
+
+    After PATIENCE it is killed, so that nobody reads from it for ever; TimeoutError says so.
+    """
+    words, late = [str(word) for word in words], threading.Event()
+
+    def give_up():
+        late.set()
+        kill(process)
+
+    with subprocess.Popen(words, text=True, start_new_session=True, **settings) as process:
+        watch = threading.Timer(PATIENCE, give_up)
+        watch.start()
+        try:
+            yield process
+        finally:
+            watch.cancel()
+            kill(process)
+            if late.is_set():
+                raise TimeoutError(f"no end after {PATIENCE} s: {' '.join(words)}")
+
+
+def run(*words, **settings):
+    """What became of a command: `.returncode`, `.stdout` and `.stderr`."""
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | settings
+    with started(words, **settings) as process:
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def python(*words, **settings):
+    """`run` of this Python: `python("-c", code)`, `python("-m", "hashlab.cli", "data", "list")`."""
+    return run(sys.executable, *words, **settings)
+
+
+def command(*words):
+    """The words that start `hashlab …`."""
+    return [sys.executable, "-m", "hashlab.cli", *words]
+
+
+@contextlib.contextmanager
+def threads(*calls):
+    """Threads that do these calls; when it is left they are done."""
+    workers = [threading.Thread(target=call, daemon=True) for call in calls]
+    for worker in workers:
+        worker.start()
+    yield
+    for worker in workers:
+        worker.join(PATIENCE)
+    assert not any(worker.is_alive() for worker in workers), f"a thread is not done in {PATIENCE} s"
