@@ -37,11 +37,8 @@ from math import comb
 
 import numpy as np
 
+from hashlab import codes, data, metrics, plots
 from hashlab.chapters.figures import hamming
-from hashlab import codes
-from hashlab import data
-from hashlab import metrics
-from hashlab import plots
 from hashlab.errors import InputError
 
 # %% [markdown]

@@ -39,13 +39,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from hashlab import cli
-from hashlab import codes
-from hashlab import data
-from hashlab import methods
-from hashlab import metrics
-from hashlab import plots
-from hashlab import records
+from hashlab import cli, codes, data, methods, metrics, plots, records
 from hashlab.chapters.tables import table
 from hashlab.errors import InputError
 

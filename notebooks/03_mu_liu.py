@@ -43,19 +43,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from hashlab import codes
-from hashlab import data
-from hashlab import methods
-from hashlab import metrics
-from hashlab.losses import pairs
-from hashlab import plots
+from hashlab import codes, data, methods, metrics, plots
 from hashlab.chapters import reported
-from hashlab.chapters.tables import command
-from hashlab.chapters.tables import difference
-from hashlab.chapters.tables import recorded
-from hashlab.chapters.tables import source
-from hashlab.chapters.tables import spread
-from hashlab.chapters.tables import table
+from hashlab.chapters.tables import (
+    command,
+    difference,
+    recorded,
+    source,
+    spread,
+    table,
+)
+from hashlab.losses import pairs
 from hashlab.methods import mu_liu
 
 

@@ -44,20 +44,19 @@ from itertools import product
 import numpy as np
 import torch
 
-from hashlab.losses import clouds
-from hashlab import data
-from hashlab.metrics import diagnostics
-from hashlab import methods
-from hashlab import metrics
-from hashlab import plots
-from hashlab.chapters.tables import command
-from hashlab.chapters.tables import difference
-from hashlab.chapters.tables import recorded
-from hashlab.chapters.tables import source
-from hashlab.chapters.tables import spread
-from hashlab.chapters.tables import table
+from hashlab import data, methods, metrics, plots
 from hashlab.chapters.figures import shpdh as figures
+from hashlab.chapters.tables import (
+    command,
+    difference,
+    recorded,
+    source,
+    spread,
+    table,
+)
+from hashlab.losses import clouds
 from hashlab.methods import shpdh
+from hashlab.metrics import diagnostics
 
 # %% [markdown]
 # ## The problem in one picture

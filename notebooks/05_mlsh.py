@@ -49,19 +49,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from hashlab import codes, data, methods, metrics, plots, records
 from hashlab.chapters import tables
-from hashlab import codes
-from hashlab import data
-from hashlab.metrics import diagnostics
-from hashlab import methods
-from hashlab import metrics
-from hashlab import plots
-from hashlab import records
-from hashlab.data import protocols
 from hashlab.chapters.figures import mlsh as figures
+from hashlab.data import protocols
 from hashlab.methods import mlsh
-from hashlab.shallow import COSDISH
-from hashlab.shallow import cosdish
+from hashlab.metrics import diagnostics
+from hashlab.shallow import COSDISH, cosdish
 
 # %% [markdown]
 # ## The problem in one picture

@@ -46,18 +46,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from hashlab.chapters import tables
-from hashlab import codes
-from hashlab.chapters import comparison
-from hashlab import data
-from hashlab.metrics import diagnostics
-from hashlab import methods
-from hashlab import metrics
-from hashlab.losses import pairs
-from hashlab import plots
-from hashlab.chapters import reported
+from hashlab import codes, data, methods, metrics, plots
+from hashlab.chapters import comparison, reported, tables
 from hashlab.chapters.figures import dmsh as figures
+from hashlab.losses import pairs
 from hashlab.methods import dmsh
+from hashlab.metrics import diagnostics
 
 # %% [markdown]
 # ## The problem in one picture

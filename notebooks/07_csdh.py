@@ -49,22 +49,19 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from hashlab import codes
-from hashlab import data
-from hashlab.metrics import diagnostics
-from hashlab import methods
-from hashlab import metrics
-from hashlab import plots
-from hashlab.losses import quantisation
-from hashlab import shallow
-from hashlab.chapters.tables import command
-from hashlab.chapters.tables import difference
-from hashlab.chapters.tables import recorded
-from hashlab.chapters.tables import source
-from hashlab.chapters.tables import spread
-from hashlab.chapters.tables import table
+from hashlab import codes, data, methods, metrics, plots, shallow
 from hashlab.chapters.figures import csdh as figures
+from hashlab.chapters.tables import (
+    command,
+    difference,
+    recorded,
+    source,
+    spread,
+    table,
+)
+from hashlab.losses import quantisation
 from hashlab.methods import csdh
+from hashlab.metrics import diagnostics
 
 # %% [markdown]
 # ## The problem in one picture

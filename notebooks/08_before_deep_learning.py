@@ -48,26 +48,13 @@ import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics.pairwise import rbf_kernel
 
-from hashlab import codes
+from hashlab import codes, data, methods, metrics, plots, records, shallow
 from hashlab.chapters import comparison
-from hashlab import data
-from hashlab import methods
-from hashlab import metrics
-from hashlab import plots
-from hashlab import records
-from hashlab import shallow
-from hashlab.chapters.tables import source
-from hashlab.chapters.tables import table
+from hashlab.chapters.figures import shallow as figures
+from hashlab.chapters.tables import source, table
 from hashlab.chapters.tables import spread as over_seeds
 from hashlab.errors import InputError
-from hashlab.chapters.figures import shallow as figures
-from hashlab.shallow import algebra
-from hashlab.shallow import base
-from hashlab.shallow import cosdish
-from hashlab.shallow import itq
-from hashlab.shallow import ksh
-from hashlab.shallow import sdh
-from hashlab.shallow import sh
+from hashlab.shallow import algebra, base, cosdish, itq, ksh, sdh, sh
 
 # %% [markdown]
 # ## A bit is a line

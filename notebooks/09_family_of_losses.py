@@ -57,34 +57,28 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from hashlab.networks import backbones
-from hashlab.losses import clouds
-from hashlab.losses import classes
-from hashlab.losses import codebooks
-from hashlab import data
-from hashlab import methods
-from hashlab import metrics
-from hashlab.losses import pairs
-from hashlab import plots
-from hashlab.losses import quantisation
-from hashlab import records
-from hashlab.chapters.tables import table
+from hashlab import data, methods, metrics, plots, records
 from hashlab.chapters.figures import losses as draw
-from hashlab.methods import adsh
-from hashlab.methods import classifier_sign
-from hashlab.methods import cnnh
-from hashlab.methods import csdh
-from hashlab.methods import csq
-from hashlab.methods import dch
-from hashlab.methods import dhn
-from hashlab.methods import dpn
-from hashlab.methods import dpsh
-from hashlab.methods import dsh
-from hashlab.methods import dtsh
-from hashlab.methods import greedyhash
-from hashlab.methods import hashnet
-from hashlab.methods import mu_liu
-from hashlab.methods import orthohash
+from hashlab.chapters.tables import table
+from hashlab.losses import classes, clouds, codebooks, pairs, quantisation
+from hashlab.methods import (
+    adsh,
+    classifier_sign,
+    cnnh,
+    csdh,
+    csq,
+    dch,
+    dhn,
+    dpn,
+    dpsh,
+    dsh,
+    dtsh,
+    greedyhash,
+    hashnet,
+    mu_liu,
+    orthohash,
+)
+from hashlab.networks import backbones
 
 # %% [markdown]
 # (sec:fl-kinds)=

@@ -27,17 +27,10 @@ from itertools import pairwise
 import numpy as np
 from scipy import stats
 
-from hashlab import codes
-from hashlab.chapters import comparison
-from hashlab import data
-from hashlab import experiments
-from hashlab import methods
-from hashlab import records
-from hashlab.chapters import reported
-from hashlab.chapters.tables import difference
-from hashlab.chapters.tables import spread
-from hashlab.chapters.tables import table
+from hashlab import codes, data, experiments, methods, records
+from hashlab.chapters import comparison, reported
 from hashlab.chapters.figures import side_by_side
+from hashlab.chapters.tables import difference, spread, table
 
 # %% [markdown]
 # ## While you watch

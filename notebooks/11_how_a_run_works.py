@@ -45,19 +45,20 @@ import torch
 from IPython.display import Markdown
 from PIL import Image
 
+from hashlab import (
+    cli,
+    codes,
+    data,
+    experiments,
+    methods,
+    metrics,
+    plots,
+    records,
+)
 from hashlab.chapters.figures import run
-from hashlab.training import checkpoints
-from hashlab import cli
-from hashlab import codes
-from hashlab import data
-from hashlab.methods import models
-from hashlab import experiments
-from hashlab import methods
-from hashlab import metrics
-from hashlab import plots
-from hashlab import records
-from hashlab.training import seeds
 from hashlab.errors import InputError
+from hashlab.methods import models
+from hashlab.training import checkpoints, seeds
 
 
 def table(*rows):
