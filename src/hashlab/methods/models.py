@@ -116,14 +116,15 @@ def check_target(target: str | Path, run: Any) -> Path:
     one run, which is the name of its record; a model that was saved without any has its method,
     bits and settings instead.
     """
-    folder = _disk.restored(Path(target).absolute())
-    files.check_folder(folder.parent)
-    files.check_folder(folder)
-    if Path.cwd().is_relative_to(folder) or folder.is_mount() or folder.is_symlink():
+    folder = Path(target)
+    if Path.cwd().is_relative_to(folder.absolute()) or folder.is_mount() or folder.is_symlink():
         raise InputError(
             f"a folder that can be replaced as a whole is expected, got {target}; give one inside "
             "it"
         )
+    _disk.restored(folder)
+    files.check_folder(folder.parent)
+    files.check_folder(folder)
     ours = (WEIGHTS, CARD, SUMMARY)
     others = (
         [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []
@@ -191,7 +192,7 @@ def load(
         InputError: a file that is missing, altered or no model; a device that cannot be used.
     """
     files.check_name(folder)
-    folder = _disk.restored(Path(folder).absolute())
+    folder = _disk.restored(Path(folder))
     device = str(backbones.device(device))
     missing = [name for name in (WEIGHTS, SUMMARY) if not os.path.lexists(folder / name)]
     if missing:

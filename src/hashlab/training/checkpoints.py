@@ -94,14 +94,14 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], every: float = 60.0):
-        self.folder = Path(folder).absolute()
+        self.folder = Path(folder)
         self.identity = json.loads(json.dumps(identity))  # as it reads in a file: lists for tuples
         self.every = every
         self.written = time.monotonic()
 
     def alone(self) -> AbstractContextManager[None]:
         """While it lasts, no other process trains from these; who comes second waits."""
-        return _disk.lock(self.folder)
+        return _disk.lock(self.folder.absolute())
 
     def due(self) -> bool:
         """Whether it is time for the next one."""
@@ -180,7 +180,7 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove all of them: the run is done."""
-        _disk.discard(self.folder)
+        _disk.discard(self.folder.absolute())
 
 
 def environment() -> dict[str, Any]:
