@@ -58,6 +58,9 @@ SIZES = {  # train, query, database: the table that the book prints
     "cifar100": (50_000, 10_000, 50_000),
     "cifar100-clean": (50_000, 9_990, 50_000),
     "cifar100-unseen": (37_500, 2_499, 12_500),
+    "corel5k": (4_500, 499, 4_500),
+    "corel5k81": (4_442, 490, 4_442),
+    "corel5k21": (3_947, 443, 3_947),
 }
 EVERY = [
     pytest.param(

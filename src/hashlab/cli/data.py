@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
     by_hand = command.add_argument_group("fetch, for the sets that you put there by hand")
     text = "where their files are (default: source/NAME in the cache folder)"
     by_hand.add_argument("--source", type=path, help=text)
-    text = "side of the square images that are kept, in pixels (default: 224)"
+    text = "side of the square images that are kept, in pixels (default: 224, of corel5k 128)"
     by_hand.add_argument("--size", type=side, help=text)
     by_hand.add_argument("--fit", help="crop to the centre (default), or squash to the square")
     text = "leave images out that cannot be read"

@@ -1,4 +1,5 @@
-"""Readers of sets that are put there by hand: NUS-WIDE's list files and NABirds' official files.
+"""Readers of sets that are put there by hand: NUS-WIDE's list files, Corel5k's classic files and
+NABirds' official ones.
 
 A reader turns a folder into a `Listing`, checked as far as it can be without opening an image.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from hashlab.errors import InputError
 from hashlab.files import read_text
 
-LONGEST_NUMBER = 9  # digits of a class
+LONGEST_NUMBER = 9  # digits of a class, an id, a word's number
 LONGEST_NAME = 200  # letters of a path in a message
 BIRD_LEVELS = (
     555,
@@ -91,12 +92,15 @@ def _short(name: str) -> str:
 
 def _lines(file: Path) -> list[tuple[str, str]]:
     """The lines of a text file that are not blank, each with where it stands."""
+    return [(where, line) for where, line in _all_lines(file) if line.strip()]
+
+
+def _all_lines(file: Path) -> list[tuple[str, str]]:
+    """The lines of a text file up to its last that is not blank, each with where it stands."""
     if not os.path.lexists(file):
         raise InputError(f"{file.name} is missing in {file.parent}")
     text = read_text(file, "utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    return [
-        (f"{file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()
-    ]
+    return [(f"{file}, line {i}", line) for i, line in enumerate(text.rstrip().split("\n"), 1)]
 
 
 # NUS-WIDE: lists of "path 0 1 0 …"
@@ -186,6 +190,80 @@ def _concepts(file: Path, count: int) -> tuple[str, ...]:
     return names
 
 
+# Corel5k: words, training_label, test_label, images/
+
+Words = dict[int, frozenset[int]]  # id of an image -> numbers of its words, from 1
+
+
+def corel5k(folder: Path) -> Listing:
+    """Photographs with any of the words of a list, one column a word; the official split.
+
+    A row is an id and the numbers of its words. Oddities of the originals are dealt with so: a row
+    without words is passed over (its image can be relevant to nothing), a word that a row repeats
+    counts once, and so does a row that its list repeats with the same words.
+    """
+    words = _vocabulary(folder / "words")
+    words_of = {
+        "train": _read_ids(folder / "training_label", len(words)),
+        "test": _read_ids(folder / "test_label", len(words)),
+    }
+    both = sorted(words_of["train"].keys() & words_of["test"].keys())
+    if both:
+        ids = _some(list(map(str, both)))
+        raise InputError(f"{folder}: {len(both)} ids of test_label stand in training_label: {ids}")
+    ids_of = {split: sorted(rows, key=_photograph) for split, rows in words_of.items()}
+    paths = {split: list(map(_photograph, ids)) for split, ids in ids_of.items()}
+    labels = {
+        split: _marked([words_of[split][image] for image in ids], len(words))
+        for split, ids in ids_of.items()
+    }
+    return Listing(paths, labels, words)
+
+
+def _photograph(image: int) -> str:
+    """The path of an image: folders hold the ids of a thousand."""
+    return f"images/{image // 1000 * 1000}/{image}.jpeg"
+
+
+def _vocabulary(file: Path) -> tuple[str, ...]:
+    """The words, one a line; a line that is empty would shift the numbers of those below it."""
+    words: dict[str, None] = {}
+    for where, line in _all_lines(file):
+        word = line.strip()
+        if not word:
+            raise InputError(f"{where}: a word is expected, got an empty line")
+        if word in words:
+            raise InputError(f"{where}: {_short(word)} is listed a second time")
+        words[word] = None
+    return tuple(words)
+
+
+def _read_ids(file: Path, count: int) -> Words:
+    """The images of one list that have any of `count` words."""
+    words_of: Words = {}
+    for where, line in _lines(file):
+        first, *rest = line.split()
+        image = _number(first, where, "an id")
+        numbers = frozenset(_number(text, where, "the number of a word") for text in rest)
+        wrong = sorted(number for number in numbers if not 1 <= number <= count)
+        if wrong:
+            raise InputError(f"{where}: words are numbered 1..{count}, got {wrong[0]}")
+        if words_of.setdefault(image, numbers) != numbers:
+            raise InputError(f"{where}: {image} has other words than where it is listed before")
+    labelled = {image: numbers for image, numbers in words_of.items() if numbers}
+    if not labelled:
+        raise InputError(f"{file} has no image with a word")
+    return labelled
+
+
+def _marked(rows: Sequence[frozenset[int]], count: int) -> np.ndarray:
+    """Numbers from 1 as uint8 (N, count) of 0 and 1."""
+    labels = np.zeros((len(rows), count), np.uint8)
+    for label, numbers in zip(labels, rows, strict=True):
+        label[[number - 1 for number in numbers]] = 1
+    return labels
+
+
 # NABirds: images.txt, image_class_labels.txt, train_test_split.txt, classes.txt, hierarchy.txt
 
 
@@ -255,9 +333,9 @@ def _columns(file: Path) -> dict[str, str]:
     return rest
 
 
-def _number(text: str, where: Path | str) -> int:
+def _number(text: str, where: Path | str, what: str = "a class") -> int:
     if not text.isdecimal() or len(text) > LONGEST_NUMBER:
-        raise InputError(f"{where}: a class is a whole number, got {text[:40]!r}")
+        raise InputError(f"{where}: {what} is a whole number, got {text[:40]!r}")
     return int(text)
 
 
@@ -345,5 +423,6 @@ def _numbered(chains: Mapping[int, tuple[int, ...]], names: Mapping[int, str]) -
 READERS = {
     "nuswide21": partial(nuswide, concepts=21),
     "nuswide81": partial(nuswide, concepts=81, lists=("test", "train", "database")),
+    "corel5k": corel5k,
     "nabirds": nabirds,
 }

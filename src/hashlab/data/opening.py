@@ -37,6 +37,8 @@ def load(name: str, *, protocol: str | None = None, root: str | Path | None = No
     about = info(name)
     rule = protocols.get(name, protocol)
     pool = open_pool(about, root)
+    if rule.most:
+        pool = pool.with_labels(protocols.most_frequent(pool.labels, rule.most))
     index = protocols.split(rule, pool.labels, pool.counts)
     parts = {part: pool.part(rows) for part, rows in index.items()}
     return Dataset(pool.about, rule.name, checksum=protocols.checksum(index), **parts)

@@ -74,6 +74,12 @@ class Pool:
         """(N, L) int64 classes per level, fine first; None where there are no levels."""
         return self.stored if self.about.levels else None
 
+    def with_labels(self, columns: np.ndarray) -> Pool:
+        """The same images with only these of their several labels, columns (M,), in that order."""
+        classes = tuple(self.about.classes[column] for column in columns)
+        about = dataclasses.replace(self.about, classes=classes)
+        return dataclasses.replace(self, stored=self.stored[:, columns], about=about)
+
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Images at pool positions `index` (M,): uint8 (M, H, W[, 3])."""
         index = check_rows(index, len(self.stored))

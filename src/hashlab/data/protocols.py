@@ -33,6 +33,7 @@ class Protocol:
     checksum: str = (
         ""  # of the lists that `split` makes: see `checksum`; empty where nobody has seen the set
     )
+    most: int = 0  # so many labels count, the most frequent of several; 0 for all
 
 
 def draw(
@@ -118,6 +119,28 @@ def official(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
     """
     train = np.arange(counts["train"])
     return {"query": np.arange(counts["train"], len(labels)), "train": train, "database": train}
+
+
+def labelled(rule: Rule) -> Rule:
+    """As `rule`, less the images that have none of several labels."""
+
+    def fewer(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
+        has_any = labels.any(1)
+        return {name: rows[has_any[rows]] for name, rows in rule(labels, counts).items()}
+
+    return fewer
+
+
+def most_frequent(labels: np.ndarray, count: int) -> np.ndarray:
+    """The columns (count,) of 0/1 labels (N, L) that most images have, in falling order.
+
+    Of equally frequent ones the earlier column comes first. Raises InputError where there are
+    fewer than `count`.
+    """
+    if labels.shape[1] < count:
+        raise InputError(f"{count} labels or more are expected, the set has {labels.shape[1]}")
+    frequency = labels.sum(0, dtype=np.int64)
+    return np.argsort(-frequency, kind="stable")[:count]
 
 
 def without(rule: Rule, queries: tuple[int, ...]) -> Rule:
@@ -316,6 +339,29 @@ PROTOCOLS: dict[str, Protocol] = {
             "nuswide81",
             "the images of test.txt query those of database.txt; train.txt trains",
             as_listed,
+        ),
+        Protocol(
+            "corel5k",
+            "corel5k",
+            "the official test images query the official training images; all words count",
+            labelled(official),
+            "3acce675db5e6a7b0ba3505d6f958220b6fe9d1b7c9f00bf32d674b962d2b69b",
+        ),
+        Protocol(
+            "corel5k81",
+            "corel5k",
+            "the 81 most frequent words count; corel5k less the images that have none of them",
+            labelled(official),
+            "e9aaf5a9a389a651e8d889661f870f778bbf7c0877e1eac65e6f890c72919b39",
+            most=81,
+        ),
+        Protocol(
+            "corel5k21",
+            "corel5k",
+            "the 21 most frequent words count; corel5k less the images that have none of them",
+            labelled(official),
+            "434b1822a0f8ed1e611e7027f1f1b6cf661300e5d0f387299eefbb248d351bc7",
+            most=21,
         ),
         Protocol(
             "nabirds",

@@ -65,6 +65,17 @@ NUSWIDE_ROWS = """
 Each line of a list is a path within the folder and {0} labels: `images/1234_m.jpg 0 1 0 …`. An optional concepts.txt
 names the {0} columns, one name a line; without it they have numbers, for the lists do not say their order.
 """
+COREL5K_BY_HAND = """
+http://kobus.ca/research/data/eccv_2002 describes the data. The photographs are Corel's: take a copy that you are
+allowed to use, and publish none of them.
+Expected in the folder, as copies for image annotation have them:
+    words            one word a line; 374 of them, or any other number
+    training_label   <id> <numbers of its words, from 1>
+    test_label       the same, for the queries
+    images/          <the id's thousand>/<id>.jpeg, such as images/1000/1003.jpeg
+A row without words is passed over: 121060 in some copies. A row that stands twice with the same words counts once
+(161092 of test_label), and so does a word that a row repeats (140026).
+"""
 NABIRDS_BY_HAND = """
 Ask for the download at https://dl.allaboutbirds.org/nabirds and unpack it.
 Expected in the folder, as the archive has them:
@@ -250,6 +261,19 @@ SETS: dict[str, SetInfo] = {
             + "    test.txt, train.txt, database.txt   HashNet's name 5,000 queries and 10,000 training images; the\n"
             + "                                        version with small images is said to have 223,496 in all\n"
             + NUSWIDE_ROWS.format(81),
+        ),
+        SetInfo(
+            name="corel5k",
+            title="Photographs of fifty themes with one to five of 374 words",
+            shape=(128, 128, 3),  # all are 192x128 or 128x192, so that no pixel is resized
+            classes=(),
+            counts={"train": 4_500, "test": 499},
+            fingerprints={},
+            source="Duygulu, Barnard, de Freitas and Forsyth, Object Recognition as Machine "
+            "Translation, ECCV 2002",
+            licence="Corel's stock photographs, used for research; none may be published",
+            relevance="shares_label",
+            by_hand=COREL5K_BY_HAND,
         ),
         SetInfo(
             name="nabirds",
