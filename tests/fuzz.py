@@ -409,6 +409,22 @@ def make_birds(folder):
         (folder / f"{name}.txt").write_text(text)
 
 
+COREL5K = {
+    "words": "sky\nsea\nsand\n",
+    "training_label": "1000 1 2 \n1001 3 \n",
+    "test_label": "1002 2 \n2000 1 3 \n",
+}
+
+
+def make_corel5k(folder):
+    for name in ("1000/1000", "1000/1001", "1000/1002", "2000/2000"):
+        file = folder / "images" / f"{name}.jpeg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"never opened")
+    for name, text in COREL5K.items():
+        (folder / name).write_text(text)
+
+
 def read_listing(name, folder):
     found = listed.read(name, folder)
     return (
@@ -486,6 +502,10 @@ FORMATS = {
     ),
     "bird lists": Format(
         make_birds, {"*.txt": harm_lines}, lambda folder: read_listing("nabirds", folder), lambda sound, found: True
+    ),
+    "word lists": Format(
+        make_corel5k, {"words": harm_lines, "*_label": harm_lines}, lambda folder: read_listing("corel5k", folder),
+        lambda sound, found: True,
     ),
     "cache by hand": Format(
         make_cache, {"cache/*/*.json": harm_json, "cache/*/*.npy": harm_bytes, "cache/*/*.txt": harm_lines}, read_cache

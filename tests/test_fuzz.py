@@ -18,6 +18,7 @@ FORMATS = (
     "codes",
     "lists",
     "bird lists",
+    "word lists",
     "cache by hand",
     "cache",
     "pictures",
@@ -27,9 +28,9 @@ FORMATS = (
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory, campaign):
-    """What came of 330 cases, or of 22,000 in the long form, by format."""
+    """What came of 360 cases, or of 24,000 in the long form, by format."""
     folder = tmp_path_factory.mktemp("fuzz")
-    cases = "22000" if campaign else "330"
+    cases = "24000" if campaign else "360"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "0"}
     done = python(SCRIPT, folder, cases, "0", env=environment)
     last = sorted(folder.glob("*/current"), key=lambda file: file.stat().st_mtime)[-1:]
