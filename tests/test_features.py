@@ -130,10 +130,16 @@ class Sums(torch.nn.Module):
         )[:, None]
 
 
-@pytest.mark.parametrize("backbone", ["tiny", "resnet18"])
+NORMALISED = {  # as the weights of each were trained
+    "resnet18": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "efficientnet_lite0": ((127 / 255,) * 3, (128 / 255,) * 3),
+}
+
+
+@pytest.mark.parametrize("backbone", ["tiny", *NORMALISED])
 @pytest.mark.parametrize("shape", [(40, 36), (40, 36, 3)])
 @pytest.mark.parametrize("how", [{}, {"crop": 33}, {"size": 34}, {"crop": 33, "size": 35}])
-@pytest.mark.parametrize("start", ["scratch", "file"])
+@pytest.mark.parametrize("start", ["scratch", "file"])  # published ones are as those of a file
 def test_the_shape_of_the_input_is_known_without_the_images(backbone, shape, how, start):
     images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
     view = features.view_of(backbone, start, images, **how)
@@ -142,7 +148,8 @@ def test_the_shape_of_the_input_is_known_without_the_images(backbone, shape, how
         view.shape[2],
         *view.shape[:2],
     )
-    assert (view.mean == (0.485, 0.456, 0.406)) == (backbone == "resnet18" and start == "file")
+    known = start == "file" and backbone in NORMALISED
+    assert ((view.mean, view.std) == NORMALISED.get(backbone)) == known
 
 
 def test_networks_of_one_origin_share_features_and_others_do_not(part, monkeypatch):

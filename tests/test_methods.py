@@ -276,7 +276,8 @@ def test_settings_that_do_not_suit_the_data(digits):
         ({"backbone": "vgg"}, "unknown backbone 'vgg'"),
         (
             {"weights": "imagenet"},
-            "weights must be scratch, torchvision-imagenet or a safetensors file, got 'imagenet'",
+            "weights must be scratch, torchvision-imagenet, efficientnet-lite0 or a safetensors file, "
+            "got 'imagenet'",
         ),
         ({"weights": "torchvision-imagenet"}, "backbone tiny has no weights torchvision-imagenet"),
         ({"crop": 9}, r"crop and shift must fit into images of \(8, 8\), got 9 and 2"),

@@ -44,7 +44,8 @@ class DeepConfig:
         "auto", f"one of {', '.join(backbones.names())}; auto for what suits the images"
     )
     weights: str = setting(
-        "scratch", "the start: scratch, torchvision-imagenet, or a safetensors file"
+        "scratch",
+        f"the start: {', '.join([weights.SCRATCH, *weights.SOURCES])}, or a safetensors file",
     )
     frozen: bool = setting(
         False, "the backbone stays as it is, and sees each image once, not shifted, not mirrored"

@@ -1,12 +1,12 @@
 """Convolutional networks that turn images (B, C, H, W) into features (B, d), with taps on the way.
 
 A backbone is a `Backbone`: a chain of named stages ending in a feature vector. `.levels` says what
-each stage gives. Nets of our own train from scratch; torchvision's come with the names of their
-papers, and with weights (`weights.py`).
+each stage gives. Nets of our own train from scratch; torchvision's and timm's come with the names of
+their papers, and with weights (`weights.py`).
 
 References: LeCun et al. 1998 (LeNet); Krizhevsky et al. 2012 and 2014 (AlexNet); Simonyan and
 Zisserman 2015 (VGG); He et al. 2016 (ResNet); Sandler et al. 2018 (MobileNetV2); Page, How to train
-your ResNet, 2018 (resnet9).
+your ResNet, 2018 (resnet9); Tan and Le 2019, and Liu 2020 (EfficientNet-Lite0).
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def resnet9(channels: int, height: int, width: int) -> Stages:
     ]
 
 
-# ---- torchvision's nets, cut into the stages of their papers
+# ---- torchvision's nets and timm's, cut into the stages of their papers
 
 
 def _alexnet(net: nn.Module) -> Stages:
@@ -257,18 +257,50 @@ def _mobilenet_v2(net: nn.Module) -> Stages:
     return [*stages, ("pool", pool, Level(1280, None))]
 
 
+def _efficientnet_lite0(net: nn.Module) -> Stages:
+    """Bottlenecks grouped by stride and width, then the mean over all places."""
+    blocks = net.blocks
+    last = nn.Sequential(blocks[5], blocks[6], net.conv_head, net.bn2)
+    return [
+        ("conv1", nn.Sequential(net.conv_stem, net.bn1, blocks[0]), Level(16, 2)),
+        ("conv2", blocks[1], Level(24, 4)),
+        ("conv3", blocks[2], Level(40, 8)),
+        ("conv4a", blocks[3], Level(80, 16)),
+        ("conv4", blocks[4], Level(112, 16)),
+        ("conv5", last, Level(1280, 32)),
+        ("pool", net.global_pool, Level(1280, None)),
+    ]
+
+
 # ---- by name
+
+
+def _torchvision(name: str) -> nn.Module:
+    import torchvision
+
+    return torchvision.models.get_model(name, weights=None)
+
+
+def _timm(name: str) -> nn.Module:
+    """timm's form, named tf_…, of a network that TensorFlow trained: it pads as TensorFlow does."""
+    try:
+        import timm
+    except ImportError:
+        needed = "pip install 'hashlab[weights]'"
+        raise InputError(f"backbone {name} needs the package timm: {needed}") from None
+    return timm.create_model(f"tf_{name}", pretrained=False)
 
 
 @dataclass(frozen=True)
 class Kind:
     """How a backbone is made: `stages(channels, height, width)`,
-    or by cutting up one of torchvision's networks.
+    or by cutting up the network that a library makes.
     """
 
     smallest: int  # side of the smallest images
     stages: Callable[[int, int, int], Stages] | None = None
     cut: Callable[[nn.Module], Stages] | None = None
+    library: Callable[[str], nn.Module] = _torchvision  # makes the network that is cut, by name
     dropped: str = ""  # beginning of the names of the weights behind the last stage
 
 
@@ -285,6 +317,7 @@ BACKBONES: dict[str, Kind] = {
     "resnet18": Kind(32, cut=_resnet, dropped="fc."),
     "resnet50": Kind(32, cut=_resnet, dropped="fc."),
     "mobilenet_v2": Kind(32, cut=_mobilenet_v2, dropped="classifier.1."),
+    "efficientnet_lite0": Kind(32, cut=_efficientnet_lite0, library=_timm, dropped="classifier."),
 }
 
 
@@ -299,9 +332,9 @@ def check_name(name: str) -> None:
         raise InputError(f"unknown backbone {name!r}; expected one of: {', '.join(BACKBONES)}")
 
 
-def from_torchvision(name: str) -> bool:
-    """Whether the backbone is one of torchvision's:
-    they take three channels, and have weights of ImageNet.
+def from_library(name: str) -> bool:
+    """Whether the backbone is one of torchvision's or timm's:
+    they take three channels, and weights are published for them.
     """
     return BACKBONES[name].cut is not None
 
@@ -336,14 +369,14 @@ def create(
     what is not loaded is drawn from torch's generator.
 
     Args:
-        start: `scratch`, `torchvision-imagenet` (downloaded when first used, and never read where
-            its SHA-256 is another than the one in `weights.PINNED`), or a path to a safetensors
-            file with the state dict of the torchvision network, or of our own.
+        start: `scratch`, a name of `weights.SOURCES` (fetched when first used, and never read where
+            the SHA-256 is another than the one that stands there), or a path to a safetensors file
+            with the state dict of the library's network, or of our own.
         frozen: whether it stays as it is, batch statistics included.
 
     Raises:
         InputError: unknown name, images that are too small, weights that are altered or of another
-            architecture.
+            architecture, a package that is missing.
     """
     check(name, shape, start)
     kind = BACKBONES[name]
@@ -369,9 +402,7 @@ def _network(name: str, shape: tuple[int, ...]) -> nn.Module:
     if kind.cut is None:
         channels = shape[2] if len(shape) == 3 else 1
         return Backbone(kind.stages(channels, *shape[:2]))
-    import torchvision
-
-    return torchvision.models.get_model(name, weights=None)
+    return kind.library(name)
 
 
 def default(shape: tuple[int, ...]) -> str:

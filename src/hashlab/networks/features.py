@@ -74,10 +74,10 @@ def input_shape(
     backbone: str, shape: tuple[int, ...], crop: int = 0, size: int = 0
 ) -> tuple[int, int, int]:
     """(H, W, C) of what a backbone takes where images are (H, W[, C]);
-    torchvision's make three channels of one.
+    those of libraries make three channels of one.
     """
     channels = shape[2] if len(shape) == 3 else 1
-    if channels == 1 and backbones.from_torchvision(backbone):
+    if channels == 1 and backbones.from_library(backbone):
         channels = 3
     side = size or crop
     if side:
@@ -89,8 +89,8 @@ def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
     """How images become the input of a backbone:
     normalised by their own statistics, as those for training are.
 
-    A network with torchvision's architecture takes three channels, and with weights the statistics
-    of ImageNet.
+    A library's network takes three channels, and with weights the statistics that these were trained
+    with.
 
     Args:
         start: what the backbone starts from, see `weights`.
@@ -99,13 +99,12 @@ def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
     shape = stored(images).shape
     mean, std = statistics(images)
     channels = shape[2] if len(shape) == 3 else 1
-    if backbones.from_torchvision(backbone):
+    if backbones.from_library(backbone):
         if len(mean) == 1:
             mean = 3 * mean  # a tuple, three times the same
             std = 3 * std
         if start != weights.SCRATCH:
-            mean = weights.IMAGENET_MEAN
-            std = weights.IMAGENET_STD
+            mean, std = weights.normalisation(backbone)
     return View(shape[0], shape[1], channels, mean, std, **how)
 
 

