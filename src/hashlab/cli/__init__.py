@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 import hashlab
 from hashlab.cli import data, encode, evaluate, grid, methods, run, table, verify
 from hashlab.cli.common import Words
-from hashlab.cli.grid import variants
+from hashlab.cli.run import variants
 from hashlab.cli.methods import aligned, describe_method
 from hashlab.cli.run import settings
 from hashlab.errors import InputError

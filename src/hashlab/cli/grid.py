@@ -1,37 +1,117 @@
-"""`hashlab grid`: every combination of methods, code lengths, seeds and settings."""
+"""`hashlab grid`: the runs that a file describes, as far as they are missing."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from itertools import product
+import os
+import signal
+import subprocess
+import sys
+import time
 from typing import Any
 
-from hashlab.cli.common import add_command
-from hashlab.cli.run import add_words, carry_out, settings
+from hashlab.cli.common import add_command, add_device, add_record_root, path
 
 
 def add_to(commands: Any) -> None:
     text = (
-        "Run every combination of methods, code lengths, seeds and settings; what they share is "
-        "done once."
+        "Do the runs that a TOML file describes and that are not kept yet, in its order. Several "
+        "processes may work on one file and root: none does what another does. What was begun is "
+        "taken up."
     )
     command = add_command(commands, "grid", grid, text)
-    command.add_argument("method", help="one method, or several with commas")
-    add_words(command)
-    command.epilog = "A setting takes several values with commas: --set lr=0.01,0.1 epochs=5"
+    command.add_argument("file", type=path, help="what stands in it: see `hashlab.grid`")
+    text = "end after so many minutes; a run that is under way is saved, and taken up the next time"
+    command.add_argument("--budget", type=float, metavar="MINUTES", help=text)
+    text = "say how many runs are missing and how long they will take, and do none"
+    command.add_argument("--estimate", action="store_true", help=text)
+    text = "that work side by side (default: 1)"
+    command.add_argument("--processes", type=int, default=1, metavar="N", help=text)
+    add_device(command)
+    add_record_root(command)
 
 
 def grid(parsed: argparse.Namespace) -> int:
-    return carry_out(parsed, parsed.method.split(","), variants(parsed.set))
+    from hashlab import grid as grids
+    from hashlab.errors import InputError
+
+    if parsed.processes < 1:
+        raise InputError(f"--processes must be 1 or more, got {parsed.processes}")
+    if parsed.budget is not None and not parsed.budget > 0:
+        raise InputError(f"--budget must be more than 0 minutes, got {parsed.budget}")
+    file = grids.read(parsed.file)
+    budget = float("inf") if parsed.budget is None else 60 * parsed.budget
+    worker = grids.Worker(file, parsed.root, parsed.device, time.monotonic() + budget)
+    worker.check()
+    if parsed.estimate:
+        return estimate(worker)
+    if parsed.processes > 1:
+        return side_by_side(parsed, budget)
+    return alone(worker, budget)
 
 
-def variants(pairs: Sequence[str]) -> list[dict[str, Any]]:
-    """`["c=1,2", "epochs=3"]` as [{"c": 1, "epochs": 3}, {"c": 2, "epochs": 3}]."""
-    return [settings(choice) for choice in product(*map(_choices, pairs))]
+def alone(worker: Any, budget: float) -> int:
+    """Work in this process; a line for each run."""
+    failed = 0
+    try:
+        with limit(budget):
+            for done in worker.work():
+                print(line(done), flush=True, file=sys.stderr if done.error else sys.stdout)
+                failed += done.error is not None
+    except KeyboardInterrupt:
+        if time.monotonic() < worker.until:
+            raise
+    return 2 if failed else 0
 
 
-def _choices(pair: str) -> list[str]:
-    """`"c=1,2"` as ["c=1", "c=2"]."""
-    name, equals, values = pair.partition("=")
-    return [f"{name}{equals}{value}" for value in values.split(",")]
+def line(done: Any) -> str:
+    if done.error is not None:
+        return f"hashlab: {done.job}: {done.error}"
+    seconds = sum((done.record["seconds"] or {}).values())
+    return f"{done.job}: mAP {done.record.map:.4f}, {seconds:.0f} s; {done.left} left"
+
+
+class limit:
+    """Interrupts what is inside, as Ctrl-C does, after so many seconds."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        if self.seconds < float("inf"):
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+    def __exit__(self, *_: object) -> None:
+        if self.seconds < float("inf"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def side_by_side(parsed: argparse.Namespace, budget: float) -> int:
+    """As many processes as were asked for, each of which works alone."""
+    words = [sys.executable, "-m", "hashlab.cli", "grid", str(parsed.file)]
+    for name, value in (("--device", parsed.device), ("--root", parsed.root)):
+        words += [] if value is None else [name, str(value)]
+    if budget < float("inf"):
+        words += ["--budget", str(budget / 60)]
+    environment = os.environ | {"HASHLAB_PROGRESS": "0"}
+    workers = [subprocess.Popen(words, env=environment) for _ in range(parsed.processes)]
+    try:
+        return max(worker.wait() for worker in workers)
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.send_signal(signal.SIGINT)
+        for worker in workers:
+            worker.wait()
+        raise
+
+
+def estimate(worker: Any) -> int:
+    """Say what the missing runs will cost."""
+    todo, waiting = worker.grid.todo(worker.kept)
+    known = worker.seconds(todo)
+    print(f"{len(todo)} runs are missing, and {waiting} that wait for a search")
+    for name, seconds in known.items():
+        words = "not known" if seconds is None else f"about {seconds / 60:.1f} minutes"
+        print(f"{name}: {words}")
+    return 0

@@ -1,6 +1,4 @@
-"""`hashlab run`: train a method, encode, evaluate.
-`hashlab grid` takes the same words, and more of them.
-"""
+"""`hashlab run`: train a method, encode, evaluate; or several, in every combination."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from hashlab.cli.common import add_command, add_device, add_record_root, path
@@ -15,16 +14,15 @@ from hashlab.errors import InputError
 
 
 def add_to(commands: Any) -> None:
-    text = "Train a method, encode, evaluate; keep the record and the codes."
+    text = (
+        "Train a method, encode, evaluate; keep the record and the codes. Of several methods, code "
+        "lengths, seeds and settings every combination is run; what they share is done once."
+    )
     command = add_command(commands, "run", run, text)
-    command.add_argument("method", help="see `hashlab methods`")
-    add_words(command)
-
-
-def add_words(command: argparse.ArgumentParser) -> None:
-    """What runs are done on, and how."""
-    several = {"nargs": "+", "action": "extend"}
+    command.epilog = "A setting takes several values with commas: --set lr=0.01,0.1 epochs=5"
+    command.add_argument("method", help="one of `hashlab methods`, or several with commas")
     command.add_argument("dataset", help="see `hashlab data list`")
+    several = {"nargs": "+", "action": "extend"}
     command.add_argument("--bits", type=int, required=True, help="code lengths", **several)
     command.add_argument("--seeds", type=int, metavar="SEED", help="default: 0", **several)
     command.add_argument("--protocol", help="default: the data set's first")
@@ -41,19 +39,15 @@ def add_words(command: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    return carry_out(parsed, [parsed.method], [settings(parsed.set)])
-
-
-def carry_out(parsed: argparse.Namespace, names: list[str], variants: list[dict[str, Any]]) -> int:
     """Do the runs one after the other, a line for each; one that fails does not stop the others."""
     from hashlab import experiments
 
     runs = experiments.plan(
-        names,
+        parsed.method.split(","),
         parsed.dataset,
         parsed.bits,
         parsed.seeds or [0],
-        variants,
+        variants(parsed.set),
         protocol=parsed.protocol,
         tuning=parsed.tuning,
         save_model=parsed.save_model,
@@ -72,6 +66,17 @@ def carry_out(parsed: argparse.Namespace, names: list[str], variants: list[dict[
             failed.append(error)
             print(f"hashlab: {error}", file=sys.stderr)
     return 2 if failed else 0
+
+
+def variants(pairs: Sequence[str]) -> list[dict[str, Any]]:
+    """`["c=1,2", "epochs=3"]` as [{"c": 1, "epochs": 3}, {"c": 2, "epochs": 3}]."""
+    return [settings(choice) for choice in product(*map(_choices, pairs))]
+
+
+def _choices(pair: str) -> list[str]:
+    """`"c=1,2"` as ["c=1", "c=2"]."""
+    name, equals, values = pair.partition("=")
+    return [f"{name}{equals}{value}" for value in values.split(",")]
 
 
 def settings(pairs: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,577 @@
+"""Grids as data: a TOML file describes the runs behind a table, and `Grid.work` does what is missing.
+
+    title = "Two methods on digits"
+    dataset = "digits"
+    bits = [12, 24]
+    seeds = [0, 1, 2]
+
+    [settings]               # of every row
+    epochs = 5
+
+    [search]                 # where settings are chosen: among held-out images of the train part
+    bits = 24
+    seed = 0
+
+    [[rows]]
+    method = "itq"
+    settings = { epochs = "" }   # takes back a setting that this method does not have
+
+    [[rows]]
+    method = "dpsh"
+    search = [{ lr = [0.003, 0.01, 0.03] }, { alpha = [0.01, 0.1] }]
+
+A row is a method under its settings, with a cell for each length and seed. What stands on top
+(`dataset`, `protocol`, `bits`, `seeds`) holds for the rows that do not say otherwise. A search has
+stages: each tries every combination of its values, with what the stages before it have chosen, and
+keeps the one that finds held-out images best (see `unseen`). Where the best of a list of rising
+numbers stands at its end, the list is widened beyond it, by the ratio of the two numbers at its
+other end, `WIDEN` times at most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import statistics
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hashlab import _disk, codes, experiments, files, methods, metrics, records
+from hashlab.data import protocols
+from hashlab.data.opening import load as load_data
+from hashlab.data.parts import Dataset
+from hashlab.errors import InputError
+from hashlab.methods.base import MOST_BITS, Shared, recorded
+from hashlab.records import Record
+from hashlab.training.seeds import check_seed
+
+WIDEN = 3  # times that a list of numbers is made longer, at most
+WAIT = 0.2  # seconds until a process looks again at what the others have done
+CLAIMS = ".grid"  # under the root of the records: which run is whose
+
+INHERITED = ("dataset", "protocol", "bits", "seeds")  # what rows take from the top of a file
+TOP = {*INHERITED, "title", "settings", "search", "rows"}
+OF_ROW = {*INHERITED, "name", "method", "settings", "search"}
+OF_SEARCH = {"bits", "seed"}
+
+Stage = dict[str, list[Any]]  # a setting -> the values that are tried
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A method under its settings: a line of a table, with a cell for each length and seed.
+
+    Args:
+        name: of the line; the method's where the file gives none.
+        search: stages; none where nothing is chosen.
+        search_bits, search_seed: of the runs that choose.
+    """
+
+    name: str
+    method: str
+    dataset: str
+    protocol: str
+    bits: tuple[int, ...]
+    seeds: tuple[int, ...]
+    settings: Settings
+    search: tuple[Stage, ...] = ()
+    search_bits: int = 24
+    search_seed: int = 0
+
+    def final(self, settings: Settings) -> list[Job]:
+        """The runs of all cells: seed by seed, for lengths may share training."""
+        pairs = product(self.seeds, self.bits)
+        return [Job(self, bits, seed, settings) for seed, bits in pairs]
+
+    def trial(self, settings: Settings) -> Job:
+        return Job(self, self.search_bits, self.search_seed, settings, tuning=True)
+
+
+class Job(NamedTuple):
+    """One run of a grid; with `tuning`, one that chooses settings."""
+
+    row: Row
+    bits: int
+    seed: int
+    settings: Settings
+    tuning: bool = False
+
+    @property
+    def protocol(self) -> str:
+        return f"{self.row.protocol}/tuning" if self.tuning else self.row.protocol
+
+    @property
+    def identity(self) -> tuple:
+        return self.row.method, self.protocol, self.bits, self.seed
+
+    def __str__(self) -> str:
+        part = "search" if self.tuning else f"seed {self.seed}"
+        return f"{self.row.name}, {self.bits} bits, {part}"
+
+
+class Choice(NamedTuple):
+    """What the search of a row has come to so far."""
+
+    settings: Settings
+    tried: list[tuple[Settings, Record]]
+    missing: list[Job]  # runs that have to be done before it can go on
+
+
+class Kept:
+    """Records under a root, read once each, by what they are of.
+
+    Args:
+        root: see `records.root`.
+        protocols: names; those with `/tuning` count as others.
+    """
+
+    def __init__(self, root: Path, protocols: Sequence[str]):
+        self.root = root
+        self.protocols = sorted(set(protocols))
+        self._by_identity: dict[tuple, list[Record]] = {}
+        self._read: set[Path] = set()
+        self.look()
+
+    def look(self) -> None:
+        """Read what has come since."""
+        for protocol in self.protocols:
+            folder = self.root / protocol
+            for file in sorted([*folder.glob("*.json"), *folder.glob("*.diverged")]):
+                if file not in self._read:
+                    self._add(file)
+
+    def _add(self, file: Path) -> None:
+        self._read.add(file)
+        if file.suffix == ".diverged":
+            record = Record(files.read_json(file, "a run that diverged"))
+        else:
+            record = records.read(file)
+        identity = (record["method"], record["protocol"], record["bits"], record["seed"])
+        self._by_identity.setdefault(identity, []).append(record)
+
+    def find(self, job: Job) -> Record | None:
+        """The record of a job, if there is one: all settings agree, whatever file weights are in.
+
+        In a record that was made before a setting existed, that setting has its default. Raises
+        InputError where two would do.
+        """
+        wanted, usual = configuration(job)
+        same = [
+            record
+            for record in self._by_identity.get(job.identity, ())
+            if wanted.items() <= comparable(usual | record["config"]).items()
+        ]
+        if len(same) > 1:
+            raise InputError(f"one record of {job} expected, got {len(same)} with equal settings")
+        return same[0] if same else None
+
+
+def configuration(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All settings of a job, comparable with those of a record, and the method's defaults."""
+    return _configuration(job.row.method, job.bits, json.dumps(job.settings, sort_keys=True))
+
+
+@cache
+def _configuration(method: str, bits: int, settings: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    config = methods.create(method, bits, **json.loads(settings)).config
+    wanted = recorded(type(config), dataclasses.asdict(config))
+    usual = recorded(type(config), dataclasses.asdict(type(config)()))
+    return comparable(wanted), usual
+
+
+def comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which weights are called as their file is, without folder and SHA-256."""
+    if "weights" not in config:
+        return config
+    return config | {"weights": Path(config["weights"].split(" sha256:")[0]).name}
+
+
+# ---- which settings are best
+
+
+def unseen(record: Record) -> float:
+    """mAP of a record's query images among each other:
+    one half is searched for the other, and the other way round.
+
+    In a record of the validation part none of them has been trained on, unlike the images of its
+    database. -1 for a run that diverged.
+    """
+    if record.path is None:
+        return -1.0
+    return _unseen(record.path)
+
+
+@cache
+def _unseen(path: Path) -> float:
+    record = records.read(path)
+    stored = record.codes()
+    query_codes = stored["query_codes"]
+    labels = stored["query_labels"]
+    even = np.arange(record.sizes["query"]) % 2 == 0
+    how = {"bits": record.bits, "relevance": record.relevance} | records.comparison(record)
+    maps = []
+    for queries in (even, ~even):
+        halves = (query_codes[queries], query_codes[~queries], labels[queries], labels[~queries])
+        maps.append(metrics.evaluate(*halves, **how).map)
+    return float(np.mean(maps))
+
+
+def widened(stage: Stage, best: Settings) -> Stage | None:
+    """The stage with further numbers where the best one stands at an end of its list;
+    None where nothing is to be added.
+    """
+    longer = {name: _widened(values, best[name]) for name, values in stage.items()}
+    return longer if longer != stage else None
+
+
+def _widened(values: list[Any], best: Any) -> list[Any]:
+    if len(values) < 3 or not all(_positive(value) for value in values) or values != sorted(values):
+        return values
+    if best == values[-1]:
+        return [*values, _rounded(values[-1] * values[1] / values[0], values)]
+    if best == values[0]:
+        return [_rounded(values[0] * values[-2] / values[-1], values), *values]
+    return values
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _rounded(value: float, like: list[Any]) -> float | int:
+    if all(isinstance(other, int) for other in like):
+        return max(round(value), 1)
+    return float(f"{value:.3g}")
+
+
+def combinations(stage: Stage, chosen: Settings) -> list[Settings]:
+    return [chosen | dict(zip(stage, v, strict=True)) for v in product(*stage.values())]
+
+
+def choice(row: Row, kept: Kept) -> Choice:
+    """How far the search of a row is, going by the records that are kept."""
+    chosen = dict(row.settings)
+    tried: list[tuple[Settings, Record]] = []
+    for stage in row.search:
+        for may_widen in range(WIDEN, -1, -1):
+            outcomes = [(s, kept.find(row.trial(s))) for s in combinations(stage, chosen)]
+            missing = [row.trial(settings) for settings, record in outcomes if record is None]
+            if missing:
+                return Choice(chosen, tried + [o for o in outcomes if o[1] is not None], missing)
+            best = max(outcomes, key=lambda outcome: unseen(outcome[1]))[0]
+            longer = widened(stage, best) if may_widen else None
+            if longer is None:
+                break
+            stage = longer
+        tried += outcomes
+        chosen = best
+    return Choice(chosen, tried, [])
+
+
+# ---- the file
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The rows of a file, in its order."""
+
+    title: str
+    rows: tuple[Row, ...]
+    file: Path
+
+    def kept(self, root: str | Path | None = None) -> Kept:
+        """The records of this grid that are there."""
+        protocols = [row.protocol for row in self.rows]
+        return Kept(records.root(root), protocols + [f"{name}/tuning" for name in protocols])
+
+    def row(self, name: str) -> Row:
+        """The row of that name; raises InputError where there is none."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise InputError(f"{self.file} has no row {name!r}; it has {self._names()}")
+
+    def _names(self) -> str:
+        return ", ".join(row.name for row in self.rows)
+
+    def cells(self, row: Row, kept: Kept) -> dict[tuple[int, int], Record | None]:
+        """(code length, seed) -> the record; None for what was not run."""
+        cells = dict.fromkeys(product(row.bits, row.seeds))
+        found = choice(row, kept)
+        if not found.missing:
+            for job in row.final(found.settings):
+                cells[job.bits, job.seed] = kept.find(job)
+        return cells
+
+    def todo(self, kept: Kept) -> tuple[list[Job], int]:
+        """The runs that can be done now, in the file's order,
+        and how many others wait for a search.
+        """
+        ready: list[Job] = []
+        waiting = 0
+        for row in self.rows:
+            found = choice(row, kept)
+            ready += found.missing
+            if found.missing:
+                waiting += len(row.bits) * len(row.seeds)
+            else:
+                ready += [job for job in row.final(found.settings) if kept.find(job) is None]
+        return list(_distinct(ready)), waiting
+
+
+def _distinct(jobs: Sequence[Job]) -> Iterator[Job]:
+    """Rows may have runs in common."""
+    seen = set()
+    for job in jobs:
+        key = (job.identity, json.dumps(configuration(job)[0], sort_keys=True))
+        if key not in seen:
+            seen.add(key)
+            yield job
+
+
+def read(file: str | Path) -> Grid:
+    """The grid that a TOML file describes.
+
+    Raises InputError for a file that cannot be read, a key, method, setting or protocol that is not
+    known, values of another type, or two rows of one name.
+    """
+    file = Path(file)
+    try:
+        content = tomllib.loads(files.read_text(file))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file} is not TOML: {error}") from None
+    _check_keys(content, TOP, {"title", "rows"}, f"{file}")
+    search = _table(content, "search", f"{file}")
+    _check_keys(search, OF_SEARCH, set(), f"{file}, [search]")
+    rows = content["rows"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
+        raise InputError(f"{file}: rows must be tables [[rows]], one at least")
+    top = {key: content[key] for key in INHERITED if key in content}
+    common = _table(content, "settings", f"{file}")
+    read_rows = [_row(top | row, common, search, f"{file}, row {i}") for i, row in enumerate(rows, 1)]
+    names = [row.name for row in read_rows]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"{file}: each row has a name of its own, but two are called {twice!r}")
+    return Grid(str(content["title"]), tuple(read_rows), file)
+
+
+def _check_keys(content: dict[str, Any], known: set[str], needed: set[str], where: str) -> None:
+    if unknown := sorted(content.keys() - known):
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    if missing := sorted(needed - content.keys()):
+        raise InputError(f"{where}: {missing[0]} is missing")
+
+
+def _table(content: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    value = content.get(key, {})
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: {key} must be a table, got {value!r}")
+    return value
+
+
+def _row(values: dict[str, Any], common: Settings, search: dict[str, Any], where: str) -> Row:
+    _check_keys(values, OF_ROW, {"method", "dataset", "bits"}, where)
+    method = values["method"]
+    if method not in methods.names():
+        raise InputError(f"{where}: unknown method {method!r}; see `hashlab methods`")
+    dataset = values["dataset"]
+    settings = common | _table(values, "settings", where)
+    row = Row(
+        name=str(values.get("name", method)),
+        method=method,
+        dataset=dataset,
+        protocol=_protocol(dataset, values.get("protocol"), where),
+        bits=_whole_numbers(values["bits"], "bits", where),
+        seeds=_whole_numbers(values.get("seeds", [0]), "seeds", where),
+        settings={key: value for key, value in settings.items() if value != ""},
+        search=_stages(values.get("search", []), where),
+        search_bits=search.get("bits", 24),
+        search_seed=search.get("seed", 0),
+    )
+    _check_settings(row, where)
+    return row
+
+
+def _protocol(dataset: Any, name: Any, where: str) -> str:
+    try:
+        return protocols.get(dataset, name).name
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _whole_numbers(values: Any, key: str, where: str) -> tuple[int, ...]:
+    if not isinstance(values, list) or not values or not all(type(v) is int for v in values):
+        raise InputError(f"{where}: {key} must be a list of whole numbers, got {values!r}")
+    return tuple(values)
+
+
+def _stages(stages: Any, where: str) -> tuple[Stage, ...]:
+    lists = isinstance(stages, list) and all(
+        isinstance(stage, dict) and all(isinstance(v, list) and v for v in stage.values())
+        for stage in stages
+    )
+    if not lists:
+        raise InputError(f"{where}: search must be a list of stages {{ setting = [values] }}")
+    return tuple(stages)
+
+
+def _check_settings(row: Row, where: str) -> None:
+    """Raise InputError where a length, a seed, a setting or a value that is tried cannot be."""
+    try:
+        for bits in (*row.bits, row.search_bits):
+            codes.check_bits(bits, MOST_BITS)
+        for seed in (*row.seeds, row.search_seed):
+            check_seed(seed)
+        for stage in row.search or ({},):
+            for settings in combinations(stage, row.settings):
+                methods.create(row.method, row.bits[0], **settings)
+    except InputError as error:
+        raise InputError(f"{where} ({row.name}): {error}") from None
+
+
+# ---- doing it
+
+
+class Done(NamedTuple):
+    """What came of a job, and what is left."""
+
+    job: Job
+    record: Record | None
+    error: Exception | None
+    left: int  # runs, of those that are known to be missing
+
+
+class Worker:
+    """One process at work on a grid; several on one root never do a run twice.
+
+    Args:
+        device: see `experiments.run`.
+        until: on `time.monotonic()`; no run is begun after it.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        root: str | Path | None = None,
+        device: str | None = None,
+        until: float = float("inf"),
+    ):
+        self.grid = grid
+        self.root = records.root(root)
+        self.device = device
+        self.until = until
+        self.kept = grid.kept(root)
+        self.failed: list[tuple] = []
+        self._shared = Shared()
+        self._data: dict[tuple[str, str], Dataset] = {}
+
+    def work(self) -> Iterator[Done]:
+        """Do what is missing, one run after the other, as far as other processes leave any.
+
+        One that fails does not stop the others.
+        """
+        while time.monotonic() < self.until:
+            self.kept.look()
+            todo, waiting = self.grid.todo(self.kept)
+            todo = [job for job in todo if (job.identity, str(job.settings)) not in self.failed]
+            if not todo:
+                return
+            with self._claimed(todo) as job:
+                if job is None:
+                    time.sleep(WAIT)
+                    continue
+                record, error = self._do(job)
+            yield Done(job, record, error, len(todo) + waiting - 1)
+
+    @contextmanager
+    def _claimed(self, jobs: Sequence[Job]) -> Iterator[Job | None]:
+        """A job that no other process has: the first one of a row and seed that nobody is at,
+        for its lengths may share training; else the first one.
+        """
+        with ExitStack() as locks:
+            for names in (_group, _own):
+                for job in jobs:
+                    if self._take([_own(job), names(job)], locks):
+                        yield job
+                        return
+            yield None
+
+    def _take(self, names: list[str], locks: ExitStack) -> bool:
+        with ExitStack() as taken:
+            try:
+                for name in dict.fromkeys(names):
+                    taken.enter_context(_disk.lock(self.root / CLAIMS / name, wait=False))
+            except BlockingIOError:
+                return False
+            locks.push(taken.pop_all())
+            return True
+
+    def _do(self, job: Job) -> tuple[Record | None, Exception | None]:
+        self.kept.look()
+        if (record := self.kept.find(job)) is not None:  # another process was faster
+            return record, None
+        try:
+            one = self.prepare(job)
+            return one.do(self._shared), None
+        except (InputError, FloatingPointError, MemoryError) as error:
+            self._note(job, error)
+            return None, error
+
+    def _note(self, job: Job, error: Exception) -> None:
+        """Remember what failed; a trial that diverged is a result, which others shall see."""
+        self.failed.append((job.identity, str(job.settings)))
+        if job.tuning and isinstance(error, FloatingPointError):
+            one = self.prepare(job)
+            facts = {key: one.settings[key] for key in (*records.IDENTITY, "config")}
+            content = json.dumps(facts | {"error": str(error)}, indent=1) + "\n"
+            one.stem.parent.mkdir(parents=True, exist_ok=True)
+            files.write(one.stem.with_name(one.stem.name + ".diverged"), content.encode())
+
+    def prepare(self, job: Job) -> experiments.Run:
+        """The run of a job; raises InputError where method, settings and data do not suit."""
+        row = job.row
+        key = (row.dataset, row.protocol)
+        if key not in self._data:
+            self._data[key] = load_data(row.dataset, protocol=row.protocol)
+        return experiments.prepare(
+            row.method,
+            self._data[key],
+            job.bits,
+            job.seed,
+            job.settings,
+            tuning=job.tuning,
+            device=self.device,
+            root=self.root,
+            save=True,
+        )
+
+    def check(self) -> None:
+        """Raise InputError where a run that is missing is not possible, before any work."""
+        for job in self.grid.todo(self.kept)[0]:
+            self.prepare(job).check()
+
+
+def _own(job: Job) -> str:
+    config = json.dumps(configuration(job)[0], sort_keys=True)
+    return f"{job.protocol}-{job.row.method}-{job.bits}-{job.seed}-{_short(config)}".replace("/", "-")
+
+
+def _group(job: Job) -> str:
+    if job.tuning:
+        return _own(job)
+    return f"{job.protocol}-{job.row.method}-{job.seed}-{_short(job.row.name)}"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
