@@ -137,7 +137,7 @@ def _fitting(
     value = value.item() if isinstance(value, np.generic) else value
     fits = isinstance(value, expected) or (expected is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and expected not in (bool, bool | str)):
-        word = TYPES.get(expected, expected.__name__)
+        word = TYPES.get(expected) or expected.__name__
         raise InputError(f"setting {name} must be {word}, got {reprlib.repr(value)}")
     least, most = limits[0], MOST.get(expected) if limits[1] is None else limits[1]
     if expected in MOST and not least <= value <= most:  # NaN is in no range
