@@ -861,7 +861,7 @@ SETTINGS = {
         ("mu_liu", "optimiser", ["magic", "3"]),
         ("mu_liu", "precision", ["float8"]),
         ("mu_liu", "backbone", ["magic", "3", NUL]),
-        ("mu_liu", "frozen", ["1", "yes"]),
+        ("mu_liu", "frozen", ["1", "0.5", "yes", "fc", NUL]),
         ("dmsh", "width", ["0", HUGE, str(10**9)]),
         ("dmsh", "fused", [HUGE, str(10**9)]),
         ("hashnet", "stages", ["0", HUGE]),

@@ -1,13 +1,15 @@
 """Features of a frozen backbone, kept on disk beside their data set."""
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from hashlab import data
+from hashlab import data, methods
 from hashlab.data import cache, opening, parts, sets
 from hashlab.errors import InputError
 from hashlab.methods.mu_liu import MuLiu
@@ -180,3 +182,157 @@ def test_features_of_random_weights_and_of_arrays_are_not_kept(part, tmp_path):
     MuLiu(8, frozen=True, epochs=1, batch_size=8).fit(part)
     MuLiu(8, frozen=True, epochs=1).fit(data.load("digits").train)
     assert not (tmp_path / "features").exists()
+
+
+# ---- bodies that are frozen up to a level
+
+LEVELS = {
+    "dmsh": {"scales": "conv1+conv2"},
+    "mlsh": {"scales": "conv1+conv2"},
+    "shpdh": {"levels": 1, "centre_pass": "train"},
+}
+METHODS = ["csq", "dpsh", "dmsh", "dcwh", "shpdh", "mlsh", "mu_liu"]
+
+
+def up_to_conv1(name, weights, **more):
+    usual = {"epochs": 3, "batch_size": 8, "lr": 0.01, "weights": weights, "frozen": "conv1"}
+    return methods.create(name, 8, **usual | LEVELS.get(name, {}) | more)
+
+
+def run_whole(monkeypatch):
+    """From now on the frozen stages run every time, and what they give is rounded as maps are."""
+    freeze = backbones.Backbone.freeze
+
+    def rounding(backbone, *up_to):
+        last = freeze(backbone, *up_to).frozen_stages()[-1]
+        last.register_forward_hook(lambda stage, x, maps: maps.half().float())
+        return backbone
+
+    monkeypatch.setattr(backbones.Backbone, "freeze", rounding)
+    on_images = lambda net, images, labels=None, shared=None: net._batches(images, labels)  # noqa: E731
+    monkeypatch.setattr(features.FeatureNet, "batches", on_images)
+    monkeypatch.setattr(features, "compute_maps", lambda *a: pytest.fail("maps are computed"))
+
+
+@pytest.mark.parametrize(
+    "name, more",
+    [
+        *((name, {}) for name in METHODS),
+        ("mu_liu", {"concurrent": 1.0}),
+        ("dmsh", {"fusion": "pyramid"}),
+    ],
+)
+def test_training_on_maps_is_training_on_images(name, more, part, weights, monkeypatch):
+    """And what is frozen stays as it is, the rest does not."""
+    on_maps = up_to_conv1(name, weights, **more).fit(part, seed=2)
+    assert on_maps.net.batches(part).view is None
+    z = on_maps.outputs(part)
+    np.testing.assert_allclose(on_maps.outputs(part.images), z, rtol=0.02, atol=0.02)
+    run_whole(monkeypatch)
+    on_images = up_to_conv1(name, weights, **more).fit(part, seed=2)
+    np.testing.assert_allclose(z, on_images.outputs(part), rtol=1e-3, atol=1e-3)
+    start = backbones.create("tiny", (8, 8), weights).state_dict()
+    kept = on_maps.network.backbone.state_dict()
+    same = {key.split(".")[1] for key in start if torch.equal(start[key], kept[key])}
+    changed = {key.split(".")[1] for key in start if not torch.equal(start[key], kept[key])}
+    assert "conv1" in same - changed and "conv2" in changed
+
+
+def test_maps_are_computed_once_and_found_again(part, weights, monkeypatch, tmp_path):
+    first = up_to_conv1("csq", weights).fit(part)
+    assert not (tmp_path / "made" / "features").exists()
+    kept = {f"{block}-conv1-maps.npy" for block in range(4)}
+    assert {file.name for file in (tmp_path / "features").rglob("*.npy")} == kept
+    rows = np.load(next((tmp_path / "features").rglob("1-conv1-maps.npy")))
+    assert rows.dtype == np.float16 and rows.shape == (16, 4, 4, 16)
+    x = first.view.plain(torch.from_numpy(part.pool.part(np.arange(16, 32)).images[..., None]))
+    with torch.no_grad():
+        maps = first.network.backbone.forward_levels(x, ["conv1"])[0]
+    np.testing.assert_allclose(rows.transpose(0, 3, 1, 2), maps, rtol=1e-3, atol=1e-3)
+    monkeypatch.setattr(features, "keep_maps", lambda *a: pytest.fail("computed again"))
+    again = up_to_conv1("csq", weights).fit(part)
+    assert again.outputs(part).tobytes() == first.outputs(part).tobytes()
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        up_to_conv1("csq", weights, frozen="conv2").fit(part)
+
+
+def test_an_interrupted_computation_of_maps_goes_on(part, weights, monkeypatch):
+    keep, done = features.keep_maps, []
+
+    def stops(folder, block, *rest):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(block)
+        keep(folder, block, *rest)
+
+    method = up_to_conv1("csq", weights)
+    monkeypatch.setattr(features, "keep_maps", stops)
+    with pytest.raises(KeyboardInterrupt):
+        method.fit(part)
+    done.clear()
+    method.fit(part)
+    assert done == [2, 3]
+
+
+@pytest.mark.parametrize("start", ["scratch", "file"])
+def test_maps_of_random_weights_and_of_arrays_are_not_kept(start, part, weights, tmp_path):
+    start = weights if start == "file" else start
+    digits = data.load("digits").train
+    few = type("Few", (), {"images": digits.images[:60], "labels": digits.labels[:60]})
+    for train in [few] if start == weights else [few, part, digits.pool.part(digits.index[:60])]:
+        method = up_to_conv1("csq", start).fit(train)
+        images = train.images
+        one_by_one = np.concatenate([method.encode(images[i : i + 7]) for i in range(0, 40, 7)])
+        assert np.array_equal(one_by_one, method.encode(images[:42]))
+    assert not (tmp_path / "features").exists()
+
+
+def test_runs_share_maps(monkeypatch):
+    made, compute = [], features.compute_maps
+    monkeypatch.setattr(features, "compute_maps", lambda *a: made.append(a[1]) or compute(*a))
+    train, shared = data.load("digits").train, Shared()
+    for name in ("csq", "dpsh"):
+        method = methods.create(name, 8, frozen="conv1", epochs=1).fit(train, shared=shared)
+        method.encode(train, shared)
+    assert made == ["conv1"]
+
+
+def test_a_level_behind_a_tap_is_refused(part, weights):
+    behind = (
+        "frozen must be a level that does not lie behind conv1, which the head takes, got 'conv2'"
+    )
+    for name in ("dmsh", "mlsh"):
+        method = up_to_conv1(name, weights, frozen="conv2", scales="conv1+fc")
+        with pytest.raises(InputError, match=behind):
+            method.fit(part)
+
+
+def test_numbers_beyond_half_precision_are_refused(part, tmp_path):
+    values = backbones.create("tiny", (8, 8)).state_dict()
+    values["stages.conv1.2.weight"] = torch.full_like(values["stages.conv1.2.weight"], 1e6)
+    save_file(values, tmp_path / "large.safetensors")
+    with pytest.raises(InputError, match="half precision holds, up to 65504, got 'conv1'"):
+        up_to_conv1("csq", str(tmp_path / "large.safetensors")).fit(part)
+
+
+@torch.no_grad()
+def test_a_body_goes_on_from_what_its_frozen_stages_gave():
+    """From maps and from vectors, to the end and to levels."""
+    torch.manual_seed(0)
+    net = backbones.create("alexnet", (63, 63, 3)).eval()
+    x = torch.randn(2, 3, 63, 63)
+    for level in ("conv1", "conv5", "fc6"):
+        net.freeze(level)
+        given, conv, last = net.forward_levels(x, [level, level, "fc7"])
+        torch.testing.assert_close(net(given), last)
+        torch.testing.assert_close(net.forward_levels(given, ["fc7", level])[1], conv)
+        assert torch.equal(net(x), last)
+
+
+def test_maps_that_several_compute_at_once_are_the_same(part, weights, tmp_path):
+    nets = [up_to_conv1("csq", weights, epochs=0).fit(part).net for _ in range(2)]
+    shutil.rmtree(tmp_path / "features")
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda net: net.maps(part).images, nets)
+    assert np.array_equal(one, other)
+    assert len([file for file in (tmp_path / "features").rglob("*") if file.is_file()]) == 4

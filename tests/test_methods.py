@@ -280,6 +280,10 @@ def test_settings_that_do_not_suit_the_data(digits):
             "got 'imagenet'",
         ),
         ({"weights": "torchvision-imagenet"}, "backbone tiny has no weights torchvision-imagenet"),
+        (
+            {"frozen": "fc"},
+            r"frozen must be true, false or a level of tiny before its last \(conv1, conv2\), got 'fc'",
+        ),
         ({"crop": 9}, r"crop and shift must fit into images of \(8, 8\), got 9 and 2"),
         ({"backbone": "alexnet", "size": 62}, "alexnet takes images of at least 63 px, got 62x62"),
     ):
@@ -292,7 +296,7 @@ def test_settings_that_do_not_suit_the_data(digits):
 
 
 @pytest.mark.parametrize("name", DEEP)
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("frozen", [False, True, "conv1"])
 def test_a_saved_model_gives_the_same_codes(name, frozen, digits, tmp_path):
     method = methods.create(name, 12, frozen=frozen, **quick(name)).fit(digits.train, seed=3)
     assert method.save(tmp_path / "model", {"dataset": "digits"}) == tmp_path / "model"

@@ -700,3 +700,11 @@ def test_records_compacted_before_codes_were_sorted_are_taken_up(tmp_path, short
     again = records.read(record.path)
     assert all(np.array_equal(again.codes()[key], was[key]) for key in records.ARRAYS)
     assert not old.exists() and again["codes"]["order"] == "class" and records.verify(again) == []
+
+
+def test_a_record_names_the_level_up_to_which_a_backbone_is_frozen(tmp_path, capsys):
+    words = ["--bits", "8", "--root", str(tmp_path), "--set", "frozen=conv1", "epochs=1"]
+    assert main(["run", "csq", "digits", *words]) == 0
+    record = records.load(tmp_path)[0]
+    assert record["config"]["frozen"] == "conv1" and "frozen=conv1" in record["variant"]
+    assert records.verify(record) == []

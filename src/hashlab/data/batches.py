@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     and their positions in the training part.
     """
 
-    images: Tensor  # float32 (B, C, H, W), or features (B, d) of a frozen body
+    images: Tensor  # float32 (B, C, H, W), or what a frozen body gave: maps, or features (B, d)
     labels: Tensor  # (B, ...)
     rows: Tensor  # (B,) int64
 
@@ -243,20 +243,75 @@ def stored(images: Images) -> Stored | Part:
     return images
 
 
+class Maps:
+    """What a part of a network gave for images, float16: maps (N, H, W, C), or vectors (N, C).
+
+    Args:
+        blocks: number of the block -> its rows, in memory or not.
+        size: rows of a block.
+        index: the rows that are meant, in order (N,), counted over all blocks.
+    """
+
+    def __init__(self, blocks: Mapping[int, np.ndarray], size: int, index: np.ndarray):
+        self._blocks = blocks
+        self.size = size
+        self.index = index
+        self.shape = next(iter(blocks.values())).shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def numbers(self) -> int:
+        """How many stand in a row."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return 2 * len(self) * self.numbers
+
+    @property
+    def images(self) -> np.ndarray:
+        """All rows."""
+        return self.take(np.arange(len(self)))
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (B,) in that order."""
+        index = self.index[rows]
+        taken = np.empty((len(index), *self.shape), np.float16)
+        for block in np.unique(index // self.size).tolist():
+            in_block = index // self.size == block
+            taken[in_block] = self._blocks[block][index[in_block] % self.size]
+        return taken
+
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+
+def given(x: Tensor) -> Tensor:
+    """What stands in for images, as a network takes it:
+    maps float16 (B, H, W, C) as float32 (B, C, H, W), channels last in memory.
+    """
+    if x.dtype != torch.float16:
+        return x
+    return x.float().permute(0, 3, 1, 2) if x.ndim == 4 else x.float()
+
+
 class Batches:
     """Images, or features, with their labels, as batches on a device.
 
     Args:
-        images: an array or a part of a data set; or a tensor of features (N, ...).
+        images: an array or a part of a data set; or a tensor of features (N, ...), or maps.
         labels: (N, ...) or None.
-        view: how images become input; None for features, which are taken as they are.
+        view: how images become input; None for features and maps, which are taken as they are.
         resident_mb: images of up to this many MiB are kept on the device; others are read batch by
             batch.
     """
 
     def __init__(
         self,
-        images: Images | Tensor,
+        images: Images | Tensor | Maps,
         labels: np.ndarray | None,
         device: torch.device,
         view: View | None,
@@ -265,8 +320,14 @@ class Batches:
         self.device = device
         self.view = view
         self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).to(device)
-        self.images = images.to(device) if isinstance(images, Tensor) else stored(images)
-        if not isinstance(images, Tensor) and self.images.nbytes <= resident_mb * MIB:
+        self.maps = isinstance(images, Maps)
+        self.block = self._block(images)
+        if isinstance(images, Tensor):
+            self.images = images.to(device)
+            return
+        self.images = images if self.maps else stored(images)
+        mapped = self.maps and device.type == "cpu"  # several processes have the same pages
+        if not mapped and self.images.nbytes <= resident_mb * MIB:
             self._keep()
 
     def _keep(self) -> None:
@@ -300,6 +361,8 @@ class Batches:
             images = self._rows(order[batch], rows)
             if draws is not None:
                 images = self.view.random(images, Draws(*(draw[batch] for draw in draws)))
+            else:
+                images = given(images)
             yield Batch(images, self.labels[rows], rows)
 
     def _order(self, size: int, per_class: int, generator: torch.Generator) -> Tensor:
@@ -333,21 +396,19 @@ class Batches:
     def stream(self, size: int | None = None) -> Iterator[Tensor]:
         """All images once, in order, as the network takes them; `size` at a time."""
         for block in self._blocks(size or self.block):
-            yield block if self.view is None else self.view.plain(block)
+            yield given(block) if self.view is None else self.view.plain(block)
 
     def _blocks(self, size: int) -> Iterable[Tensor]:
         if isinstance(self.images, Tensor):
             return self.images.split(size)
         return map(self._carry, self.images.blocks(size))
 
-    @property
-    def block(self) -> int:
+    def _block(self, images: Images | Tensor | Maps) -> int:
         """Images that go through a network at once when nothing is trained."""
-        if self.view is None:
+        if isinstance(images, Tensor):
             return 2**14
-        height, width, _ = self.view.shape
-        pixels = PIXELS.get(self.device.type, PIXELS["cuda"])
-        return max(pixels // (height * width), 1)
+        numbers = images.numbers if self.maps else math.prod(self.view.shape[:2])
+        return max(PIXELS.get(self.device.type, PIXELS["cuda"]) // numbers, 1)
 
     @torch.inference_mode()
     def map(self, network: Callable[[Tensor], Tensor], text: str) -> Tensor:

@@ -68,6 +68,7 @@ TYPES = {  # of settings, and how they are called
     int: "a whole number",
     float: "a number",
     str: "text",
+    bool | str: "true, false or text",
 }
 
 
@@ -135,8 +136,8 @@ def _fitting(
     """The value as one of the expected type; raises InputError where it is none."""
     value = value.item() if isinstance(value, np.generic) else value
     fits = isinstance(value, expected) or (expected is float and isinstance(value, int))
-    if not fits or (isinstance(value, bool) and expected is not bool):
-        word = TYPES.get(expected, expected.__name__)
+    if not fits or (isinstance(value, bool) and expected not in (bool, bool | str)):
+        word = TYPES.get(expected) or expected.__name__
         raise InputError(f"setting {name} must be {word}, got {reprlib.repr(value)}")
     least, most = limits[0], MOST.get(expected) if limits[1] is None else limits[1]
     if expected in MOST and not least <= value <= most:  # NaN is in no range
@@ -147,7 +148,7 @@ def _fitting(
         raise InputError(f"setting {name} must be text without NUL characters, got {value!r}")
     if choices is not None and value not in choices:
         raise InputError(f"setting {name} must be one of {', '.join(choices)}, got {value!r}")
-    return expected(value)
+    return float(value) if expected is float else value
 
 
 class Method:

@@ -47,8 +47,10 @@ class DeepConfig:
         "scratch",
         f"the start: {', '.join([weights.SCRATCH, *weights.SOURCES])}, or a safetensors file",
     )
-    frozen: bool = setting(
-        False, "the backbone stays as it is, and sees each image once, not shifted, not mirrored"
+    frozen: bool | str = setting(
+        False,
+        "the backbone stays as it is, or up to a level that is named, and sees each image once, "
+        "not shifted, not mirrored",
     )
     epochs: int = setting(10, "times that every training image is seen")
     batch_size: int = setting(128, "images per step; pairs are made within them")
@@ -247,6 +249,10 @@ class DeepMethod(Method):
         backbones.check_name(backbone)
         input_shape = features.input_shape(backbone, images.shape, c.crop, c.size)
         backbones.check(backbone, input_shape, c.weights)
+        if isinstance(c.frozen, str):
+            levels = backbones.levels(backbone, input_shape)
+            taps = self.choose_taps(levels, backbone)
+            backbones.check_frozen(levels, c.frozen, taps, backbone)
 
     def _backbone(self, shape: tuple[int, ...]) -> str:
         if self.config.backbone == "auto":

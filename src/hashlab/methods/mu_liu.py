@@ -95,7 +95,7 @@ class Concurrent(nn.Module):
         self.classifier = nn.Linear(network.backbone.features, classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = x if x.ndim == 2 else self.network.body(x)
+        features = self.network.body(x)
         return self.network.head(features), self.classifier(features)
 
 
@@ -152,7 +152,7 @@ class MuLiu(DeepMethod):
         c = self.config
         count = classes.count(labels)
         stages = []
-        if not c.frozen:  # else nothing that stays would learn from it
+        if c.frozen is not True:  # else nothing that stays would learn from it
             last = nn.Linear(network.backbone.features, count)  # dropped afterwards
             classifier = nn.Sequential(network.backbone, last)
             stages.append(

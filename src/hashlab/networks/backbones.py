@@ -40,11 +40,14 @@ Stages = list[tuple[str, nn.Module, Level]]
 class Backbone(nn.Module):
     """Named stages run one after the other; the last one ends in (B, features).
 
+    Where the first of them are frozen, what their last one gave before is taken as well as images:
+    maps of so many channels.
+
     Args:
         stages: name, module and what it gives, in order.
     """
 
-    frozen = False
+    frozen: bool | str = False  # all of it, or the stages up to and including a level
 
     def __init__(self, stages: Stages):
         super().__init__()
@@ -52,21 +55,46 @@ class Backbone(nn.Module):
         self.levels: Mapping[str, Level] = {name: level for name, _, level in stages}
         self.features = stages[-1][2].channels
 
-    def freeze(self) -> Self:
-        """From now on weights and batch statistics stay as they are."""
-        self.frozen = True
-        return self.requires_grad_(False).eval()
+    def freeze(self, up_to: bool | str = True) -> Self:
+        """From now on weights and batch statistics stay as they are,
+        of all stages or of those up to and including a level.
+        """
+        self.frozen = up_to
+        for stage in self.frozen_stages():
+            stage.requires_grad_(False)
+        return self.train(self.training)
+
+    @property
+    def frozen_level(self) -> str | None:
+        """The level up to which it is frozen; None where all of it is, or nothing."""
+        return self.frozen if isinstance(self.frozen, str) else None
+
+    def frozen_stages(self) -> list[nn.Module]:
+        if self.frozen_level is None:
+            return list(self.stages.values()) if self.frozen else []
+        return [self.stages[name] for name in until(self.levels, self.frozen_level)]
 
     def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages.values():
+        for stage in list(self.stages.values())[self._done(x) :]:
             x = stage(x)
         return x  # (B, features)
+
+    def _done(self, x: Tensor) -> int:
+        """How many stages were run on x before: none on images (B, C, H, W), which have 1 or 3
+        channels; the frozen ones on what these gave.
+        """
+        if self.frozen_level is None:
+            return 0
+        level = self.levels[self.frozen_level]
+        given = x.ndim == (2 if level.stride is None else 4) and x.shape[1] == level.channels
+        return len(self.frozen_stages()) if given else 0
 
     def forward_levels(self, x: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
         """What the named stages give, in the order asked for; later stages are not run."""
         check_levels(self, names)
-        outputs: dict[str, Tensor] = {}
-        for name, stage in self.stages.items():
+        done = self._done(x)
+        outputs: dict[str, Tensor] = {self.frozen_level: x} if done else {}
+        for name, stage in list(self.stages.items())[done:]:
             if outputs.keys() >= set(names):
                 break
             x = stage(x)
@@ -74,7 +102,10 @@ class Backbone(nn.Module):
         return tuple(outputs[name] for name in names)
 
     def train(self, mode: bool = True) -> Self:
-        return super().train(mode and not self.frozen)
+        super().train(mode and self.frozen is not True)
+        for stage in self.frozen_stages():
+            stage.eval()
+        return self
 
 
 def check_levels(backbone: Backbone, names: Sequence[str]) -> None:
@@ -83,6 +114,39 @@ def check_levels(backbone: Backbone, names: Sequence[str]) -> None:
     if unknown:
         raise InputError(
             f"unknown level {unknown[0]!r}; this backbone has: {', '.join(backbone.levels)}"
+        )
+
+
+def until(levels: Mapping[str, Level], level: str) -> list[str]:
+    """The names of the levels up to and including one of them, in order."""
+    names = list(levels)
+    return names[: names.index(level) + 1]
+
+
+def check_frozen(
+    levels: Mapping[str, Level], frozen: bool | str, taps: Sequence[str], backbone: str
+) -> None:
+    """Raise InputError unless a backbone can stay as it is up to a level,
+    and nothing that is needed lies before.
+
+    Args:
+        taps: levels that the head takes.
+        backbone: its name, for messages.
+    """
+    if not isinstance(frozen, str):
+        return
+    inner = list(levels)[:-1]
+    if frozen not in inner:
+        known = ", ".join(inner)
+        raise InputError(
+            f"frozen must be true, false or a level of {backbone} before its last ({known}), got "
+            f"{frozen!r}"
+        )
+    early = [name for name in until(levels, frozen)[:-1] if name in taps]
+    if early:
+        raise InputError(
+            f"frozen must be a level that does not lie behind {early[0]}, which the head takes, "
+            f"got {frozen!r}"
         )
 
 
@@ -363,7 +427,7 @@ def check(name: str, shape: tuple[int, ...], start: str = weights.SCRATCH) -> No
 
 
 def create(
-    name: str, shape: tuple[int, ...], start: str = weights.SCRATCH, frozen: bool = False
+    name: str, shape: tuple[int, ...], start: str = weights.SCRATCH, frozen: bool | str = False
 ) -> Backbone:
     """A backbone for images of `shape` (H, W) or (H, W, C);
     what is not loaded is drawn from torch's generator.
@@ -372,7 +436,8 @@ def create(
         start: `scratch`, a name of `weights.SOURCES` (fetched when first used, and never read where
             the SHA-256 is another than the one that stands there), or a path to a safetensors file
             with the state dict of the library's network, or of our own.
-        frozen: whether it stays as it is, batch statistics included.
+        frozen: whether it stays as it is, batch statistics included; or the level up to which it
+            does.
 
     Raises:
         InputError: unknown name, images that are too small, weights that are altered or of another
@@ -383,7 +448,8 @@ def create(
     network = _network(name, shape)
     weights.load(start, network, kind.dropped, name)
     backbone = Backbone(kind.cut(network)) if kind.cut else network
-    return backbone.freeze() if frozen else backbone
+    check_frozen(backbone.levels, frozen, (), name)
+    return backbone.freeze(frozen) if frozen else backbone
 
 
 @cache

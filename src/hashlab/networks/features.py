@@ -2,7 +2,9 @@
 those of a frozen one are computed once per image, and kept on disk.
 
 They lie beside the data set. One pass gives the features of every level, whichever is asked for, in
-`<cache>/features/<set>-<hash>/<block>-<level>.npy`, float32; the hash is that of all they depend on
+`<cache>/features/<set>-<hash>/<block>-<level>.npy`, float32. Of a backbone that is frozen up to a
+level the maps of this level are kept, in `<block>-<level>-maps.npy`, float16 with channels last,
+and the rest of the network is trained on them. The hash is that of all they depend on
 (images, backbone, weights, input, precision, kind of device, version of torch). The folder may be
 deleted at any time.
 """
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hashlab import files
-from hashlab.data.batches import Batches, Images, View, statistics, stored
+from hashlab.data.batches import Batches, Images, Maps, View, statistics, stored
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
 from hashlab.networks import backbones, weights
@@ -40,7 +42,8 @@ BLOCK = 4096  # images per file: what an interruption can lose
 class Network(nn.Module):
     """A backbone and a head on its features, or on what it gives at some taps: images -> outputs.
 
-    Features (B, d) that were computed before are taken as well as images (B, C, H, W).
+    What was computed before is taken as well as images (B, C, H, W): features (B, d), or what a
+    backbone gives at the level up to which it is frozen.
 
     Args:
         taps: levels of the backbone, which the head takes; its features where there are none.
@@ -57,17 +60,19 @@ class Network(nn.Module):
         self.taps = taps
         self.pooled = pooled
 
-    def body(self, images: Tensor) -> Any:
+    def body(self, x: Tensor) -> Any:
         """What the head takes: features (B, d), or a tuple with the maps of each tap,
         or their means (B, sum C).
         """
+        if x.ndim == 2 and self.backbone.frozen_level is None:
+            return x
         if not self.taps:
-            return self.backbone(images)
-        maps = self.backbone.forward_levels(images, self.taps)
+            return self.backbone(x)
+        maps = self.backbone.forward_levels(x, self.taps)
         return pooled(maps) if self.pooled else maps
 
     def forward(self, x: Tensor) -> Any:
-        return self.head(x if x.ndim == 2 else self.body(x))
+        return self.head(self.body(x))
 
 
 def input_shape(
@@ -139,6 +144,7 @@ class FeatureKey:
     view: View
     precision: str
     device: str
+    maps: bool = False  # rather than their means
 
 
 class FeatureNet:
@@ -181,18 +187,22 @@ class FeatureNet:
         """Whether an image's features are the same in every epoch,
         and all that the head takes of it.
         """
-        return self.network.backbone.frozen and (self.network.pooled or not self.network.taps)
+        all_frozen = self.network.backbone.frozen is True
+        return all_frozen and (self.network.pooled or not self.network.taps)
 
     def batches(
         self, images: Images, labels: np.ndarray | None = None, shared: Shared | None = None
     ) -> Batches:
-        """Batches of images uint8 (N, H, W[, C]),
-        or of their features where these stay as they are.
+        """Batches of images uint8 (N, H, W[, C]), or of their features where these stay as they are,
+        or of the maps of the level up to which the backbone does.
 
         Raises InputError for images of another shape.
         """
         if self.features_stay:
             return Batches(self.features(images, shared), labels, self.device, None)
+        if self.network.backbone.frozen_level is not None:
+            maps = self.maps(images, shared)
+            return Batches(maps, labels, self.device, None, self.resident_mb)
         return self._batches(images, labels)
 
     def _batches(self, images: Images, labels: np.ndarray | None = None) -> Batches:
@@ -206,18 +216,40 @@ class FeatureNet:
         Those of a frozen backbone are computed once where runs share them, and kept on disk where
         the set is. Raises InputError for images of another shape.
         """
-        if not self.network.backbone.frozen:
-            return self._compute(images, None)
-        key = FeatureKey(
+        if self.network.backbone.frozen is not True:
+            return self._compute(images, None, shared)
+        shared = Shared() if shared is None else shared
+        key = self._key(images, self._taps)
+        return shared.features(key, lambda: self._compute(images, self._facts, shared))
+
+    def maps(self, images: Images, shared: Shared | None = None) -> Maps:
+        """What the level up to which the backbone is frozen gives for images; kept as `features`
+        are.
+
+        Raises InputError for images of another shape, or numbers beyond half precision.
+        """
+        level = self.network.backbone.frozen_level
+        shared = Shared() if shared is None else shared
+        key = self._key(images, (level,), maps=True)
+        return shared.features(key, lambda: self._compute_maps(images, level))
+
+    def _compute_maps(self, images: Images, level: str) -> Maps:
+        self.network.eval()
+        backbone = self.network.backbone
+        function = self._in_precision(lambda x: backbone.forward_levels(x, (level,))[0])
+        with numerics.deterministic(self.deterministic):
+            return compute_maps(function, level, images, self._batches(images), self._facts)
+
+    def _key(self, images: Images, taps: tuple[str, ...], maps: bool = False) -> FeatureKey:
+        return FeatureKey(
             images=images if isinstance(images, Part) else Itself(images),
             origin=self.origin or Itself(self),
-            taps=self._taps,
+            taps=taps,
             view=self.view,
             precision=self.precision,
             device=str(self.device),
+            maps=maps,
         )
-        shared = Shared() if shared is None else shared
-        return shared.features(key, lambda: self._compute(images, self._facts))
 
     @property
     def _taps(self) -> tuple[str, ...]:
@@ -236,19 +268,29 @@ class FeatureNet:
             "precision": self.precision,
         }
 
-    def _compute(self, images: Images, facts: dict[str, Any] | None) -> Tensor:
+    def _compute(
+        self, images: Images, facts: dict[str, Any] | None, shared: Shared | None
+    ) -> Tensor:
         self.network.eval()
         with numerics.deterministic(self.deterministic):
             backbone = self.network.backbone
-            batches = self._batches(images)
+            in_part = backbone.frozen_level is not None
+            batches = self._to_encode(images, shared) if in_part else self._batches(images)
             return compute(backbone, self._taps, images, batches, facts, self._in_precision)
 
     def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
         """The head's outputs for images uint8 (N, H, W[, C]): float32 (N, K); see `batches`."""
         self.network.eval()
         with numerics.deterministic(self.deterministic):
-            batches = self.batches(images, None, shared)
+            batches = self._to_encode(images, shared)
             return batches.map(self._in_precision(self.network), "encoding").numpy()
+
+    def _to_encode(self, images: Images, shared: Shared | None) -> Batches:
+        """Batches of what was computed before where it was, or will be found again."""
+        known = isinstance(images, Part) and self.origin is not None
+        if self.network.backbone.frozen_level is not None and not known:
+            return self._batches(images)
+        return self.batches(images, None, shared)
 
     def _in_precision(self, function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         def apply(x: Tensor) -> Any:
@@ -289,7 +331,7 @@ def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View]:
     return backbone, shape, view
 
 
-def at_start(backbone: str, view: View, start: str, seed: int, frozen: bool) -> Backbone:
+def at_start(backbone: str, view: View, start: str, seed: int, frozen: bool | str) -> Backbone:
     """A backbone for a view, with its first weights;
     where they are drawn, they follow from the seed alone.
     """
@@ -325,7 +367,7 @@ def compute(
     def means_of(levels: Sequence[str]) -> Function:
         return wrap(lambda x: pooled(backbone.forward_levels(x, levels)))
 
-    if facts is None or not isinstance(images, Part) or images.pool.folder is None:
+    if facts is None or not _has_cache(images):
         return batches.map(means_of(names), "features")
     folder = _folder(images, batches, facts)
     missing = _missing(folder, images.index, names)
@@ -336,11 +378,52 @@ def compute(
     return torch.cat([torch.from_numpy(column) for column in columns], 1)
 
 
+def _has_cache(images: Images) -> bool:
+    return isinstance(images, Part) and images.pool.folder is not None
+
+
+def compute_maps(
+    network: Function, level: str, images: Images, batches: Batches, facts: dict[str, Any] | None
+) -> Maps:
+    """What `network` gives for images, as `batches` has them: maps of a level; see `compute`."""
+    if facts is None or not _has_cache(images):
+        rows = _halves(batches.map(network, "maps"), level)
+        return Maps({0: rows}, len(rows), np.arange(len(rows)))
+    folder = _folder(images, batches, facts)
+    name = f"{level}-maps"
+    missing = _missing(folder, images.index, [name])
+    for block in Progress(missing, "maps", total=len(missing), delay=2):
+        keep_maps(folder, block, network, images, batches, level)
+    blocks = {block: _open(folder, block, name) for block in _needed(images.index)}
+    return Maps(blocks, BLOCK, images.index)
+
+
+def _halves(x: Tensor, level: str) -> np.ndarray:
+    """Maps (N, C, H, W) as float16 (N, H, W, C); vectors stay (N, C).
+
+    Raises InputError where they are beyond half precision.
+    """
+    rows = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+    largest = torch.finfo(torch.float16).max
+    if not (rows.abs() <= largest).all():
+        raise InputError(
+            f"frozen must be a level whose numbers half precision holds, up to {largest:.0f}, got "
+            f"{level!r}"
+        )
+    return np.ascontiguousarray(rows.half().numpy())
+
+
+def _needed(index: np.ndarray) -> list[int]:
+    """Blocks of the pool in which positions `index` (N,) lie."""
+    return np.unique(index // BLOCK).tolist()
+
+
 def _missing(folder: Path, index: np.ndarray, names: Sequence[str]) -> list[int]:
     """Blocks of the pool positions `index` (N,) that lack the file of one of the levels."""
-    needed = np.unique(index // BLOCK).tolist()
     return [
-        block for block in needed if not all(_file(folder, block, name).is_file() for name in names)
+        block
+        for block in _needed(index)
+        if not all(_file(folder, block, name).is_file() for name in names)
     ]
 
 
@@ -370,23 +453,42 @@ def keep(
     levels: Mapping[str, Level],
 ) -> None:
     """Compute a block of the pool for all levels, and write each into a file of its own."""
-    last = min((block + 1) * BLOCK, len(images.pool.stored))
-    part = images.pool.part(np.arange(block * BLOCK, last))
-    batches = Batches(part, None, like.device, like.view)
-    means = batches.map(network, "features").numpy()  # (B, sum C)
-    folder.mkdir(parents=True, exist_ok=True)
+    means = _batches_of(block, images, like).map(network, "features").numpy()  # (B, sum C)
     ends = np.cumsum([level.channels for level in levels.values()])
     for name, columns in zip(levels, np.split(means, ends[:-1], axis=1), strict=True):
-        content = io.BytesIO()
-        np.save(content, np.ascontiguousarray(columns), allow_pickle=False)
-        files.write(_file(folder, block, name), content.getvalue())
+        _write(_file(folder, block, name), np.ascontiguousarray(columns))
+
+
+def keep_maps(
+    folder: Path, block: int, network: Function, images: Part, like: Batches, level: str
+) -> None:
+    """Compute the maps of a block of the pool, and write them into a file."""
+    rows = _batches_of(block, images, like).map(network, "maps")
+    _write(_file(folder, block, f"{level}-maps"), _halves(rows, level))
+
+
+def _batches_of(block: int, images: Part, like: Batches) -> Batches:
+    last = min((block + 1) * BLOCK, len(images.pool.stored))
+    part = images.pool.part(np.arange(block * BLOCK, last))
+    return Batches(part, None, like.device, like.view)
+
+
+def _write(file: Path, rows: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    np.save(content, rows, allow_pickle=False)
+    files.write(file, content.getvalue())
+
+
+def _open(folder: Path, block: int, name: str) -> np.ndarray:
+    return np.load(_file(folder, block, name), mmap_mode="r", allow_pickle=False)
 
 
 def _read(folder: Path, name: str, index: np.ndarray) -> np.ndarray:
     """A level's rows at pool positions `index` (N,): float32 (N, C)."""
     rows: np.ndarray | None = None
-    for block in np.unique(index // BLOCK).tolist():
-        stored = np.load(_file(folder, block, name), mmap_mode="r", allow_pickle=False)
+    for block in _needed(index):
+        stored = _open(folder, block, name)
         if rows is None:
             rows = np.empty((len(index), stored.shape[1]), np.float32)
         in_block = index // BLOCK == block

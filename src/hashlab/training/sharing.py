@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +55,11 @@ class Shared:
     """
 
     def __init__(self) -> None:
-        self._features: dict[Hashable, Tensor] = {}
+        self._features: dict[Hashable, Any] = {}
         self._phases: dict[str, tuple[PhaseKey, Outcome]] = {}
 
-    def features(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
-        """The features (N, d) that `make` gave when the key came for the first time."""
+    def features(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """The features (N, d), or maps, that `make` gave when the key came for the first time."""
         if key not in self._features:
             self._features[key] = make()
         return self._features[key]
