@@ -340,6 +340,12 @@ def _distinct(jobs: Sequence[Job]) -> Iterator[Job]:
             yield job
 
 
+def joined(grids: Sequence[Grid]) -> Grid:
+    """The rows of several grids, one after the other."""
+    rows = tuple(row for grid in grids for row in grid.rows)
+    return Grid(", ".join(grid.title for grid in grids), rows, grids[0].file)
+
+
 def read(file: str | Path) -> Grid:
     """The grid that a TOML file describes.
 
@@ -488,6 +494,8 @@ class Worker:
             if not todo:
                 return
             with self._claimed(todo) as job:
+                if job is None and not waiting:
+                    return  # others are at the last ones
                 if job is None:
                     time.sleep(WAIT)
                     continue

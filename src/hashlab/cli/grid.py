@@ -20,7 +20,8 @@ def add_to(commands: Any) -> None:
         "taken up."
     )
     command = add_command(commands, "grid", grid, text)
-    command.add_argument("file", type=path, help="what stands in it: see `hashlab.grid`")
+    text = "what stands in it: see `hashlab.grid`; of several, one after the other"
+    command.add_argument("files", type=path, nargs="+", metavar="FILE", help=text)
     text = "end after so many minutes; a run that is under way is saved, and taken up the next time"
     command.add_argument("--budget", type=float, metavar="MINUTES", help=text)
     text = "say how many runs are missing and how long they will take, and do none"
@@ -39,9 +40,9 @@ def grid(parsed: argparse.Namespace) -> int:
         raise InputError(f"--processes must be 1 or more, got {parsed.processes}")
     if parsed.budget is not None and not parsed.budget > 0:
         raise InputError(f"--budget must be more than 0 minutes, got {parsed.budget}")
-    file = grids.read(parsed.file)
+    rows = grids.joined([grids.read(file) for file in parsed.files])
     budget = float("inf") if parsed.budget is None else 60 * parsed.budget
-    worker = grids.Worker(file, parsed.root, parsed.device, time.monotonic() + budget)
+    worker = grids.Worker(rows, parsed.root, parsed.device, time.monotonic() + budget)
     worker.check()
     if parsed.estimate:
         return estimate(worker)
@@ -89,7 +90,7 @@ class limit:
 
 def side_by_side(parsed: argparse.Namespace, budget: float) -> int:
     """As many processes as were asked for, each of which works alone."""
-    words = [sys.executable, "-m", "hashlab.cli", "grid", str(parsed.file)]
+    words = [sys.executable, "-m", "hashlab.cli", "grid", *map(str, parsed.files)]
     for name, value in (("--device", parsed.device), ("--root", parsed.root)):
         words += [] if value is None else [name, str(value)]
     if budget < float("inf"):
