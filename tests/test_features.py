@@ -295,6 +295,33 @@ def test_runs_share_maps(monkeypatch):
         method = methods.create(name, 8, frozen="conv1", epochs=1).fit(train, shared=shared)
         method.encode(train, shared)
     assert made == ["conv1"]
+    body = backbones.create("tiny", (8, 8), frozen=True)
+    origin = features.Origin.of("tiny", "scratch", 0)
+    network = features.Network(body, Sums(), ("conv1",), True)
+    means = features.FeatureNet(network, "tiny", (8, 8), method.view, CPU, origin=origin)
+    assert means.features(train, shared).shape == (len(train), 16)  # and no maps, though kept too
+
+
+def test_new_images_go_through_the_whole_network(part, weights, monkeypatch, tmp_path):
+    """Arrays, and a part where nobody would find its maps again."""
+    method = up_to_conv1("csq", weights).fit(part)
+    method.save(tmp_path / "model")
+    monkeypatch.setattr(features, "compute_maps", lambda *a: pytest.fail("maps are computed"))
+    packed = method.encode(part.images)
+    assert np.array_equal(methods.load(tmp_path / "model").encode(part), packed)
+
+
+@pytest.mark.parametrize(
+    "name, phase", [("mu_liu", "pre-training"), ("mlsh", "classification"), ("csq", "hashing")]
+)
+def test_what_is_not_frozen_is_trained_in_every_phase(name, phase, part, weights):
+    phases = {
+        frozen: [
+            line["phase"] for line in up_to_conv1(name, weights, frozen=frozen).fit(part).history
+        ]
+        for frozen in (False, "conv1")
+    }
+    assert phases["conv1"] == phases[False] and phase in phases[False]
 
 
 def test_a_level_behind_a_tap_is_refused(part, weights):
