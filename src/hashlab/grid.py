@@ -532,7 +532,7 @@ class Worker:
         try:
             one = self.prepare(job)
             return one.do(self._shared), None
-        except (InputError, FloatingPointError, MemoryError) as error:
+        except Exception as error:  # whatever it is, the other runs go on
             self._note(job, error)
             return None, error
 

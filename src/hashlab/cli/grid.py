@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from hashlab.cli.common import add_command, add_device, add_record_root, path
+from hashlab.errors import InputError
 
 
 def add_to(commands: Any) -> None:
@@ -34,7 +35,6 @@ def add_to(commands: Any) -> None:
 
 def grid(parsed: argparse.Namespace) -> int:
     from hashlab import grid as grids
-    from hashlab.errors import InputError
 
     if parsed.processes < 1:
         raise InputError(f"--processes must be 1 or more, got {parsed.processes}")
@@ -67,7 +67,8 @@ def alone(worker: Any, budget: float) -> int:
 
 def line(done: Any) -> str:
     if done.error is not None:
-        return f"hashlab: {done.job}: {done.error}"
+        kind = "" if isinstance(done.error, InputError) else f"{type(done.error).__name__}: "
+        return f"hashlab: {done.job}: {kind}{done.error}"
     seconds = sum((done.record["seconds"] or {}).values())
     return f"{done.job}: mAP {done.record.map:.4f}, {seconds:.0f} s; {done.left} left"
 
