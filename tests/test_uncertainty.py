@@ -98,18 +98,15 @@ def test_queries_are_as_often_in_a_sample_as_chance_has_it():
     assert counts.var() == pytest.approx(7 * (1 / 7) * (6 / 7), abs=0.05)
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
+@pytest.mark.parametrize(
+    ("interval_of", "size"), [(uncertainty.over_seeds, 3), (uncertainty.over_queries, 500)]
+)
+def test_intervals_hold_the_truth_as_often_as_they_say(interval_of, size):
     rng = np.random.default_rng(0)
     truth = 0.3
-    held = {"seeds": 0, "queries": 0}
-    trials = 400
-    for _ in range(trials):
-        by_seed = uncertainty.over_seeds(rng.normal(truth, 1, 3))
-        by_query = uncertainty.over_queries(rng.normal(truth, 1, 100))
-        held["seeds"] += by_seed.low <= truth <= by_seed.high
-        held["queries"] += by_query.low <= truth <= by_query.high
-    for count in held.values():
-        assert 0.92 < count / trials < 0.98
+    intervals = [interval_of(rng.normal(truth, 1, size)) for _ in range(400)]
+    held = [interval.low <= truth <= interval.high for interval in intervals]
+    assert 0.92 < np.mean(held) < 0.98
 
 
 def holm_by_plain_loops(p_values, error):
