@@ -118,12 +118,18 @@ def verdicts(differences: Mapping[Key, Difference]) -> dict[Key, str]:
     return dict(zip(differences, found, strict=True))
 
 
-def cells(differences: Mapping[Key, Difference], digits: int = 3) -> dict[Key, str]:
-    """Each difference with its intervals and its verdict among all of them, for a table.
+def cells(
+    differences: Mapping[Key, Difference], digits: int = 3, *, many: bool = False
+) -> dict[Key, str]:
+    """Each difference with its intervals and its verdict, for a table.
 
     Where there is no interval over queries, the verdict says so.
+
+    Args:
+        many: whether the verdicts are those among all of them, see `verdicts`.
     """
-    words = verdicts(differences)
+    alone = {key: one.verdict for key, one in differences.items()}
+    words = verdicts(differences) if many else alone
     return {
         key: f"{one.shown(digits)}, {words[key]}" + ("" if one.queries else " (seeds only)")
         for key, one in differences.items()
