@@ -89,11 +89,11 @@ def test_cells_correct_for_many_and_say_what_they_rest_on():
     assert 0.005 < close.seeds.p < 0.05 and close.verdict == "above"
     together = {"clear": clear, "close": close} | dict.fromkeys("abcdef", weak)
     assert differences.verdicts(together)["close"] == "open"
-    assert differences.cells(together)["close"].endswith(", above (seeds only)")
-    cells = differences.cells(together, many=True)
+    assert differences.with_verdicts(together)["close"].endswith(", above (seeds only)")
+    cells = differences.with_verdicts(together, many=True)
     assert cells["clear"] == f"{clear}, {differences.verdicts(together)['clear']}"
     assert cells["close"].endswith(", open (seeds only)")
-    assert differences.cells({}) == {}
+    assert differences.with_verdicts({}) == {}
 
 
 def test_what_cannot_be_compared_is_said(kept):

@@ -118,7 +118,7 @@ def verdicts(differences: Mapping[Key, Difference]) -> dict[Key, str]:
     return dict(zip(differences, found, strict=True))
 
 
-def cells(
+def with_verdicts(
     differences: Mapping[Key, Difference], digits: int = 3, *, many: bool = False
 ) -> dict[Key, str]:
     """Each difference with its intervals and its verdict, for a table.
