@@ -21,8 +21,7 @@ from hashlab.records import Record
 
 Group = Sequence[Record] | Sequence[Report] | Sequence[float]
 Key = TypeVar("Key", bound=Hashable)
-HEAD = "± seeds ± queries"  # what stands behind a difference in a table
-_kept: dict[str, np.ndarray] = {}  # AP per query of records, by digest: a page asks for them often
+_kept: dict[str, Report] = {}  # of records, by digest: a page asks for them often
 
 
 class Difference(NamedTuple):
@@ -81,34 +80,39 @@ def _score(run: Record | Report | float) -> float:
 
 def _over_queries(group: list, other: list) -> Interval | None:
     """The interval over queries; None where a group has numbers only."""
-    if any(isinstance(run, Real) for run in (*group, *other)):
+    runs = [*group, *other]
+    if any(isinstance(run, Real) for run in runs):
         return None
-    asked, *others = (_queries(run) for run in (*group, *other))
-    if any(one != asked for one in others):
-        raise InputError(
-            "the same queries in both groups expected, got runs that were asked others"
-        )
+    _check_same_queries(runs)
     ours, theirs = (
-        np.mean([average_precisions(run) for run in runs], axis=0) for runs in (group, other)
+        np.mean([average_precisions(run) for run in half], axis=0) for half in (group, other)
     )
     return uncertainty.over_queries(ours - theirs)
 
 
-def _queries(run: Record | Report) -> object:
-    """What two runs have in common that were asked the same queries."""
-    if isinstance(run, Report):
-        return run.query_labels.tolist()
-    return run.data
+def _check_same_queries(runs: list) -> None:
+    """Raise InputError where runs were asked other queries, as far as they say which."""
+    first = _report(runs[0]).query_labels
+    alike = [np.array_equal(_report(run).query_labels, first) for run in runs]
+    splits = {str(run.data) for run in runs if isinstance(run, Record)}
+    if not all(alike) or len(splits) > 1:
+        expected = "the same queries in both groups expected"
+        raise InputError(f"{expected}, got runs that were asked others")
 
 
 def average_precisions(run: Record | Report) -> np.ndarray:
     """AP of each query, float64 (Q,): of a record from its codes, once in a process."""
+    return _report(run).ap
+
+
+def _report(run: Record | Report) -> Report:
+    """The report of a run: of a record from its codes, under its own convention."""
     if isinstance(run, Report):
-        return run.ap
+        return run
     if run.digest not in _kept:
         settings = records.comparison(run) | {"convention": run.metrics.get("convention")}
         settings |= {"bits": run.bits, "relevance": run.relevance, "at": run.metrics.get("at")}
-        _kept[run.digest] = metrics.evaluate(**run.codes(), **settings, cutoffs=[1]).ap
+        _kept[run.digest] = metrics.evaluate(**run.codes(), **settings, cutoffs=[1])
     return _kept[run.digest]
 
 
