@@ -48,7 +48,7 @@ import numpy as np
 import torch
 
 from hashlab import data, methods, metrics, plots
-from hashlab.chapters.differences import difference
+from hashlab.chapters.differences import difference, with_verdicts
 from hashlab.chapters.figures import shpdh as figures
 from hashlab.chapters.tables import (
     command,
@@ -569,13 +569,13 @@ on_digits = gaps_of(
 )
 table(
     ["tree − flat", *HEAD],
-    ["", *(f"{gap}, {gap.verdict}" for gap in on_digits)],
+    ["", *with_verdicts(dict(enumerate(on_digits))).values()],
 )
 
 # %% [markdown]
 # (A difference is a mean over pairs of runs with the same seed; behind it stands half of its 95 % interval by Student's
 # t. For mAP, half of the interval over queries follows, from a bootstrap; the other measures are kept as means over
-# queries, so their verdicts rest on seeds only. *Open*: an interval holds both signs, see {doc}`11_how_a_run_works`.)
+# queries, so their verdicts rest on *seeds only*. *Open*: an interval holds both signs, see {doc}`11_how_a_run_works`.)
 #
 # A gain in mAHP, and none to be seen in mAP. This is half of the paper's claim in small: the tree buys order beyond the
 # fine level. (The other half is that the fine level gains, too.) nDCG@100 hardly sees it, for the first hundred ranks are
@@ -952,10 +952,9 @@ table(
         [
             f"SHPDH, tree − {other}",
             bits,
-            *(
-                f"{gap}, {gap.verdict}"
-                for gap in gaps("SHPDH, tree", other, bits)
-            ),
+            *with_verdicts(
+                dict(enumerate(gaps("SHPDH, tree", other, bits)))
+            ).values(),
         ]
         for bits in (32, 48)
         for other in ("DCWH", "SHPDH, flat")
@@ -1062,7 +1061,7 @@ table(
     [
         "SHPDH, tree − SHPDH, flat",
         32,
-        *(f"{gap}, {gap.verdict}" for gap in still_gap),
+        *with_verdicts(dict(enumerate(still_gap))).values(),
     ],
 )
 
