@@ -627,7 +627,7 @@ for name, (inside, between) in blocks.items():
 # %% [markdown]
 # On a plane, laid out by t-SNE {cite:p}`vandermaaten2008tsne`, which tries to keep neighbours together:
 
-# %% mystnb={"image": {"alt": "Two t-SNE maps of the outputs of 300 query digits, without the tree above and with it below. Both have ten islands, one for each digit, with a few strays."}}
+# %% mystnb={"image": {"alt": "Two t-SNE maps of the outputs of 300 query digits, without the tree above and with it below. Both have ten islands, one for each digit, with a few strays. In the lower one 2, 3 and 5 lie in one region, 1, 4 and 7 in another, 0, 6, 8 and 9 in a third; in the upper one shapes are mixed."}}
 figure, panels = plt.subplots(2, 1, figsize=(6, 10), layout="constrained")
 for ax, learner, levels in zip(panels, (flat, tree), (1, 2), strict=True):
     plots.tsne(
@@ -636,10 +636,9 @@ for ax, learner, levels in zip(panels, (flat, tree), (1, 2), strict=True):
     title = ax.set_title(NAMES[levels])
 
 # %% [markdown]
-# Ten islands in both. Where they lie on the plane is left to chance by the method, so what the tree does to the company
-# of a digit cannot be read here; the distances above show it.
+# Ten islands in both. With the tree those of one shape lie in one region; without it they hardly do. As t-SNE cares for
+# near neighbours only, read no more into where islands lie than the distances above say.
 #
-# %% [markdown]
 # And as a user meets them: the queries on which the *flat* network does worst, answered by both. A tick is the right
 # digit.
 
