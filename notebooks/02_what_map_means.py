@@ -42,6 +42,7 @@ from sklearn.linear_model import LogisticRegression
 from hashlab import cli, codes, data, methods, metrics, plots, records
 from hashlab.chapters.tables import table
 from hashlab.errors import InputError
+from hashlab.metrics import uncertainty
 
 # %% [markdown]
 # ## The codes
@@ -301,7 +302,7 @@ print(
 print(f"the largest: {max(noise.values()):.2f} standard errors")
 
 # %% [markdown]
-# No winner is significant. These codes are equally good as far as a thousand queries can tell, and other training runs
+# No winner is significant: which of the codes is better, a thousand queries leave open, and other training runs
 # would add their own scatter. But a table of mAP without error bars prints a winner all the same, and the definition
 # decides which.
 
@@ -901,9 +902,8 @@ print(
     f"unseen, pixels ahead of features: {(ahead > 0).sum()} of {len(SEEDS)} seeds, ",
     end="",
 )
-print(
-    f"by {ahead.mean():+.3f} ± {2 * ahead.std(ddof=1) / len(ahead) ** 0.5:.3f} (two standard errors)"
-)
+by_seed = uncertainty.over_seeds(ahead)
+print(f"by {by_seed.mean:+.3f} ± {by_seed.half:.3f} (95 % interval)")
 
 # %% [markdown]
 # On seen digits the trained networks win, and the usual test can hardly tell hashing from naming. On unseen digits the

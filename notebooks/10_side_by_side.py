@@ -29,8 +29,9 @@ from scipy import stats
 
 from hashlab import codes, data, experiments, methods, records
 from hashlab.chapters import comparison, reported
+from hashlab.chapters.differences import difference, verdicts, with_verdicts
 from hashlab.chapters.figures import side_by_side
-from hashlab.chapters.tables import difference, spread, table
+from hashlab.chapters.tables import recorded, spread, table
 
 # %% [markdown]
 # ## While you watch
@@ -241,9 +242,37 @@ table(
 
 # %% [markdown]
 # Among images that were trained on, the larger rate wins nearly everywhere, and one would be tempted to try a still
-# larger one. Among new images the smaller rate is often the better one; and the order of all methods by this grade is
-# closer to the order that the queries will find: Kendall's tau, which is 1 for equal orders and 0 for unrelated ones, is
-# the larger one. ({doc}`05_mlsh` met the same with the weight of its ridge.)
+# larger one. Among new images the smaller rate is often the better one. ({doc}`05_mlsh` met the same with the weight of
+# its ridge.)
+#
+# Is the order of all methods by this grade also closer to the order that the queries will find? Kendall's tau, which is
+# 1 for equal orders and 0 for unrelated ones, is the larger one here. But with other methods it would be another one:
+
+
+# %%
+def tau(value, drawn):
+    """Kendall's tau of a grade and of the queries, for some of the methods."""
+    of_names = [list(compared)[place] for place in drawn]
+    graded = [value(tuned[name]) for name in of_names]
+    return stats.kendalltau(graded, [asked[n] for n in of_names]).statistic
+
+
+rng = np.random.default_rng(0)
+held_grade = {
+    str(tuned[name].path): comparison.unseen(tuned[name])
+    for name in compared
+}
+lead = []
+for _ in range(999):
+    drawn = rng.integers(len(compared), size=len(compared))
+    of_held_out = tau(lambda r: held_grade[str(r.path)], drawn)
+    lead.append(of_held_out - tau(lambda r: r.map, drawn))
+least, most = np.quantile(lead, (0.025, 0.975))
+print(f"difference of the two, 95 % interval: {least:+.2f} to {most:+.2f}")
+
+# %% [markdown]
+# (A bootstrap: as many methods are drawn, with replacement, nearly a thousand times.) The interval holds both signs, so
+# this is open. What speaks for held-out images is the argument, and the rates.
 #
 # Is the grid in the right place, then? With the other setting as chosen, one smaller and one larger rate were tried
 # once. They choose nothing. This is how many methods they would have helped by more than 0.01, and which:
@@ -289,6 +318,22 @@ maps = {
 kinds = {name: methods.about(name).kind for name in compared}
 short, long = comparison.BITS
 
+# DMSH's head on the last level only, the input of the others (chapter 6)
+HEAD = "dmsh, last level"
+head_runs = recorded(
+    comparison.SEEDS,
+    {
+        "scales": "conv5",
+        "frozen": True,
+        "size": comparison.SIDE,
+        "lr": 0.003,
+    },
+    method="dmsh",
+    protocol=comparison.PROTOCOL,
+    bits=short,
+)
+head_maps = [record.map for record in head_runs]
+
 # %% mystnb={"image": {"alt": "About thirty rows, a method each, sorted by mAP at 24 bits, in six kinds with a colour and a mark each. DMSH stands alone on top near 0.71. Below it, from 0.66 down to 0.56, most other methods follow closely, shallow and deep ones mixed, with CSDH, DCH and CCA-ITQ in front; MLSH is at 0.5. A wide gap, then ITQ near 0.3, the other methods without labels below it, and random codes at 0.1."}}
 ax = side_by_side.ranking(
     maps[long],
@@ -296,10 +341,10 @@ ax = side_by_side.ranking(
     f"mAP at {long} bits (a mark per seed, a bar at their mean)",
 )
 
-# %% mystnb={"image": {"alt": "The same for 12 bits. DMSH again on top, near 0.69; CCA-ITQ, CNNH, CSDH and DHN follow around 0.6. OrthoHash at 0.5 and MLSH at 0.4 are the last of those that use labels. The order in the middle has changed, the gap above ITQ has not."}}
+# %% mystnb={"image": {"alt": "The same for 12 bits. DMSH again on top, near 0.68; the same method on the last level alone is second, near 0.65; CCA-ITQ, CNNH, CSDH and DHN follow around 0.6. OrthoHash at 0.5 and MLSH at 0.4 are the last of those that use labels. The order in the middle has changed, the gap above ITQ has not."}}
 ax = side_by_side.ranking(
-    maps[short],
-    kinds,
+    maps[short] | {HEAD: head_maps},
+    kinds | {HEAD: kinds["dmsh"]},
     f"mAP at {short} bits (a mark per seed, a bar at their mean)",
 )
 
@@ -334,11 +379,23 @@ head = [
     "year",
     *(f"mAP, {bits} bits" for bits in comparison.BITS),
 ]
+of_head = [
+    f"`{HEAD}`",
+    kinds["dmsh"],
+    "",
+    spread(head_maps),
+    "not run",
+    *(
+        f"{np.mean([r.cpu_seconds[step] for r in head_runs]):.1f}"
+        for step in ("train", "encode")
+    ),
+]
 table(
     [*head, "training, s", "encoding 60,000, s"],
     *map(
         row, sorted(compared, key=lambda name: -np.mean(maps[long][name]))
     ),
+    of_head,
 )
 
 # %% tags=["hide-input"]
@@ -355,10 +412,33 @@ print(
 # **Labels make the difference.** All methods that use none stand together at the bottom. The best of them, ITQ, stays far
 # below the weakest that uses labels.
 #
-# **DMSH is first, and has an advantage.** It takes the last three levels of the network where all others but MLSH have
-# the last one, and puts two layers with a non-linearity between them where others have a single linear one.
-# {doc}`06_dmsh` shows that both the levels and their fusion count. MLSH spends its bits evenly on the levels, and a dozen
-# bits is too little to share; {doc}`05_mlsh` tunes it and shows when it pays.
+# **DMSH is first, and its head is much of the reason.** It takes the last three levels of the network where all others
+# but MLSH have the last one, and puts two layers with a non-linearity between them where others have a single linear
+# one. The row `dmsh, last level`, made for {doc}`06_dmsh`, keeps the head and gives up the levels. It has the input of
+# the others (and other settings: three rates were tried for it, and it was trained for 20 epochs), and it still stands
+# above every other row:
+
+
+# %%
+best_other = max(
+    (name for name in compared if name != "dmsh"),
+    key=lambda name: np.mean(maps[short][name]),
+)
+runs_at = {name: one.records[short] for name, one in compared.items()}
+by_head = {
+    f"{HEAD}, minus {best_other}": (head_runs, runs_at[best_other]),
+    f"dmsh minus {HEAD}": (runs_at["dmsh"], head_runs),
+}
+of_lead = {words: difference(*groups) for words, groups in by_head.items()}
+table(
+    [f"{short} bits", "difference ± seeds ± queries"],
+    *with_verdicts(of_lead).items(),
+)
+
+# %% [markdown]
+# So about half of DMSH's lead over the best linear layer is the head's, and the place at the top says little about
+# pairwise losses or levels. A fair comparison would give all losses the same head. MLSH spends its bits evenly on the
+# levels, and a dozen bits is too little to share; {doc}`05_mlsh` tunes it and shows when it pays.
 #
 # **Two shallow methods keep up**, from 2011 and 2012. KSH looks at kernels to a thousand training images, so its bits
 # bend around the classes, while most deep methods have to cut with flat planes here; it also takes the longest to train.
@@ -403,8 +483,9 @@ table(
 # others. [Below](#sec:low) is why, and what one changed constant does: DCWH rises to the middle, the other two gain, too,
 # but stay among the last.
 #
-# **Longer codes help, but not all.** PCAH and SH lose a little with 24 bits: the later directions of the data carry less
-# and less. A one-hot code cannot gain at all, as it never uses more bits than there are classes.
+# **Longer codes help, but not all.** PCAH loses a little with 24 bits: the later directions of the data carry less and
+# less. For SH the loss is too small to be more than these queries. A one-hot code cannot gain at all, as it never uses
+# more bits than there are classes.
 #
 # (sec:low)=
 # ## Where a loss is content
@@ -616,49 +697,39 @@ table(
 # {cite:t}`sablayrolles2017evaluate` pointed out that the first of them beats many a published method wherever the
 # classes of the queries are those of the training images.
 #
-# Below is what each method adds to `classifier_sign`, as a mean over pairs of runs with the same seed, with two standard
-# errors behind it. We speak of a difference only where the mean exceeds these two errors. With three pairs that is a
-# lenient rule: where there is nothing, nearly one comparison in five would still pass it. Where a row says *above* or
-# *below* at both lengths, or by many errors, one may believe it.
+# Below is what each method adds to `classifier_sign`: the mean over pairs of runs with the same seed, then half of its
+# 95 % interval by Student's t over the seeds, and half of that over queries, by a bootstrap. A row is *above* or *below*
+# the control where both intervals lie on one side of zero, still after Holm's correction for as many rows as the table
+# has; otherwise it is *open* ({doc}`11_how_a_run_works` explains the words). Open does not mean level.
 
 # %%
 CONTROL = "classifier_sign"
-
-
-def verdict(name, bits):
-    """How a method compares with the control, on the same seeds."""
-    mean, two_errors = difference(maps[bits][name], maps[bits][CONTROL])
-    word = (
-        "above"
-        if mean > two_errors
-        else "below"
-        if mean < -two_errors
-        else "no difference"
-    )
-    return mean, two_errors, word
-
-
-verdicts = {
-    (name, bits): verdict(name, bits)
-    for name in compared
-    if name != CONTROL
+against = {
+    bits: {
+        name: difference(one.records[bits], compared[CONTROL].records[bits])
+        for name, one in compared.items()
+        if name != CONTROL
+    }
     for bits in comparison.BITS
 }
-cells = {
-    key: f"{mean:+.3f} ± {errors:.3f}, {word}"
-    for key, (mean, errors, word) in verdicts.items()
+shown = {
+    bits: with_verdicts(found, many=True) for bits, found in against.items()
 }
-names = sorted(
-    {name for name, _ in verdicts},
-    key=lambda name: -verdicts[name, long][0],
-)
+names = sorted(against[long], key=lambda name: -against[long][name].mean)
 table(
-    [f"against `{CONTROL}`", *(f"{bits} bits" for bits in comparison.BITS)],
+    [
+        f"against `{CONTROL}`, ± seeds ± queries",
+        *(f"{bits} bits" for bits in comparison.BITS),
+    ],
     *[
-        [f"`{name}`", *(cells[name, bits] for bits in comparison.BITS)]
+        [f"`{name}`", *(shown[bits][name] for bits in comparison.BITS)]
         for name in names
     ],
 )
+
+# %% [markdown]
+# How many of the published methods that use labels are shown to differ from the control, each as if it were the only
+# one that was looked at, and all together?
 
 # %%
 LABELS_NOT_USED = [
@@ -675,37 +746,58 @@ published = [
     for name in compared
     if kinds[name] != "control" and name not in LABELS_NOT_USED
 ]
-words_of = {
-    bits: Counter(verdicts[name, bits][2] for name in published)
-    for bits in comparison.BITS
-}
-said = ("above", "no difference", "below")
+WORDS = ("above", "open", "below")
+alone, together = {}, {}
+for bits, found in against.items():
+    alone[bits] = Counter(found[name].verdict for name in published)
+    among_all = verdicts(found)
+    together[bits] = Counter(among_all[name] for name in published)
 table(
-    [f"{len(published)} published methods that use labels", *said],
+    [f"{len(published)} published methods that use labels", *WORDS],
     *[
-        [f"{bits} bits", *(words_of[bits][word] for word in said)]
+        [f"{bits} bits, {how}", *(counts[bits][word] for word in WORDS)]
         for bits in comparison.BITS
+        for how, counts in (
+            ("each by itself", alone),
+            ("among all", together),
+        )
     ],
 )
 
 # %% [markdown]
-# So more than half of the published methods that use labels are *not* shown to be better than a classifier that knows
-# nothing of hashing, under this protocol. And where the network is trained as a whole?
+# So most of the published methods that use labels are *not* shown to be better than a classifier that knows nothing of
+# hashing, under this protocol; the counts of those that are, each by itself, are those of three seeds, and few of them
+# survive the correction. The means alone would rank them all. With three seeds only large differences can be shown
+# among so many, however certain the queries are. And where the network is trained as a whole?
 
 # %%
 at_whole = {
-    name: difference(
-        [r.map for r in group], [r.map for r in whole[CONTROL]]
-    )
+    name: difference(group, whole[CONTROL])
     for name, group in whole.items()
     if name != CONTROL
 }
-below = [
-    name for name, (mean, errors) in at_whole.items() if mean < -errors
-]
-print(f"{len(below)} of {len(at_whole)} are below the control")
+table(
+    [f"against `{CONTROL}`, trained as a whole", "± seeds ± queries"],
+    *[
+        [f"`{name}`", cell]
+        for name, cell in with_verdicts(at_whole).items()
+    ],
+)
+
+# %%
+below = [name for name, one in at_whole.items() if one.mean < 0]
+below_alone = [n for n, one in at_whole.items() if one.verdict == "below"]
+below_all = [n for n, v in verdicts(at_whole).items() if v == "below"]
+print(
+    f"of {len(at_whole)} methods, {len(below)} have a lower mean than the "
+    f"control, {len(below_alone)} are below it by themselves, and "
+    f"{len(below_all)} after Holm's correction"
+)
 
 # %% [markdown]
+# (In this table each verdict stands by itself.) Every mean is lower than that of the control, and no method is above it.
+# But that all of them are *below* it is not shown.
+#
 # The bar is as simple as it is high. The other control, the one-hot code, has a higher mean than several published
 # methods as well, at 12 bits more of them than at 24: it has no use for more than a few bits, and where bits are scarce
 # that is a virtue.
@@ -886,14 +978,21 @@ assert (
     )
     < 2
 )
-assert (
-    mean[long]["pcah"] < mean[short]["pcah"]
-    and mean[long]["sh"] < mean[short]["sh"]
-)
-assert (
-    abs(mean[long]["classifier_onehot"] - mean[short]["classifier_onehot"])
-    < 0.005
-)
+longer = {
+    name: difference(
+        *(compared[name].records[bits] for bits in (long, short))
+    )
+    for name in ("pcah", "sh", "classifier_onehot")
+}
+assert longer["pcah"].verdict == "below"
+assert longer["sh"].verdict == "open" and longer["sh"].mean < 0
+assert abs(longer["classifier_onehot"].mean) < 0.005
+
+# DMSH, and its head
+to_head, to_levels = of_lead.values()
+assert to_head.verdict == to_levels.verdict == "above"
+assert 0.4 < to_head.mean / (to_head.mean + to_levels.mean) < 0.6
+assert {record["config"]["epochs"] for record in head_runs} == {20}
 close = order[long][1 : order[long].index(CONTROL) + 1]
 assert (
     mean[long][close[0]] - mean[long][CONTROL] < 0.04 and len(close) == 12
@@ -912,7 +1011,8 @@ assert all(rates[s][0.003] == larger[s] for s in measures)
 assert larger[trained_on] > 0.8 * len(deep) and larger[
     held_out
 ] < 0.4 * len(deep)
-assert foretold[held_out] > foretold[trained_on] + 0.1
+assert foretold[held_out] > foretold[trained_on]
+assert least < 0 < most  # which says nothing for certain
 assert (
     set(helped[0.0003]) == {"greedyhash", "orthohash", CONTROL}
     and not helped[0.01]
@@ -961,10 +1061,6 @@ for name in pairs:
         > comparison.unseen(coins[name]) + 0.03
     )
 assert abs(comparison.unseen(spread_out["dpn"]) - max(grade["csq"])) < 0.01
-assert (
-    not any(mean > errors for mean, errors in at_whole.values())
-    and len(at_whole) == 8
-)
 assert len(whole) == 9 and all(
     after > before for before, after in surer.values()
 )
@@ -993,10 +1089,14 @@ middle, low = (
 assert 0.35 < middle < 0.65 and low < set(order[long][-11:-7])
 
 # The controls, and the literature
-assert len(published) == 22 and all(
-    2 * found["above"] < len(published) for found in words_of.values()
-)
-assert 0.18 < 2 * stats.t.sf(2, df=2) < 0.19 and len(below) == len(at_whole)
+assert len(published) == 22
+for bits in comparison.BITS:
+    assert 2 * alone[bits]["above"] < len(published)
+    assert together[bits]["above"] + together[bits]["below"] <= 4
+    assert alone[bits]["above"] > 3 * together[bits]["above"]
+assert "above" not in [one.verdict for one in at_whole.values()]
+assert len(below) == len(at_whole) == 8
+assert len(below_all) < len(below_alone) < len(below)
 beaten = {
     bits: [
         n

@@ -44,6 +44,7 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 from PIL import Image
+from scipy import stats
 
 from hashlab import (
     cli,
@@ -377,8 +378,33 @@ for name, value in checkpoints.environment().items():
 # Metrics need no such care. They are computed from integer histograms, so the same codes give the same mAP, whatever
 # the number of threads and with or without a GPU.
 #
-# One seed is one throw of the dice. In this book, one method is *above* another if the mean difference over at least
-# three seeds is larger than two standard errors of it.
+# (sec:run-verdict)=
+# ### When is a difference more than chance?
+#
+# One seed is one throw of the dice, and so is one set of queries. So in this book a difference between two methods is a
+# mean over at least three seeds, of pairs of runs that share one, and it has two 95 % intervals. *Over seeds*, by
+# Student's t: what would other training runs give? *Over queries*, by a bootstrap: what would other queries give? (The
+# same queries are drawn again and again, with replacement, for both methods and all seeds, and each time the mean
+# difference of AP is taken.) A method is **above** another where both intervals lie above zero, **below** where both lie
+# below, and otherwise the comparison is **open**. Open does not mean equal: an interval that holds zero holds much else.
+#
+# Why not two standard errors, as is often done? With few seeds the standard error is itself a guess:
+
+# %%
+chance, needed = {}, {}
+for count in (3, 5, 8):
+    chance[count] = 2 * stats.t.sf(2, count - 1)
+    needed[count] = stats.t.ppf(0.975, count - 1)
+    print(
+        f"{count} seeds: two standard errors are exceeded by chance in "
+        f"{chance[count]:.0%} of cases; 5 % takes {needed[count]:.2f}"
+    )
+
+# %% [markdown]
+# Another trap is to look at many differences at once: of twenty that are nothing, one is expected to pass. Where many
+# methods are held against one, tables give the verdict after Holm's correction, which keeps the chance of *any* false
+# alarm in the table at 5 %. Each table says whether its verdicts stand by themselves or among all. The functions are
+# `over_seeds`, `over_queries` and `holm` in `hashlab.metrics.uncertainty`.
 #
 # (sec:run-tuning)=
 # ## Choosing settings: validation, not queries
@@ -998,6 +1024,10 @@ assert np.array_equal(
     methods.load("model").encode(digits.query), query_codes
 )
 assert (digits.database.labels[nearest] == shown).all()
+
+# Two standard errors of three seeds
+assert 0.18 < chance[3] < 0.19 and max(chance, key=chance.get) == 3
+assert needed[3] > 4 > needed[5] > needed[8] > 2
 
 # Settings, errors, costs, exercises
 assert set(USE) <= set(vars(defaults)) and defaults.batch_size == 128

@@ -70,15 +70,6 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return f"{np.mean(values):.{digits}f}{deviation}"
 
 
-def difference(group: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Mean of the paired differences over seeds, and two standard errors of it:
-    "above" is a mean that exceeds them.
-    """
-    paired = np.subtract(group, other)
-    error = paired.std(ddof=1) / np.sqrt(len(paired))
-    return float(paired.mean()), float(2 * error)
-
-
 def command(group: Sequence[Record]) -> str:
     """The command that makes records which differ in their seed only."""
     first = group[0]

@@ -1,0 +1,140 @@
+"""Differences between methods as the chapters show them: with their uncertainty and a verdict.
+
+A group is what one method has: a record, a report or a number per seed. Two groups of records or
+reports are compared over seeds and over queries, two of numbers over seeds only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from numbers import Real
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from hashlab import metrics, records
+from hashlab.errors import InputError
+from hashlab.metrics import uncertainty
+from hashlab.metrics.report import Report
+from hashlab.metrics.uncertainty import Interval
+from hashlab.records import Record
+
+Group = Sequence[Record] | Sequence[Report] | Sequence[float]
+Key = TypeVar("Key", bound=Hashable)
+_kept: dict[str, Report] = {}  # of records, by digest: a page asks for them often
+
+
+class Difference(NamedTuple):
+    """How one group differs from another in mAP: mean, and what other seeds and queries would do.
+
+    `queries` is None where AP per query is not at hand.
+    """
+
+    seeds: Interval
+    queries: Interval | None
+
+    @property
+    def mean(self) -> float:
+        return self.seeds.mean
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """Those that are known."""
+        return [interval for interval in self if interval is not None]
+
+    @property
+    def verdict(self) -> str:
+        """ "above", "below" or "open", as the only comparison that is made."""
+        return uncertainty.verdicts([self.intervals])[0]
+
+    def __str__(self) -> str:
+        return self.shown()
+
+    def shown(self, digits: int = 3) -> str:
+        """The mean and half of each interval: over seeds, then over queries."""
+        halves = "".join(f" ± {interval.half:.{digits}f}" for interval in self.intervals)
+        return f"{self.mean:+z.{digits}f}{halves}"
+
+
+def difference(group: Group, other: Group) -> Difference:
+    """By how much a group is above another, seed by seed.
+
+    Raises InputError unless both have the same seeds, three at least, and the same queries.
+    """
+    group = list(group)
+    other = list(other)
+    if (ours := _seeds(group)) != (theirs := _seeds(other)):
+        raise InputError(f"runs with the same seeds expected, got {ours} and {theirs}")
+    steps = np.subtract([_score(run) for run in group], [_score(run) for run in other])
+    return Difference(uncertainty.over_seeds(steps), _over_queries(group, other))
+
+
+def _seeds(group: list) -> list[int]:
+    """The seed of each run; of what does not say it, its place."""
+    return [getattr(run, "seed", place) for place, run in enumerate(group)]
+
+
+def _score(run: Record | Report | float) -> float:
+    return run if isinstance(run, Real) else run.map
+
+
+def _over_queries(group: list, other: list) -> Interval | None:
+    """The interval over queries; None where a group has numbers only."""
+    runs = [*group, *other]
+    if any(isinstance(run, Real) for run in runs):
+        return None
+    _check_same_queries(runs)
+    ours, theirs = (
+        np.mean([average_precisions(run) for run in half], axis=0) for half in (group, other)
+    )
+    return uncertainty.over_queries(ours - theirs)
+
+
+def _check_same_queries(runs: list) -> None:
+    """Raise InputError where runs were asked other queries, as far as they say which."""
+    first = _report(runs[0]).query_labels
+    alike = [np.array_equal(_report(run).query_labels, first) for run in runs]
+    splits = {str(run.data) for run in runs if isinstance(run, Record)}
+    if not all(alike) or len(splits) > 1:
+        expected = "the same queries in both groups expected"
+        raise InputError(f"{expected}, got runs that were asked others")
+
+
+def average_precisions(run: Record | Report) -> np.ndarray:
+    """AP of each query, float64 (Q,): of a record from its codes, once in a process."""
+    return _report(run).ap
+
+
+def _report(run: Record | Report) -> Report:
+    """The report of a run: of a record from its codes, under its own convention."""
+    if isinstance(run, Report):
+        return run
+    if run.digest not in _kept:
+        settings = records.comparison(run) | {"convention": run.metrics.get("convention")}
+        settings |= {"bits": run.bits, "relevance": run.relevance, "at": run.metrics.get("at")}
+        _kept[run.digest] = metrics.evaluate(**run.codes(), **settings, cutoffs=[1])
+    return _kept[run.digest]
+
+
+def verdicts(differences: Mapping[Key, Difference]) -> dict[Key, str]:
+    """The verdict on each difference among all of them, by Holm's correction."""
+    found = uncertainty.verdicts([one.intervals for one in differences.values()])
+    return dict(zip(differences, found, strict=True))
+
+
+def with_verdicts(
+    differences: Mapping[Key, Difference], digits: int = 3, *, many: bool = False
+) -> dict[Key, str]:
+    """Each difference with its intervals and its verdict, for a table.
+
+    Where there is no interval over queries, the verdict says so.
+
+    Args:
+        many: whether the verdicts are those among all of them, see `verdicts`.
+    """
+    alone = {key: one.verdict for key, one in differences.items()}
+    words = verdicts(differences) if many else alone
+    return {
+        key: f"{one.shown(digits)}, {words[key]}" + ("" if one.queries else " (seeds only)")
+        for key, one in differences.items()
+    }
