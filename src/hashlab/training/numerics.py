@@ -41,7 +41,7 @@ def auto_precision(device: torch.device) -> str:
 def deterministic(active: bool) -> Iterator[None]:
     """Only algorithms that give the same bits every time, where `active`; else the fastest."""
     fast = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = not active
+    torch.backends.cudnn.benchmark = False
     try:
         with _only_deterministic() if active else nullcontext():
             yield
