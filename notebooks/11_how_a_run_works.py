@@ -433,14 +433,14 @@ print("images of tuning() that are queries:", len(forbidden))
 print("its queries are the validation part:", alike)
 
 # %% [markdown]
-# `hashlab grid` tries every combination of settings; commas separate the values. With `--tuning` all of them are judged
+# `hashlab run` tries every combination of settings; commas separate the values. With `--tuning` all of them are judged
 # on the validation part:
 
 # %% tags=["nbval-ignore-output"]
 rest = as_words.replace("epochs=6", "epochs=2,6", 1)
-grid = f"hashlab grid mu_liu digits --bits {K} --tuning --root runs"
-grid += f" --set lr=0.001,0.1 {rest}"
-assert terminal(grid) == 0
+several = f"hashlab run mu_liu digits --bits {K} --tuning --root runs"
+several += f" --set lr=0.001,0.1 {rest}"
+assert terminal(several) == 0
 tried = records.load("runs", protocol="digits/tuning")
 chosen = max(tried, key=lambda found: found.map)
 graded = {
@@ -546,8 +546,9 @@ print("weights:", equal(method, mended))
 # ## Several runs in one pass
 #
 # Runs often have work in common. The pre-training above does not know how long the codes will be, so runs that differ
-# only in the code length do it once. `hashlab run` with several `--bits` and `hashlab grid` share what can be shared;
-# in Python it is `plan`:
+# only in the code length do it once. `hashlab run` with several `--bits` shares what can be shared; in Python it is
+# `plan`. A table of a paper takes hundreds of runs: they stand in a file (`experiments/*.toml`), with the values that a
+# search may choose from, and `hashlab grid FILE` does those that are missing, in several processes if you like.
 
 # %%
 LENGTHS = (8, 12, 16, 24)

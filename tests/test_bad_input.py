@@ -698,7 +698,7 @@ WORDS = {
     "bits in words": (run_words(bits="many"), "argument --bits: invalid int value: 'many'"),
     "half bits": (run_words(bits="8.5"), "argument --bits: invalid int value"),
     "bits of a grid": (
-        run_words(command="grid", bits=str(10**9)),
+        run_words(bits=str(10**9)),
         "bits must be a whole number of at most 4096",
     ),
     "a seed below 0": (
@@ -720,7 +720,7 @@ WORDS = {
     ),
     "a GPU too many": (run_words(more=("--device", "cuda:99")), "device 'cuda:99' cannot be used"),
     "a device of a grid": (
-        run_words(command="grid", more=("--device", "meta")),
+        run_words(more=("--device", "meta")),
         "device 'meta' cannot be used",
     ),
     "a device with NUL": (run_words(more=("--device", NUL)), "device .* cannot be used"),

@@ -29,8 +29,8 @@ COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "en
             "argument --bits: invalid int value: 'x'; see hashlab run --help",
         ),
         (
-            ["grid", "mu_liu"],
-            "the following arguments are required: dataset, --bits; see hashlab grid --help",
+            ["grid", "--budget", "1"],
+            "the following arguments are required: FILE; see hashlab grid --help",
         ),
         (
             ["encode", "model"],

@@ -205,8 +205,8 @@ def test_a_phase_that_failed_is_not_kept_and_a_new_one_takes_the_place_of_the_ol
     assert made == [0, 0, 2, 3, 4]
 
 
-def test_grid_on_the_command_line(tmp_path, capsys, short):
-    assert main(short("grid", tmp_path, "--seeds", "3", bits=(8, 16), c="2,4", epochs=1)) == 0
+def test_several_runs_on_the_command_line(tmp_path, capsys, short):
+    assert main(short("run", tmp_path, "--seeds", "3", bits=(8, 16), c="2,4", epochs=1)) == 0
     kept = {(record.bits, record.config["c"]) for record in records.load(tmp_path, seed=3)}
     assert (
         kept == {(8, 2), (8, 4), (16, 2), (16, 4)} and capsys.readouterr().out.count("mAP 0.") == 4
@@ -216,7 +216,7 @@ def test_grid_on_the_command_line(tmp_path, capsys, short):
 def test_what_is_named_twice_is_run_once(tmp_path, capsys, short):
     """Also where it is written in two ways, and where a default is named."""
     words = short(
-        "grid", tmp_path / "r", "--seeds", "0", "1", "0", bits=(8, 8), c="1,1.0,4,1", lr="0.1,0.1"
+        "run", tmp_path / "r", "--seeds", "0", "1", "0", bits=(8, 8), c="1,1.0,4,1", lr="0.1,0.1"
     )
     words[1] = "mu_liu,mu_liu"
     assert main([*words, "--save-model", str(tmp_path / "models")]) == 0
@@ -252,7 +252,7 @@ def test_variants():
     ],
 )
 def test_nothing_is_run_where_one_run_cannot_be(words, message, tmp_path, capsys):
-    assert main(["grid", "mu_liu", "digits", "--root", str(tmp_path), *words]) == 2
+    assert main(["run", "mu_liu", "digits", "--root", str(tmp_path), *words]) == 2
     assert message in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
@@ -260,10 +260,9 @@ def no_training(monkeypatch):
     monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("work was begun"))
 
 
-@pytest.mark.parametrize("command", ["run", "grid"])
 @pytest.mark.parametrize("option", ["--root", "--save-model"])
 def test_a_folder_that_cannot_be_written_is_found_before_any_work(
-    command, option, tmp_path, capsys, monkeypatch, short
+    option, tmp_path, capsys, monkeypatch, short
 ):
     """A file, a folder below a file, and a folder that the system keeps closed;
     for one run and for several.
@@ -290,7 +289,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_work(
         for bits in ((8,), (8, 16)):
             assert (
                 main(
-                    short(command, tmp_path / "records", option, str(tmp_path / folder), bits=bits)
+                    short("run", tmp_path / "records", option, str(tmp_path / folder), bits=bits)
                 )
                 == 2
             )
@@ -304,18 +303,18 @@ def test_what_a_grid_cannot_keep_is_found_before_its_first_run(
     """The second of two runs has other things where its model should go,
     or a record made with other defaults.
     """
-    assert main(short("grid", tmp_path / "r", bits=(8, 16))) == 0
+    assert main(short("run", tmp_path / "r", bits=(8, 16))) == 0
     first, second = sorted(records.load(tmp_path / "r"), key=lambda record: record.bits)
     no_training(monkeypatch)
     (tmp_path / "models" / second.path.stem).mkdir(parents=True)
     (tmp_path / "models" / second.path.stem / "thing").touch()
     models = ["--save-model", str(tmp_path / "models")]
-    assert main(short("grid", tmp_path / "r", *models, bits=(8, 16))) == 2
+    assert main(short("run", tmp_path / "r", *models, bits=(8, 16))) == 2
     assert "holds other things than a model" in capsys.readouterr().err
     first.path.unlink()
     second["config"]["momentum"] = 0.7
     second.path.write_text(json.dumps(second | {"digest": records.digest(second)}))
-    assert main(short("grid", tmp_path / "r", bits=(8, 16))) == 2
+    assert main(short("run", tmp_path / "r", bits=(8, 16))) == 2
     assert "was made when momentum was 0.7 by default" in capsys.readouterr().err
 
 
@@ -330,13 +329,13 @@ def test_records_in_a_closed_folder_can_be_asked_for(tmp_path, monkeypatch, caps
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys, short):
-    assert main(short("grid", tmp_path, lr="1e6,0.1", epochs=1)) == 2
+    assert main(short("run", tmp_path, lr="1e6,0.1", epochs=1)) == 2
     captured = capsys.readouterr()
     assert "hashing: the loss is nan at step" in captured.err and captured.out.count("mAP") == 1
 
 
 def test_a_run_that_turns_out_impossible_does_not_stop_the_others(tmp_path, capsys):
-    words = ["grid", "itq,lsh", "digits", "--bits", "12", "100", "--root", str(tmp_path)]
+    words = ["run", "itq,lsh", "digits", "--bits", "12", "100", "--root", str(tmp_path)]
     assert main(words) == 2
     captured = capsys.readouterr()
     assert "bits must be at most 61" in captured.err
@@ -354,12 +353,9 @@ def test_options_that_are_repeated_add_up(tmp_path, capsys, short):
         for one in records.load(tmp_path)
     }
     assert kept == {(bits, seed, 0.02, 0) for bits in (8, 16) for seed in (1, 2)}
-    for command in ("run", "grid"):
-        assert main(short(command, tmp_path / "new", "--set", "c=2", "--set", "c=4")) == 2
-        assert (
-            "setting c is given twice" in capsys.readouterr().err
-            and not (tmp_path / "new").exists()
-        )
+    assert main(short("run", tmp_path / "new", "--set", "c=2", "--set", "c=4")) == 2
+    assert "setting c is given twice" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_record_without_its_codes_is_not_taken_for_done(tmp_path, capsys, short):

@@ -68,8 +68,19 @@ def train(folder):
     return run(folder, "--set", "epochs=1", "pretrain_epochs=0", "backbone=tiny", "batch_size=600")
 
 
+GRID = """
+title = "Two methods"
+dataset = "digits"
+bits = [8, 12]
+rows = [{ method = "itq", search = [{ iterations = [2, 5, 10] }] }, { method = "lsh" }]
+search = { bits = 8 }
+"""
+
+
 def grid(folder):
-    return hashlab("grid", "itq,lsh", "digits", "--bits", 8, 12, "--root", folder / "records")
+    file = folder / "grid.toml"
+    file.write_text(GRID)
+    return hashlab("grid", file, "--root", folder / "records")
 
 
 def save_model(folder):

@@ -36,7 +36,7 @@ import json
 import statistics
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -47,16 +47,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hashlab import _disk, codes, experiments, files, methods, metrics, records
-from hashlab.data import protocols
+from hashlab.data import protocols, sets
 from hashlab.data.opening import load as load_data
 from hashlab.data.parts import Dataset
 from hashlab.errors import InputError
 from hashlab.methods.base import MOST_BITS, Shared, recorded
+from hashlab.networks import backbones
 from hashlab.records import Record
 from hashlab.training.seeds import check_seed
 
 WIDEN = 3  # times that a list of numbers is made longer, at most
 WAIT = 0.2  # seconds until a process looks again at what the others have done
+BODY = ("backbone", "weights", "size", "frozen", "epochs")  # what a run's seconds depend on most
 CLAIMS = ".grid"  # under the root of the records: which run is whose
 
 INHERITED = ("dataset", "protocol", "bits", "seeds")  # what rows take from the top of a file
@@ -175,6 +177,18 @@ class Kept:
         if len(same) > 1:
             raise InputError(f"one record of {job} expected, got {len(same)} with equal settings")
         return same[0] if same else None
+
+    def of(self, row: Row) -> list[Record]:
+        """All records of a row's method and protocol with its body, whatever was chosen."""
+        wanted, usual = configuration(row.trial(row.settings))
+        body = {key: wanted[key] for key in BODY if key in wanted}
+        return [
+            record
+            for (method, protocol, *_), records_of in self._by_identity.items()
+            for record in records_of
+            if (method, protocol) == (row.method, row.protocol) and record.path is not None
+            if body.items() <= comparable(usual | record["config"]).items()
+        ]
 
 
 def configuration(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -329,6 +343,13 @@ class Grid:
                 ready += [job for job in row.final(found.settings) if kept.find(job) is None]
         return list(_distinct(ready)), waiting
 
+    def missing(self, row: Row, kept: Kept) -> int:
+        """How many runs of a row are missing, as far as its search tells by now."""
+        found = choice(row, kept)
+        if found.missing:
+            return len(found.missing) + len(row.bits) * len(row.seeds)
+        return sum(record is None for record in self.cells(row, kept).values())
+
 
 def _distinct(jobs: Sequence[Job]) -> Iterator[Job]:
     """Rows may have runs in common."""
@@ -365,7 +386,9 @@ def read(file: str | Path) -> Grid:
         raise InputError(f"{file}: rows must be tables [[rows]], one at least")
     top = {key: content[key] for key in INHERITED if key in content}
     common = _table(content, "settings", f"{file}")
-    read_rows = [_row(top | row, common, search, f"{file}, row {i}") for i, row in enumerate(rows, 1)]
+    read_rows = [
+        _row(top | row, common, search, f"{file}, row {i}") for i, row in enumerate(rows, 1)
+    ]
     names = [row.name for row in read_rows]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"{file}: each row has a name of its own, but two are called {twice!r}")
@@ -374,7 +397,9 @@ def read(file: str | Path) -> Grid:
 
 def _check_keys(content: dict[str, Any], known: set[str], needed: set[str], where: str) -> None:
     if unknown := sorted(content.keys() - known):
-        raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise InputError(
+            f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}"
+        )
     if missing := sorted(needed - content.keys()):
         raise InputError(f"{where}: {missing[0]} is missing")
 
@@ -410,6 +435,8 @@ def _row(values: dict[str, Any], common: Settings, search: dict[str, Any], where
 
 
 def _protocol(dataset: Any, name: Any, where: str) -> str:
+    if dataset not in sets.names():
+        raise InputError(f"{where}: unknown data set {dataset!r}; see `hashlab data list`")
     try:
         return protocols.get(dataset, name).name
     except InputError as error:
@@ -564,6 +591,19 @@ class Worker:
             save=True,
         )
 
+    def cost(self, row: Row) -> tuple[int, float | None]:
+        """Runs of a row that are missing, and the seconds of one: the median of those that are kept
+        of its method, protocol and body on a device of this kind; None where there is none.
+        """
+        missing = self.grid.missing(row, self.kept)
+        kind = backbones.device(self.device).type
+        seconds = [
+            sum(record["seconds"].values())
+            for record in self.kept.of(row)
+            if record["hardware"] and record["seconds"] and record["hardware"]["kind"] == kind
+        ]
+        return missing, statistics.median(seconds) if seconds else None
+
     def check(self) -> None:
         """Raise InputError where a run that is missing is not possible, before any work."""
         for job in self.grid.todo(self.kept)[0]:
@@ -572,7 +612,9 @@ class Worker:
 
 def _own(job: Job) -> str:
     config = json.dumps(configuration(job)[0], sort_keys=True)
-    return f"{job.protocol}-{job.row.method}-{job.bits}-{job.seed}-{_short(config)}".replace("/", "-")
+    return f"{job.protocol}-{job.row.method}-{job.bits}-{job.seed}-{_short(config)}".replace(
+        "/", "-"
+    )
 
 
 def _group(job: Job) -> str:

@@ -18,9 +18,8 @@ from contextlib import contextmanager, suppress
 import hashlab
 from hashlab.cli import data, encode, evaluate, grid, methods, run, table, verify
 from hashlab.cli.common import Words
-from hashlab.cli.run import variants
 from hashlab.cli.methods import aligned, describe_method
-from hashlab.cli.run import settings
+from hashlab.cli.run import settings, variants
 from hashlab.errors import InputError
 
 __all__ = ["aligned", "describe_method", "main", "parser", "settings", "variants"]

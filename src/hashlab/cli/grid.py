@@ -54,10 +54,16 @@ def grid(parsed: argparse.Namespace) -> int:
 def alone(worker: Any, budget: float) -> int:
     """Work in this process; a line for each run."""
     failed = 0
+    begun = time.monotonic()
+    first_left = None
     try:
         with limit(budget):
             for done in worker.work():
-                print(line(done), flush=True, file=sys.stderr if done.error else sys.stdout)
+                if first_left is None:
+                    first_left = done.left + 1
+                pace = (time.monotonic() - begun) / max(first_left - done.left, 1)
+                stream = sys.stderr if done.error else sys.stdout
+                print(line(done, pace * done.left), flush=True, file=stream)
                 failed += done.error is not None
     except KeyboardInterrupt:
         if time.monotonic() < worker.until:
@@ -65,12 +71,14 @@ def alone(worker: Any, budget: float) -> int:
     return 2 if failed else 0
 
 
-def line(done: Any) -> str:
+def line(done: Any, seconds_left: float) -> str:
+    """What came of a run. Time left counts what other processes do at the same pace."""
     if done.error is not None:
         kind = "" if isinstance(done.error, InputError) else f"{type(done.error).__name__}: "
         return f"hashlab: {done.job}: {kind}{done.error}"
     seconds = sum((done.record["seconds"] or {}).values())
-    return f"{done.job}: mAP {done.record.map:.4f}, {seconds:.0f} s; {done.left} left"
+    left = f"{done.left} left, about {seconds_left / 60:.0f} min" if done.left else "none left"
+    return f"{done.job}: mAP {done.record.map:.4f}, {seconds:.0f} s; {left}"
 
 
 class limit:
@@ -97,9 +105,13 @@ def side_by_side(parsed: argparse.Namespace, budget: float) -> int:
     if budget < float("inf"):
         words += ["--budget", str(budget / 60)]
     environment = os.environ | {"HASHLAB_PROGRESS": "0"}
-    workers = [subprocess.Popen(words, env=environment) for _ in range(parsed.processes)]
+    # in sessions of their own, or Ctrl-C would reach them twice
+    workers = [
+        subprocess.Popen(words, env=environment, start_new_session=True)
+        for _ in range(parsed.processes)
+    ]
     try:
-        return max(worker.wait() for worker in workers)
+        return max(abs(worker.wait()) for worker in workers)
     except KeyboardInterrupt:
         for worker in workers:
             worker.send_signal(signal.SIGINT)
@@ -109,11 +121,16 @@ def side_by_side(parsed: argparse.Namespace, budget: float) -> int:
 
 
 def estimate(worker: Any) -> int:
-    """Say what the missing runs will cost."""
-    todo, waiting = worker.grid.todo(worker.kept)
-    known = worker.seconds(todo)
-    print(f"{len(todo)} runs are missing, and {waiting} that wait for a search")
-    for name, seconds in known.items():
-        words = "not known" if seconds is None else f"about {seconds / 60:.1f} minutes"
-        print(f"{name}: {words}")
+    """Say what the missing runs will cost, a line for each row; no run is done."""
+    total = 0.0
+    unknown = 0
+    for row in worker.grid.rows:
+        missing, seconds = worker.cost(row)
+        if seconds is None:
+            unknown += missing
+        total += missing * (seconds or 0)
+        each = "no run yet to go by" if seconds is None else f"about {seconds:.0f} s each"
+        print(f"{row.name}: {missing} runs missing, {each}")
+    more = f", and {unknown} runs of which nothing is known yet" if unknown else ""
+    print(f"about {total / 60:.0f} minutes of one process{more}; a search may ask for more values")
     return 0
