@@ -73,6 +73,14 @@ def test_hamming_in_blocks_is_hamming(monkeypatch):
     assert np.array_equal(codes.hamming(a, b), whole)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_hamming_is_exact_where_products_are_to_be_quick(dtype):
+    packed = codes.pack(np.random.default_rng(0).random((9, 5000)) < 0.9)
+    with torch.autocast("cpu", dtype):
+        distance = codes.hamming(*[torch.from_numpy(packed)] * 2)
+    assert np.array_equal(distance, codes.hamming(packed, packed))
+
+
 def test_hamming_of_nothing():
     none = np.zeros((0, 8), np.uint8)
     assert codes.hamming(none, codes.pack(random_bits(3, 5))).shape == (0, 3)

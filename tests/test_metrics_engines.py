@@ -90,6 +90,18 @@ def test_equal_items_are_one_kind(n, width, levels, seed):
     assert np.array_equal(first, [np.flatnonzero(kind == k)[0] for k in range(len(first))])
 
 
+@pytest.mark.parametrize("shift", [0, 7, 24, 48])
+@pytest.mark.parametrize("column", [0, 1])
+def test_kinds_find_places_of_their_own_whichever_bits_they_differ_in(shift, column):
+    """Else a table of labels that only use the last columns takes minutes to fill."""
+    n = 1 << 10
+    words = np.zeros((n, 2), np.uint64)
+    words[:, column] = np.arange(n, dtype=np.uint64) << np.uint64(shift)
+    no_labels = np.empty((0, n), np.uint64)
+    places = {int(_numba._place(words, no_labels, i, 11)) for i in range(n)}
+    assert len(places) > n / 2
+
+
 @pytest.mark.parametrize("name", labels.RELEVANCE)
 @pytest.mark.parametrize("bits", [3, 8, 70])
 def test_repeated_codes_are_counted_as_often_as_they_stand_there(name, bits, monkeypatch):
@@ -399,6 +411,14 @@ BAD = {
     ),
     "one cut-off": ({"cutoffs": 5}, "cutoffs must be a sequence of ranks, got 5"),
     "no cut-offs": ({"cutoffs": ()}, r"cutoffs must be a sequence of ranks, got \(\)"),
+    "labels with gaps": (
+        {"database_labels": np.ma.masked_equal(np.arange(9), 3)},
+        r"database labels must have a value for every entry, got \(9,\) int64 with masked entries",
+    ),
+    "codes with gaps": (
+        {"query_codes": np.ma.masked_equal(np.zeros((4, 8), np.uint8), 0)},
+        r"query codes of 12 bits must be \(N, 8\) uint8, got \(4, 8\) uint8 with masked entries",
+    ),
     "unknown convention": (
         {"convention": "best"},
         "convention must be one of min_k_r, .* got 'best'",
