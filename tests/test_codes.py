@@ -193,6 +193,18 @@ def test_what_is_not_packed_says_how_to_pack_it(case):
         codes.check_packed(x, 6)
 
 
+@pytest.mark.parametrize("bits", [1, 8, 9, 48, 65, 128])
+def test_rows_of_a_file_are_known_by_their_width(bits):
+    width = -(-bits // 8)
+    for columns in range(1, 2 * width):
+        trimmed = np.full((2, columns), 2, np.uint8)
+        if columns == codes.row_bytes(bits):
+            continue
+        with pytest.raises(InputError, match=rf"\(2, {columns}\) uint8") as refused:
+            codes.check_packed(trimmed, bits)
+        assert ("codes.pad" in str(refused.value)) == (columns == width)
+
+
 @pytest.mark.parametrize("bits", [1, 7, 8, 9, 63, 64, 65])
 def test_every_padding_bit_counts(bits):
     for position in range(bits, 8 * codes.row_bytes(bits)):
