@@ -372,6 +372,7 @@ def test_sums_over_similar_images(count, seed):
 
 @LABELS
 def test_indicators_and_count(labels):
+    assert classes.count(np.zeros((2, 3), int)) == 3 and classes.count(np.array([0, 6])) == 7
     y = classes.indicators(labels, classes.count(labels.numpy()))
     assert y.shape == (6, 4) and [[c for c in range(4) if row[c]] for row in y.tolist()] == members(
         labels

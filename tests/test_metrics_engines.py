@@ -443,6 +443,11 @@ BAD = {
         TWO | {"combine": "max"},
         "combine must be one of sum, union, weighted, got 'max'",
     ),
+    "no combination at all": (
+        {"combine": ""},
+        "combine must be one of sum, union, weighted, got ''",
+    ),
+    "no convention at all": ({"convention": ""}, "convention must be one of min_k_r, .* got ''"),
     "weights forgotten": (TWO | {"combine": "weighted"}, "if and only if combine='weighted'"),
     "weights unasked": (TWO | {"weights": (1, 2)}, "if and only if combine='weighted'"),
     "weights of three": (
