@@ -171,9 +171,8 @@ def hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:
     under = np.log((y + 1) * (n - r - m + y + 1))
     steps = over - under  # log of p(x + 1) / p(x)
     log = np.concatenate([[0.0], np.cumsum(steps)])
-    with np.errstate(under="ignore"):  # whoever has NumPy raise at it: these are as good as 0
-        p = np.exp(log - log.max())
-        return x, p / p.sum()
+    p = np.exp(log - log.max())
+    return x, p / p.sum()
 
 
 def _step_integral(ranking: Histogram, at: None) -> Scores:

@@ -210,6 +210,7 @@ def _plain(x: Any) -> Any:
     return int(x) if isinstance(x, np.integer) else x
 
 
+@np.errstate(under="ignore")  # chances that are too small for doubles are as good as 0
 def build(
     rankings: Rankings,
     relevance: Relevance,
