@@ -8,7 +8,7 @@ notice, with the reason; a change to * is any change of that statement. The chan
 cosmic-ray. Every change is tried in a process forked from this one, which has loaded torch and the
 like but nothing of hashlab, and sees the changed source instead of the file. What was caught is
 kept in _build/mutants.jsonl and not tried again; --anew forgets it. Ends with 1 unless at least
-95 % are caught and all others are listed.
+95 % of those that can be noticed are caught, and all others are listed.
 """
 
 import argparse
@@ -371,11 +371,11 @@ def report(tally, survivors):
             f"{', '.join(f'{word} {n}' for word, n in sorted(counts.items()))}"
         )
     every = sum(tally.values(), collections.Counter())
-    share = every["caught"] / max(1, every.total())
+    noticeable = every.total() - every["equivalent"]
+    share = every["caught"] / max(1, noticeable)
     print(
-        f"mutants: tried {every.total()}, caught {every['caught']} ({share:.1%}), shown to be "
-        "equivalent"
-        f" {every['equivalent']}, not caught {len(survivors)}"
+        f"mutants: tried {every.total()}, shown to be equivalent {every['equivalent']}, caught "
+        f"{every['caught']} ({share:.1%} of the others), not caught {len(survivors)}"
     )
     return 1 if survivors or share < SHARE else 0
 
