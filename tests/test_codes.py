@@ -73,6 +73,14 @@ def test_hamming_in_blocks_is_hamming(monkeypatch):
     assert np.array_equal(codes.hamming(a, b), whole)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_hamming_is_exact_where_products_are_to_be_quick(dtype):
+    packed = codes.pack(np.random.default_rng(0).random((9, 5000)) < 0.9)
+    with torch.autocast("cpu", dtype):
+        distance = codes.hamming(*[torch.from_numpy(packed)] * 2)
+    assert np.array_equal(distance, codes.hamming(packed, packed))
+
+
 def test_hamming_of_nothing():
     none = np.zeros((0, 8), np.uint8)
     assert codes.hamming(none, codes.pack(random_bits(3, 5))).shape == (0, 3)
@@ -183,6 +191,18 @@ def test_what_is_not_packed_says_how_to_pack_it(case):
     x, message = HINTS[case]
     with pytest.raises(InputError, match=message):
         codes.check_packed(x, 6)
+
+
+@pytest.mark.parametrize("bits", [1, 8, 9, 48, 65, 128])
+def test_rows_of_a_file_are_known_by_their_width(bits):
+    width = -(-bits // 8)
+    for columns in range(1, 2 * width):
+        trimmed = np.full((2, columns), 2, np.uint8)
+        if columns == codes.row_bytes(bits):
+            continue
+        with pytest.raises(InputError, match=rf"\(2, {columns}\) uint8") as refused:
+            codes.check_packed(trimmed, bits)
+        assert ("codes.pad" in str(refused.value)) == (columns == width)
 
 
 @pytest.mark.parametrize("bits", [1, 7, 8, 9, 63, 64, 65])

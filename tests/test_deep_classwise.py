@@ -238,6 +238,24 @@ def closest_of_random(count, bits, seed):
     return ((bits - c @ c.T) / 2)[pairs.off_diagonal(count, c.device)].min()
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 9])
+def test_all_balanced_codes_are_there_where_so_many_are_wanted(bits):
+    most = math.comb(bits, bits // 2)
+    for wanted in (most, most + 1):
+        codes = codebooks.balanced(bits, wanted)
+        assert len(codes) == len(codes.unique(dim=0)) == most
+    assert len(codebooks.balanced(bits, most - 1)) == most - 1
+
+
+@pytest.mark.parametrize("count, candidates", [(3, 1000), (50, 1000), (51, 1020), (100, 2000)])
+def test_centres_are_chosen_among_twenty_times_as_many(count, candidates, monkeypatch):
+    balanced, wanted = codebooks.balanced, []
+    monkeypatch.setattr(
+        codebooks, "balanced", lambda bits, n: wanted.append(n) or balanced(bits, n)
+    )
+    assert len(codebooks.centres(count, 24)) == count and wanted == [candidates]
+
+
 def test_no_more_centres_than_there_are():
     assert [codebooks.capacity(bits) for bits in (2, 3, 4, 5, 6)] == [4, 3, 8, 10, 20]
     for bits in (2, 3, 4, 5, 6):
@@ -354,6 +372,7 @@ def test_sums_over_similar_images(count, seed):
 
 @LABELS
 def test_indicators_and_count(labels):
+    assert classes.count(np.zeros((2, 3), int)) == 3 and classes.count(np.array([0, 6])) == 7
     y = classes.indicators(labels, classes.count(labels.numpy()))
     assert y.shape == (6, 4) and [[c for c in range(4) if row[c]] for row in y.tolist()] == members(
         labels

@@ -511,6 +511,16 @@ def test_learned_codes_begin_once_and_are_renewed_before_every_epoch():
     assert len(told) == 2 and loss.memory.tolist() == [[-1, 2], [-3, 0]]
 
 
+def test_cnnh_finds_its_codes_once_before_the_first_epoch(monkeypatch):
+    swept = []
+    monkeypatch.setattr(cnnh.CNNHLoss, "first_stage", lambda self, sweeps: swept.append(sweeps))
+    monkeypatch.setattr(cnnh.CNNH, "phase", lambda *given, before_epoch, **how: before_epoch)
+    (before_epoch,) = cnnh.CNNH(8, sweeps=7).phases(None, np.arange(9) % 3)
+    for epoch in (1, 2, 3):
+        before_epoch(epoch, None)
+        assert swept == [7]
+
+
 def test_cnnh_starts_between_the_codes():
     """Before the first stage its codes are drawn evenly from -1..1."""
     torch.manual_seed(0)

@@ -60,6 +60,29 @@ def test_a_loss_takes_what_the_settings_say(name):
         assert default == wanted, parameter
 
 
+LIMITS = {  # of settings that are not just 0 or more, by method where others have one of that name
+    "momentum": (0, 1),
+    "shift": (0, 2048),
+    "crop": (0, 2048),
+    "size": (0, 2048),
+    "mu_liu c": (0, 500),
+    "shpdh every": (1, None),
+    "dcwh every": (1, None),
+    "dmsh width": (1, 65_536),
+    "dmsh fused": (0, 65_536),
+    "hashnet stages": (1, None),
+    "dsdh mu": (1e-6, None),
+    "dch gamma": (1e-6, None),
+}
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_settings_have_the_limits_that_their_formulas_need(name):
+    for field in dataclasses.fields(methods.create(name, 8).Config):
+        of_all = LIMITS.get(field.name, (0, None))
+        assert field.metadata["limits"] == LIMITS.get(f"{name} {field.name}", of_all), field.name
+
+
 @pytest.mark.parametrize("name", methods.names())
 def test_settings_cannot_be_changed_nor_mixed_up(name):
     settings = methods.create(name, 8).config

@@ -101,6 +101,7 @@ def test_who_writes_to_a_place_cleans_it(how, tmp_path):
     with _disk.lock(tmp_path / "alive"), _disk.aside(tmp_path / "alive") as beside:
         (tmp_path / LEFT.replace("NAME", "a.json")).touch()
         (tmp_path / LEFT.replace("NAME", "b") / "in").mkdir(parents=True)
+        (tmp_path / LEFT.replace("NAME", "two\nlines.png")).touch()
         (tmp_path / ".c.hashlab-lock").touch()
         for name in names:
             (tmp_path / name).touch()

@@ -154,6 +154,7 @@ def test_the_fine_level_of_the_pyramid_sees_the_coarse_one_and_not_the_reverse()
         torch.randn(1, 5, 2, 2, requires_grad=True),
     )
     low, high = head.top_down((fine, coarse))
+    assert low.shape == (1, 4, 4, 4) and high.shape == (1, 4, 2, 2)
     assert torch.autograd.grad(low.sum(), coarse, retain_graph=True)[0].abs().max() > 0
     assert torch.autograd.grad(high.sum(), fine, allow_unused=True)[0] is None
 

@@ -331,6 +331,10 @@ def test_interval_covers_as_often_as_it_says():
     low, high = report.interval()
     assert low < report.map < high
     assert all(math.isnan(x) for x in Report.interval(_with(report, ap=report.ap[:1])))
+    a, b = np.array([0.2, 0.5])
+    low, high = Report.interval(_with(report, ap=np.array([a, b])))
+    half = 1.959964 * (b - a) / 2  # s = (b - a) / sqrt(2)
+    assert (low, high) == pytest.approx(((a + b) / 2 - half, (a + b) / 2 + half))
 
 
 def _with(report, **changes):
@@ -357,7 +361,32 @@ def test_report_speaks_json_and_words():
     }
     assert not {"ap", "ap_worst", "ap_best", "query_labels"} & set(values)
     assert f"mAP@20 {report.map:.4f}" in repr(report) and "5 queries x 150 items" in repr(report)
-    assert f"radius 2  {report.precision_radius2:.4f}" in report.summary()
+    assert repr(report).startswith("<Report: mAP@20 ") and len(repr(report)) < 200
+
+
+@pytest.mark.parametrize("of_levels", [False, True])
+@pytest.mark.parametrize("queries", [1, 5])
+def test_a_summary_line_by_line(queries, of_levels):
+    """Each line holds what the report has, and what it has not makes no line."""
+    query, database, *labels = case(queries, 30, 12, 3, 1)
+    if of_levels:
+        labels = [np.stack([x, x // 2], 1) for x in labels]
+    labels[0][0] = 9  # of no item
+    how = {"relevance": "levels" if of_levels else "same_class", "at": 7, "cutoffs": [3]}
+    report = score(query, database, *labels, **how)
+    first, *others = report.summary().splitlines()
+    assert repr(report) == f"<Report: {first}>"
+    low, high = report.interval()
+    values = ["precision_at", "recall_at", "ndcg_at"] + ["hp_at", "mahp_at"] * of_levels
+    assert others == [
+        *([f"95 % interval over queries  {low:.4f} to {high:.4f}"] if queries > 1 else []),
+        f"precision within radius 2  {report.precision_radius2:.4f}",
+        *(
+            f"{name:12}  " + "  ".join(f"{k}: {getattr(report, name)[k]:.4f}" for k in (3, 7))
+            for name in values
+        ),
+        "1 queries have no relevant item",
+    ]
 
 
 def test_readme_scores_codes_of_ones_own(capsys):

@@ -90,6 +90,18 @@ def test_equal_items_are_one_kind(n, width, levels, seed):
     assert np.array_equal(first, [np.flatnonzero(kind == k)[0] for k in range(len(first))])
 
 
+@pytest.mark.parametrize("shift", [0, 7, 24, 48])
+@pytest.mark.parametrize("column", [0, 1])
+def test_kinds_find_places_of_their_own_whichever_bits_they_differ_in(shift, column):
+    """Else a table of labels that only use the last columns takes minutes to fill."""
+    n = 1 << 10
+    words = np.zeros((n, 2), np.uint64)
+    words[:, column] = np.arange(n, dtype=np.uint64) << np.uint64(shift)
+    no_labels = np.empty((0, n), np.uint64)
+    places = {int(_numba._place(words, no_labels, i, 11)) for i in range(n)}
+    assert len(places) > n / 2
+
+
 @pytest.mark.parametrize("name", labels.RELEVANCE)
 @pytest.mark.parametrize("bits", [3, 8, 70])
 def test_repeated_codes_are_counted_as_often_as_they_stand_there(name, bits, monkeypatch):
@@ -174,10 +186,11 @@ def test_the_database_in_parts_on_tensors(monkeypatch):
     given = relevance("shares_label", 9, 500)
     tensors = [torch.from_numpy(x) for x in (query, database)]
     whole = evaluate(*tensors, *given, bits=33, relevance="shares_label")
-    monkeypatch.setitem(_torch.PAIRS, "cpu", 100)
     monkeypatch.setitem(_torch.LANES, "cpu", 32)  # as on a GPU
-    parts = evaluate(*tensors, *given, bits=33, relevance="shares_label")
-    assert parts.to_dict() == whole.to_dict()
+    for pairs in (100, 8):  # 8: not even one item with each of the nine queries
+        monkeypatch.setitem(_torch.PAIRS, "cpu", pairs)
+        parts = evaluate(*tensors, *given, bits=33, relevance="shares_label")
+        assert parts.to_dict() == whole.to_dict()
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
@@ -399,6 +412,14 @@ BAD = {
     ),
     "one cut-off": ({"cutoffs": 5}, "cutoffs must be a sequence of ranks, got 5"),
     "no cut-offs": ({"cutoffs": ()}, r"cutoffs must be a sequence of ranks, got \(\)"),
+    "labels with gaps": (
+        {"database_labels": np.ma.masked_equal(np.arange(9), 3)},
+        r"database labels must have a value for every entry, got \(9,\) int64 with masked entries",
+    ),
+    "codes with gaps": (
+        {"query_codes": np.ma.masked_equal(np.zeros((4, 8), np.uint8), 0)},
+        r"query codes of 12 bits must be \(N, 8\) uint8, got \(4, 8\) uint8 with masked entries",
+    ),
     "unknown convention": (
         {"convention": "best"},
         "convention must be one of min_k_r, .* got 'best'",
@@ -422,6 +443,11 @@ BAD = {
         TWO | {"combine": "max"},
         "combine must be one of sum, union, weighted, got 'max'",
     ),
+    "no combination at all": (
+        {"combine": ""},
+        "combine must be one of sum, union, weighted, got ''",
+    ),
+    "no convention at all": ({"convention": ""}, "convention must be one of min_k_r, .* got ''"),
     "weights forgotten": (TWO | {"combine": "weighted"}, "if and only if combine='weighted'"),
     "weights unasked": (TWO | {"weights": (1, 2)}, "if and only if combine='weighted'"),
     "weights of three": (

@@ -94,3 +94,12 @@ def test_the_engines_say_the_same(relevance, tables, combine, weights):
         np.testing.assert_array_equal(
             report.precision[items > 0], (hits / np.maximum(items, 1))[items > 0]
         )
+
+
+@pytest.mark.parametrize("tables, radius", [((3,), 3), ((3, 5), 3), ((64, 1), 1)])
+def test_the_farthest_item_of_a_union_lies_at_the_length_of_its_shortest_table(tables, radius):
+    query, item = (
+        np.hstack([codes.pack(np.full((1, k), bit)) for k in tables]) for bit in (False, True)
+    )
+    far = plain.distances(query[0], item, tables, "union")
+    assert plain.radius(far, tables, "union").tolist() == [radius]

@@ -173,3 +173,13 @@ def test_groups_tell_gain_and_relevance():
         True,
     ]
     assert several.groups == 3
+
+
+@given(st.integers(1, 200), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
+def test_there_are_as_many_gains_as_two_images_can_have_labels_in_common(
+    width, queries, items, seed
+):
+    rng = np.random.default_rng(seed)
+    query, database = (rng.random((n, width)) < rng.random() for n in (queries, items))
+    rule = labels.check("shares_label", query, database, queries, items)
+    assert rule.groups == 1 + min(query.sum(1).max(), database.sum(1).max())

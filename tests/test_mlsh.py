@@ -305,6 +305,22 @@ def test_weights_are_measured_on_images_that_the_tables_have_not_seen(digits, mo
     assert max(method.table_weights) == 15
 
 
+@pytest.mark.parametrize(
+    "tables, how",
+    [(1, {"integration": "concatenate"}), (1, {"scales": "fc"}), (2, {"scales": "conv1+fc"})],
+)
+def test_there_is_nothing_to_weigh_in_a_single_table(tables, how, digits, monkeypatch):
+    asked = []
+    monkeypatch.setattr(mlsh.MLSH, "_weigh", lambda *a: asked.append(a) or [3] * tables)
+    method = methods.create("mlsh", 8, combine="weighted", **how, **UNTRAINED).fit(digits.train)
+    assert len(asked) == (tables > 1)
+    assert method.network.head.weights.tolist() == ([3] * tables if asked else [1])
+
+
+def test_as_many_bits_as_images_that_are_left_to_train_a_table(digits):
+    assert methods.create("mlsh", 2880).check(digits.train) is None  # 960 a table, of 1200
+
+
 # ---- the network
 
 

@@ -39,6 +39,31 @@ def rows(count=60, features=8, classes=4, seed=0):
     return rng.standard_normal((count, features)) + 2 * np.eye(features)[y], y
 
 
+DEFAULTS = {  # beside bits=32 and random_state=0, which all have
+    "CCAITQ": {"rho": 1e-4, "iterations": 50},
+    "COSDISH": {"outer": 10, "inner": 3, "dissimilar": "-r", "ridge": 1.0},
+    "ITQ": {"iterations": 50},
+    "KSH": {"anchors": 300, "labeled": 5000, "gamma": None, "steps": 500},
+    "LSH": {"center": True},
+    "SDH": {
+        "anchors": 1000,
+        "gamma": None,
+        "rounds": 5,
+        "sweeps": 10,
+        "lam": 1.0,
+        "nu": 1e-5,
+        "ridge": 0.01,
+    },
+    "SKLSH": {"gamma": None},
+}
+
+
+@each
+def test_what_is_not_said_is_as_the_papers_or_their_code_have_it(name):
+    usual = {"bits": 32, "random_state": 0}
+    assert getattr(shallow, name)().get_params() == usual | DEFAULTS.get(name, {})
+
+
 # ---- scikit-learn's checks, with as few bits as their smallest data can give
 
 APART = {

@@ -214,6 +214,33 @@ def test_ksh_climbs():
     assert (climb(kernel, R, start, 0) == start).all()
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 8])
+def test_ksh_climbs_as_nesterov_does(steps):
+    """Again from the weights alone, every product made anew."""
+    kernel, labels = centred_kernel()
+    R = similar_times(labels)
+
+    def cost(a):
+        return smooth(kernel @ a, R)[0]
+
+    start = np.random.default_rng(0).standard_normal(8)
+    points = [start, start]
+    t = [0.0, 1.0]
+    curvature = 1.0
+    for _ in range(steps):
+        probe = points[-1] + (t[-2] - 1) / t[-1] * (points[-1] - points[-2])
+        gradient = kernel.T @ smooth(kernel @ probe, R)[1]
+        decrease = gradient @ gradient / 2
+        while cost(probe - gradient / curvature) > cost(probe) - decrease / curvature:
+            curvature *= 2
+        points.append(probe - gradient / curvature)
+        t.append((1 + math.sqrt(1 + 4 * t[-1] ** 2)) / 2)
+        if abs(cost(points[-1]) - cost(points[-2])) <= 0.01 * len(kernel):
+            break
+    assert len(points) == steps + 2 or steps > 5
+    np.testing.assert_allclose(climb(kernel, R, start, steps), points[-1], rtol=1e-9)
+
+
 def test_ksh_keeps_the_better_of_start_and_climb():
     kernel, labels = centred_kernel()
     S = similar_times(labels)

@@ -295,3 +295,9 @@ def test_random_codes_are_fair_coins():
     codes = RandomCodes(bits=64).fit(cloud()).transform(cloud(3000))
     assert np.abs(codes.mean(0) - 0.5).max() < 0.05
     assert np.abs(np.corrcoef(codes.T) - np.eye(64)).max() < 0.1
+
+
+def test_random_codes_are_signs():
+    X = np.random.default_rng(0).standard_normal((30, 4))
+    outputs = RandomCodes(bits=9).fit(X).decision_function(X)
+    assert set(outputs.ravel().tolist()) == {-1.0, 1.0}

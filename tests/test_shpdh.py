@@ -384,6 +384,27 @@ def test_every_setting_changes_the_codes(settings, tree):
     assert not np.array_equal(plain.outputs(tree.query.images), other.outputs(tree.query.images))
 
 
+def test_labels_of_one_level_are_enough_where_one_is_asked_for():
+    train = SimpleNamespace(images=np.zeros((12, 8, 8), np.uint8), labels=np.arange(12) % 3)
+    methods.create("shpdh", 8, levels=1, batch_size=4).check(train)
+    for levels in (0, 2):
+        with pytest.raises(InputError, match="shpdh needs labels on several levels"):
+            methods.create("shpdh", 8, levels=levels, batch_size=4).check(train)
+
+
+@pytest.mark.parametrize("module, floor", [(shpdh, 1e-8), (dcwh, 1e-6)])
+def test_the_authors_form_adds_what_their_code_adds(module, floor, tree, monkeypatch):
+    loss, added = module.class_wise_loss, set()
+    monkeypatch.setattr(
+        module, "class_wise_loss", lambda *given: added.add(given[4]) or loss(*given)
+    )
+    name = module.__name__.rsplit(".", 1)[-1]
+    for form, floors in (("stable", {0.0}), ("clamped", {floor})):
+        added.clear()
+        methods.create(name, 8, form=form, **SMALL | {"epochs": 1}).fit(tree.train)
+        assert added == floors
+
+
 @pytest.mark.parametrize("name", ["shpdh", "dcwh"])
 def test_an_interrupted_run_ends_with_the_same_centres(name, tree, tmp_path):
     settings = SMALL | {"epochs": 3, "every": 1}

@@ -18,7 +18,8 @@ from hashlab.errors import InputError
 def made(tmp_path_factory):
     """A folder with the record of a run that is trained, and one of several tables."""
     folder = tmp_path_factory.mktemp("results")
-    experiments.run("mu_liu", "digits", 12, root=folder, save=True, epochs=1, pretrain_epochs=0)
+    quick = {"epochs": 1, "pretrain_epochs": 0, "backbone": "tiny"}
+    experiments.run("mu_liu", "digits", 12, root=folder, save=True, **quick)
     experiments.run("mlsh", "digits", 12, root=folder, save=True, combine="union")
     return folder
 
@@ -158,6 +159,9 @@ CLAIMS = {  # what a record says, changed and with a digest that fits -> what `v
         "config",
         "pretrain_epochs",
     ): "variant: pretrain_epochs=0 recorded, the settings say otherwise",
+    ("metric",): "tiesx recorded at the top, {'at': None, 'convention': None} among the metrics",
+    ("backbone",): "backbone: tinyx recorded at the top, tiny among the settings",
+    ("config", "backbone"): "backbone: tiny recorded at the top, tinyx among the settings",
     ("map",): "recorded at the top",
     ("metrics", "map"): "recorded at the top",
     ("sizes", "query"): "sizes: 301 recorded for query, 300 stored",
@@ -253,8 +257,12 @@ HOSTILE = {
     "list": (("metrics", "map_best"), [1], "metrics.map_best must be a number or null"),
     "metrics": (("metrics",), [1, 2], "metrics must be an object"),
     "curve": (("metrics", "precision"), "high", "precision: high recorded"),
-    "cut": (("metrics", "at"), [7], "at must be a whole number"),
-    "convention": (("metrics", "convention"), {"a": 1}, "convention must be one of"),
+    "cut": (("metrics", "at"), [7], "{'at': [7], 'convention': None} among the metrics"),
+    "convention": (
+        ("metrics", "convention"),
+        {"a": 1},
+        "'convention': {'a': 1}} among the metrics",
+    ),
     "hardware": (("hardware",), ["one", "two"], "hardware must be an object or null"),
     "device": (("hardware", "device"), ["one"], "hardware.device must be text"),
     "seconds": (("seconds", "train"), {}, "seconds.train must be a number"),
@@ -278,6 +286,7 @@ FILES = {
     "NaN": ('{"map": NaN}', "NaN is no number"),
     "digits": ('{"map": ' + "1" * 5000 + "}", "is not a record"),
     "null": ("null", "missing"),
+    "a name twice": ('{"map": 0.5, "a": {"b": 1, "b": 2}}', "'b' stands in it twice"),
     "bytes": (b"\xff\xfe\x00", "is not a record"),
 }
 

@@ -37,7 +37,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-OURS = re.compile(r"\.(.+)\.(?:[0-9a-f]{8}\.hashlab-part|hashlab-old|hashlab-lock)")
+OURS = re.compile(r"\.(.+)\.(?:[0-9a-f]{8}\.hashlab-part|hashlab-old|hashlab-lock)", re.DOTALL)
 HELD = (errno.EACCES, errno.EAGAIN)  # what a system says of a lock that another process has
 NO_LOCKS = (
     errno.ENOLCK,

@@ -230,8 +230,11 @@ def _hamming_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _hamming_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     # |a xor b| = |a| + |b| - 2 a.b; products of 0s and 1s summed in float32 are exact below 2^24
     # bits
-    x, y = unpackbits(a).float(), unpackbits(b).float()  # (Na, 64 W), (Nb, 64 W)
-    return (x.sum(1)[:, None] + y.sum(1) - 2 * (x @ y.T)).int()
+    import torch
+
+    with torch.autocast(a.device.type, enabled=False):  # which would round the product
+        x, y = unpackbits(a).float(), unpackbits(b).float()  # (Na, 64 W), (Nb, 64 W)
+        return (x.sum(1)[:, None] + y.sum(1) - 2 * (x @ y.T)).int()
 
 
 def _packbits(bits: Array) -> Array:
@@ -278,11 +281,11 @@ def is_tensor(x: object) -> bool:
 
 
 def has_values(x: object) -> bool:
-    """Whether x is an array, or a tensor that holds a value per entry:
-    neither a meta tensor nor a sparse one.
+    """Whether x is an array or a tensor that holds a value per entry:
+    no masked array with gaps, no meta tensor and no sparse one.
     """
     if not is_tensor(x):
-        return isinstance(x, np.ndarray)
+        return isinstance(x, np.ndarray) and not np.ma.is_masked(x)
     return _plain(x.layout) == "strided" and x.device.type != "meta"
 
 
@@ -291,13 +294,15 @@ def as_numpy(x: object, name: str = "values") -> np.ndarray:
     tensors of real numbers become float64.
 
     Raises:
-        InputError: a list whose rows differ in length; a tensor without values of its own, or a
-            sparse one.
+        InputError: a list whose rows differ in length; a masked array with gaps; a tensor without
+            values of its own, or a sparse one.
     """
     if is_tensor(x):
         if not has_values(x):
             raise InputError(f"{name} must be a tensor with values, got {describe(x)}")
         return (x.detach().double() if x.is_floating_point() else x).cpu().numpy()
+    if np.ma.is_masked(x):
+        raise InputError(f"{name} must have a value for every entry, got {describe(x)}")
     try:
         return np.asarray(x)
     except ValueError:
@@ -308,10 +313,15 @@ def describe(x: object) -> str:
     """Shape and type of an array, or just the type of anything else, for messages."""
     if not isinstance(x, np.ndarray) and not is_tensor(x):
         return type(x).__name__
-    where = (
-        "" if has_values(x) else " on meta" if x.device.type == "meta" else f" {_plain(x.layout)}"
-    )
-    return f"{tuple(x.shape)} {_type(x)}{where}"
+    missing = "" if has_values(x) else f" {_valueless(x)}"
+    return f"{tuple(x.shape)} {_type(x)}{missing}"
+
+
+def _valueless(x: Array) -> str:
+    """Why an array or tensor does not hold a value per entry."""
+    if not is_tensor(x):
+        return "with masked entries"
+    return "on meta" if x.device.type == "meta" else _plain(x.layout)
 
 
 def _type(x: Array) -> str:

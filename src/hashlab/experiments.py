@@ -353,7 +353,7 @@ def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int)
         "seed": seed,
         "tables": learner.tables,
         "relevance": dataset.relevance,
-        "metric": "mAP over all ranks, expected under ties",
+        "metric": records.METRIC,
         "variant": " ".join(changed) or "defaults",
         "config": config,
         "weights": config.get("weights", "none"),

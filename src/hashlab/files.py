@@ -96,7 +96,8 @@ def read_json(file: str | Path, what: str = "JSON") -> Any:
     raises InputError where it is none, and so not `what`.
     """
     try:
-        value = json.loads(read_text(file), parse_constant=_no_number)
+        text = read_text(file)
+        value = json.loads(text, parse_constant=_no_number, object_pairs_hook=_object)
         if _deeper(value, MOST_DEPTH):
             raise RecursionError
         return value
@@ -106,6 +107,16 @@ def read_json(file: str | Path, what: str = "JSON") -> Any:
         ) from None
     except ValueError as error:
         raise InputError(f"{file} is not {what}: {error}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON in which every name stands once: of two, readers see different ones."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        seen = [name for name, _ in pairs]
+        twice = next(name for name in fields if seen.count(name) > 1)
+        raise ValueError(f"{reprlib.repr(twice)} stands in it twice")
+    return fields
 
 
 def _no_number(word: str) -> None:

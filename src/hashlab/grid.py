@@ -37,7 +37,7 @@ import statistics
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -378,9 +378,9 @@ def read(file: str | Path) -> Grid:
         content = tomllib.loads(files.read_text(file))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{file} is not TOML: {error}") from None
-    _check_keys(content, TOP, {"title", "rows"}, f"{file}")
     search = _table(content, "search", f"{file}")
     _check_keys(search, OF_SEARCH, set(), f"{file}, [search]")
+    _check_keys(content, TOP, {"title", "rows"}, f"{file}")
     rows = content["rows"]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
         raise InputError(f"{file}: rows must be tables [[rows]], one at least")
@@ -514,6 +514,18 @@ class Worker:
 
         One that fails does not stop the others.
         """
+        try:
+            yield from self._work()
+        finally:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove the folder of the claims, unless another process has some."""
+        with suppress(OSError):
+            _disk.sweep(self.root / CLAIMS)
+            (self.root / CLAIMS).rmdir()
+
+    def _work(self) -> Iterator[Done]:
         while time.monotonic() < self.until:
             self.kept.look()
             todo, waiting = self.grid.todo(self.kept)

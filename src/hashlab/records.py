@@ -76,6 +76,9 @@ IDENTITY = (
     "variant",
     "data",
 )  # what a run's name stands for
+METRIC = (
+    "mAP over all ranks, expected under ties"  # what `metrics.evaluate` gives if not told other
+)
 DEPTH = 8  # objects and lists within each other, at most
 SAMPLE = 3  # queries of a record that `verify` asks with plain loops
 SMALL = 1 << 19  # pairs of query and item up to which it counts all of them
@@ -567,6 +570,15 @@ def _contradictions(record: Record) -> Iterator[str]:
     inside = record["config"].get("weights", "none")
     if at_the_top != inside:
         yield f"weights: {at_the_top} recorded at the top, {inside} among the settings"
+    at_the_top = record["backbone"]
+    inside = record["config"].get("backbone", record["config"].get("features", "auto"))
+    if inside not in (at_the_top, "auto"):
+        yield f"backbone: {at_the_top} recorded at the top, {inside} among the settings"
+    inside = {key: record["metrics"].get(key) for key in ("at", "convention")}
+    is_usual = list(inside.values()) == [None, None]
+    if is_usual != (record["metric"] == METRIC):
+        at_the_top = record["metric"]
+        yield f"metric: {at_the_top} recorded at the top, {reprlib.repr(inside)} among the metrics"
     unknown = record["variant"]  # what of it the settings do not say
     for key, value in sorted(record["config"].items()):
         as_set = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples

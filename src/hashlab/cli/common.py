@@ -50,7 +50,9 @@ def add_device(command: argparse.ArgumentParser) -> None:
 
 
 def path(word: str) -> Path:
-    """The name of a file or folder."""
-    if "\0" in word:
-        raise argparse.ArgumentTypeError(f"a path without NUL characters is expected, got {word!r}")
+    """The name of a file or folder; nothing at all, as of a variable that is not set, is none."""
+    if not word or "\0" in word:
+        raise argparse.ArgumentTypeError(
+            f"a path of one character or more, none of them NUL, is expected, got {word!r}"
+        )
     return Path(word)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
 from hashlab.cli.common import add_command, add_device, add_record_root, path
 from hashlab.errors import InputError
@@ -54,10 +54,11 @@ def grid(parsed: argparse.Namespace) -> int:
 def alone(worker: Any, budget: float) -> int:
     """Work in this process; a line for each run."""
     failed = 0
+    clock = Budget(budget)
     begun = time.monotonic()
     first_left = None
     try:
-        with limit(budget):
+        with clock:
             for done in worker.work():
                 if first_left is None:
                     first_left = done.left + 1
@@ -66,7 +67,7 @@ def alone(worker: Any, budget: float) -> int:
                 print(line(done, pace * done.left), flush=True, file=stream)
                 failed += done.error is not None
     except KeyboardInterrupt:
-        if time.monotonic() < worker.until:
+        if not clock.spent:
             raise
     return 2 if failed else 0
 
@@ -81,16 +82,22 @@ def line(done: Any, seconds_left: float) -> str:
     return f"{done.job}: mAP {done.record.map:.4f}, {seconds:.0f} s; {left}"
 
 
-class limit:
-    """Interrupts what is inside, as Ctrl-C does, after so many seconds."""
+class Budget:
+    """Seconds, after which what is inside is interrupted as by Ctrl-C; `spent` says that it was."""
 
     def __init__(self, seconds: float):
         self.seconds = seconds
+        self.spent = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         if self.seconds < float("inf"):
-            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+            signal.signal(signal.SIGALRM, self._end)
             signal.setitimer(signal.ITIMER_REAL, self.seconds)
+        return self
+
+    def _end(self, *_: object) -> None:
+        self.spent = True
+        os.kill(os.getpid(), signal.SIGINT)
 
     def __exit__(self, *_: object) -> None:
         if self.seconds < float("inf"):

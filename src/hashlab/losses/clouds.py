@@ -49,7 +49,7 @@ def class_wise_loss(u: Tensor, y: Tensor, c: Tensor, s: float, floor: float = 0.
     if not floor:
         return F.cross_entropy(logits, y)
     e = logits.exp()
-    p = e.gather(1, y[:, None])[:, 0] / (e.sum(1) + floor)  # (B,)
+    p = e.gather(1, y[:, None]).squeeze(1) / (e.sum(1) + floor)  # (B,)
     return -(p + floor).log().mean()
 
 

@@ -66,15 +66,16 @@ def distinct(words, labels):
 
     A table with open addressing, at most half full: no sort, one pass.
     """
-    size = 2
-    while size < 2 * len(words):
-        size *= 2
+    bits = 1
+    while 1 << bits < 2 * len(words):
+        bits += 1
+    size = 1 << bits
     table = np.full(size, -1, np.int64)
     first = np.empty(len(words), np.int64)
     kind = np.empty(len(words), np.int64)
     kinds = 0  # so far
     for i in range(len(words)):
-        at = _hash(words, labels, i) & np.uint64(size - 1)
+        at = _place(words, labels, i, bits)
         while table[at] >= 0 and not _equal(words, labels, first[table[at]], i):
             at = (at + np.uint64(1)) & np.uint64(size - 1)
         if table[at] < 0:
@@ -86,7 +87,10 @@ def distinct(words, labels):
 
 
 @compiled
-def _hash(words, labels, i):
+def _place(words, labels, i, bits):
+    """Where row i belongs in a table of 2**bits: the highest bits of a hash,
+    for a product carries every bit of a word upwards.
+    """
     mixed = np.uint64(0)
     for word in words[i]:
         mixed = (mixed ^ word) * np.uint64(0x9E3779B97F4A7C15)
@@ -94,7 +98,7 @@ def _hash(words, labels, i):
     for w in range(len(labels)):
         mixed = (mixed ^ labels[w, i]) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(32)
-    return mixed
+    return mixed >> np.uint64(64 - bits)
 
 
 @compiled

@@ -101,7 +101,7 @@ def check(bits: int, tables: Any, combine: str | None, weights: Any) -> Distance
             missing, not whole numbers 0..15, or not one per table or bit.
     """
     tables = codes.check_tables(bits, tables)
-    combine = combine or "sum"
+    combine = "sum" if combine is None else combine
     if combine not in COMBINE:
         raise InputError(f"combine must be one of {', '.join(COMBINE)}, got {combine!r}")
     if (weights is not None) != (combine == "weighted"):

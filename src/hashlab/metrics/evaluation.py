@@ -166,7 +166,7 @@ def evaluate_distances(
 def _convention(name: str | None, at: int | None) -> Convention:
     if name not in (None, *CONVENTIONS):
         raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}, got {name!r}")
-    rule = CONVENTIONS[name or "min_k_r"]
+    rule = CONVENTIONS["min_k_r" if name is None else name]
     if at is not None and not rule.cut:
         raise InputError(f"convention {name!r} has no cut-off, got at={at}")
     return rule

@@ -88,7 +88,7 @@ def average_precision(distance: np.ndarray, good: np.ndarray, at: int | None = N
     for end in ends:
         n = end - start
         r = int(good[start:end].sum())
-        i = np.arange(max(0, min(end, at) - start))
+        i = np.arange(min(end, at) - start)  # none behind rank `at`
         hits = before + i * (r - 1) / max(n - 1, 1) + 1  # where a good item stands, itself included
         precision = hits / (start + i + 1)
         total += r / n * float(np.sum(precision))

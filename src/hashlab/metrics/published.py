@@ -218,7 +218,7 @@ def trapezoid_area(retrieved: np.ndarray, relevant: np.ndarray) -> float:
     )  # the largest distance that occurs; its own radius is left out
     recall = relevant[:last] / max(relevant[-1], 1)
     precision = relevant[:last] / np.maximum(retrieved[:last], 1)
-    if last and recall[0] != 0:
+    if last:  # a point at recall 0 that is there already has this precision, too
         recall = np.append(0.0, recall)
         precision = np.append(precision[0], precision)
     recall, first = np.unique(recall, return_index=True)

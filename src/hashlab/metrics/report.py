@@ -20,7 +20,7 @@ AtK = dict[int, float] | None
 OPTIONAL = ("precision_radius2", "weighted_map", "acg_at", "hp_at", "mahp_at")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Report:
     """Retrieval metrics of one set of codes.
     Means are over queries, and expected under a random order of ties.
@@ -210,6 +210,7 @@ def _plain(x: Any) -> Any:
     return int(x) if isinstance(x, np.integer) else x
 
 
+@np.errstate(under="ignore")  # chances that are too small for doubles are as good as 0
 def build(
     rankings: Rankings,
     relevance: Relevance,

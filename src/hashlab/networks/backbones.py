@@ -493,7 +493,7 @@ def device(name: str | torch.device | None = None) -> torch.device:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of devices that torch gives up
             usual = "cuda" if torch.cuda.is_available() else "cpu"
-            chosen = torch.device(name or usual)
+            chosen = torch.device(usual if name is None else name)
         torch.zeros(1, device=chosen).item()  # some can be named but hold nothing
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
