@@ -172,6 +172,18 @@ def test_a_trial_that_diverges_is_the_worst_one_and_is_not_tried_again(written, 
     assert len(records.load(tmp_path, protocol="digits")) == 4
 
 
+def test_a_trial_beyond_what_the_data_allow_is_the_worst_one(written, tmp_path, monkeypatch):
+    """Here widening asks for more directions than digits have."""
+    monkeypatch.setattr(grid, "unseen", lambda record: record.get("bits") if record.path else -1)
+    row = '[[rows]]\nmethod = "ksh"\nbits = [8]\nseeds = [0]\n'
+    row += "search = [{ anchors = [100, 200, 1500] }]\nsettings = { labeled = 200, steps = 5 }\n"
+    first = done(written(HEAD, row), tmp_path)
+    assert sum(one.error is not None for one in first) == 1
+    assert "1500 anchors" in str(next(one.error for one in first if one.error))
+    assert len(list(tmp_path.rglob("*.failed"))) == 1
+    assert len(records.load(tmp_path, protocol="digits")) == 1
+
+
 def test_unseen_searches_one_half_of_the_queries_for_the_other(written, tmp_path):
     done(written(HEAD, LSH), tmp_path)
     record = records.load(tmp_path)[0]

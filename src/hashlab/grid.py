@@ -149,14 +149,14 @@ class Kept:
         """Read what has come since."""
         for protocol in self.protocols:
             folder = self.root / protocol
-            for file in sorted([*folder.glob("*.json"), *folder.glob("*.diverged")]):
+            for file in sorted([*folder.glob("*.json"), *folder.glob("*.failed")]):
                 if file not in self._read:
                     self._add(file)
 
     def _add(self, file: Path) -> None:
         self._read.add(file)
-        if file.suffix == ".diverged":
-            record = Record(files.read_json(file, "a run that diverged"))
+        if file.suffix == ".failed":
+            record = Record(files.read_json(file, "a trial that failed"))
         else:
             record = records.read(file)
         identity = (record["method"], record["protocol"], record["bits"], record["seed"])
@@ -219,7 +219,7 @@ def unseen(record: Record) -> float:
     one half is searched for the other, and the other way round.
 
     In a record of the validation part none of them has been trained on, unlike the images of its
-    database. -1 for a run that diverged.
+    database. -1 for a trial that failed.
     """
     if record.path is None:
         return -1.0
@@ -576,14 +576,18 @@ class Worker:
             return None, error
 
     def _note(self, job: Job, error: Exception) -> None:
-        """Remember what failed; a trial that diverged is a result, which others shall see."""
+        """Remember what failed.
+
+        A trial that diverged, or cannot be (more anchors than images, say), is a result, which
+        others shall see.
+        """
         self.failed.append((job.identity, str(job.settings)))
-        if job.tuning and isinstance(error, FloatingPointError):
+        if job.tuning and isinstance(error, FloatingPointError | InputError):
             one = self.prepare(job)
             facts = {key: one.settings[key] for key in (*records.IDENTITY, "config")}
             content = json.dumps(facts | {"error": str(error)}, indent=1) + "\n"
             one.stem.parent.mkdir(parents=True, exist_ok=True)
-            files.write(one.stem.with_name(one.stem.name + ".diverged"), content.encode())
+            files.write(one.stem.with_name(one.stem.name + ".failed"), content.encode())
 
     def prepare(self, job: Job) -> experiments.Run:
         """The run of a job; raises InputError where method, settings and data do not suit."""
