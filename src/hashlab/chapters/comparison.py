@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hashlab import methods, metrics, records
+from hashlab import methods
 from hashlab.errors import InputError
+from hashlab.grid import unseen
 from hashlab.methods.base import recorded
 from hashlab.records import Record
 
@@ -108,26 +109,6 @@ def common(method: str) -> dict[str, Any]:
 def best(tried: Sequence[Record]) -> int:
     """The index of the record with the highest `unseen`, the first one of equals."""
     return int(np.argmax([unseen(record) for record in tried]))
-
-
-def unseen(record: Record) -> float:
-    """mAP of a record's query images among each other:
-    one half is searched for the other, and the other way round.
-
-    In a record of the validation part none of them has been trained on, unlike the images of its
-    database.
-    """
-    stored = record.codes()
-    codes = stored["query_codes"]
-    labels = stored["query_labels"]
-    even = np.arange(record.sizes["query"]) % 2 == 0
-    how = {"bits": record.bits, "relevance": record.relevance} | records.comparison(record)
-    maps = []
-    for queries in (even, ~even):
-        database = ~queries
-        halves = (codes[queries], codes[database], labels[queries], labels[database])
-        maps.append(metrics.evaluate(*halves, **how).map)
-    return float(np.mean(maps))
 
 
 def beyond(chosen: dict[str, Any]) -> list[dict[str, Any]]:
