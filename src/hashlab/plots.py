@@ -178,32 +178,39 @@ def tsne(
     ax: Axes | None = None,
     seed: int = 0,
 ) -> Axes:
-    """t-SNE of codes, bool or real (N, K), coloured and named by class.
+    """t-SNE of codes, bool or real (N, K), coloured by class; each class is named at the median of
+    its island, or beside it where names would overlap.
 
-    Distances between clusters mean little in t-SNE; what it shows is which points are neighbours.
+    Equal codes are one disc for each class, its area growing with their number. Distances between
+    clusters mean little in t-SNE; what it shows is which points are neighbours.
     """
     from sklearn.manifold import TSNE
 
-    if len(points) != len(labels) or len(points) < 5:
-        got = f"{len(points)} points, {len(labels)} labels"
-        raise InputError(f"as many labels as points expected, 5 or more; got {got}")
+    different, which = np.unique(points.astype(np.float32), axis=0, return_inverse=True)
+    if len(points) != len(labels) or len(different) < 5:
+        got = f"{len(points)} points, {len(different)} different, {len(labels)} labels"
+        raise InputError(f"as many labels as points expected, 5 different or more; got {got}")
     ax = axes(ax, 6, 5)
-    model = TSNE(init="pca", perplexity=min(30, len(points) / 4), random_state=seed)
-    flat = model.fit_transform(points.astype(np.float32))  # (N, 2)
+    model = TSNE(init="pca", perplexity=min(30, len(different) / 4), random_state=seed)
+    flat = model.fit_transform(different)  # (codes, 2)
     present = np.unique(labels)
     for label, colour in zip(present, palette(len(present)), strict=True):
-        mine = flat[labels == label]
-        ax.scatter(*mine.T, s=16, color=colour, alpha=0.7, linewidths=0)
-        away = ((mine - np.median(mine, axis=0)) ** 2).sum(1)
-        near = mine[away <= np.quantile(away, 0.9)]  # without those that strayed to another cluster
-        # Above the points: on them, a name hides what it names.
-        top = (np.median(near[:, 0]), near[:, 1].max())
-        look = {"textcoords": "offset points", "ha": "center", "weight": "bold", "fontsize": 13}
-        ax.annotate(classes[label], top, (0, 5), **look)
+        mine, counts = np.unique(which[labels == label], return_counts=True)
+        areas = 11 + 5 * counts
+        ax.scatter(*flat[mine].T, s=areas, color=colour, alpha=0.7, linewidths=0)
     ax.set(xticks=[], yticks=[])
     ax.set(xlabel="t-SNE, first axis (no unit)", ylabel="t-SNE, second axis (no unit)")
     sns.despine(ax=ax)
+    islands = {_middle(flat[which[labels == label]]): classes[label] for label in present}
+    _without_overlap(ax, islands)
     return ax
+
+
+def _middle(points: np.ndarray) -> tuple[float, float]:
+    """The median of an island (N, 2), without the points that strayed to another one."""
+    away = ((points - np.median(points, axis=0)) ** 2).sum(1)
+    x, y = np.median(points[away <= np.quantile(away, 0.9)], axis=0)
+    return float(x), float(y)
 
 
 def retrieved(
@@ -449,6 +456,8 @@ def curves(
     marks: str = "o-",
     log: bool = False,
     nested: bool = False,
+    band: bool = False,
+    colours: Mapping[str, tuple] | None = None,
 ) -> Axes:
     """Named curves, each with its name written at it.
 
@@ -461,31 +470,37 @@ def curves(
         log: a logarithmic y axis.
         nested: each curve is drawn thinner than the one before it, so that one under another is
             still seen.
+        band: shade what lies between the lowest and the highest run, instead of a dot for each.
+        colours: name -> its colour, where it shall be the same in several figures.
     """
     ax = axes(ax, 5.5, 3.6)
+    colours = colours or dict(zip(lines, palette(len(lines)), strict=True))
     if log:
         ax.set_yscale("log")
     points = []  # where the names stand
     # In points: the last curve is always thin.
     widths = [1.5 + 3 * nested * over for over in range(len(lines))][::-1]
-    colours = palette(len(lines))
-    for (name, (x, y)), colour, width in zip(lines.items(), colours, widths, strict=True):
+    for (name, (x, y)), width in zip(lines.items(), widths, strict=True):
+        colour = colours[name]
         if len(x) != len(y):
             raise InputError(f"{name}: as many y as x expected, got {len(y)} and {len(x)}")
         heights = np.asarray(y, float).reshape(len(x), -1)  # (N, S)
         ax.plot(x, heights.mean(1), marks, ms=3.5 + width, lw=width, color=colour)
-        if heights.shape[1] > 1:
+        if band:
+            ends = heights.min(1), heights.max(1)
+            ax.fill_between(x, *ends, color=colour, alpha=0.2, linewidth=0)
+        elif heights.shape[1] > 1:
             ax.plot(x, heights, "o", ms=3, color=colour, alpha=0.5)
         at = round(named_at * (len(x) - 1))
         points.append((x[at], heights.mean(1)[at]))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     sns.despine(ax=ax)
-    _name_curves(ax, list(lines), np.array(points, float), named_at)
+    _name_curves(ax, {name: colours[name] for name in lines}, np.array(points, float), named_at)
     return ax
 
 
-def _name_curves(ax: Axes, names: Sequence[str], points: np.ndarray, at: float) -> None:
-    """Write the names of curves at `points` (N, 2):
+def _name_curves(ax: Axes, names: Mapping[str, tuple], points: np.ndarray, at: float) -> None:
+    """Write the names of curves, in their colours, at `points` (N, 2):
     beside their ends, above the rest, and never on each other.
     """
     right, up, side = {0.0: (-9, 0, "right"), 1.0: (9, 0, "left")}.get(at, (8, 9, "left"))
@@ -493,7 +508,7 @@ def _name_curves(ax: Axes, names: Sequence[str], points: np.ndarray, at: float) 
     heights = ax.transData.transform(points)[:, 1] * 72 / ax.figure.dpi  # in points of type
     lifts = _spread_out(heights) - heights
     look = {"textcoords": "offset points", "ha": side, "va": "center", "path_effects": HALO}
-    for name, point, lift, colour in zip(names, points, lifts, palette(len(names)), strict=True):
+    for (name, colour), point, lift in zip(names.items(), points, lifts, strict=True):
         ax.annotate(name, point, (right, up + lift), color=colour, **look)
 
 
