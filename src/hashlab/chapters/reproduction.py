@@ -173,6 +173,28 @@ def compared(
     }
 
 
+def terms(results: Results, name: str) -> Markdown:
+    """What the runs of a row have in common with those of the other rows, and how to make them."""
+    group = [run for bits in results.bits(name) for run in results.group(name, bits)]
+    first = group[0]
+    sizes = [f"{first.sizes[part]:,}" for part in ("query", "train", "database")]
+    config = first["config"]
+    weights = first.weights.split(" sha256:")[0]
+    frozen = f", frozen up to {config['frozen']}" if config.get("frozen") else ""
+    hardware = {"{device}, {precision}".format(**run.hardware) for run in group}
+    return tables.table(
+        ["", f"in all rows of `{results.grid.file.name}`"],
+        ["queries, trained on, searched", ", ".join(sizes)],
+        ["metric", first.metric],
+        ["network", f"{first.backbone}, weights {weights}{frozen}"],
+        ["images", f"{config['size']} pixels"],
+        ["epochs", config["epochs"]],
+        ["seeds", ", ".join(map(str, results.grid.row(name).seeds))],
+        ["run on", "; ".join(sorted(hardware))],
+        ["to run again", f"`hashlab grid experiments/{results.grid.file.name}`"],
+    )
+
+
 def searched(results: Results, names: Sequence[str]) -> Markdown:
     """What was tried for each row on held-out images, and what was chosen."""
     return tables.table(
@@ -237,6 +259,11 @@ def against_figure(results: Results, name: str, figure: float) -> dict[int, str]
         )[0]
         for bits in results.bits(name)
     }
+
+
+def within_radius(results: Results, name: str, bits: int, radius: int = 2) -> list[float]:
+    """Which share of all like images each seed finds within a Hamming radius, (S,)."""
+    return [run.metrics["recall"][radius] for run in results.group(name, bits)]
 
 
 # ---- codes
