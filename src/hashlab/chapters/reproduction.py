@@ -152,25 +152,15 @@ def _reported(row: Mapping, lengths: Sequence[int]) -> list[str]:
 
 
 def difference_table(results: Results, name: str, others: Sequence[str]) -> Markdown:
-    """A row minus others, by code length: each with its intervals and its verdict, by Holm's
-    correction among all that the table shows.
+    """A row minus others, by code length: each with its intervals and its verdict, with Holm's
+    correction among the lengths of a line, as in `verdict`.
     """
     lengths = results.grid.row(name).bits
-    between = compared(results, name, others)
-    shown = differences.with_verdicts(between, many=True)
-    lines = [[o, *(shown.get((o, bits), EMPTY) for bits in lengths)] for o in others]
+    lines = []
+    for other in others:
+        shown = differences.with_verdicts(results.differences(name, other), many=True)
+        lines.append([other, *(shown.get(bits, EMPTY) for bits in lengths)])
     return tables.table([f"{name} minus", *(f"{bits} bits" for bits in lengths)], *lines)
-
-
-def compared(
-    results: Results, name: str, others: Sequence[str]
-) -> dict[tuple[str, int], Difference]:
-    """(other row, code length) -> by how much `name` is above it."""
-    return {
-        (other, bits): one
-        for other in others
-        for bits, one in results.differences(name, other).items()
-    }
 
 
 def terms(results: Results, name: str) -> Markdown:
@@ -231,6 +221,8 @@ def verdict(between: Mapping[int, Difference], better: str = "above") -> str:
         better: "above" or "below", the side that the claim names.
     """
     words = set(differences.verdicts(between).values())
+    if not words:
+        return "open"  # not run
     if words == {better}:
         return "holds"
     return "does not hold" if words - {better, "open"} else "open"
