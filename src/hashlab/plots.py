@@ -10,7 +10,7 @@ and clusters carry their names, right and wrong neighbours carry a tick or a cro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -30,6 +30,7 @@ RIGHT, WRONG = COLOURS[2], COLOURS[3]
 # Late come those near to orange, last the ones that are faint on white: pink and yellow.
 ORDER = (0, 1, 2, 4, 9, 7, 5, 3, 6, 8)
 HALO = [withStroke(linewidth=3, foreground="white")]
+STYLES = ("-", "--", "-.", ":")  # of curves whose names are listed
 ANGLES = np.arange(16) * np.pi / 8
 # Where a label may stand, in points from where it belongs: right there, or on rings around it.
 MOVES = [(0.0, 0.0), *((r * np.cos(a), r * np.sin(a)) for r in range(12, 90, 6) for a in ANGLES)]
@@ -178,32 +179,39 @@ def tsne(
     ax: Axes | None = None,
     seed: int = 0,
 ) -> Axes:
-    """t-SNE of codes, bool or real (N, K), coloured and named by class.
+    """t-SNE of codes, bool or real (N, K), coloured by class; each class is named at the median of
+    its island, or beside it where names would overlap.
 
-    Distances between clusters mean little in t-SNE; what it shows is which points are neighbours.
+    Equal codes are one disc for each class, its area growing with their number. Distances between
+    clusters mean little in t-SNE; what it shows is which points are neighbours.
     """
     from sklearn.manifold import TSNE
 
-    if len(points) != len(labels) or len(points) < 5:
-        got = f"{len(points)} points, {len(labels)} labels"
-        raise InputError(f"as many labels as points expected, 5 or more; got {got}")
+    different, which = np.unique(points.astype(np.float32), axis=0, return_inverse=True)
+    if len(points) != len(labels) or len(different) < 5:
+        got = f"{len(points)} points, {len(different)} different, {len(labels)} labels"
+        raise InputError(f"as many labels as points expected, 5 different or more; got {got}")
     ax = axes(ax, 6, 5)
-    model = TSNE(init="pca", perplexity=min(30, len(points) / 4), random_state=seed)
-    flat = model.fit_transform(points.astype(np.float32))  # (N, 2)
+    model = TSNE(init="pca", perplexity=min(30, len(different) / 4), random_state=seed)
+    flat = model.fit_transform(different)  # (codes, 2)
     present = np.unique(labels)
     for label, colour in zip(present, palette(len(present)), strict=True):
-        mine = flat[labels == label]
-        ax.scatter(*mine.T, s=16, color=colour, alpha=0.7, linewidths=0)
-        away = ((mine - np.median(mine, axis=0)) ** 2).sum(1)
-        near = mine[away <= np.quantile(away, 0.9)]  # without those that strayed to another cluster
-        # Above the points: on them, a name hides what it names.
-        top = (np.median(near[:, 0]), near[:, 1].max())
-        look = {"textcoords": "offset points", "ha": "center", "weight": "bold", "fontsize": 13}
-        ax.annotate(classes[label], top, (0, 5), **look)
+        mine, counts = np.unique(which[labels == label], return_counts=True)
+        areas = 11 + 5 * counts
+        ax.scatter(*flat[mine].T, s=areas, color=colour, alpha=0.7, linewidths=0)
     ax.set(xticks=[], yticks=[])
     ax.set(xlabel="t-SNE, first axis (no unit)", ylabel="t-SNE, second axis (no unit)")
     sns.despine(ax=ax)
+    islands = {_middle(flat[which[labels == label]]): classes[label] for label in present}
+    _without_overlap(ax, islands)
     return ax
+
+
+def _middle(points: np.ndarray) -> tuple[float, float]:
+    """The median of an island (N, 2), without the points that strayed to another one."""
+    away = ((points - np.median(points, axis=0)) ** 2).sum(1)
+    x, y = np.median(points[away <= np.quantile(away, 0.9)], axis=0)
+    return float(x), float(y)
 
 
 def retrieved(
@@ -445,10 +453,12 @@ def curves(
     ylabel: str,
     ax: Axes | None = None,
     *,
-    named_at: float = 1.0,
+    named_at: float | str = 1.0,
     marks: str = "o-",
     log: bool = False,
     nested: bool = False,
+    band: bool = False,
+    colours: Mapping[str, tuple] | None = None,
 ) -> Axes:
     """Named curves, each with its name written at it.
 
@@ -456,36 +466,52 @@ def curves(
         lines: name -> (x, y). Where y is (N, S), the curve is the mean over S runs and each run a
             small dot.
         named_at: where names stand: 1 at the right end of the curves, 0 at the left, else above
-            that part of them.
+            that part of them. Where curves lie too close for that, the corner ("lower left") in
+            which names are listed.
         marks: matplotlib's format of the curves.
         log: a logarithmic y axis.
         nested: each curve is drawn thinner than the one before it, so that one under another is
             still seen.
+        band: shade what lies between the lowest and the highest run, instead of a dot for each.
+        colours: name -> its colour, where it shall be the same in several figures.
     """
     ax = axes(ax, 5.5, 3.6)
+    colours = colours or dict(zip(lines, palette(len(lines)), strict=True))
     if log:
         ax.set_yscale("log")
+    listed = isinstance(named_at, str)
+    styles = cycle(STYLES)
     points = []  # where the names stand
     # In points: the last curve is always thin.
     widths = [1.5 + 3 * nested * over for over in range(len(lines))][::-1]
-    colours = palette(len(lines))
-    for (name, (x, y)), colour, width in zip(lines.items(), colours, widths, strict=True):
+    for (name, (x, y)), width in zip(lines.items(), widths, strict=True):
+        colour = colours[name]
         if len(x) != len(y):
             raise InputError(f"{name}: as many y as x expected, got {len(y)} and {len(x)}")
         heights = np.asarray(y, float).reshape(len(x), -1)  # (N, S)
-        ax.plot(x, heights.mean(1), marks, ms=3.5 + width, lw=width, color=colour)
-        if heights.shape[1] > 1:
+        look = {"ms": 3.5 + width, "lw": width, "color": colour, "label": name}
+        (line,) = ax.plot(x, heights.mean(1), marks, **look)
+        if listed:  # a name that stands elsewhere needs more than a colour
+            line.set_linestyle(next(styles))
+        if band:
+            ends = heights.min(1), heights.max(1)
+            ax.fill_between(x, *ends, color=colour, alpha=0.2, linewidth=0)
+        elif heights.shape[1] > 1:
             ax.plot(x, heights, "o", ms=3, color=colour, alpha=0.5)
-        at = round(named_at * (len(x) - 1))
-        points.append((x[at], heights.mean(1)[at]))
+        if not listed:
+            at = round(named_at * (len(x) - 1))
+            points.append((x[at], heights.mean(1)[at]))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     sns.despine(ax=ax)
-    _name_curves(ax, list(lines), np.array(points, float), named_at)
+    if listed:
+        ax.legend(loc=named_at, labelcolor="linecolor", frameon=False)
+        return ax
+    _name_curves(ax, {name: colours[name] for name in lines}, np.array(points, float), named_at)
     return ax
 
 
-def _name_curves(ax: Axes, names: Sequence[str], points: np.ndarray, at: float) -> None:
-    """Write the names of curves at `points` (N, 2):
+def _name_curves(ax: Axes, names: Mapping[str, tuple], points: np.ndarray, at: float) -> None:
+    """Write the names of curves, in their colours, at `points` (N, 2):
     beside their ends, above the rest, and never on each other.
     """
     right, up, side = {0.0: (-9, 0, "right"), 1.0: (9, 0, "left")}.get(at, (8, 9, "left"))
@@ -493,7 +519,7 @@ def _name_curves(ax: Axes, names: Sequence[str], points: np.ndarray, at: float) 
     heights = ax.transData.transform(points)[:, 1] * 72 / ax.figure.dpi  # in points of type
     lifts = _spread_out(heights) - heights
     look = {"textcoords": "offset points", "ha": side, "va": "center", "path_effects": HALO}
-    for name, point, lift, colour in zip(names, points, lifts, palette(len(names)), strict=True):
+    for (name, colour), point, lift in zip(names.items(), points, lifts, strict=True):
         ax.annotate(name, point, (right, up + lift), color=colour, **look)
 
 

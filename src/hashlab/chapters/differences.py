@@ -21,6 +21,7 @@ from hashlab.records import Record
 
 Group = Sequence[Record] | Sequence[Report] | Sequence[float]
 Key = TypeVar("Key", bound=Hashable)
+RANKS = (1, 10, 50, *range(100, 1001, 100))
 _kept: dict[str, Report] = {}  # of records, by digest: a page asks for them often
 
 
@@ -92,8 +93,8 @@ def _over_queries(group: list, other: list) -> Interval | None:
 
 def _check_same_queries(runs: list) -> None:
     """Raise InputError where runs were asked other queries, as far as they say which."""
-    first = _report(runs[0]).query_labels
-    alike = [np.array_equal(_report(run).query_labels, first) for run in runs]
+    first = report(runs[0]).query_labels
+    alike = [np.array_equal(report(run).query_labels, first) for run in runs]
     splits = {str(run.data) for run in runs if isinstance(run, Record)}
     if not all(alike) or len(splits) > 1:
         expected = "the same queries in both groups expected"
@@ -102,17 +103,20 @@ def _check_same_queries(runs: list) -> None:
 
 def average_precisions(run: Record | Report) -> np.ndarray:
     """AP of each query, float64 (Q,): of a record from its codes, once in a process."""
-    return _report(run).ap
+    return report(run).ap
 
 
-def _report(run: Record | Report) -> Report:
-    """The report of a run: of a record from its codes, under its own convention."""
+def report(run: Record | Report) -> Report:
+    """The report of a run: of a record from its codes, under its own convention, with precision
+    at `RANKS`.
+    """
     if isinstance(run, Report):
         return run
     if run.digest not in _kept:
         settings = records.comparison(run) | {"convention": run.metrics.get("convention")}
+        ranks = [rank for rank in RANKS if rank <= run.sizes["database"]]
         settings |= {"bits": run.bits, "relevance": run.relevance, "at": run.metrics.get("at")}
-        _kept[run.digest] = metrics.evaluate(**run.codes(), **settings, cutoffs=[1])
+        _kept[run.digest] = metrics.evaluate(**run.codes(), **settings, cutoffs=ranks)
     return _kept[run.digest]
 
 
