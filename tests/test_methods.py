@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -171,8 +171,10 @@ def test_a_setting_has_the_type_that_is_written_there():
     assert Own(12, pull=0.5).config.pull == 0.5 and type(Own(12, pull=2).config.pull) is float
     config = Own(12, pull=np.float32(0.5), epochs=np.int64(3)).config
     assert (config.pull, config.epochs) == (0.5, 3) and type(config.epochs) is int
-    with pytest.raises(InputError, match="setting frozen must be true or false, got 1"):
+    with pytest.raises(InputError, match="setting frozen must be true, false or text, got 1"):
         Own(12, frozen=1)
+    with pytest.raises(InputError, match="setting deterministic must be true or false, got 1"):
+        Own(12, deterministic=1)
 
 
 def test_settings_of_ones_own_may_have_other_types():
@@ -200,13 +202,13 @@ def test_numpy_settings_are_saved(digits, tmp_path):
 
 
 @pytest.mark.parametrize("name", methods.names())
-def test_settings_are_of_four_types(name):
+def test_settings_are_of_four_types_and_one_of_two(name):
     kind = methods.create(name, 64).Config
     types = get_type_hints(kind)
-    assert all(
-        types[field.name] in TYPES and type(field.default) is types[field.name]
-        for field in fields(kind)
-    )
+    for field in fields(kind):
+        assert types[field.name] in TYPES, field.name
+        one_of = get_args(types[field.name]) or (types[field.name],)
+        assert type(field.default) in one_of, field.name
 
 
 @pytest.mark.parametrize(
