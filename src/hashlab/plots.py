@@ -499,6 +499,36 @@ def curves(
     return ax
 
 
+def points(
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+    *,
+    colours: Mapping[str, tuple] | None = None,
+) -> Axes:
+    """Named groups of points (x, y): each point small, their mean large, the name beside it.
+
+    Args:
+        groups: name -> x and y, as many of one as of the other.
+        colours: name -> its colour, where it shall be the same in several figures.
+    """
+    ax = axes(ax, 6.5, 4.0)
+    colours = colours or dict(zip(groups, palette(len(groups)), strict=True))
+    means = []
+    for name, (x, y) in groups.items():
+        if len(x) != len(y):
+            raise InputError(f"{name}: as many y as x expected, got {len(y)} and {len(x)}")
+        ax.plot(x, y, "o", ms=3, color=colours[name], alpha=0.5)
+        ax.plot(np.mean(x), np.mean(y), "o", ms=8, color=colours[name])
+        means.append((np.mean(x), np.mean(y)))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.margins(x=0.15)
+    sns.despine(ax=ax)
+    _name_curves(ax, {name: colours[name] for name in groups}, np.array(means), 1.0)
+    return ax
+
+
 def _name_curves(ax: Axes, names: Mapping[str, tuple], points: np.ndarray, at: float) -> None:
     """Write the names of curves, in their colours, at `points` (N, 2):
     beside their ends, above the rest, and never on each other.
