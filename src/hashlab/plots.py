@@ -525,8 +525,22 @@ def points(
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(x=0.15)
     sns.despine(ax=ax)
-    _name_curves(ax, {name: colours[name] for name in groups}, np.array(means), 1.0)
+    _name_points(ax, {name: colours[name] for name in groups}, np.array(means))
     return ax
+
+
+def _name_points(ax: Axes, names: Mapping[str, tuple], points: np.ndarray) -> None:
+    """Write names, in their colours, beside points (N, 2): on the left of one that has another
+    close by on its right.
+    """
+    ax.get_xlim()
+    at = ax.transData.transform(points) * 72 / ax.figure.dpi  # in points of type
+    right, up = (at[None] - at[:, None]).transpose(2, 0, 1)  # (N, N) from one to the other
+    crowded = ((0 < right) & (right < 70) & (np.abs(up) < 12)).any(1)
+    for side, chosen in ((1.0, ~crowded), (0.0, crowded)):
+        some = {name: names[name] for name, mine in zip(names, chosen, strict=True) if mine}
+        if some:
+            _name_curves(ax, some, points[chosen], side)
 
 
 def _name_curves(ax: Axes, names: Mapping[str, tuple], points: np.ndarray, at: float) -> None:
