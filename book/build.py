@@ -61,7 +61,7 @@ if "google.colab" in sys.modules:
 
 def sources() -> list[Path]:
     """The chapters' sources, in order."""
-    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]*_*.py"))
 
 
 def colab_cell(address: str) -> NotebookNode:

@@ -47,7 +47,7 @@ def project():
 
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]*_*.py"))
 each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -310,7 +310,11 @@ def test_every_notebook_has_its_source_and_its_place():
         f"notebooks/{stem}" for stem in stems
     ]
     cover = (ROOT / toc["root"]).with_suffix(".md").read_text()
-    assert all(f":link: ../notebooks/{stem}" in cover for stem in stems)
+    chapters = {stem[:2]: stem for stem in stems if stem[2] == "_"}
+    assert all(f":link: ../notebooks/{stem}" in cover for stem in chapters.values())
+    for stem in set(stems) - set(chapters.values()):  # a second page: its chapter leads to it
+        chapter = ROOT / "notebooks" / f"{chapters[stem[:2]]}.py"
+        assert f"{{doc}}`{stem}`" in chapter.read_text()
 
 
 @each_source

@@ -152,25 +152,37 @@ def _reported(row: Mapping, lengths: Sequence[int]) -> list[str]:
 
 
 def difference_table(results: Results, name: str, others: Sequence[str]) -> Markdown:
-    """A row minus others, by code length: each with its intervals and its verdict, by Holm's
-    correction among all that the table shows.
+    """A row minus others, by code length: each with its intervals and its verdict, with Holm's
+    correction among the lengths of a line, as in `verdict`.
     """
     lengths = results.grid.row(name).bits
-    between = compared(results, name, others)
-    shown = differences.with_verdicts(between, many=True)
-    lines = [[o, *(shown.get((o, bits), EMPTY) for bits in lengths)] for o in others]
+    lines = []
+    for other in others:
+        shown = differences.with_verdicts(results.differences(name, other), many=True)
+        lines.append([other, *(shown.get(bits, EMPTY) for bits in lengths)])
     return tables.table([f"{name} minus", *(f"{bits} bits" for bits in lengths)], *lines)
 
 
-def compared(
-    results: Results, name: str, others: Sequence[str]
-) -> dict[tuple[str, int], Difference]:
-    """(other row, code length) -> by how much `name` is above it."""
-    return {
-        (other, bits): one
-        for other in others
-        for bits, one in results.differences(name, other).items()
-    }
+def terms(results: Results, name: str) -> Markdown:
+    """What the runs of a row have in common with those of the other rows, and how to make them."""
+    group = [run for bits in results.bits(name) for run in results.group(name, bits)]
+    first = group[0]
+    sizes = [f"{first.sizes[part]:,}" for part in ("query", "train", "database")]
+    config = first["config"]
+    weights = first.weights.split(" sha256:")[0]
+    frozen = f", frozen up to {config['frozen']}" if config.get("frozen") else ""
+    hardware = {"{device}, {precision}".format(**run.hardware) for run in group}
+    return tables.table(
+        ["", f"in all rows of `{results.grid.file.name}`"],
+        ["queries, trained on, searched", ", ".join(sizes)],
+        ["metric", first.metric],
+        ["network", f"{first.backbone}, weights {weights}{frozen}"],
+        ["images", f"{config['size']} pixels"],
+        ["epochs", config["epochs"]],
+        ["seeds", ", ".join(map(str, results.grid.row(name).seeds))],
+        ["run on", "; ".join(sorted(hardware))],
+        ["to run again", f"`hashlab grid experiments/{results.grid.file.name}`"],
+    )
 
 
 def searched(results: Results, names: Sequence[str]) -> Markdown:
@@ -209,6 +221,8 @@ def verdict(between: Mapping[int, Difference], better: str = "above") -> str:
         better: "above" or "below", the side that the claim names.
     """
     words = set(differences.verdicts(between).values())
+    if not words:
+        return "open"  # not run
     if words == {better}:
         return "holds"
     return "does not hold" if words - {better, "open"} else "open"
@@ -237,6 +251,11 @@ def against_figure(results: Results, name: str, figure: float) -> dict[int, str]
         )[0]
         for bits in results.bits(name)
     }
+
+
+def within_radius(results: Results, name: str, bits: int, radius: int = 2) -> list[float]:
+    """Which share of all like images each seed finds within a Hamming radius, (S,)."""
+    return [run.metrics["recall"][radius] for run in results.group(name, bits)]
 
 
 # ---- codes
