@@ -189,9 +189,9 @@ tables.table(
 # protocol the figure belongs to was not seen.
 #
 # **Other deep hashing.** Which methods the abstract compares with, it does not say. DPSH is one of that time, and it
-# is better here, established at three of four lengths. One reason can be seen in {numref}`fig:mu-real-pr`: where a
-# class shares one code there is no order left within it, and mAP rewards order. Both methods had their rate and their
-# own settings searched.
+# is better here, established at three of four lengths. A possible reason can be seen in {numref}`fig:mu-real-pr`:
+# where a class shares one code there is no order left within it, and mAP rewards order. Both methods had their rate
+# and their own settings searched.
 #
 # **The control.** That a plain classifier is on top at 48 bits is what to take away. With a good network and a class
 # label for every image, long codes do not need a hashing loss. The exponentiated loss has no established lead over it

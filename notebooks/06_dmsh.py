@@ -847,6 +847,9 @@ print("\n".join(tables.command(group) for group in groups))
 # %% [markdown]
 # and the same for the other scales and for 48 bits; the file of weights needs its path.
 #
+# {doc}`06b_dmsh_on_real_images` asks the same of another network, at four lengths, beside other methods, and goes through
+# the claims one by one.
+#
 # ## The pyramid of the follow-up
 #
 # Plain fusion lets scales meet only after each has been averaged. The *pyramid* of DFPH lets them talk earlier. From the

@@ -87,7 +87,7 @@ ax = figures.map_by_bits(tail, NAMES)
 # ## Precision and recall
 #
 # In {numref}`fig:dmsh-real-pr` both rows of DMSH begin far to the left: only some two in five like images have the
-# query's very code. A class is spread over many codes there, while DPSH gathers about three in five images in one.
+# query's very code. There a class is spread over many codes, where DPSH gives three in five like images the same.
 
 # %% mystnb={"image": {"alt": "Precision against recall at 48 bits. The curves of the classifier and of both rows of DMSH begin near a recall of 0.4 at a precision above 0.92, that of DPSH near 0.6 and 0.9. The classifier's lies highest on the right."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that have the query's very code.", "name": "fig:dmsh-real-pr"}}
 ax = figures.precision_recall(tail, NAMES)
@@ -111,10 +111,10 @@ ax = figures.radius2_by_bits(tail, NAMES)
 # ## The codes on a plane
 #
 # {numref}`fig:dmsh-real-tsne` lays the codes of the queries out on a plane, those of DPSH below. Equal codes are one
-# disc. DMSH has more and smaller discs: its classes are clouds of codes. Distances between far clouds mean nothing in
-# t-SNE.
+# disc. In both maps a class has one large disc and others around it; with DMSH the large ones are smaller, and there
+# are more of the others. Distances between far discs mean nothing in t-SNE.
 
-# %% mystnb={"image": {"alt": "Two t-SNE maps of query codes, DMSH above, DPSH below. In both, ten classes are named. Those of DMSH are clouds of many small discs, those of DPSH have one large disc each with small ones around."}, "figure": {"caption": "t-SNE of the 48-bit codes of the 1,000 queries, seed 0; CIFAR-10, protocol cifar10-59k, tail trained. Equal codes of a class are one disc, its area growing with their number; a class is named at the median of its island.", "name": "fig:dmsh-real-tsne"}}
+# %% mystnb={"image": {"alt": "Two t-SNE maps of query codes, DMSH above, DPSH below. In both, each of ten named classes has one large disc and small ones around it. The large discs of DMSH are smaller than those of DPSH, and it has more small ones."}, "figure": {"caption": "t-SNE of the 48-bit codes of the 1,000 queries, seed 0; CIFAR-10, protocol cifar10-59k, tail trained. Equal codes of a class are one disc, its area growing with their number; a class is named at the median of its island.", "name": "fig:dmsh-real-tsne"}}
 figure = figures.tsne(
     tail, [NAMES[0], RIVALS[0]], data.info("cifar10").classes
 )

@@ -1261,6 +1261,8 @@ table(
 )
 
 # %% [markdown]
+# {doc}`07b_csdh_on_real_images` asks the same of another network, at four lengths, and goes through the claims one by one.
+#
 # The runs on queries were made with these commands (`FILE` is where the weights lie):
 
 # %% tags=["hide-input"]

@@ -452,7 +452,7 @@ def curves(
     ylabel: str,
     ax: Axes | None = None,
     *,
-    named_at: float = 1.0,
+    named_at: float | str = 1.0,
     marks: str = "o-",
     log: bool = False,
     nested: bool = False,
@@ -465,7 +465,8 @@ def curves(
         lines: name -> (x, y). Where y is (N, S), the curve is the mean over S runs and each run a
             small dot.
         named_at: where names stand: 1 at the right end of the curves, 0 at the left, else above
-            that part of them.
+            that part of them. Where curves lie too close for that, the corner ("lower left") in
+            which names are listed.
         marks: matplotlib's format of the curves.
         log: a logarithmic y axis.
         nested: each curve is drawn thinner than the one before it, so that one under another is
@@ -477,6 +478,7 @@ def curves(
     colours = colours or dict(zip(lines, palette(len(lines)), strict=True))
     if log:
         ax.set_yscale("log")
+    listed = isinstance(named_at, str)
     points = []  # where the names stand
     # In points: the last curve is always thin.
     widths = [1.5 + 3 * nested * over for over in range(len(lines))][::-1]
@@ -485,16 +487,21 @@ def curves(
         if len(x) != len(y):
             raise InputError(f"{name}: as many y as x expected, got {len(y)} and {len(x)}")
         heights = np.asarray(y, float).reshape(len(x), -1)  # (N, S)
-        ax.plot(x, heights.mean(1), marks, ms=3.5 + width, lw=width, color=colour)
+        look = {"ms": 3.5 + width, "lw": width, "color": colour, "label": name}
+        ax.plot(x, heights.mean(1), marks, **look)
         if band:
             ends = heights.min(1), heights.max(1)
             ax.fill_between(x, *ends, color=colour, alpha=0.2, linewidth=0)
         elif heights.shape[1] > 1:
             ax.plot(x, heights, "o", ms=3, color=colour, alpha=0.5)
-        at = round(named_at * (len(x) - 1))
-        points.append((x[at], heights.mean(1)[at]))
+        if not listed:
+            at = round(named_at * (len(x) - 1))
+            points.append((x[at], heights.mean(1)[at]))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     sns.despine(ax=ax)
+    if listed:
+        ax.legend(loc=named_at, labelcolor="linecolor", frameon=False)
+        return ax
     _name_curves(ax, {name: colours[name] for name in lines}, np.array(points, float), named_at)
     return ax
 

@@ -57,7 +57,7 @@ def precision_recall(results: Results, names: Sequence[str], bits: int = 48) -> 
         begin = max(recall[0] for recall, _ in curves)
         at = np.concatenate([[begin], SHARES[begin < SHARES]])
         lines[name] = (at, np.transpose([_interpolated(at, *curve) for curve in curves]))
-    ax = _curves(results, lines, "recall", "precision", band=True, named_at=0.0)
+    ax = _curves(results, lines, "recall", "precision", band=True, named_at="lower left")
     first = min(recall[0] for recall, _ in lines.values())
     ax.set(xlim=(max(first - 0.15, 0), 1.02), ylim=(0, 1.02))
     return ax
@@ -141,7 +141,7 @@ def bits_used(results: Results, names: Sequence[str], bits: int = 48) -> Figure:
         for name, seeds in found.items()
     }
     xlabel = "pairs of bits, in rising order (%)"
-    look = {"band": True, "ax": axes[1, 0]}
+    look = {"band": True, "ax": axes[1, 0], "named_at": "upper left"}
     _curves(results, correlations, xlabel, "correlation, without its sign", **look)
     return figure
 
