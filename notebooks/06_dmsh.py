@@ -1053,7 +1053,7 @@ others = records.load(protocol="cifar10-59k", bits=12)
 linear = [
     r.map
     for r in others
-    if r["config"].get("frozen") and r.method != "dmsh"
+    if r["config"].get("frozen") is True and r.method != "dmsh"
 ]
 assert len(linear) > 30 and min(frozen["conv5", 12]) > max(linear)
 

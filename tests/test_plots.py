@@ -178,18 +178,48 @@ def test_code_maps_stand_one_below_the_other():
     assert upper.bbox.width > 0.9 * upper.figure.bbox.width  # as large as the column allows
 
 
-def test_names_in_tsne_stand_off_the_points_they_name():
+def test_names_in_tsne_stand_at_the_median_of_their_island():
     rng = np.random.default_rng(0)
     labels = np.arange(3).repeat(40)
     ax = plots.tsne(rng.normal(size=(120, 4)) + 40 * np.eye(4)[labels], labels, "abc")
     found = boxes(ax)
     for name, points, colour in zip("abc", ax.collections, plots.palette(3), strict=True):
         assert to_rgb(points.get_facecolors()[0]) == colour
-        drawn = ax.transData.transform(points.get_offsets())
-        covered = [found[name].contains(*point) for point in drawn]
-        assert np.mean(covered) < 0.05
-        middle = (found[name].x0 + found[name].x1) / 2, found[name].y0
-        assert np.hypot(*(drawn - middle).T).min() < 20  # pixels: close to a point of its class
+        drawn = ax.transData.transform(np.asarray(points.get_offsets()))
+        box = found[name]
+        middle = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+        assert np.hypot(*(np.median(drawn, axis=0) - middle)) < 10  # pixels
+    assert all(text.get_path_effects() for text in ax.texts)  # a light outline
+
+
+def test_equal_points_are_one_disc_that_grows_with_their_number():
+    rng = np.random.default_rng(0)
+    different = rng.random((12, 16)) < 0.5
+    labels = np.arange(12) % 2
+    times = np.arange(1, 13)
+    ax = plots.tsne(different.repeat(times, 0), labels.repeat(times), "ab")
+    areas = [discs.get_sizes() for discs in ax.collections]
+    assert [len(one) for one in areas] == [6, 6]
+    steps = [np.diff(np.sort(one)) for one in areas]
+    assert np.allclose(steps, steps[0][0]) and steps[0][0] > 0
+    with pytest.raises(InputError, match="4 different"):
+        plots.tsne(different[:4].repeat(5, 0), labels[:4].repeat(5), "ab")
+
+
+def test_curves_take_colours_bands_and_a_list_of_names():
+    lines = {"a": ([0, 1], [[1, 3], [2, 6]]), "b": ([0, 1], [[0, 0], [1, 1]])}
+    colours = {"a": (1.0, 0, 0), "b": (0, 0, 1.0), "c": (0, 1.0, 0)}
+    ax = plots.curves(lines, "x", "y", band=True, colours=colours, named_at="lower left")
+    assert [line.get_color() for line in ax.lines] == [colours["a"], colours["b"]]
+    edges = ax.collections[0].get_paths()[0].vertices
+    assert {tuple(point) for point in edges} == {(0, 1), (0, 3), (1, 2), (1, 6)}
+    listed = ax.get_legend().get_texts()
+    assert [(text.get_text(), text.get_color()) for text in listed] == [
+        ("a", colours["a"]),
+        ("b", colours["b"]),
+    ]
+    assert not ax.texts
+    assert len(plots.curves(lines, "x", "y").lines) == 2 + 2 * 2  # a dot per run where no band is
 
 
 def test_nested_curves_are_seen_where_they_coincide():

@@ -178,7 +178,7 @@ def terms(results: Results, name: str) -> Markdown:
         ["metric", first.metric],
         ["network", f"{first.backbone}, weights {weights}{frozen}"],
         ["images", f"{config['size']} pixels"],
-        ["epochs", config["epochs"]],
+        *([["epochs", config["epochs"]]] if "epochs" in config else []),
         ["seeds", ", ".join(map(str, results.grid.row(name).seeds))],
         ["run on", "; ".join(sorted(hardware))],
         ["to run again", f"`hashlab grid experiments/{results.grid.file.name}`"],
