@@ -174,13 +174,13 @@ tables.table(
 
 # %% [markdown]
 # At 12 bits two small tables are worse than one of equal size, at 24 it is open. Where the table of `conv4` comes on top,
-# at twice the storage, the means differ little from 24 bits on.
+# at twice the storage, it does harm at 12 bits, helps a little at 48, and is open in between.
 #
 # ## The codes on a plane
 #
 # The codes of both tables side by side, {numref}`fig:mlsh-real-tsne`. DPSH has one large disc a class; with MLSH an image
-# of a class has nearly always a code that no other has, since the lower table sees more than the class. This is the
-# structure that the abstract speaks of. It does not help to find the class.
+# mostly has a code that no other query has, since the lower table sees more than the class. This may be the structure
+# that the abstract speaks of. To find the class it is of little help.
 
 # %% mystnb={"image": {"alt": "Two t-SNE maps of query codes. MLSH, above: ten round islands of many small discs, named by class and well apart, with few discs of other colours in them. DPSH, below: one large disc a class with small ones scattered between, most of them between cat and dog."}, "figure": {"caption": "t-SNE of the 48-bit codes of the 1,000 queries, seed 0; CIFAR-10, protocol cifar10-59k, tail trained. Equal codes of a class are one disc, its area growing with their number; a class is named at the median of its island.", "name": "fig:mlsh-real-tsne"}}
 figure = figures.tsne(tail, ["MLSH", "DPSH"], data.info("cifar10").classes)
@@ -286,19 +286,20 @@ tables.table(
 
 # %% [markdown]
 # **Lower levels.** On a network that was trained on the classes, the last level holds what there is to know of them, and
-# a lower one is not shown to add anything that the same bits on the last would not. {doc}`05_mlsh` found a gain on frozen
+# a lower one is not shown to add anything that the same bits on the last would not, at the two lengths that can be
+# compared. Tables of 24 bits each have something to add to each other. {doc}`05_mlsh` found a gain on frozen
 # features with many bits: there the last level was made for ImageNet, and something was left to add.
 #
 # **Recall and precision.** A union can only find more at a given radius, so recall rises at every length. It is paid
-# for: precision at that radius falls. *Together* they do not improve.
+# for: precision at that radius has a lower mean at every length, established at two. *Together* they do not improve.
 #
-# **The rivals.** Against the classifier, which has the same training, COSDISH costs mAP rather than gains it. That is no
-# verdict on the paper, whose network, levels, rule and codes we have not seen. Against DPSH the same is established where
-# codes are short, and open at 48 bits.
+# **The rivals.** Against the classifier, which has the same training, COSDISH costs mAP at three of four lengths. That is no
+# verdict on the paper, whose network, levels, rule and codes we have not seen. Against DPSH the same is established at 12
+# bits, and open after correction at the others.
 #
 # ## What was tried
 #
-# Thirteen settings, one run each on held-out images of the training part at 24 bits; no query was asked. Lists whose
+# Eleven settings, one run each on held-out images of the training part at 24 bits; no query was asked. Lists whose
 # best stood at the end were made longer, as happened to the rate and twice to the ridge.
 
 # %% tags=["hide-input"]
@@ -370,7 +371,8 @@ for bits in LENGTHS:
     )
     assert lower < last - 0.2
 assert verdicts(equal) == {12: "below", 24: "open"}
-assert all(abs(more[bits].mean) < 0.02 for bits in LENGTHS[1:])
+assert verdicts(more) == {12: "below", 24: "open", 32: "open", 48: "above"}
+assert more[48].mean < 0.02
 
 # Codes that no other query has
 distinct = {}
@@ -378,7 +380,7 @@ for name in ("MLSH", "DPSH"):
     packed = tail.group(name, 48)[0].codes()["query_codes"]
     _, counts = np.unique(packed, axis=0, return_counts=True)
     distinct[name] = (counts == 1).sum() / len(packed)
-assert distinct["MLSH"] > 0.9 > 0.3 > distinct["DPSH"]
+assert distinct["MLSH"] > 0.7 > 0.3 > distinct["DPSH"]
 
 # Loss and bits
 for run in tail.group("MLSH", 48):
@@ -401,12 +403,22 @@ for measure in (uneven, alike):
 # The verdicts that the text explains
 assert reproduction.verdict(equal) == "does not hold"
 assert set(rivals.values()) == {"does not hold"}
-assert verdicts(tail.differences("MLSH", "DPSH"))[48] == "open"
+below = {
+    name: [
+        bits
+        for bits, word in verdicts(tail.differences("MLSH", name)).items()
+        if word == "below"
+    ]
+    for name in RIVALS
+}
+assert below == {"DPSH": [12], "classifier": [12, 32, 48]}
 assert both == {"recall": "holds", "precision": "does not hold"}
 assert all(one.mean < 0 for one in together["precision"].values())
+words = list(verdicts(together["precision"]).values())
+assert sorted(words) == ["below", "below", "open", "open"]
 
 # What was tried
-assert len(choice.tried) == 13
+assert len(tried) == 11
 ridges = [
     v
     for (lr, _, s, rule), v in tried.items()

@@ -291,7 +291,9 @@ for name, paper in five_papers.PAPERS.items():
         length = (
             f"{row['bits']} bits" if row["bits"] else "length not named"
         )
-        length = f"{row['bits']} bits" if row["bits"] else "length not named"
+        length = (
+            f"{row['bits']} bits" if row["bits"] else "length not named"
+        )
         lines.append(
             [
                 f"{name}: {row['method']}; {row['dataset']}, {length}",
