@@ -218,7 +218,7 @@ def test_curves_take_colours_bands_and_a_list_of_names():
         ("a", colours["a"]),
         ("b", colours["b"]),
     ]
-    assert not ax.texts
+    assert not ax.texts and ax.lines[0].get_linestyle() != ax.lines[1].get_linestyle()
     assert len(plots.curves(lines, "x", "y").lines) == 2 + 2 * 2  # a dot per run where no band is
 
 

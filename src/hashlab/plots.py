@@ -10,7 +10,7 @@ and clusters carry their names, right and wrong neighbours carry a tick or a cro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -30,6 +30,7 @@ RIGHT, WRONG = COLOURS[2], COLOURS[3]
 # Late come those near to orange, last the ones that are faint on white: pink and yellow.
 ORDER = (0, 1, 2, 4, 9, 7, 5, 3, 6, 8)
 HALO = [withStroke(linewidth=3, foreground="white")]
+STYLES = ("-", "--", "-.", ":")  # of curves whose names are listed
 ANGLES = np.arange(16) * np.pi / 8
 # Where a label may stand, in points from where it belongs: right there, or on rings around it.
 MOVES = [(0.0, 0.0), *((r * np.cos(a), r * np.sin(a)) for r in range(12, 90, 6) for a in ANGLES)]
@@ -479,6 +480,7 @@ def curves(
     if log:
         ax.set_yscale("log")
     listed = isinstance(named_at, str)
+    styles = cycle(STYLES)
     points = []  # where the names stand
     # In points: the last curve is always thin.
     widths = [1.5 + 3 * nested * over for over in range(len(lines))][::-1]
@@ -488,7 +490,9 @@ def curves(
             raise InputError(f"{name}: as many y as x expected, got {len(y)} and {len(x)}")
         heights = np.asarray(y, float).reshape(len(x), -1)  # (N, S)
         look = {"ms": 3.5 + width, "lw": width, "color": colour, "label": name}
-        ax.plot(x, heights.mean(1), marks, **look)
+        (line,) = ax.plot(x, heights.mean(1), marks, **look)
+        if listed:  # a name that stands elsewhere needs more than a colour
+            line.set_linestyle(next(styles))
         if band:
             ends = heights.min(1), heights.max(1)
             ax.fill_between(x, *ends, color=colour, alpha=0.2, linewidth=0)
