@@ -41,7 +41,9 @@ def bodies(root: str | Path | None = None) -> dict[str, Results]:
 def readme(root: str | Path | None = None) -> str:
     """The table of the five papers as Markdown, of those bodies that have a run."""
     run = {body: r for body, r in bodies(root).items() if any(map(r.bits, NAMES))}
-    return reproduction.map_table(run, NAMES).data if run else "No run is there yet."
+    if not run:
+        return "No run is there yet."
+    return reproduction.map_table(run, NAMES).data.replace("\u202f", " ")
 
 
 # ---- ranks
