@@ -217,44 +217,16 @@ def render(output: Path) -> int:
 # ---- what is made of the records
 
 
-WHOLE = ("mnist-full", "cifar10-full")  # protocols of runs that train a network as a whole
-
-
 def with_results(text: str) -> str:
-    """`text` with what the records say between its result markers:
-    networks trained as a whole, then all methods.
-    """
-    from hashlab import records
-
-    kept = records.load()
-    of_networks = records.table(record for record in kept if record.protocol in WHOLE)
-    whole = records.render(of_networks, "markdown")
-    block = f"<!-- results -->\n\n{whole}\n\n{side_by_side(kept)}\n\n<!-- /results -->"
+    """`text` with what the records say of the five papers between its result markers."""
+    block = f"<!-- results -->\n\n{five_papers()}\n\n<!-- /results -->"
     return re.sub(r"<!-- results -->.*?<!-- /results -->", lambda _: block, text, flags=re.DOTALL)
 
 
-def side_by_side(kept: list) -> str:
-    """All methods under one protocol, as Markdown:
-    the best first, mAP as mean and spread over seeds.
-    """
-    from hashlab import methods
-    from hashlab.chapters import comparison
-    from hashlab.chapters.tables import spread
+def five_papers() -> str:
+    from hashlab.chapters import five_papers
 
-    whole = comparison.whole(kept)
-    rows = []
-    for name in comparison.GRIDS:
-        groups = comparison.found(kept, name).records
-        maps = [[record.map for record in groups[bits]] for bits in comparison.BITS]
-        trained = [record.map for record in whole.get(name, [])]
-        cells = [f"`{name}`", methods.about(name).kind, *map(spread, maps)]
-        cells.append(spread(trained) if trained else "")
-        rows.append((sum(maps[-1]), cells))
-    rows.sort(reverse=True)
-    head = ["method", "kind", *(f"mAP, {bits} bits" for bits in comparison.BITS)]
-    head.append(f"{comparison.TUNED_AT} bits, network trained, too")
-    lines = [head, ["---"] * len(head), *(cells for _, cells in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return five_papers.readme()
 
 
 def cover(folder: Path) -> None:

@@ -1169,6 +1169,7 @@ print(
 #
 # To read on: {doc}`09_family_of_losses` sets class-wise losses beside pairwise and triplet ones, and
 # {doc}`10_side_by_side` compares all methods of this book under one protocol.
+# {doc}`04b_shpdh_on_real_images` puts SHPDH beside its rivals on photographs, and takes the paper's claims one by one.
 #
 # (sec:shpdh-ledger)=
 # ## The ledger

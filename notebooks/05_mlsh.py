@@ -1377,6 +1377,9 @@ for way in (BOTH, LAST, JOINED):
 # What we tried on validation images before: three levels of MobileNetV2 (worse than two), two tables on the same level,
 # four values of $\rho$, all three rules, and 24 to 96 bits.
 #
+# {doc}`05b_mlsh_on_real_images` hashes a network that was trained on the classes, asks each table by itself, and takes the
+# claims one by one.
+#
 # (sec:mlsh-ledger)=
 # ## The ledger
 #

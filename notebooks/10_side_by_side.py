@@ -856,6 +856,9 @@ table(
 # networks are frozen may be the reason, as it takes away what deep methods are for; but weights, split and settings
 # differ, too.
 #
+# The five papers on one network whose upper half is trained along, at four code lengths, with every figure that they
+# report: {doc}`10b_five_papers_one_table`.
+#
 # ## What this comparison does not say
 #
 # - **Not which method is best.** It says which loss places the bits best on top of *these* features, with *this* budget.

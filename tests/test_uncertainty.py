@@ -185,3 +185,45 @@ def test_a_verdict_among_many_is_stricter():
 def test_what_cannot_be_compared_is_said(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+# ---- ranks
+
+
+def ranks_by_plain_loops(scores, draws):
+    """How often each method has each rank, (M, M), by drawing one query and seed after another."""
+    methods, seeds, queries = scores.shape
+    generator = random.Random(1)
+    counts = np.zeros((methods, methods))
+    for _ in range(draws):
+        asked = [generator.randrange(queries) for _ in range(queries)]
+        means = []
+        for of_method in scores:
+            drawn = [generator.randrange(seeds) for _ in range(seeds)]
+            means.append(sum(of_method[s][q] for s in drawn for q in asked))
+        for method, mean in enumerate(means):
+            counts[method, sum(other > mean for other in means)] += 1
+    return counts / draws
+
+
+def test_ranks_draw_queries_for_all_and_seeds_for_each():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 1, (1, 1, 40))  # queries that are hard for all do not count
+    of_seeds = rng.normal(0, 0.1, (4, 3, 1))
+    scores = hard + of_seeds + rng.normal([[[0.0]], [[0.05]], [[0.1]], [[0.4]]], 0.3, (4, 3, 40))
+    drawn = uncertainty.ranks(scores)
+    ours = [[(drawn[:, method] == rank).mean() for rank in range(1, 5)] for method in range(4)]
+    assert drawn.shape == (uncertainty.RANK_DRAWS, 4)
+    assert np.abs(ours - ranks_by_plain_loops(scores, 1_500)).max() < 0.06
+
+
+def test_ranks_of_equals_and_of_one_far_above():
+    scores = np.full((3, 3, 5), 0.5)
+    scores[2] = 0.9
+    assert np.unique(uncertainty.ranks(scores, draws=FEW), axis=0).tolist() == [[2, 2, 1]]
+
+
+@pytest.mark.parametrize("shape, value", [((3, 3), 0.5), ((2, 3, 0), 0.5), ((2, 3, 4), np.nan)])
+def test_ranks_of_what_is_no_score(shape, value):
+    with pytest.raises(InputError, match="methods, seeds and queries"):
+        uncertainty.ranks(np.full(shape, value))

@@ -190,8 +190,8 @@ def book(folder):
     }
     record, figure = SimpleNamespace(codes=lambda: few), SimpleNamespace(savefig=save_figure)
     with (
-        mock.patch.multiple(build, ROOT=folder, side_by_side=lambda _: ""),
-        mock.patch.object(records, "load", lambda **wanted: [record] if wanted else []),
+        mock.patch.multiple(build, ROOT=folder, five_papers=lambda: ""),
+        mock.patch.object(records, "load", lambda **_: [record]),
         mock.patch.object(plots, "code_maps", lambda *_: figure),
     ):
         return build.results()

@@ -510,6 +510,50 @@ def curves(
     return ax
 
 
+def points(
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+    *,
+    colours: Mapping[str, tuple] | None = None,
+) -> Axes:
+    """Named groups of points (x, y): each point small, their mean large, the name beside it.
+
+    Args:
+        groups: name -> x and y, as many of one as of the other.
+        colours: name -> its colour, where it shall be the same in several figures.
+    """
+    ax = axes(ax, 6.5, 4.0)
+    colours = colours or dict(zip(groups, palette(len(groups)), strict=True))
+    means = []
+    for name, (x, y) in groups.items():
+        if len(x) != len(y):
+            raise InputError(f"{name}: as many y as x expected, got {len(y)} and {len(x)}")
+        ax.plot(x, y, "o", ms=3, color=colours[name], alpha=0.5)
+        ax.plot(np.mean(x), np.mean(y), "o", ms=8, color=colours[name])
+        means.append((np.mean(x), np.mean(y)))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.margins(x=0.15)
+    sns.despine(ax=ax)
+    _name_points(ax, {name: colours[name] for name in groups}, np.array(means))
+    return ax
+
+
+def _name_points(ax: Axes, names: Mapping[str, tuple], points: np.ndarray) -> None:
+    """Write names, in their colours, beside points (N, 2): on the left of one that has another
+    close by on its right.
+    """
+    ax.get_xlim()
+    at = ax.transData.transform(points) * 72 / ax.figure.dpi  # in points of type
+    right, up = (at[None] - at[:, None]).transpose(2, 0, 1)  # (N, N) from one to the other
+    crowded = ((0 < right) & (right < 70) & (np.abs(up) < 12)).any(1)
+    for side, chosen in ((1.0, ~crowded), (0.0, crowded)):
+        some = {name: names[name] for name, mine in zip(names, chosen, strict=True) if mine}
+        if some:
+            _name_curves(ax, some, points[chosen], side)
+
+
 def _name_curves(ax: Axes, names: Mapping[str, tuple], points: np.ndarray, at: float) -> None:
     """Write the names of curves, in their colours, at `points` (N, 2):
     beside their ends, above the rest, and never on each other.

@@ -1,45 +1,77 @@
 """What the papers report: one CSV per paper in `data/reported`, every figure with its source.
 
-A figure that nobody here has seen stands nowhere. A reader who owns a paper fills a gap by adding a
-row.
+A figure that nobody here has seen stands nowhere: the file of a paper of which no figure was seen
+has its head only. A reader who owns a paper fills a gap by adding a row. `context.csv` holds what
+others report of methods of this book, under other protocols: context, never beside our figures.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from hashlab import _disk
 from hashlab.errors import InputError
 
 COLUMNS = ("paper", "method", "dataset", "bits", "metric", "value", "status", "source")
+OF_CONTEXT = ("table", *COLUMNS[1:6], "protocol", *COLUMNS[6:])
+CONTEXT = "context"
 STATUSES = ("SEEN", "SEEN-2nd")  # read in the source itself, or in somebody else's summary of it
 
 
 def load(paper: str, root: str | Path | None = None) -> list[dict]:
     """The reported figures of one paper; `bits` is an int or None, `value` a float.
 
-    Raises InputError for a paper without a file and for a row that is not complete.
+    None at all where no figure of the paper was seen. Raises InputError for a paper without a file
+    and for a row that is not complete.
     """
+    folder = _folder(root)
+    file = folder / f"{paper}.csv"
+    papers = sorted({other.stem for other in folder.glob("*.csv")} - {CONTEXT})
+    if paper not in papers:
+        known = ", ".join(papers) or "none"
+        raise InputError(f"no reported figures for {paper!r} in {folder}; there: {known}")
+    return _rows(file, COLUMNS)
+
+
+def context(root: str | Path | None = None) -> list[dict]:
+    """What others report of methods of this book; as `load`, and with the `protocol` of each.
+
+    Raises InputError where the file is missing and for a row that is not complete.
+    """
+    file = _folder(root) / f"{CONTEXT}.csv"
+    if not file.is_file():
+        raise InputError(f"figures of others expected in {file}, which is missing")
+    return _rows(file, OF_CONTEXT)
+
+
+def _folder(root: str | Path | None) -> Path:
     if root is None:
         root = (_disk.checkout() or Path.cwd()) / "data" / "reported"
-    folder = Path(root)
-    file = folder / f"{paper}.csv"
-    if not file.is_file():
-        known = ", ".join(sorted(f.stem for f in folder.glob("*.csv"))) or "none"
-        raise InputError(f"no reported figures for {paper!r} in {folder}; there: {known}")
+    return Path(root)
+
+
+def _rows(file: Path, columns: Sequence[str]) -> list[dict]:
+    """The rows of a file; raises InputError for other columns, even where there is no row."""
     with file.open(newline="", encoding="utf-8") as lines:
-        rows = enumerate(csv.DictReader(lines), 2)  # line 1 is the head
-        return [_row(row, f"{file.name}, line {number}") for number, row in rows]
+        reader = csv.DictReader(lines)
+        _check_columns(reader.fieldnames or (), columns, f"{file.name}, line 1")
+        rows = enumerate(reader, 2)  # line 1 is the head
+        return [_row(row, columns, f"{file.name}, line {number}") for number, row in rows]
 
 
-def _row(row: dict, where: str) -> dict:
+def _check_columns(got: Sequence[str | None], columns: Sequence[str], where: str) -> None:
+    if tuple(got) != tuple(columns):
+        names = ", ".join(map(str, got))
+        raise InputError(f"{where}: the columns {', '.join(columns)} expected, got {names}")
+
+
+def _row(row: dict, columns: Sequence[str], where: str) -> dict:
     """The row of a file as numbers;
     raises InputError, which begins with `where`, for one that is not complete.
     """
-    if tuple(row) != COLUMNS or None in row.values():
-        got = ", ".join(map(str, row))
-        raise InputError(f"{where}: the columns {', '.join(COLUMNS)} expected, got {got}")
+    _check_columns([name for name, value in row.items() if value is not None], columns, where)
     if row["status"] not in STATUSES or not row["source"]:
         expected = f"a status ({' or '.join(STATUSES)}) and a source"
         raise InputError(f"{where}: {expected} expected, got {row['status']!r}")

@@ -19,6 +19,7 @@ from hashlab.chapters.reproduction import Results
 from hashlab.records import Record
 
 SIZE = (6.5, 4.0)  # of a figure, in inches
+NAMED = 5  # lines that can be named at their ends; more are listed
 SHARES = np.linspace(0, 1, 201)
 
 
@@ -41,7 +42,10 @@ def _by_bits(
         if lengths := results.bits(name):
             values = [[value(run) for run in results.group(name, bits)] for bits in lengths]
             lines[name] = (lengths, values)
-    ax = _curves(results, lines, "code length K (bits)", ylabel, marks="o-")
+    look = {"marks": "o-"}
+    if len(lines) > NAMED:
+        look["named_at"] = "lower right"
+    ax = _curves(results, lines, "code length K (bits)", ylabel, **look)
     ax.set_xticks(sorted({bits for lengths, _ in lines.values() for bits in lengths}))
     return ax
 
