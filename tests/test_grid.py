@@ -288,9 +288,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_work(
     ):
         for bits in ((8,), (8, 16)):
             assert (
-                main(
-                    short("run", tmp_path / "records", option, str(tmp_path / folder), bits=bits)
-                )
+                main(short("run", tmp_path / "records", option, str(tmp_path / folder), bits=bits))
                 == 2
             )
             assert capsys.readouterr().err == f"hashlab: {message}\n"

@@ -116,7 +116,8 @@ class Config(DeepConfig):
         0, "of labels, from the fine one up; 1 for none but the fine one, 0 for all there are"
     )
     tree: str = setting(
-        "", "a file with a line child,parent per class, or cifar10-animals, in place of the set's levels"
+        "",
+        "a file with a line child,parent per class, or cifar10-animals, in place of the set's levels",
     )
     s: str = setting(
         "auto", "1/variance of the classes on each level, such as 1:0.5; auto for the authors'"
