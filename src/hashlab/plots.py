@@ -547,7 +547,7 @@ def _name_points(ax: Axes, names: Mapping[str, tuple], points: np.ndarray) -> No
     ax.get_xlim()
     at = ax.transData.transform(points) * 72 / ax.figure.dpi  # in points of type
     right, up = (at[None] - at[:, None]).transpose(2, 0, 1)  # (N, N) from one to the other
-    crowded = ((0 < right) & (right < 70) & (np.abs(up) < 12)).any(1)
+    crowded = ((right > 0) & (right < 70) & (np.abs(up) < 12)).any(1)
     for side, chosen in ((1.0, ~crowded), (0.0, crowded)):
         some = {name: names[name] for name, mine in zip(names, chosen, strict=True) if mine}
         if some:
