@@ -357,6 +357,22 @@ def mean_of(metric, bits=48):
 
 
 # Precision and recall
+def precision_where(recall, name):
+    """Mean precision of the seeds at a recall, straight between radii."""
+    return np.mean(
+        [
+            np.interp(
+                recall, run.metrics["recall"], run.metrics["precision"]
+            )
+            for run in tail.group(name, 48)
+        ]
+    )
+
+
+gap = precision_where(0.66, "MLSH") - precision_where(0.66, "DPSH")
+assert abs(gap) < 0.02
+at_80 = {name: precision_where(0.8, name) for name in NAMES}
+assert at_80["MLSH"] < min(at_80[name] for name in RIVALS) - 0.05
 first = mean_of(lambda metrics: metrics["precision_at"]["1000"])
 assert abs(first["MLSH"] - first["DPSH"]) < 0.002
 short = mean_of(lambda metrics: metrics["precision_radius2"], 12)
