@@ -62,7 +62,7 @@ reproduction.map_table(bodies, NAMES, reported.load("shpdh"))
 
 # %% [markdown]
 # As differences, seed by seed: the mean, half of the interval over seeds, half of that over queries, and a verdict after
-# Holm's correction among all that the table shows. *Open* does not mean equal.
+# Holm's correction among the four lengths of a line. *Open* does not mean equal.
 
 # %% tags=["hide-input"]
 reproduction.difference_table(tail, NAMES[0], RIVALS)
