@@ -47,7 +47,7 @@ def test_ranks_are_by_mean_map_among_what_was_run(results):
 
 def test_ranks_on_other_queries(results):
     results.group("high", 8)[0]["data"] = {"fingerprint": "f", "split": "another"}
-    with pytest.raises(InputError, match="runs on one split expected, got runs on 2"):
+    with pytest.raises(InputError, match="the same queries in all groups expected"):
         five_papers.ranks(results, list(ROWS), 8)
 
 

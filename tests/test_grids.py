@@ -184,6 +184,34 @@ def test_a_trial_beyond_what_the_data_allow_is_the_worst_one(written, tmp_path, 
     assert len(records.load(tmp_path, protocol="digits")) == 1
 
 
+def test_a_list_is_not_widened_beyond_what_a_setting_can_be(written, tmp_path, monkeypatch):
+    """A momentum above 1 would stop the search, and every page that reads the grid."""
+    monkeypatch.setattr(grid, "unseen", lambda record: record["config"]["momentum"])
+    row = SEARCHED.replace(
+        'lr = [0.003, 0.01, 0.03] }, { pairs = ["memory", "batch"]', "momentum = [0.25, 0.5, 1.0]"
+    )
+    file = written(HEAD, row)
+    assert [one.error for one in done(file, tmp_path)] == [None] * 7
+    read = grid.read(file)
+    assert grid.choice(read.rows[0], read.kept(tmp_path)).settings["momentum"] == 1.0
+
+
+def test_a_file_of_a_failed_trial_that_is_none_says_so(written, tmp_path):
+    (tmp_path / "digits" / "tuning").mkdir(parents=True)
+    (tmp_path / "digits" / "tuning" / "dpsh-8b-s0-0.failed").write_text("{}")
+    with pytest.raises(InputError, match="is no trial that failed: it must hold bits, config"):
+        grid.read(written(HEAD, SEARCHED)).kept(tmp_path)
+
+
+def test_a_run_is_the_same_however_its_settings_are_written(written):
+    (row,) = grid.read(written(HEAD, SEARCHED)).rows
+    written_out = {"lr": 1, "epochs": 1, "pairs": "memory"}
+    names = {grid.Job(row, 8, 0, s).name for s in (written_out, {"epochs": 1, "lr": 1.0})}
+    assert len(names) == 1
+    assert grid.Job(row, 8, 0, {"lr": 2}).name not in names
+    assert grid.Job(row, 8, 1, written_out).name not in names
+
+
 def test_unseen_searches_one_half_of_the_queries_for_the_other(written, tmp_path):
     done(written(HEAD, LSH), tmp_path)
     record = records.load(tmp_path)[0]

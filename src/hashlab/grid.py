@@ -1,4 +1,4 @@
-"""Grids as data: a TOML file describes the runs behind a table, and `Grid.work` does what is missing.
+"""Grids as data: a TOML file describes the runs behind a table, a `Worker` does those that are missing.
 
     title = "Two methods on digits"
     dataset = "digits"
@@ -117,6 +117,20 @@ class Job(NamedTuple):
     def identity(self) -> tuple:
         return self.row.method, self.protocol, self.bits, self.seed
 
+    @property
+    def name(self) -> str:
+        """One for each run, however its settings are written; a file may be called so."""
+        wanted, _ = configuration(self.row.method, self.bits, self.settings)
+        short = _short(json.dumps(wanted, sort_keys=True))
+        return "-".join(map(str, self.identity)).replace("/", "-") + f"-{short}"
+
+    @property
+    def group(self) -> str:
+        """That of the runs which may share training with this one."""
+        if self.tuning:
+            return self.name
+        return f"{self.protocol}-{self.row.method}-{self.seed}-{_short(self.row.name)}"
+
     def __str__(self) -> str:
         part = "search" if self.tuning else f"seed {self.seed}"
         return f"{self.row.name}, {self.bits} bits, {part}"
@@ -155,53 +169,62 @@ class Kept:
 
     def _add(self, file: Path) -> None:
         self._read.add(file)
-        if file.suffix == ".failed":
-            record = Record(files.read_json(file, "a trial that failed"))
-        else:
-            record = records.read(file)
+        record = _read_failed(file) if file.suffix == ".failed" else records.read(file)
         identity = (record["method"], record["protocol"], record["bits"], record["seed"])
         self._by_identity.setdefault(identity, []).append(record)
 
     def find(self, job: Job) -> Record | None:
-        """The record of a job, if there is one: all settings agree, whatever file weights are in.
-
-        In a record that was made before a setting existed, that setting has its default. Raises
-        InputError where two would do.
-        """
-        wanted, usual = configuration(job)
-        same = [
-            record
-            for record in self._by_identity.get(job.identity, ())
-            if wanted.items() <= comparable(usual | record["config"]).items()
-        ]
+        """The record of a job, see `agrees`, if there is one; raises InputError where two would do."""
+        wanted, usual = configuration(job.row.method, job.bits, job.settings)
+        of_run = self._by_identity.get(job.identity, ())
+        same = [record for record in of_run if agrees(record, wanted, usual)]
         if len(same) > 1:
             raise InputError(f"one record of {job} expected, got {len(same)} with equal settings")
         return same[0] if same else None
 
     def of(self, row: Row) -> list[Record]:
         """All records of a row's method and protocol with its body, whatever was chosen."""
-        wanted, usual = configuration(row.trial(row.settings))
+        wanted, usual = configuration(row.method, row.search_bits, row.settings)
         body = {key: wanted[key] for key in BODY if key in wanted}
         return [
             record
-            for (method, protocol, *_), records_of in self._by_identity.items()
-            for record in records_of
-            if (method, protocol) == (row.method, row.protocol) and record.path is not None
-            if body.items() <= comparable(usual | record["config"]).items()
+            for (method, protocol, *_), of_run in self._by_identity.items()
+            if (method, protocol) == (row.method, row.protocol)
+            for record in of_run
+            if agrees(record, body, usual)
         ]
 
 
-def configuration(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All settings of a job, comparable with those of a record, and the method's defaults."""
-    return _configuration(job.row.method, job.bits, json.dumps(job.settings, sort_keys=True))
+def _read_failed(file: Path) -> Record:
+    """What is kept of a trial that failed; raises InputError where it is not that."""
+    facts = files.read_json(file, "a trial that failed")
+    needed = {"method", "protocol", "bits", "seed", "config"}
+    if not isinstance(facts, dict) or not needed <= facts.keys():
+        raise InputError(
+            f"{file} is no trial that failed: it must hold {', '.join(sorted(needed))}"
+        )
+    return Record(facts)
+
+
+def configuration(method: str, bits: int, settings: Settings) -> tuple[Settings, Settings]:
+    """All settings of a method, as `agrees` compares them with a record's, and its defaults."""
+    return _configuration(method, bits, json.dumps(settings, sort_keys=True))
 
 
 @cache
-def _configuration(method: str, bits: int, settings: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _configuration(method: str, bits: int, settings: str) -> tuple[Settings, Settings]:
     config = methods.create(method, bits, **json.loads(settings)).config
     wanted = recorded(type(config), dataclasses.asdict(config))
     usual = recorded(type(config), dataclasses.asdict(type(config)()))
     return comparable(wanted), usual
+
+
+def agrees(record: Record, wanted: Settings, usual: Settings) -> bool:
+    """Whether a record was made with all settings that are wanted, whatever file weights are in.
+
+    In a record that was made before a setting existed, that setting has its default.
+    """
+    return wanted.items() <= comparable(usual | record["config"]).items()
 
 
 def comparable(config: dict[str, Any]) -> dict[str, Any]:
@@ -285,12 +308,22 @@ def choice(row: Row, kept: Kept) -> Choice:
                 return Choice(chosen, tried + [o for o in outcomes if o[1] is not None], missing)
             best = max(outcomes, key=lambda outcome: unseen(outcome[1]))[0]
             longer = widened(stage, best) if may_widen else None
-            if longer is None:
+            if longer is None or not _possible(row, combinations(longer, chosen)):
                 break
             stage = longer
         tried += outcomes
         chosen = best
     return Choice(chosen, tried, [])
+
+
+def _possible(row: Row, variants: Sequence[Settings]) -> bool:
+    """Whether the method takes these settings: widening may go beyond what one can be."""
+    try:
+        for settings in variants:
+            methods.create(row.method, row.search_bits, **settings)
+    except InputError:
+        return False
+    return True
 
 
 # ---- the file
@@ -341,7 +374,8 @@ class Grid:
                 waiting += len(row.bits) * len(row.seeds)
             else:
                 ready += [job for job in row.final(found.settings) if kept.find(job) is None]
-        return list(_distinct(ready)), waiting
+        distinct = dict(zip([job.name for job in ready], ready, strict=True))  # rows share runs
+        return list(distinct.values()), waiting
 
     def missing(self, row: Row, kept: Kept) -> int:
         """How many runs of a row are missing, as far as its search tells by now."""
@@ -349,16 +383,6 @@ class Grid:
         if found.missing:
             return len(found.missing) + len(row.bits) * len(row.seeds)
         return sum(record is None for record in self.cells(row, kept).values())
-
-
-def _distinct(jobs: Sequence[Job]) -> Iterator[Job]:
-    """Rows may have runs in common."""
-    seen = set()
-    for job in jobs:
-        key = (job.identity, json.dumps(configuration(job)[0], sort_keys=True))
-        if key not in seen:
-            seen.add(key)
-            yield job
 
 
 def joined(grids: Sequence[Grid]) -> Grid:
@@ -505,7 +529,7 @@ class Worker:
         self.device = device
         self.until = until
         self.kept = grid.kept(root)
-        self.failed: list[tuple] = []
+        self.failed: set[str] = set()  # names of jobs
         self._shared = Shared()
         self._data: dict[tuple[str, str], Dataset] = {}
 
@@ -529,7 +553,7 @@ class Worker:
         while time.monotonic() < self.until:
             self.kept.look()
             todo, waiting = self.grid.todo(self.kept)
-            todo = [job for job in todo if (job.identity, str(job.settings)) not in self.failed]
+            todo = [job for job in todo if job.name not in self.failed]
             if not todo:
                 return
             with self._claimed(todo) as job:
@@ -538,6 +562,9 @@ class Worker:
                 if job is None:
                     time.sleep(WAIT)
                     continue
+                self.kept.look()
+                if self.kept.find(job) is not None:
+                    continue  # another process was faster
                 record, error = self._do(job)
             yield Done(job, record, error, len(todo) + waiting - 1)
 
@@ -547,17 +574,19 @@ class Worker:
         for its lengths may share training; else the first one.
         """
         with ExitStack() as locks:
-            for names in (_group, _own):
-                for job in jobs:
-                    if self._take([_own(job), names(job)], locks):
-                        yield job
-                        return
+            alone = [(job, {job.name, job.group}) for job in jobs]
+            beside = [(job, {job.name}) for job in jobs]
+            for job, names in alone + beside:
+                if self._take(names, locks):
+                    yield job
+                    return
             yield None
 
-    def _take(self, names: list[str], locks: ExitStack) -> bool:
+    def _take(self, names: set[str], locks: ExitStack) -> bool:
+        """Lock all of the names, or none."""
         with ExitStack() as taken:
             try:
-                for name in dict.fromkeys(names):
+                for name in names:
                     taken.enter_context(_disk.lock(self.root / CLAIMS / name, wait=False))
             except BlockingIOError:
                 return False
@@ -565,12 +594,8 @@ class Worker:
             return True
 
     def _do(self, job: Job) -> tuple[Record | None, Exception | None]:
-        self.kept.look()
-        if (record := self.kept.find(job)) is not None:  # another process was faster
-            return record, None
         try:
-            one = self.prepare(job)
-            return one.do(self._shared), None
+            return self.prepare(job).do(self._shared), None
         except Exception as error:  # whatever it is, the other runs go on
             self._note(job, error)
             return None, error
@@ -581,7 +606,7 @@ class Worker:
         A trial that diverged, or cannot be (more anchors than images, say), is a result, which
         others shall see.
         """
-        self.failed.append((job.identity, str(job.settings)))
+        self.failed.add(job.name)
         if job.tuning and isinstance(error, FloatingPointError | InputError):
             one = self.prepare(job)
             facts = {key: one.settings[key] for key in (*records.IDENTITY, "config")}
@@ -624,19 +649,6 @@ class Worker:
         """Raise InputError where a run that is missing is not possible, before any work."""
         for job in self.grid.todo(self.kept)[0]:
             self.prepare(job).check()
-
-
-def _own(job: Job) -> str:
-    config = json.dumps(configuration(job)[0], sort_keys=True)
-    return f"{job.protocol}-{job.row.method}-{job.bits}-{job.seed}-{_short(config)}".replace(
-        "/", "-"
-    )
-
-
-def _group(job: Job) -> str:
-    if job.tuning:
-        return _own(job)
-    return f"{job.protocol}-{job.row.method}-{job.seed}-{_short(job.row.name)}"
 
 
 def _short(text: str) -> str:

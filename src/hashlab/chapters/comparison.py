@@ -13,7 +13,6 @@ and what does one setting do to the methods that end low (`LOOKS`)?
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -22,8 +21,7 @@ import numpy as np
 
 from hashlab import methods
 from hashlab.errors import InputError
-from hashlab.grid import unseen
-from hashlab.methods.base import recorded
+from hashlab.grid import agrees, configuration, unseen
 from hashlab.records import Record
 
 PROTOCOL = "cifar10-59k"
@@ -170,17 +168,12 @@ def _one(
     variant: dict[str, Any],
     part: str = "",
 ) -> Record:
-    """The record of one run: all settings agree, whatever file the weights came from.
-
-    In a record that was made before a setting existed, that setting has its default.
-    """
-    config = methods.create(method, bits, **common(method), **variant).config
-    wanted = recorded(type(config), dataclasses.asdict(config))
-    usual = recorded(type(config), dataclasses.asdict(type(config)()))
-    del wanted["weights"]
+    """The record of one run, see `grid.agrees`; with whatever weights it started from."""
+    wanted, usual = configuration(method, bits, common(method) | variant)
+    wanted = {key: value for key, value in wanted.items() if key != "weights"}
     run = {"method": method, "protocol": PROTOCOL + part, "bits": bits, "seed": seed}
     of_run = [record for record in kept if run.items() <= record.items()]
-    same = [r for r in of_run if wanted.items() <= (usual | r["config"]).items()]
+    same = [record for record in of_run if agrees(record, wanted, usual)]
     if len(same) != 1:
         raise InputError(
             f"one record of {run} with {variant or 'defaults'} expected, found {len(same)}"

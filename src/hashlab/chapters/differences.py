@@ -84,20 +84,20 @@ def _over_queries(group: list, other: list) -> Interval | None:
     runs = [*group, *other]
     if any(isinstance(run, Real) for run in runs):
         return None
-    _check_same_queries(runs)
+    check_same_queries(runs)
     ours, theirs = (
         np.mean([average_precisions(run) for run in half], axis=0) for half in (group, other)
     )
     return uncertainty.over_queries(ours - theirs)
 
 
-def _check_same_queries(runs: list) -> None:
+def check_same_queries(runs: list) -> None:
     """Raise InputError where runs were asked other queries, as far as they say which."""
     first = report(runs[0]).query_labels
     alike = [np.array_equal(report(run).query_labels, first) for run in runs]
     splits = {str(run.data) for run in runs if isinstance(run, Record)}
     if not all(alike) or len(splits) > 1:
-        expected = "the same queries in both groups expected"
+        expected = "the same queries in all groups expected"
         raise InputError(f"{expected}, got runs that were asked others")
 
 

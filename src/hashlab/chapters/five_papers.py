@@ -12,9 +12,7 @@ import numpy as np
 from hashlab.chapters import differences, reproduction, tables
 from hashlab.chapters.differences import Difference
 from hashlab.chapters.reproduction import EMPTY, Results
-from hashlab.errors import InputError
 from hashlab.metrics import uncertainty
-from hashlab.records import Record
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -67,7 +65,7 @@ def ranks(results: Results, names: Sequence[str], bits: int) -> dict[str, Rank]:
     Raises InputError where rows were asked other queries.
     """
     groups = results.there(names, bits)
-    _check_same_queries([run for group in groups.values() for run in group])
+    differences.check_same_queries([run for group in groups.values() for run in group])
     scores = np.array(
         [[differences.average_precisions(run) for run in group] for group in groups.values()]
     )  # (M, S, Q)
@@ -79,12 +77,6 @@ def ranks(results: Results, names: Sequence[str], bits: int) -> dict[str, Rank]:
         name: Rank(int((means > means[i]).sum()) + 1, int(low[i]), int(high[i]), float(first[i]))
         for i, name in enumerate(groups)
     }
-
-
-def _check_same_queries(runs: Sequence[Record]) -> None:
-    splits = {str(run.data) for run in runs}
-    if len(splits) != 1:
-        raise InputError(f"runs on one split expected, got runs on {len(splits)}")
 
 
 def rank_table(results: Results, names: Sequence[str]) -> Markdown:

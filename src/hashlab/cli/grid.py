@@ -91,7 +91,7 @@ class Budget:
 
     def __enter__(self) -> Self:
         if self.seconds < float("inf"):
-            signal.signal(signal.SIGALRM, self._end)
+            self.before = signal.signal(signal.SIGALRM, self._end)
             signal.setitimer(signal.ITIMER_REAL, self.seconds)
         return self
 
@@ -102,6 +102,7 @@ class Budget:
     def __exit__(self, *_: object) -> None:
         if self.seconds < float("inf"):
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self.before)
 
 
 def side_by_side(parsed: argparse.Namespace, budget: float) -> int:

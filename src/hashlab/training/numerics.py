@@ -39,14 +39,18 @@ def auto_precision(device: torch.device) -> str:
 
 @contextmanager
 def deterministic(active: bool) -> Iterator[None]:
-    """Only algorithms that give the same bits every time, where `active`; else the fastest."""
-    fast = torch.backends.cudnn.benchmark
+    """Only algorithms that give the same bits every time, where `active`.
+
+    cuDNN tries none out either way: with that the first run of each process took two to three times
+    as long as the others, and most runs are short.
+    """
+    before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = False
     try:
         with _only_deterministic() if active else nullcontext():
             yield
     finally:
-        torch.backends.cudnn.benchmark = fast
+        torch.backends.cudnn.benchmark = before
 
 
 @contextmanager
