@@ -76,7 +76,7 @@ reproduction.difference_table(tail, NAMES[0], RIVALS)
 # control has no lead: twelve signs leave a classifier little room. {numref}`fig:mu-real-map` shows how it catches up;
 # no line rises as much.
 
-# %% mystnb={"image": {"alt": "mAP of three methods at 12, 24, 32 and 48 bits. DPSH is highest at 12 and 24 bits. The classifier starts together with Mu and Liu and rises above both others from 32 bits on. Mu and Liu is lowest from 24 bits on. All lie between 0.75 and 0.83."}, "figure": {"caption": "mAP against code length; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:mu-real-map"}}
+# %% mystnb={"image": {"alt": "mAP of three methods at 12, 24, 32 and 48 bits. DPSH is highest at 12 and 24 bits. The classifier starts together with Mu and Liu and rises above both others from 32 bits on. Mu and Liu is lowest from 24 bits on."}, "figure": {"caption": "mAP against code length; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:mu-real-map"}}
 ax = figures.map_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -87,14 +87,14 @@ ax = figures.map_by_bits(tail, NAMES)
 # class is drawn into one corner. The classifier sends fewer than two in five there, is more often right about them,
 # and keeps its precision longer as the ball grows.
 
-# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. The classifier's curve begins near a recall of 0.38, at a precision of 0.95; that of DPSH near 0.6 and 0.9; that of Mu and Liu near 0.68 and 0.85. All fall to 0.1 at full recall; the classifier's lies highest on the right."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that have the query's very code.", "name": "fig:mu-real-pr"}}
+# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. The classifier's curve begins furthest to the left, at the highest precision; those of DPSH and of Mu and Liu begin in turn further to the right and lower. All fall to the share of a class at full recall; the classifier's lies highest on the right."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that have the query's very code.", "name": "fig:mu-real-pr"}}
 ax = figures.precision_recall(tail, NAMES)
 
 # %% [markdown]
 # Who looks only at the first results sees the same order, {numref}`fig:mu-real-at`. The lines rise a little with N:
 # of the first thousand a larger share is right than of the first ten, for nearest is not surest.
 
-# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. The classifier rises from 0.82 to 0.84, DPSH lies between 0.82 and 0.83, Mu and Liu near 0.80, with the widest band."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:mu-real-at"}}
+# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. The classifier rises and is highest, DPSH lies below it and hardly rises, Mu and Liu lies lowest, with the widest band."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:mu-real-at"}}
 ax = figures.precision_at(tail, NAMES)
 
 # %% [markdown]
@@ -102,7 +102,7 @@ ax = figures.precision_at(tail, NAMES)
 # again at 48 bits, where more queries find nothing near them. The exponentiated loss, whose classes sit tighter,
 # loses less and draws level.
 
-# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. DPSH rises to 0.81 at 24 bits and falls to 0.78 at 48. The classifier rises to 0.81 at 32 bits. Mu and Liu lies between 0.76 and 0.79, level with DPSH at 48 bits."}, "figure": {"caption": "Precision within Hamming radius 2 against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:mu-real-r2"}}
+# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. DPSH rises to 24 bits and falls after that. The classifier rises to 32 bits. Mu and Liu lies lower and meets DPSH at 48 bits."}, "figure": {"caption": "Precision within Hamming radius 2 against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:mu-real-r2"}}
 ax = figures.radius2_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -124,7 +124,7 @@ figure = figures.tsne(
 # falls little and stays far above zero. It has to: the loss of an unlike pair is small only where nearly all bits
 # differ, and ten codes cannot all be opposites of each other. {doc}`03_mu_liu` works out the floor.
 
-# %% mystnb={"image": {"alt": "Loss by epoch at 48 bits. The pre-training loss falls from 1.2 to nearly 0 in epochs 1 to 4; the hashing loss begins at 0.7 in epoch 5 and levels off at about 0.5."}, "figure": {"caption": "Mean training loss by epoch, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:mu-real-loss"}}
+# %% mystnb={"image": {"alt": "Loss by epoch at 48 bits. The pre-training loss falls to nearly nothing in four epochs; the hashing loss begins anew in epoch 5 and soon levels off."}, "figure": {"caption": "Mean training loss by epoch, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:mu-real-loss"}}
 ax = figures.losses(tail, NAMES[0])
 
 # %% [markdown]
@@ -132,7 +132,7 @@ ax = figures.losses(tail, NAMES[0])
 # has steps. If each class had a single code, the correlation of two bits could take few values only; so the steps are
 # another sign of classes that are drawn into one code.
 
-# %% mystnb={"image": {"alt": "Two panels at 48 bits. Above, the share of ones of each bit in rising order: near one half for nearly all bits of Mu and Liu, from 0.33 to 0.66 for the classifier, DPSH between. Below, the correlation of pairs of bits in rising order: Mu and Liu rises in steps at 0.2 and near 0.57, the others more smoothly."}, "figure": {"caption": "Bits of the database's codes, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Above: in which share of images each bit is one. Below: how much every two bits are correlated, without the sign. Bands hold all seeds.", "name": "fig:mu-real-bits"}}
+# %% mystnb={"image": {"alt": "Two panels at 48 bits. Above, the share of ones of each bit in rising order: near one half for nearly all bits of Mu and Liu, furthest from it for the classifier, DPSH between. Below, the correlation of pairs of bits in rising order: Mu and Liu rises in two steps, the others more smoothly."}, "figure": {"caption": "Bits of the database's codes, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Above: in which share of images each bit is one. Below: how much every two bits are correlated, without the sign. Bands hold all seeds.", "name": "fig:mu-real-bits"}}
 figure = figures.bits_used(tail, NAMES)
 
 # %% [markdown]

@@ -17,10 +17,10 @@
 # four code lengths, three seeds. Then its claims are taken one by one. Every number comes from a recorded run, and
 # every verdict is computed.
 #
-# > **The tree is ours.** CIFAR-10 has no superclasses. We put *vehicle* above airplane, automobile, ship and truck, and
-# > *animal* above the other six (`cifar10-animals`). It has two branches where CIFAR-100 has twenty, so this page cannot
-# > speak for the paper's trees. What was run on CIFAR-100 stays in {doc}`04_shpdh`; those runs are small.
-# > `experiments/hierarchy.toml` says what full ones would be, and none of its cells has been run.
+# > **The tree is ours.** CIFAR-10 has no superclasses. We put *vehicle* above airplane, automobile, ship and truck,
+# and > *animal* above the other six (`cifar10-animals`). It has two branches where CIFAR-100 has twenty, so this page
+# cannot > speak for the paper's trees. What was run on CIFAR-100 stays in {doc}`04_shpdh`; those runs are small. >
+# `experiments/hierarchy.toml` says what full ones would be, and none of its cells has been run.
 
 # %%
 import numpy as np
@@ -72,7 +72,7 @@ reproduction.difference_table(tail, NAMES[0], RIVALS)
 # ({numref}`fig:shpdh-real-map`): in a space that small the clouds of ten classes and two branches stand in each other's
 # way, and where they end is a matter of luck.
 
-# %% mystnb={"image": {"alt": "mAP of three methods at 12, 24, 32 and 48 bits. SHPDH starts lowest, near 0.70, its three seeds from 0.67 to 0.74, and rises to 0.78; DPSH stays near 0.79 to 0.80; the classifier rises from 0.76 to 0.82."}, "figure": {"caption": "mAP against code length, right is the query's own class; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:shpdh-real-map"}}
+# %% mystnb={"image": {"alt": "mAP of three methods at 12, 24, 32 and 48 bits. SHPDH starts lowest, its three seeds far apart, and rises most; DPSH hardly changes; the classifier rises above both."}, "figure": {"caption": "mAP against code length, right is the query's own class; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:shpdh-real-map"}}
 ax = figures.map_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -82,7 +82,7 @@ ax = figures.map_by_bits(tail, NAMES)
 # with a common centre leave little room within a class. Farther out its curve falls first. At the far right it is
 # above that of DPSH: what it confuses, it confuses within the branch.
 
-# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. SHPDH begins at a recall of 0.7 and a precision of 0.82, DPSH at 0.6 and 0.9, the classifier at 0.37 and 0.95. From a recall of 0.8 on SHPDH falls below both; beyond 0.95 it is above DPSH."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that have the query's very code.", "name": "fig:shpdh-real-pr"}}
+# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. The classifier's curve begins furthest to the left and highest, that of SHPDH furthest to the right and lowest. On the right SHPDH first falls below both, and ends above DPSH."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that have the query's very code.", "name": "fig:shpdh-real-pr"}}
 ax = figures.precision_recall(tail, NAMES)
 
 # %% [markdown]
@@ -90,10 +90,10 @@ ax = figures.precision_recall(tail, NAMES)
 # thousand share one code. Within radius 2, {numref}`fig:shpdh-real-r2`, it is far behind at 12 bits, where a ball of
 # that size reaches into other classes, and level with DPSH at 48.
 
-# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. SHPDH is flat near 0.80 with a wide band, DPSH lies near 0.825, the classifier rises from 0.82 to 0.84."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:shpdh-real-at"}}
+# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. SHPDH is flat and lowest, with a wide band, DPSH lies above it, and the classifier rises to the highest value."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:shpdh-real-at"}}
 ax = figures.precision_at(tail, NAMES)
 
-# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. SHPDH rises from 0.58, with seeds from 0.49 to 0.66, to 0.78 at 24 bits and 0.79 at 48. DPSH and the classifier lie between 0.77 and 0.81."}, "figure": {"caption": "Precision within Hamming radius 2 against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:shpdh-real-r2"}}
+# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. SHPDH starts far below the others, its seeds far apart, and nearly meets them from 24 bits on."}, "figure": {"caption": "Precision within Hamming radius 2 against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:shpdh-real-r2"}}
 ax = figures.radius2_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -199,10 +199,10 @@ tables.table(
 # %% [markdown]
 # (Holm's correction is among the four lengths of a line, as for the claims below, and among the two rivals for mAHP.)
 #
-# The means lie apart by more than 0.16 at every length, at least twice what separates these methods at the level of the
-# class. The t-SNE of the codes shows it too, {numref}`fig:shpdh-real-tsne`, as far as such a picture can: the vehicles
-# have a corner of their own, with few discs in between. Those of DPSH are neighbours as well, though nobody told it:
-# a lorry looks more like a car than like a frog.
+# The means lie far apart at every length: by at least twice what separates these methods at the level of the class.
+# The t-SNE of the codes shows it too, {numref}`fig:shpdh-real-tsne`, as far as such a picture can: the vehicles have
+# a corner of their own, with few discs in between. Those of DPSH are neighbours as well, though nobody told it: a
+# lorry looks more like a car than like a frog.
 
 # %% mystnb={"image": {"alt": "Two t-SNE maps of query codes. SHPDH, above: ship, automobile, truck and airplane close together in the upper right corner, far from the six animals in the lower left, with nothing between them. DPSH, below: ten discs spread evenly, the vehicles in the lower left, small discs between all of them."}, "figure": {"caption": "t-SNE of the 48-bit codes of the 1,000 queries, seed 0; CIFAR-10, protocol cifar10-59k, tail trained. Equal codes of a class are one disc, its area growing with their number; a class is named at the median of its island.", "name": "fig:shpdh-real-tsne"}}
 figure = figures.tsne(tail, ["SHPDH", "DPSH"], classes)
@@ -213,7 +213,7 @@ figure = figures.tsne(tail, ["SHPDH", "DPSH"], classes)
 # The loss falls to a small part of where it began, {numref}`fig:shpdh-real-loss`; 5,000 images are learned by heart
 # in eight epochs.
 
-# %% mystnb={"image": {"alt": "Mean training loss by epoch at 48 bits: 2.1 in the first epoch, 0.4 in the third, below 0.1 from the sixth on; the three seeds hardly differ."}, "figure": {"caption": "Mean training loss by epoch, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:shpdh-real-loss"}}
+# %% mystnb={"image": {"alt": "Mean training loss by epoch at 48 bits: it falls steeply in the first three epochs and is nearly flat from the sixth on; the three seeds hardly differ."}, "figure": {"caption": "Mean training loss by epoch, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:shpdh-real-loss"}}
 ax = figures.losses(tail, NAMES[0])
 
 # %% [markdown]
@@ -221,7 +221,7 @@ ax = figures.losses(tail, NAMES[0])
 # and more correlated. Some say the same, branch or not, twice. Nothing in the loss asks for balance, and to put two
 # branches far apart it takes many bits that agree.
 
-# %% mystnb={"image": {"alt": "Two panels at 48 bits. Above, the share of ones of each bit in rising order: SHPDH from 0.06 to 0.9 with a wide band, DPSH and the classifier from 0.35 to 0.65. Below, the correlation of pairs of bits in rising order: SHPDH well above the two others throughout, up to one."}, "figure": {"caption": "Bits of the database's codes, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Above: in which share of images each bit is one. Below: how much every two bits are correlated, without the sign. Bands hold all seeds.", "name": "fig:shpdh-real-bits"}}
+# %% mystnb={"image": {"alt": "Two panels at 48 bits. Above, the share of ones of each bit in rising order: that of SHPDH goes nearly from none to all, with a wide band, those of DPSH and the classifier stay around one half. Below, the correlation of pairs of bits in rising order: SHPDH well above the two others throughout, up to one."}, "figure": {"caption": "Bits of the database's codes, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Above: in which share of images each bit is one. Below: how much every two bits are correlated, without the sign. Bands hold all seeds.", "name": "fig:shpdh-real-bits"}}
 figure = figures.bits_used(tail, NAMES)
 
 # %% [markdown]
@@ -284,8 +284,8 @@ tables.table(
 # SHPDH was told the tree and its rivals were not, so a lead is what it was made for. And a tree of two branches is an
 # easy one.
 #
-# **Both at once.** The paper says that codes gain on both levels. Here the means go up by more than 0.16 on the branch, and
-# down by hundredths on the class.
+# **Both at once.** The paper says that codes gain on both levels. Here the means go up on the branch, by far more than they
+# go down on the class.
 #
 # ## What was tried
 #

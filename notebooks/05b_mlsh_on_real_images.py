@@ -67,7 +67,7 @@ reproduction.difference_table(tail, NAMES[0], RIVALS)
 # MLSH has the lowest mean of the three at each length, by most at 12 bits, {numref}`fig:mlsh-real-map`: six bits a
 # table are 64 buckets for ten classes. Its seeds lie close together, for a table is the solution of a regression.
 
-# %% mystnb={"image": {"alt": "mAP of three methods at 12, 24, 32 and 48 bits. MLSH rises from 0.72 at 12 bits to 0.77 at 24 and 0.78 at 48, below DPSH, near 0.79 to 0.80, and the classifier, from 0.76 to 0.82."}, "figure": {"caption": "mAP against code length, the bits of all tables; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:mlsh-real-map"}}
+# %% mystnb={"image": {"alt": "mAP of three methods at 12, 24, 32 and 48 bits. MLSH starts far below the others, rises most from 12 to 24 bits, and stays below DPSH and the classifier."}, "figure": {"caption": "mAP against code length, the bits of all tables; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:mlsh-real-map"}}
 ax = figures.map_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -77,7 +77,7 @@ ax = figures.map_by_bits(tail, NAMES)
 # {numref}`fig:mlsh-real-pr` is level with DPSH where it begins and falls soonest, from where the lower table's mistakes
 # come in.
 
-# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. MLSH begins at a recall of 0.65 and a precision of 0.88, on the curve of DPSH, and from a recall of 0.7 on falls in a nearly straight line, below DPSH and the classifier until all three meet at full recall."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that share the query's code in a table.", "name": "fig:mlsh-real-pr"}}
+# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. MLSH begins on the curve of DPSH, then falls in a nearly straight line, below DPSH and the classifier until all three meet at full recall."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that share the query's code in a table.", "name": "fig:mlsh-real-pr"}}
 ax = figures.precision_recall(tail, NAMES)
 
 # %% [markdown]
@@ -85,10 +85,10 @@ ax = figures.precision_recall(tail, NAMES)
 # the ranking. Within radius 2, {numref}`fig:mlsh-real-r2`, short tables are of no use, for a ball of radius 2 in six
 # bits is a third of the space.
 
-# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. MLSH and DPSH rise together from 0.815 to 0.828, MLSH with the wider band; the classifier rises from 0.82 to 0.84."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:mlsh-real-at"}}
+# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. MLSH and DPSH rise together, MLSH with the wider band; the classifier rises more."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:mlsh-real-at"}}
 ax = figures.precision_at(tail, NAMES)
 
-# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. MLSH rises from 0.18 at 12 bits over 0.67 and 0.74 to 0.78, where it meets DPSH; DPSH and the classifier lie between 0.77 and 0.81 throughout."}, "figure": {"caption": "Precision within Hamming radius 2 of either table against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:mlsh-real-r2"}}
+# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. MLSH rises from far below the others and meets DPSH at 48 bits; DPSH and the classifier change little."}, "figure": {"caption": "Precision within Hamming radius 2 of either table against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:mlsh-real-r2"}}
 ax = figures.radius2_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -191,14 +191,14 @@ figure = figures.tsne(tail, ["MLSH", "DPSH"], data.info("cifar10").classes)
 # What has a loss by epoch is the classification that comes first, {numref}`fig:mlsh-real-loss`; COSDISH has none. It
 # learns its 5,000 images entirely.
 
-# %% mystnb={"image": {"alt": "Mean training loss of the classification by epoch: 1.15 in the first, 0.45 in the second, 0.1 in the fourth, nearly zero from the sixth on; three seeds that hardly differ."}, "figure": {"caption": "Mean loss of the classification by epoch, before the tables of 48 bits are made; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:mlsh-real-loss"}}
+# %% mystnb={"image": {"alt": "Mean training loss of the classification by epoch: it falls steeply in the first epochs and is nearly zero from the sixth on; three seeds that hardly differ."}, "figure": {"caption": "Mean loss of the classification by epoch, before the tables of 48 bits are made; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:mlsh-real-loss"}}
 ax = figures.losses(tail, NAMES[0])
 
 # %% [markdown]
 # COSDISH puts about half of the sampled images on either side of each bit, and it shows, {numref}`fig:mlsh-real-bits`:
 # the bits are the best balanced of the three, and the least correlated.
 
-# %% mystnb={"image": {"alt": "Two panels at 48 bits. Above, the share of ones of each bit in rising order: near one half for most bits of MLSH, from 0.35 to 0.65 for DPSH and the classifier. Below, the correlation of pairs of bits in rising order: MLSH lies lowest over most of the range."}, "figure": {"caption": "Bits of the database's codes, 48 bits of both tables; CIFAR-10, protocol cifar10-59k, tail trained. Above: in which share of images each bit is one. Below: how much every two bits are correlated, without the sign. Bands hold all seeds.", "name": "fig:mlsh-real-bits"}}
+# %% mystnb={"image": {"alt": "Two panels at 48 bits. Above, the share of ones of each bit in rising order: near one half for most bits of MLSH, further from it for DPSH and the classifier. Below, the correlation of pairs of bits in rising order: MLSH lies lowest over most of the range."}, "figure": {"caption": "Bits of the database's codes, 48 bits of both tables; CIFAR-10, protocol cifar10-59k, tail trained. Above: in which share of images each bit is one. Below: how much every two bits are correlated, without the sign. Bands hold all seeds.", "name": "fig:mlsh-real-bits"}}
 figure = figures.bits_used(tail, NAMES)
 
 # %% [markdown]

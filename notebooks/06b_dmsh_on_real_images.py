@@ -80,7 +80,7 @@ reproduction.difference_table(tail, NAMES[0], RIVALS)
 # seeds can tell from chance. DPSH, with one layer on the last level, has a higher mean than either throughout. At 48
 # bits the classifier is above all, {numref}`fig:dmsh-real-map`.
 
-# %% mystnb={"image": {"alt": "mAP of four methods at 12, 24, 32 and 48 bits. DPSH is highest at 12 and 24 bits, the classifier at 32 and 48. DMSH rises from 0.755 to 0.78 and stays there; with the last level alone it lies about a hundredth lower at each length."}, "figure": {"caption": "mAP against code length; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:dmsh-real-map"}}
+# %% mystnb={"image": {"alt": "mAP of four methods at 12, 24, 32 and 48 bits. DPSH is highest at 12 and 24 bits, the classifier at 32 and 48. DMSH rises to 24 bits and stays there; with the last level alone it lies a little lower at each length."}, "figure": {"caption": "mAP against code length; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:dmsh-real-map"}}
 ax = figures.map_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -89,7 +89,7 @@ ax = figures.map_by_bits(tail, NAMES)
 # In {numref}`fig:dmsh-real-pr` both rows of DMSH begin far to the left: only some two in five like images have the
 # query's very code. There a class is spread over many codes, where DPSH gives three in five like images the same.
 
-# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. The curves of the classifier and of both rows of DMSH begin near a recall of 0.4 at a precision above 0.92, that of DPSH near 0.6 and 0.9. The classifier's lies highest on the right."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that have the query's very code.", "name": "fig:dmsh-real-pr"}}
+# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. The curves of the classifier and of both rows of DMSH begin on the left, at a high precision, that of DPSH further to the right. The classifier's lies highest on the right."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that have the query's very code.", "name": "fig:dmsh-real-pr"}}
 ax = figures.precision_recall(tail, NAMES)
 
 # %% [markdown]
@@ -104,7 +104,7 @@ ax = figures.precision_at(tail, NAMES)
 # bits the last level alone is ahead of the fused network, which is last of all. Where a class is spread over many
 # codes, more queries find nothing near them. What is better depends on what is asked.
 
-# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. All four rise at first. At 48 bits the classifier is at 0.80, DPSH and DMSH with conv5 alone near 0.78, and DMSH lowest, below 0.76."}, "figure": {"caption": "Precision within Hamming radius 2 against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:dmsh-real-r2"}}
+# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. All four rise at first. At 48 bits the classifier is highest, DPSH and DMSH with conv5 alone lie below it, and DMSH lowest."}, "figure": {"caption": "Precision within Hamming radius 2 against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:dmsh-real-r2"}}
 ax = figures.radius2_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -125,7 +125,7 @@ figure = figures.tsne(
 # The loss falls in every epoch, {numref}`fig:dmsh-real-loss`, and is a small part of what it was when training ends.
 # The training images are learned nearly by heart, so more epochs would hardly be the cure.
 
-# %% mystnb={"image": {"alt": "Loss by epoch at 48 bits: it falls from 0.9 in the first epoch to below 0.1 in the eighth."}, "figure": {"caption": "Mean training loss by epoch, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:dmsh-real-loss"}}
+# %% mystnb={"image": {"alt": "Loss by epoch at 48 bits: it falls in every epoch, most in the first ones."}, "figure": {"caption": "Mean training loss by epoch, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:dmsh-real-loss"}}
 ax = figures.losses(tail, NAMES[0])
 
 # %% [markdown]
@@ -133,7 +133,7 @@ ax = figures.losses(tail, NAMES[0])
 # {numref}`fig:dmsh-real-bits`), nearer to it than those of DPSH and of the classifier. The mean correlation of two
 # bits is much the same for all four.
 
-# %% mystnb={"image": {"alt": "Two panels at 48 bits. Above, the share of ones of each bit in rising order: near one half for both rows of DMSH, from 0.33 to 0.66 for the classifier. Below, the correlation of pairs of bits in rising order: the four curves lie close together."}, "figure": {"caption": "Bits of the database's codes, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Above: in which share of images each bit is one. Below: how much every two bits are correlated, without the sign. Bands hold all seeds.", "name": "fig:dmsh-real-bits"}}
+# %% mystnb={"image": {"alt": "Two panels at 48 bits. Above, the share of ones of each bit in rising order: near one half for both rows of DMSH, further from it for the classifier. Below, the correlation of pairs of bits in rising order: the four curves lie close together."}, "figure": {"caption": "Bits of the database's codes, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Above: in which share of images each bit is one. Below: how much every two bits are correlated, without the sign. Bands hold all seeds.", "name": "fig:dmsh-real-bits"}}
 figure = figures.bits_used(tail, NAMES)
 
 # %% [markdown]

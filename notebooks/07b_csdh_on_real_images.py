@@ -74,7 +74,7 @@ reproduction.difference_table(tail, NAMES[0], RIVALS)
 # half of the bits, and {doc}`07_csdh` counts how little room ten classes have at twelve bits. At 48 bits the
 # classifier is above both.
 
-# %% mystnb={"image": {"alt": "mAP of three methods at 12, 24, 32 and 48 bits. CSDH starts at 0.76 with seeds far apart, below DPSH at 0.78, and meets it at 0.80 at 48 bits. The classifier starts at 0.76 too and is highest at 32 and 48 bits."}, "figure": {"caption": "mAP against code length; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:csdh-real-map"}}
+# %% mystnb={"image": {"alt": "mAP of three methods at 12, 24, 32 and 48 bits. CSDH starts with seeds far apart, below DPSH, and meets it at 48 bits. The classifier starts with CSDH and is highest at 32 and 48 bits."}, "figure": {"caption": "mAP against code length; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:csdh-real-map"}}
 ax = figures.map_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -84,13 +84,13 @@ ax = figures.map_by_bits(tail, NAMES)
 # code. That of the classifier begins far to the left, with the highest precision. The two hashing losses lie close
 # together up to the bend; beyond it the mean of CSDH is above that of DPSH.
 
-# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. The classifier's curve begins near a recall of 0.38 at a precision of 0.95, that of DPSH near 0.6 and 0.9, that of CSDH near 0.66 and 0.87. All fall to 0.1 at full recall."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that have the query's very code.", "name": "fig:csdh-real-pr"}}
+# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. The classifier's curve begins furthest to the left, at the highest precision, then that of DPSH, then that of CSDH. All fall to the share of a class at full recall."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that have the query's very code.", "name": "fig:csdh-real-pr"}}
 ax = figures.precision_recall(tail, NAMES)
 
 # %% [markdown]
 # Among the first N of the ranking, {numref}`fig:csdh-real-at`, the classifier leads, and CSDH is a little below DPSH.
 
-# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. The classifier rises from 0.82 to 0.84; DPSH and, below it, CSDH lie between 0.80 and 0.83 with bands that overlap."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:csdh-real-at"}}
+# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. The classifier rises and is highest; DPSH and, below it, CSDH have bands that overlap."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:csdh-real-at"}}
 ax = figures.precision_at(tail, NAMES)
 
 # %% [markdown]
@@ -98,7 +98,7 @@ ax = figures.precision_at(tail, NAMES)
 # falls behind as codes grow longer and more queries find nothing near them. At 48 bits CSDH is above it; the
 # classifier, with fewer but purer balls, is highest.
 
-# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. DPSH is highest at 12 and 24 bits and falls to 0.78 at 48. CSDH starts at 0.77 and is near 0.80 at 48 bits; the classifier is highest there."}, "figure": {"caption": "Precision within Hamming radius 2 against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:csdh-real-r2"}}
+# %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. DPSH is highest at 12 and 24 bits and falls after that. CSDH rises to 48 bits; the classifier is highest there."}, "figure": {"caption": "Precision within Hamming radius 2 against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:csdh-real-r2"}}
 ax = figures.radius2_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -119,7 +119,7 @@ figure = figures.tsne(
 # The loss falls in every epoch, {numref}`fig:csdh-real-loss`, to a small part of what it was. Regression asks unlike
 # classes for half of the bits, and long codes can give that.
 
-# %% mystnb={"image": {"alt": "Loss by epoch at 48 bits: it falls from 0.12 in the first epoch to below 0.01 in the eighth."}, "figure": {"caption": "Mean training loss by epoch, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:csdh-real-loss"}}
+# %% mystnb={"image": {"alt": "Loss by epoch at 48 bits: it falls in every epoch, to less than a tenth of the first."}, "figure": {"caption": "Mean training loss by epoch, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. The band holds all seeds.", "name": "fig:csdh-real-loss"}}
 ax = figures.losses(tail, NAMES[0])
 
 # %% [markdown]
