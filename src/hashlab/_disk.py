@@ -83,10 +83,11 @@ def cache() -> Path:
         return folder("HASHLAB_DATA", "data/cache")
     from platformdirs import user_cache_path
 
-    place = user_cache_path("hashlab", appauthor=False)
-    if not place.is_absolute():
-        raise InputError("this user has no home folder: set HASHLAB_DATA to a folder for data sets")
-    return place
+    with suppress(RuntimeError):  # platformdirs knows no home; older ones give a relative path
+        caches = user_cache_path("hashlab", appauthor=False)
+        if caches.is_absolute():
+            return caches
+    raise InputError("this user has no home folder: set HASHLAB_DATA to a folder for data sets")
 
 
 def _named(variable: str) -> Path | None:

@@ -164,6 +164,7 @@ def fetch(about: SetInfo, path: str | Path | None = None, download: Download | N
     if _whole(about, folder):
         _disk.sweep(folder.parent)
         return folder
+    files.check_folder(folder, "HASHLAB_DATA")
     with _disk.lock(folder):
         if _whole(about, folder):  # another process was faster
             return folder
