@@ -135,7 +135,7 @@ def check_folder(folder: str | Path, variable: str = "") -> None:
     """Raise InputError unless files can be written into a folder,
     or into a new one of that name; none is made.
 
-    The environment `variable` that names another one is named, if there is one.
+    The error names the environment `variable` that leads to another folder, if there is one.
     """
     check_name(folder)
     above = (Path(folder), *Path(folder).parents)

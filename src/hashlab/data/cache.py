@@ -164,7 +164,7 @@ def fetch(about: SetInfo, path: str | Path | None = None, download: Download | N
     if _whole(about, folder):
         _disk.sweep(folder.parent)
         return folder
-    files.check_folder(folder, "HASHLAB_DATA")
+    files.check_folder(folder, "HASHLAB_DATA" if path is None else "")
     with _disk.lock(folder):
         if _whole(about, folder):  # another process was faster
             return folder
