@@ -5,6 +5,7 @@ the README's table and the cover's pictures.
     python book/build.py html [--output DIR]         # the committed notebooks -> _build/html
     python book/build.py results                     # results/ -> README's table, cover's pictures
     python book/build.py methods                     # what methods say of themselves -> methods.md
+    python book/build.py explorer                    # codes of results/digits -> explorer-data.js
 
 A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed
 aside, in a folder of its own, and takes the place of the old one only when every cell has run.
@@ -273,6 +274,14 @@ def methods() -> int:
     return 0
 
 
+def explorer() -> int:
+    """Write the data of the explorer; returns the exit code."""
+    import explorer
+
+    explorer.write()
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -293,12 +302,13 @@ def main() -> int:
         "results", help="write the result table into README.md and draw the cover's pictures"
     )
     commands.add_parser("methods", help="write the page of the methods, book/methods.md")
+    commands.add_parser("explorer", help="write what the explorer shows, from its records")
     chosen = parser.parse_args()
     if chosen.command == "notebooks":
         return notebooks(chosen.names, chosen.all)
     if chosen.command == "html":
         return html(chosen.output.resolve())
-    return methods() if chosen.command == "methods" else results()
+    return {"results": results, "methods": methods, "explorer": explorer}[chosen.command]()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ how much they tried.
 """
 
 import contextlib
+import importlib.util
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -111,17 +113,42 @@ def missing_data(name: str) -> str | None:
     )
 
 
+def found_browser() -> str | None:
+    """The path of Chromium, as book/check.py looks for it."""
+    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+def missing_browser() -> str | None:
+    """Why no page can be opened, or None when it can."""
+    packages = ("playwright", "axe_playwright_python")
+    gone = [name for name in packages if importlib.util.find_spec(name) is None]
+    gone += [] if found_browser() else ["Chromium"]
+    return f"no {', '.join(gone)}: see `make check-book`" if gone else None
+
+
+@pytest.fixture(scope="session")
+def browser_path():
+    return found_browser()
+
+
 def pytest_runtest_setup(item):
-    """`@pytest.mark.real_data("mnist")` skips where the set is not cached,
-    and fails under HASHLAB_REQUIRE_DATA=1.
+    """`@pytest.mark.real_data("mnist")` skips where the set is not cached, `@pytest.mark.browser`
+    where there is no browser; both fail under HASHLAB_REQUIRE_DATA=1.
     """
     for marker in item.iter_markers("real_data"):
         for name in marker.args:
-            reason = missing_data(name)
-            if reason and os.environ.get("HASHLAB_REQUIRE_DATA") == "1":
-                pytest.fail(f"real data are required here, but there is {reason}", pytrace=False)
-            if reason:
-                pytest.skip(f"there is {reason}")
+            _ask_for("real data", missing_data(name))
+    if item.get_closest_marker("browser"):
+        _ask_for("a browser", missing_browser())
+
+
+def _ask_for(what: str, reason: str | None) -> None:
+    verb = "are" if what == "real data" else "is"
+    if reason and os.environ.get("HASHLAB_REQUIRE_DATA") == "1":
+        pytest.fail(f"{what} {verb} required here, but there is {reason}", pytrace=False)
+    if reason:
+        pytest.skip(f"there is {reason}")
 
 
 @pytest.fixture

@@ -185,15 +185,12 @@ def tsne(
     Equal codes are one disc for each class, its area growing with their number. Distances between
     clusters mean little in t-SNE; what it shows is which points are neighbours.
     """
-    from sklearn.manifold import TSNE
-
     different, which = np.unique(points.astype(np.float32), axis=0, return_inverse=True)
     if len(points) != len(labels) or len(different) < 5:
         got = f"{len(points)} points, {len(different)} different, {len(labels)} labels"
         raise InputError(f"as many labels as points expected, 5 different or more; got {got}")
     ax = axes(ax, 6, 5)
-    model = TSNE(init="pca", perplexity=min(30, len(different) / 4), random_state=seed)
-    flat = model.fit_transform(different)  # (codes, 2)
+    flat = flattened(different, seed)
     present = np.unique(labels)
     for label, colour in zip(present, palette(len(present)), strict=True):
         mine, counts = np.unique(which[labels == label], return_counts=True)
@@ -205,6 +202,14 @@ def tsne(
     islands = {_middle(flat[which[labels == label]]): classes[label] for label in present}
     _without_overlap(ax, islands)
     return ax
+
+
+def flattened(different: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Where t-SNE puts different points, (M, K) with M >= 5, in the plane: float32 (M, 2)."""
+    from sklearn.manifold import TSNE
+
+    model = TSNE(init="pca", perplexity=min(30, len(different) / 4), random_state=seed)
+    return model.fit_transform(different.astype(np.float32))
 
 
 def _middle(points: np.ndarray) -> tuple[float, float]:
