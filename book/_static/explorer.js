@@ -63,9 +63,9 @@
   }
   const commonest = images => tally(images)[0][0];
 
-  /** The bits of an image's code, first bit first. */
+  /** The bits of an image's code, first bit first: it is the lowest of its byte. */
   function bitsOf(image, { code, bits }) {
-    return [...code(image)].map(byte => byte.toString(2).padStart(8, "0")).join("").slice(0, bits);
+    return Array.from({ length: bits }, (_, i) => code(image)[i >> 3] >> (i & 7) & 1);
   }
 
   /** Images, right ones among them, precision and recall within each radius, summed over queries. */
@@ -189,11 +189,11 @@
         made.style.gridArea = `${row} / ${i + 1}`;
         block.append(made);
       };
-      [...above.slice(start, start + 8)].forEach((bit, i) => {
+      above.slice(start, start + 8).forEach((bit, i) => {
         const differs = bit !== below[start + i];
         cell(1, i, bit, differs ? "differs" : "");
         cell(2, i, below[start + i], differs ? "differs" : "");
-        cell(3, i, differs ? "▴" : "", "mark");
+        cell(3, i, differs ? "▴" : "", "tick");
       });
       blocks.push(block);
     }
@@ -203,7 +203,7 @@
   function drawComparison() {
     const above = bitsOf(state.query, view);
     const below = bitsOf(state.chosen, view);
-    const differing = [...above].flatMap((bit, i) => bit === below[i] ? [] : [i + 1]);
+    const differing = above.flatMap((bit, i) => bit === below[i] ? [] : [i + 1]);
     const where = differing.length ? `they differ in ${plural(differing.length, "bit")}: ${differing.join(", ")}`
       : "they have the same code";
     const between = state.query === state.chosen ? "this is the query itself" : where;
