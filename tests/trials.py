@@ -197,6 +197,15 @@ def book(folder):
         return build.results()
 
 
+def explorer_data(folder):
+    """`book/build.py explorer`, of records that are not there."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
+    import explorer
+
+    with mock.patch.multiple(explorer, script=lambda: "data" * 999, TARGET=folder / "data.js"):
+        explorer.write()
+
+
 def verified(folder):
     """No record may be there that does not agree with its codes."""
     for record in records.load(folder / "records"):
@@ -222,6 +231,7 @@ COMMANDS = {
     "cache.write": Command(rewrite, fetch, cache_is_whole),
     "evaluate --pr": Command(curve, codes_file),
     "build.py results": Command(book, checkout),
+    "build.py explorer": Command(explorer_data),
 }
 
 
