@@ -313,6 +313,7 @@ def test_page_down_goes_through_every_code(opened, stored):
         pictures.add("|".join(rows))
         page.keyboard.press("PageDown")
     assert len(pictures) == len(np.unique(everything, axis=0))
+    assert f"{len(pictures)} different codes for 1797 images" in page.inner_text("#explorer-about")
 
 
 @browser

@@ -150,7 +150,8 @@
     element("previous").disabled = state.query === 0;
     element("next").disabled = state.query === data.queries - 1;
     const { name, about } = data.methods[state.method];
-    say("about", `${name}: ${about} Record ${view.entry.record}, settings: ${view.entry.variant}.`);
+    say("about", `${name}: ${about} ${view.spots.length} different codes for ${labels.length} images. `
+      + `Record ${view.entry.record}, settings: ${view.entry.variant}.`);
   }
 
   function drawSummary() {
