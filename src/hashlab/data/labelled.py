@@ -144,7 +144,7 @@ def _no_images(folder: Path, images: Sequence[str]) -> tuple[str, ...]:
     if not others:
         return ()
     kinds = ", ".join(f"{ending} {count}" for ending, count in sorted(others.items()))
-    return (f"{others.total()} other files are passed over: {kinds}",)
+    return (f"passed over, by ending: {kinds}",)
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:

@@ -84,21 +84,21 @@ class Own(NamedTuple):
 
 def read(name: str, path: str | Path | None = None) -> Own:
     """What the cache says of a set; raises InputError where it is not there, or damaged."""
+    return _own(name, cache.home(_bare(name), path))[0]
+
+
+def _own(name: str, folder: Path) -> tuple[Own, dict[str, Any]]:
+    """A set in its folder, and all that about.json says of it."""
     bare = _bare(name)
-    folder = cache.home(bare, path)
     note = prepared.noted(bare, folder)
+    known = prepared.as_known(_bare(name, note["own"]["of"]), note["set"])
+    about = _titled(known, note["own"]["relevance"])
     try:
-        return _own(bare, note)
-    except (InputError, ValueError, TypeError, IndexError) as error:
+        _check_noted(about)
+        rule = choices.protocol(about, Choice.read(note["own"]))
+    except InputError as error:
         raise InputError(prepared.damage(bare, folder, str(error))) from None
-
-
-def _own(bare: SetInfo, note: Mapping[str, Any]) -> Own:
-    known = prepared.as_known(bare, note["set"])
-    about = _titled(dataclasses.replace(known, own=note["own"]["of"]), note["own"]["relevance"])
-    _check_noted(about)
-    rule = choices.protocol(about, Choice.read(note["own"]))
-    return Own(about, dataclasses.replace(rule, checksum=note["own"]["checksum"]))
+    return Own(about, dataclasses.replace(rule, checksum=note["own"]["checksum"])), note
 
 
 def _titled(about: SetInfo, relevance: str) -> SetInfo:
@@ -252,8 +252,8 @@ def _noted_plan(name: str, target: Path) -> dict[str, Any] | None:
     """How the images of a set in the cache were read; None for no set, and for a set of arrays."""
     if not target.is_dir():
         return None
-    note = prepared.noted(_bare(name), target)
-    return note["plan"] if note["plan"]["fit"] else None
+    own, note = _own(name, target)
+    return note["plan"] if own.about.own == "files" and note["plan"]["shape"] else None
 
 
 def _array_work(name: str, file: Path) -> Work:
@@ -331,7 +331,7 @@ def _facts(choice: Choice) -> prepared.Facts:
 def _there(work: Work, target: Path, given: Mapping[str, Any]) -> Added:
     """What is there already of this name; raises InputError where it is another set."""
     name = work.about.name
-    note = prepared.noted(work.about, target)
+    _, note = _own(name, target)
     other = _difference(work, target, note, given)
     if other:
         raise InputError(
@@ -362,9 +362,8 @@ def _difference(work: Work, target: Path, note: Mapping[str, Any], given: Mappin
 
 def _changed_file(work: Work, target: Path, note: Mapping[str, Any]) -> str:
     """The path of an image whose file is not the one that was read; nothing where there is none."""
-    about = prepared.as_known(work.about, note["set"])
-    for name in about.counts:
-        split = Split.read(target, about, name)
+    _, splits = prepared.splits(work.about, target)
+    for split in splits.values():
         text = f"comparing {work.source.name}"
         for rows in Progress(np.array_split(split.order, min(50, len(split.order))), text):
             for row in rows:

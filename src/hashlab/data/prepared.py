@@ -527,8 +527,10 @@ def verify(about: SetInfo, path: str | Path | None = None) -> str:
 
 
 def _words(about: SetInfo, known: SetInfo, skipped: list[str]) -> str:
-    counts = " + ".join(f"{count} {name}" for name, count in known.counts.items())
-    lines = [f"{counts} images of {known.pixels}, every one as it was written"]
+    words = {name: "" if name == "all" else f" {name}" for name in known.counts}
+    counts = " + ".join(f"{count}{words[name]}" for name, count in known.counts.items())
+    kind = "rows" if len(known.shape) == 1 else "images"
+    lines = [f"{counts} {kind} of {known.pixels}, every one as it was written"]
     if not about.own:
         published = sum(about.counts.values())
         kept = sum(known.counts.values())
@@ -536,7 +538,8 @@ def _words(about: SetInfo, known: SetInfo, skipped: list[str]) -> str:
         lines.append(f"    {kept} images, {compared}")
     lines += [f"    left out: {text}" for text in skipped]
     for name, mark in known.fingerprints.items():
-        lines.append(f"    fingerprint of the {name} files that were read: {mark}")
+        kind = "arrays" if about.own == "arrays" else "files"
+        lines.append(f"    fingerprint of the{words[name]} {kind} that were read: {mark}")
     return "\n".join(lines)
 
 

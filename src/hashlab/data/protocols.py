@@ -50,10 +50,11 @@ def draw(
     if not len(candidates):
         raise InputError(f"images to draw {seed} from are expected, got none")
     order = np.array(_in_order_of(f"{seed}/", candidates), dtype=np.int64)
+    order = order[np.argsort(labels[order], kind="stable")]  # class after class
+    values, starts = np.unique(labels[order], return_index=True)
     chosen = []
-    for label in np.unique(labels[candidates]):
-        want = count if isinstance(count, int) else count[int(label)]
-        members = order[labels[order] == label]
+    for label, members in zip(values.tolist(), np.split(order, starts[1:]), strict=True):
+        want = count if isinstance(count, int) else count[label]
         if len(members) < want:
             raise InputError(f"class {label}: {want} images wanted, {len(members)} there")
         chosen.append(members[:want])
@@ -112,8 +113,13 @@ def draw_several(
     for label in range(labels.shape[1]):
         members = np.flatnonzero(left & (labels[:, label] == 1))
         if len(members) < count:
+            wanted = f"{count} images wanted for {seed}, {len(members)} there"
+            if names is not None:
+                wanted = (
+                    f"{count} images wanted, besides those of other labels; {len(members)} there"
+                )
             concept = f"concept {label + 1}" if names is None else names[label]
-            raise InputError(f"{concept}: {count} images wanted for {seed}, {len(members)} there")
+            raise InputError(f"{concept}: {wanted}")
         drawn_now = draw(f"{seed}/{label}", np.full(len(labels), label), members, count)
         left[drawn_now] = False
         chosen.append(drawn_now)
