@@ -405,10 +405,10 @@ def remove(name: str, path: str | Path | None = None) -> Path:
     check_name(name)
     target = cache.home(_bare(name), path)
     aside = prepared.unfinished(target)
-    if not target.is_dir() and not aside.is_dir():
-        known = ", ".join(names(path)) or "none"
-        raise InputError(f"there is no set of your own called {name}; there are: {known}")
     with _disk.lock(target):
+        if not target.is_dir() and not aside.is_dir():
+            known = ", ".join(names(path)) or "none"
+            raise InputError(f"there is no set of your own called {name}; there are: {known}")
         _disk.discard(target)
         _disk.discard(aside)
     return target
