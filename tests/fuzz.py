@@ -562,7 +562,8 @@ def limited():
     a case that takes too long is ended by an exception.
     """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
     signal.signal(signal.SIGPROF, too_long)
     signal.signal(signal.SIGALRM, too_long)
 
@@ -628,9 +629,9 @@ def fuzz(name, folder, cases, seed):
 def main(folder, cases, seed, *names):
     sys.stdout, out = sys.stderr, sys.stdout
     names, done = names or list(FORMATS), {}
-    limited()
     warnings.simplefilter("ignore")
     for name in names:
+        limited()  # anew: what the formats before have left in memory is not this one's
         begun = time.monotonic()
         done[name] = fuzz(name, Path(folder) / name, -(-int(cases) // len(names)), int(seed))
         print(f"{name}: {time.monotonic() - begun:.1f} s", file=sys.stderr)
