@@ -308,7 +308,7 @@ shuffles = st.permutations(range(31))
 
 
 @settings(max_examples=25)
-@given(forms, shuffles, st.integers(0, 5), st.sampled_from([None, 2, 0.25]))
+@given(forms, shuffles, st.integers(0, 5), st.sampled_from([None, np.int64(2), 0.25]))
 def test_an_array_is_split_by_what_is_in_it(form, order, seed, query):
     """Not by how it is sorted; and `rows` leads back to where it came from."""
     shape = {"features": (31, 4), "images": (31, 4, 5, 3), "grey": (31, 4, 5)}[form]

@@ -75,6 +75,12 @@ class Choice:
         return query, max(train, 1)
 
 
+def of(query: Any, train: Any, seed: Any) -> Choice:
+    """A choice; numbers may be NumPy's."""
+    plain = [one.item() if isinstance(one, np.generic) else one for one in (query, train, seed)]
+    return Choice(*plain)
+
+
 def _part(wanted: int | float, size: int, most: int) -> int:
     """A count as it is; of a share, 1 at least and `most` at most."""
     if isinstance(wanted, int):

@@ -67,7 +67,7 @@ def _bare(name: str, of: str = "files") -> SetInfo:
         counts={},
         fingerprints={},
         source="your own files" if of == "files" else "your own arrays",
-        licence="yours to know",
+        licence="yours",
         own=of,
     )
 
@@ -204,9 +204,9 @@ def add(
     """
     check_name(name)
     files.check_name(source)
-    Choice(query, train, 0 if seed is None else seed)
+    choice = choices.of(query, train, 0 if seed is None else seed)
     target = cache.home(_bare(name), path)
-    given = {"query": query, "train": train, "seed": seed}
+    given = {"query": choice.query, "train": choice.train, "seed": seed}
     form = {"size": size, "fit": fit}
     source = Path(source)
     if source.is_file():
@@ -365,7 +365,9 @@ def _changed_file(work: Work, target: Path, note: Mapping[str, Any]) -> str:
     _, splits = prepared.splits(work.about, target)
     for split in splits.values():
         text = f"comparing {work.source.name}"
-        for rows in Progress(np.array_split(split.order, min(50, len(split.order))), text):
+        for rows in Progress(
+            np.array_split(split.order, min(50, len(split.order))), text, delay=1.0
+        ):
             for row in rows:
                 content = files.read_bytes(work.source / split.paths[row], folders.MOST_FILE)
                 if hashlib.sha256(content).digest() != split.digests[row, 0].tobytes():
@@ -449,7 +451,7 @@ def from_folder(
     source = Path(folder)
     name = source.resolve().name if name is None else name
     check_name(name)
-    choice = Choice(query, train, seed)
+    choice = choices.of(query, train, seed)
     work = _planned(name, source, labelled.read(source, labels, levels), size, fit)
     _check_choice(work, choice)
     splits = _read_splits(work, skip_broken)
@@ -529,7 +531,7 @@ def from_arrays(
         )
     kind = "features" if images is None else "images"
     values = _checked(features if images is None else images, kind)
-    choice = Choice(query, train, seed)
+    choice = choices.of(query, train, seed)
     order = {"all": np.arange(len(values))}
     listing = _listing(order, values, labels, None, "labels", levels)
     work = _work_of_arrays(name, Path(), listing, values, order)
@@ -557,7 +559,7 @@ def _of_parts(
     order = dict(zip(values, np.split(np.arange(len(targets)), ends), strict=True))
     listing = _listing(order, targets, targets, None, "labels", levels)
     work = _work_of_arrays(name, Path(), listing, values, None)
-    return _dataset(work, work.splits, Choice(seed=seed))
+    return _dataset(work, work.splits, choices.of(None, None, seed))
 
 
 def _joined(labels: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
