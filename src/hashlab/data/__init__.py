@@ -10,12 +10,13 @@ data.tuning()         # the same shape of object, for choosing settings: queries
 
 from hashlab.data.opening import info, load, names
 from hashlab.data.own import from_arrays, from_folder
-from hashlab.data.parts import Dataset, Part
+from hashlab.data.parts import Dataset, Labelled, Part
 from hashlab.data.sets import SETS, SetInfo
 
 __all__ = [
     "SETS",
     "Dataset",
+    "Labelled",
     "Part",
     "SetInfo",
     "from_arrays",

@@ -37,7 +37,7 @@ SPLIT = "split"
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class Collection:
     """Images of one's own and their labels, and what was passed over, in sentences."""
 
     listing: Listing
@@ -56,7 +56,7 @@ def relevance(listing: Listing) -> str:
     return "shares_label" if several else "same_class"
 
 
-def read(folder: str | Path, labels: str | Path | None = None, levels: bool = False) -> Labelled:
+def read(folder: str | Path, labels: str | Path | None = None, levels: bool = False) -> Collection:
     """The images of a folder with their labels.
 
     Args:
@@ -92,7 +92,7 @@ def _all_paths(listing: Listing) -> list[str]:
 # ---- folders
 
 
-def _of_folders(folder: Path, levels: bool) -> Labelled:
+def _of_folders(folder: Path, levels: bool) -> Collection:
     paths = _images(folder)
     check_names(paths)
     ways = [PurePosixPath(path).parts[:-1] for path in paths]
@@ -112,7 +112,7 @@ def _of_folders(folder: Path, levels: bool) -> Labelled:
         listing = _tree_of_folders(folder, paths, ways)
     else:
         listing = listing_of({"all": paths}, [[way[0]] for way in ways], str(folder))
-    return Labelled(listing, _no_images(folder, paths))
+    return Collection(listing, _no_images(folder, paths))
 
 
 def _images(folder: Path) -> list[str]:
@@ -164,7 +164,7 @@ def check_names(names: Iterable[str]) -> None:
 # ---- a CSV file
 
 
-def _of_csv(folder: Path, file: Path) -> Labelled:
+def _of_csv(folder: Path, file: Path) -> Collection:
     rows = _rows(file)
     columns = _columns(file, rows[0][1])
     lines = {}
@@ -186,7 +186,7 @@ def _of_csv(folder: Path, file: Path) -> Labelled:
     paths = _by_split(lines)
     ordered = [lines[path] for split in paths.values() for path in split]
     listing = _labelled(paths, ordered, columns, file)
-    return Labelled(listing, _not_named(folder, file, lines))
+    return Collection(listing, _not_named(folder, file, lines))
 
 
 def _rows(file: Path) -> list[tuple[int, list[str]]]:

@@ -19,7 +19,7 @@ import numpy as np
 from hashlab import _disk, codes, files
 from hashlab.data import cache, choices, folders, labelled, parts, prepared, protocols, sets
 from hashlab.data.choices import GIVEN, Choice
-from hashlab.data.labelled import Labelled
+from hashlab.data.labelled import Collection
 from hashlab.data.listed import Listing
 from hashlab.data.prepared import Split
 from hashlab.data.sets import SetInfo
@@ -227,13 +227,13 @@ class Work:
 
     about: SetInfo
     source: Path
-    held: Labelled
+    held: Collection
     plan: dict[str, Any]
     splits: Mapping[str, Split] | None = None
 
 
 def _folder_work(
-    name: str, source: Path, held: Labelled, form: Mapping[str, Any], target: Path
+    name: str, source: Path, held: Collection, form: Mapping[str, Any], target: Path
 ) -> Work:
     usual = _noted_plan(name, target)
     size = form["size"] or (usual["shape"][0] if usual else SIZE)
@@ -241,7 +241,7 @@ def _folder_work(
     return _planned(name, source, held, size, fit)
 
 
-def _planned(name: str, source: Path, held: Labelled, size: int, fit: str) -> Work:
+def _planned(name: str, source: Path, held: Collection, size: int, fit: str) -> Work:
     shape = (size, size, 3)
     folders.check_shape(shape, fit)
     plan = {"shape": list(shape), "fit": fit, "listing": prepared.digest_of(held.listing)}
@@ -730,7 +730,7 @@ def _work_of_arrays(
         splits[split] = Split.of(array, labels, digests, listing.paths[split], about, split)
     shape = next(iter(splits.values())).images.shape[1:]
     plan = {"shape": list(shape), "fit": "", "listing": digest.hexdigest()}
-    return Work(about, source, Labelled(listing), plan, splits)
+    return Work(about, source, Collection(listing), plan, splits)
 
 
 def _taken(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
