@@ -1,14 +1,24 @@
 """Deep image hashing: five papers, one protocol, reproducible results.
 
-`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.records` and `.shallow` are
-imported when they are first used.
+`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.networks`, `.records` and
+`.shallow` are imported when they are first used.
 """
 
 from importlib import import_module
 from types import ModuleType
 
 __version__ = "0.1.0"
-__all__ = ["codes", "data", "experiments", "grid", "methods", "metrics", "records", "shallow"]
+__all__ = [
+    "codes",
+    "data",
+    "experiments",
+    "grid",
+    "methods",
+    "metrics",
+    "networks",
+    "records",
+    "shallow",
+]
 
 
 def __getattr__(name: str) -> ModuleType:
