@@ -401,7 +401,7 @@ def compute_maps(
 
 
 def _halves(x: Tensor, level: str) -> np.ndarray:
-    """Maps (N, C, H, W) as float16 (N, H, W, C); vectors stay (N, C).
+    """Maps (N, C, H, W) as float16 (N, H, W, C); vectors (N, C) and tokens (N, T, C) stay.
 
     Raises InputError where they are beyond half precision.
     """
