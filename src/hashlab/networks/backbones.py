@@ -321,7 +321,7 @@ def register(
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(f"a backbone's name is letters, digits and _ - . between, got {name!r}")
-    if not callable(make):
+    if not callable(make) or isinstance(make, nn.Module):
         raise InputError(f"make must be a function of (H, W, C), got {type(make).__name__}")
     if name in OURS or name in TAKEN or not _is_again(name, make):
         raise InputError(f"there is another backbone called {name!r}; give yours another name")

@@ -109,8 +109,17 @@ def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
         std = 3 * std
     given = backbones.normalisation(backbone, start)
     if given is not None:
+        _check_channels(backbone, given[0], mean)
         mean, std = given
     return View(shape[0], shape[1], channels, mean, std, **how)
+
+
+def _check_channels(backbone: str, given: Sequence[float], own: Sequence[float]) -> None:
+    """Raise InputError unless a backbone's normalisation is for images of as many channels."""
+    if len(given) != len(own):
+        raise InputError(
+            f"backbone {backbone} normalises {len(given)} channels, the images have {len(own)}"
+        )
 
 
 def check_shape(images: Images, expected: tuple[int, ...]) -> None:

@@ -100,6 +100,8 @@ class Whole(Backbone):
         return {name: self._level(name, outputs.get(name)) for name in names}
 
     def _level(self, name: str, output: Any) -> Level:
+        if output is None:
+            raise InputError(f"level {name} must be given by a module that is run")
         if not (isinstance(output, Tensor) and output.ndim in (2, 4)):
             raise InputError(
                 f"level {name} must give maps (B, C, H, W) or vectors (B, C), got {_words(output)}"
