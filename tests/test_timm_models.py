@@ -4,7 +4,9 @@ was kept, weights come from the hub or a file, and a model needs neither to be l
 
 import builtins
 import hashlib
+import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +16,7 @@ import timm
 import torch
 from processes import python
 
-from hashlab import experiments, methods
+from hashlab import data, experiments, methods
 from hashlab.errors import InputError
 from hashlab.networks import backbones, features, timm_models, weights
 
@@ -286,6 +288,20 @@ def test_a_network_whose_weights_nobody_publishes(no_hub):
     name = next(name for name in every if not timm.get_pretrained_cfg(name).hf_hub_id)
     with pytest.raises(InputError, match=f"^timm publishes no weights of {name}: scratch or a "):
         timm_models.published(f"timm/{name}")
+
+
+def test_readme_trains_on_a_pretrained_body(digits, monkeypatch):
+    """The README's example, on fewer images."""
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (example,) = (code for code in examples if "efficientnet_lite0" in code)
+    few = {name: getattr(digits, name) for name in ("train", "query")}
+    small = {name: part.pool.part(part.index[:128]) for name, part in few.items()}
+    monkeypatch.setattr(data, "load", lambda name: type(digits)(**vars(digits) | small))
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["packed"].shape == (128, 8) and "hashlab[weights]" in text
+    assert names["method"].net.origin.weights.startswith("efficientnet-lite0 sha256:")
 
 
 # ---- names, sizes, and timm itself
