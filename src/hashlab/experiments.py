@@ -434,7 +434,7 @@ def _measure(
         "history": learner.history,
         "started": started.isoformat(timespec="seconds"),
         "hardware": hardware(device, learner.precision),
-        "versions": versions(),
+        "versions": versions() | backbones.versions(learner.backbone),
         "git": git(),
     }
     return results, arrays
