@@ -1,4 +1,5 @@
-"""Convolutional networks that turn images (B, C, H, W) into features (B, d), with taps on the way.
+"""Convolutional networks that turn images (B, C, H, W) into features (B, d), with taps on the way;
+and one for features that are given, which standardises them.
 
 A backbone is a `Backbone`: a chain of named stages ending in a feature vector. `.levels` says what
 each stage gives. Nets of our own train from scratch; torchvision's and timm's come with the names of
@@ -21,6 +22,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from hashlab.data import items
 from hashlab.errors import InputError
 from hashlab.networks import weights
 
@@ -78,6 +80,10 @@ class Backbone(nn.Module):
         for stage in list(self.stages.values())[self._done(x) :]:
             x = stage(x)
         return x  # (B, features)
+
+    def computed(self, x: Tensor) -> bool:
+        """Whether x is what the last stage gave before, features (B, d)."""
+        return x.ndim == 2 and self.frozen_level is None
 
     def _done(self, x: Tensor) -> int:
         """How many stages were run on x before: none on images (B, C, H, W), which have 1 or 3
@@ -259,6 +265,49 @@ def resnet9(channels: int, height: int, width: int) -> Stages:
     ]
 
 
+# ---- for features that are given
+
+
+GIVEN = "features"  # the name of their backbone, and of its level
+FARTHEST = 1e4  # standard deviations from the mean: what lies beyond is moved to there
+
+
+class Standard(nn.Module):
+    """Features (B, d) -> mean 0 and variance 1, by statistics that `learn` takes."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def learn(self, mean: Tensor, std: Tensor) -> None:
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - self.mean) / self.std).clamp(-FARTHEST, FARTHEST)
+
+
+class Given(Backbone):
+    """Features (B, d) that are given, standardised, and a dense layer on them where that is wanted.
+
+    They stay as they are, frozen or not; the dense layer is always trained.
+
+    Args:
+        width: d.
+        hidden: numbers that the dense layer makes of them; 0 to do without it.
+    """
+
+    def __init__(self, width: int, hidden: int = 0):
+        stages = [(GIVEN, Standard(width), Level(width, None))]
+        if hidden:
+            stages.append(("hidden", _dense(width, hidden), Level(hidden, None)))
+        super().__init__(stages)
+
+    def computed(self, x: Tensor) -> bool:
+        return False  # features are what comes in
+
+
 # ---- torchvision's nets and timm's, cut into the stages of their papers
 
 
@@ -386,14 +435,24 @@ BACKBONES: dict[str, Kind] = {
 
 
 def names() -> list[str]:
-    """The names that `create` takes."""
+    """The names of backbones for images; `GIVEN` is that for features."""
     return list(BACKBONES)
 
 
 def check_name(name: str) -> None:
-    """Raise InputError unless `name` is one of `names()`."""
-    if name not in names():
+    """Raise InputError unless `name` is `GIVEN` or one of `names()`."""
+    if name not in (*names(), GIVEN):
         raise InputError(f"unknown backbone {name!r}; expected one of: {', '.join(BACKBONES)}")
+
+
+def check_takes(name: str, shape: tuple[int, ...]) -> None:
+    """Raise InputError unless a backbone takes items of `shape`: `GIVEN` features, all others
+    images.
+    """
+    check_name(name)
+    if (name == GIVEN) != items.are_features(shape):
+        takes = "given features" if name == GIVEN else "images"
+        raise InputError(f"backbone {name} takes {takes}, got {items.described(shape)}")
 
 
 def from_library(name: str) -> bool:
@@ -404,11 +463,16 @@ def from_library(name: str) -> bool:
 
 
 def check(name: str, shape: tuple[int, ...], start: str = weights.SCRATCH) -> None:
-    """Raise InputError unless a backbone takes images (H, W) or (H, W, C) and has weights `start`.
+    """Raise InputError unless a backbone takes images (H, W) or (H, W, C), or features (d,), and
+    has weights `start`.
 
     Nothing is downloaded or loaded for it.
     """
-    check_name(name)
+    check_takes(name, shape)
+    if name == GIVEN:
+        if start != weights.SCRATCH:
+            raise InputError(f"given features have no weights: leave them out, got {start!r}")
+        return
     kind = BACKBONES[name]
     size = f"{shape[0]}x{shape[1]}"
     if min(shape[:2]) < kind.smallest:
@@ -427,9 +491,13 @@ def check(name: str, shape: tuple[int, ...], start: str = weights.SCRATCH) -> No
 
 
 def create(
-    name: str, shape: tuple[int, ...], start: str = weights.SCRATCH, frozen: bool | str = False
+    name: str,
+    shape: tuple[int, ...],
+    start: str = weights.SCRATCH,
+    frozen: bool | str = False,
+    hidden: int = 0,
 ) -> Backbone:
-    """A backbone for images of `shape` (H, W) or (H, W, C);
+    """A backbone for images of `shape` (H, W) or (H, W, C), or for features (d,);
     what is not loaded is drawn from torch's generator.
 
     Args:
@@ -438,12 +506,15 @@ def create(
             with the state dict of the library's network, or of our own.
         frozen: whether it stays as it is, batch statistics included; or the level up to which it
             does.
+        hidden: width of a dense layer on given features; 0 to do without it.
 
     Raises:
         InputError: unknown name, images that are too small, weights that are altered or of another
             architecture, a package that is missing.
     """
     check(name, shape, start)
+    if name == GIVEN:
+        return Given(shape[0], hidden)
     kind = BACKBONES[name]
     network = _network(name, shape)
     weights.load(start, network, kind.dropped, name)
@@ -453,13 +524,13 @@ def create(
 
 
 @cache
-def levels(name: str, shape: tuple[int, ...]) -> Mapping[str, Level]:
+def levels(name: str, shape: tuple[int, ...], hidden: int = 0) -> Mapping[str, Level]:
     """What the stages of a backbone give, by name and in order; its weights are not made for it.
 
     Raises InputError as `create` does.
     """
     with torch.device("meta"):
-        return create(name, shape).levels
+        return create(name, shape, hidden=hidden).levels
 
 
 def _network(name: str, shape: tuple[int, ...]) -> nn.Module:
@@ -472,9 +543,11 @@ def _network(name: str, shape: tuple[int, ...]) -> nn.Module:
 
 
 def default(shape: tuple[int, ...]) -> str:
-    """The backbone that suits images of `shape`:
+    """The backbone that suits items of `shape`: `GIVEN` for features; for images
     `tiny` below 16 px, else `lenet` for grey and `quick` for colour.
     """
+    if items.are_features(shape):
+        return GIVEN
     if min(shape[:2]) < BACKBONES["lenet"].smallest:
         return "tiny"
     return "quick" if len(shape) == 3 and shape[2] == 3 else "lenet"
