@@ -81,10 +81,10 @@ class Pool:
         return dataclasses.replace(self, stored=self.stored[:, columns], about=about)
 
     def gather(self, index: np.ndarray) -> np.ndarray:
-        """Images at pool positions `index` (M,): uint8 (M, H, W[, 3])."""
+        """Images at pool positions `index` (M,): uint8 (M, H, W[, 3]); features: float32 (M, d)."""
         index = check_rows(index, len(self.stored))
         ends = np.cumsum([len(order) for order in self.orders])
-        gathered = np.empty((len(index), *self.splits[0].shape[1:]), np.uint8)
+        gathered = np.empty((len(index), *self.splits[0].shape[1:]), self.splits[0].dtype)
         for images, order, end in zip(self.splits, self.orders, ends, strict=True):
             start = end - len(order)
             if _is_whole(images, order) and _counts_up(index, start, end):
@@ -178,7 +178,7 @@ class Part:
     @property
     def nbytes(self) -> int:
         """Bytes that all images of the part take in memory."""
-        return len(self) * prod(self.shape)
+        return len(self) * prod(self.shape) * self.pool.splits[0].itemsize
 
     @cached_property
     def images(self) -> np.ndarray:

@@ -254,7 +254,7 @@ class DeepMethod(Method):
         input_shape = features.input_shape(backbone, images.shape, c.crop, c.size)
         backbones.check(backbone, input_shape, c.weights)
         if isinstance(c.frozen, str):
-            levels = self._levels(images.shape)
+            levels = self._stages_for(images.shape)
             taps = self.choose_taps(levels, backbone)
             backbones.check_frozen(levels, c.frozen, taps, backbone)
 
@@ -282,9 +282,9 @@ class DeepMethod(Method):
         """What the head will take where items are of `shape`;
         raises InputError where settings do not allow it.
         """
-        return self.choose_taps(self._levels(shape), self._backbone(shape))
+        return self.choose_taps(self._stages_for(shape), self._backbone(shape))
 
-    def _levels(self, shape: tuple[int, ...]) -> Mapping[str, backbones.Level]:
+    def _stages_for(self, shape: tuple[int, ...]) -> Mapping[str, backbones.Level]:
         """All levels of the backbone where items are of `shape`."""
         c = self.config
         backbone = self._backbone(shape)
