@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hashlab import codes
 from hashlab.data.batches import Images
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.methods import models
 from hashlab.training.checkpoints import State
@@ -174,7 +174,7 @@ class Method:
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         """Raise InputError where settings and training data do not suit each other;
         nothing is begun.
         """
@@ -182,7 +182,7 @@ class Method:
 
     def fit(
         self,
-        train: Part,
+        train: Labelled,
         *,
         seed: int = 0,
         device: str | None = None,

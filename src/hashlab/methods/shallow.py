@@ -23,7 +23,7 @@ from hashlab import codes
 from hashlab.data import items
 from hashlab.data.batches import Images, View, stored
 from hashlab.data.folders import LARGEST_SIDE
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.methods.base import About, Method, Shared, setting
 from hashlab.methods.deep import DeepConfig, images_of
@@ -100,7 +100,7 @@ class ShallowMethod(Method):
     def precision(self) -> str:
         return "float32" if self.net is None else self.net.precision
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         estimator = self._estimator(0)
         images = stored(images_of(train))
         estimator.check_settings()
@@ -121,7 +121,7 @@ class ShallowMethod(Method):
 
     def fit(
         self,
-        train: Part,
+        train: Labelled,
         *,
         seed: int = 0,
         device: str | None = None,
