@@ -18,7 +18,7 @@ from torch import Tensor
 
 import hashlab
 from hashlab import _disk, codes, files
-from hashlab.data import folders
+from hashlab.data import folders, items
 from hashlab.errors import InputError
 from hashlab.networks import backbones
 from hashlab.progress import Progress
@@ -36,6 +36,13 @@ FIELDS = {
     "sha256": str,
 }  # in `model.json`
 BLOCK = 256  # images of a folder that are encoded at a time
+HOW_TO_ENCODE = {
+    "images": (
+        "Encode a folder of images with `hashlab encode MODEL FOLDER -o codes.npz`, where MODEL is "
+        "this folder, or in Python:"
+    ),
+    "features": "Encode in Python, where MODEL is this folder:",
+}  # for the card
 
 
 class Model(Protocol):
@@ -45,7 +52,7 @@ class Model(Protocol):
     bits: int
     tables: tuple[int, ...] | None
     overrides: dict[str, Any]  # settings that differ from the defaults
-    shape: tuple[int, ...]  # of an image
+    shape: tuple[int, ...]  # of an image, or of features
 
     def state(self) -> State: ...
     def set_state(
@@ -154,20 +161,21 @@ def card(method: Model, summary: Mapping[str, Any]) -> str:
     about = method.about
     facts = {"bits": method.bits, **summary["facts"], "settings": method.overrides or "defaults"}
     lines = [f"- {key}: {value}" for key, value in facts.items()]
+    kind = "features" if items.are_features(method.shape) else "images"
     return f"""# {about.name}, {method.bits} bits
 
 {about.title} ({about.paper}): {about.status}.
-It turns images into codes of {method.bits} bits, for search by Hamming distance.
+It turns {kind} into codes of {method.bits} bits, for search by Hamming distance.
 
 {chr(10).join(lines)}
 
-Encode a folder of images with `hashlab encode MODEL FOLDER -o codes.npz`, where MODEL is this folder, or in Python:
+{HOW_TO_ENCODE[kind]}
 
 ```python
 import hashlab.methods
 
 model = hashlab.methods.load("MODEL")
-codes = model.encode(images)  # uint8 (N, H, W[, C]) -> packed uint8 (N, {row_bytes(method)})
+codes = model.encode({kind})  # {items.layout(method.shape)} -> packed uint8 (N, {row_bytes(method)})
 ```
 
 Written by hashlab {summary["hashlab"]}. `model.json` names the SHA-256 of `model.safetensors`.
@@ -230,7 +238,7 @@ def _described(folder: Path) -> dict[str, Any]:
 
 
 def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) -> None:
-    """Give a method its state; raises InputError where it then does not turn an image into a
+    """Give a method its state; raises InputError where it then does not turn an item into a
     code.
     """
     for name, tensor in tensors.items():
@@ -238,7 +246,7 @@ def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) ->
             raise InputError(f"finite numbers are expected, got others in {name}")
     try:
         method.set_state(tensors, facts, device)
-        packed = method.encode(np.zeros((1, *method.shape), np.uint8))
+        packed = method.encode(items.zeros(1, method.shape))
     except InputError:
         raise
     except (
@@ -283,8 +291,12 @@ def encode_folder(
         skip_broken: leave out images that cannot be read; otherwise the first one ends it all.
 
     Raises:
-        InputError: no images, a broken image, an output that cannot be; nothing is written then.
+        InputError: a model of features, no images, a broken image, an output that cannot be; nothing is written then.
     """
+    if items.are_features(method.shape):
+        raise InputError(
+            f"a model of images is expected, got one of {items.described(method.shape)}"
+        )
     folder = Path(folder)
     output = Path(output)
     files.check_file(output, ".npz")

@@ -1,6 +1,7 @@
 """The array estimators of `hashlab.shallow` as methods: images -> features -> codes.
 
-Features are pixels, or those of a backbone that stays as it is. What each estimator does stands in
+Features are pixels, or those of a backbone that stays as it is; or they are given, and taken as they
+are. What each estimator does stands in
 its own docstring.
 """
 
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 
 import hashlab.shallow
 from hashlab import codes
+from hashlab.data import items
 from hashlab.data.batches import Images, View, stored
-from hashlab.data.folders import LARGEST_SIDE, check_shape
+from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.methods.base import About, Method, Shared, setting
@@ -39,7 +41,9 @@ class ShallowConfig:
     """Settings of every shallow method: where its features come from."""
 
     backbone: str = setting(
-        PIXELS, "pixels in units of 0..1, or the name of a backbone, whose features are taken"
+        PIXELS,
+        "pixels in units of 0..1, or the name of a backbone, whose features are taken; "
+        "given features are taken as they are",
     )
     frozen: bool = setting(True, "the backbone stays as it is, which it always does here")
     weights: str = setting(
@@ -86,6 +90,12 @@ class ShallowMethod(Method):
 
     @property
     def backbone(self) -> str:
+        return self._backbone(self.shape)
+
+    def _backbone(self, shape: tuple[int, ...] | None) -> str:
+        """What makes features of items of `shape`; where features are given, nothing has to."""
+        if shape is not None and items.are_features(shape) and self.config.backbone == PIXELS:
+            return backbones.GIVEN
         return self.config.backbone
 
     @property
@@ -98,17 +108,18 @@ class ShallowMethod(Method):
         estimator.check_settings()
         if estimator.supervised:
             estimator.check_labels(train.labels, len(images))
-        if self.backbone != PIXELS:
-            self._check_backbone(images.shape)
+        if items.are_features(images.shape):
+            features.check_given(self.overrides)
+        backbone = self._backbone(tuple(images.shape))
+        if backbone != PIXELS:
+            self._check_backbone(backbone, images.shape)
 
-    def _check_backbone(self, shape: tuple[int, ...]) -> None:
+    def _check_backbone(self, backbone: str, shape: tuple[int, ...]) -> None:
         c = self.config
-        backbones.check_name(self.backbone)
+        backbones.check_takes(backbone, shape)
         if c.crop > min(shape[:2]):
             raise InputError(f"crop must fit into images of {shape[:2]}, got {c.crop}")
-        backbones.check(
-            self.backbone, features.input_shape(self.backbone, shape, c.crop, c.size), c.weights
-        )
+        backbones.check(backbone, features.input_shape(backbone, shape, c.crop, c.size), c.weights)
 
     def fit(
         self,
@@ -119,7 +130,8 @@ class ShallowMethod(Method):
         checkpoints: str | Path | None = None,
         shared: Shared | None = None,
     ) -> Self:
-        """Fit the estimator on features of `train.images`; see `DeepMethod.fit`.
+        """Fit the estimator on features of `train.images`, or on these where they are features;
+        see `DeepMethod.fit`.
 
         Args:
             seed: `random_state` of the estimator, and of a backbone without weights.
@@ -134,11 +146,16 @@ class ShallowMethod(Method):
         images = images_of(train)
         chosen = backbones.device(device)
         self.shape = tuple(stored(images).shape)
-        if self.backbone != PIXELS:
+        if self._has_network:
             view = features.view_of(self.backbone, c.weights, images, crop=c.crop, size=c.size)
             self.net = self._build(self.backbone, self.shape, view, chosen, c.weights, seed)
         self.hasher = self._estimator(seed).fit(self._features(images, shared), train.labels)
         return self
+
+    @property
+    def _has_network(self) -> bool:
+        """Whether features come out of a network; known when the method was fitted."""
+        return self.backbone not in (PIXELS, backbones.GIVEN)
 
     def _estimator(self, seed: int) -> Any:
         of_all = {field.name for field in dataclasses.fields(ShallowConfig)}
@@ -179,17 +196,18 @@ class ShallowMethod(Method):
         )
 
     def _features(self, images: Images, shared: Shared | None) -> np.ndarray:
-        """Features (N, d) of images uint8 (N, H, W[, C])."""
+        """Features (N, d) of images uint8 (N, H, W[, C]), or of features that are given."""
         if self.net is not None:
             return (
                 self.net.features(images, shared).numpy().copy()
             )  # an estimator may write into what it is given
         features.check_shape(images, self.shape)
-        blocks = stored(images).blocks(4096)
-        return np.concatenate([np.reshape(block, (len(block), -1)) / 255 for block in blocks])
+        return np.concatenate([items.flat(block) for block in stored(images).blocks(4096)])
 
     def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C])."""
+        """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C]), or of features,
+        floats (N, d), as in training.
+        """
         if self.hasher is None:
             raise InputError("the method is not fitted yet: call fit(train) first")
         bits = self.hasher.transform(self._features(images, shared))
@@ -200,6 +218,8 @@ class ShallowMethod(Method):
         return codes.pack(bits)
 
     def input(self) -> dict[str, Any]:
+        if self.backbone == backbones.GIVEN:
+            return dataclasses.asdict(items.Vectors(*self.shape))
         return {} if self.net is None else self.net.input()
 
     def state(self) -> State:
@@ -220,7 +240,7 @@ class ShallowMethod(Method):
     ) -> None:
         self.shape = tuple(fact(facts, "shape", list))
         backbone = fact(facts, "backbone", str)
-        check_shape(self.shape, "crop")
+        items.check_shape(self.shape)
         if backbone != self.backbone:
             raise InputError(f"the model's backbone must be {self.backbone}, got {backbone}")
         if extra := [name for name in tensors if not name.startswith(("hasher/", "body/"))]:
@@ -229,7 +249,7 @@ class ShallowMethod(Method):
             key: tensor.numpy() for key, tensor in snapshots.with_prefix(tensors, "hasher/").items()
         }
         self.hasher = self._estimator(0).set_fitted(arrays)
-        if self.backbone != PIXELS:
+        if self._has_network:
             body = features.from_facts(fact(facts, "body", dict))
             net = self._build(*body, backbones.device(device))
             weights_of_body = snapshots.with_prefix(tensors, "body/")
