@@ -356,16 +356,16 @@ BAD = {
         "database labels must not be negative, got -1",
     ),
     "float labels": (
-        {"query_labels": np.zeros(4)},
-        r"query labels must be \(N,\) integers for same_class, got \(4,\) float64",
+        {"query_labels": np.arange(4) / 2},
+        r"query labels must be whole numbers or text, got 0.5 among \(4,\) float64",
     ),
     "ragged labels": (
         {"query_labels": [[1], [1, 2], [], []]},
         "query labels must have rows .* got ragged rows",
     ),
-    "bool labels": ({"query_labels": np.zeros(4, bool)}, "integers for same_class, got .* bool"),
-    "one-hot labels": (
-        {"query_labels": np.eye(4, dtype=int)},
+    "complex labels": ({"query_labels": np.zeros(4, complex)}, "or text, got .* complex"),
+    "several labels": (
+        {"query_labels": np.tri(4, dtype=int)},
         r"same_class, got \(4, 4\) int64; \(N, L\) labels go with shares_label or levels",
     ),
     "flat labels": (

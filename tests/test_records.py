@@ -380,8 +380,8 @@ def test_big_bit_order(some, tmp_path):
             r"npz: database labels must be as many as database codes, got 8 and 9",
         ),
         (
-            {"query_labels": np.zeros(4)},
-            r"npz: query labels must be .* integers for same_class, got \(4,\) float64",
+            {"query_labels": np.arange(4) / 2},
+            r"npz: query labels must be .*, got 0.5 among \(4,\) float64",
         ),
         (
             {"query_labels": np.zeros((4, 2, 2), int)},

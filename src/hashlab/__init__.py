@@ -8,7 +8,17 @@ from importlib import import_module
 from types import ModuleType
 
 __version__ = "0.1.0"
-__all__ = ["codes", "data", "experiments", "grid", "methods", "metrics", "records", "shallow"]
+__all__ = [
+    "codes",
+    "data",
+    "experiments",
+    "grid",
+    "labels",
+    "methods",
+    "metrics",
+    "records",
+    "shallow",
+]
 
 
 def __getattr__(name: str) -> ModuleType:
