@@ -1367,8 +1367,8 @@ PYTHON = {
     ),
     "pack sparse": (python(lambda: codes.pack(SPARSE.bool())), "bool with K >= 1, got"),
     "pack numbers": (
-        python(lambda: codes.pack(np.ones((2, 8)))),
-        r"bool with K >= 1, got \(2, 8\) float64",
+        python(lambda: codes.pack(np.full((2, 8), 2.0))),
+        r"0/1, -1/\+1 or bool, got \(2, 8\) float64",
     ),
     "pack a list": (python(lambda: codes.pack([[True]])), "bool with K >= 1, got list"),
     "pack nothing": (python(lambda: codes.pack(None)), "bool with K >= 1, got NoneType"),
