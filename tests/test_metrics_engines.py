@@ -369,7 +369,7 @@ BAD = {
             "query_labels": np.full((4, 2), 2),
             "database_labels": np.ones((9, 2), int),
         },
-        "of 0 and 1 for shares_label, got 2",
+        "of 0 and 1, L at least 2, got 2",
     ),
     "no columns": (
         {
@@ -377,7 +377,7 @@ BAD = {
             "query_labels": np.zeros((4, 0), int),
             "database_labels": np.zeros((9, 0), int),
         },
-        r"\(N, L\) integers for levels, got \(4, 0\)",
+        r"\(N, L\) classes for levels, got \(4, 0\) int64$",
     ),
     "levels differ": (
         {

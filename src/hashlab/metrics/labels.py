@@ -152,7 +152,7 @@ def _table(name: str, given: Any, relevance: str) -> np.ndarray:
     given = codes.as_numpy(given, name)
     axes = (1, 2) if relevance == "same_class" else (2,)
     if given.ndim not in axes or 0 in given.shape[1:]:
-        hint = _OTHERS.get(given.ndim, "")
+        hint = "" if given.ndim in axes else _OTHERS.get(given.ndim, "")
         raise InputError(
             f"{name} must be {RELEVANCE[relevance]} for {relevance}, got {codes.describe(given)}"
             f"{hint}"
