@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 
 import hashlab
 from hashlab.cli import convert, data, encode, evaluate, grid, methods, run, table, verify
-from hashlab.cli.common import Words
+from hashlab.cli.common import Words, import_files
 from hashlab.cli.methods import aligned, describe_method
 from hashlab.cli.run import settings, variants
 from hashlab.errors import InputError
@@ -35,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HASHLAB_PROGRESS", "lines")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if not arguments:
+            parser().print_help()
+            return 0
         parsed = parser().parse_args(arguments)
         with plain_warnings():
+            import_files(getattr(parsed, "imports", ()))
             code = parsed.command(parsed) or 0
             sys.stdout.flush()
             return code

@@ -26,9 +26,13 @@ def add_to(commands: Any) -> None:
     )
     text = "show: the picture to write (default: NAME.png)"
     command.add_argument("-o", "--output", type=path, help=text)
+    text = (
+        "fetch: where its files are; of mnist and the cifars those that torchvision has downloaded "
+        "(default: they are downloaded), of sets that you put there by hand source/NAME in the "
+        "cache folder"
+    )
+    command.add_argument("--source", type=path, metavar="FOLDER", help=text)
     by_hand = command.add_argument_group("fetch, for the sets that you put there by hand")
-    text = "where their files are (default: source/NAME in the cache folder)"
-    by_hand.add_argument("--source", type=path, help=text)
     text = "side of the square images that are kept, in pixels (default: 224, of corel5k 128)"
     by_hand.add_argument("--size", type=side, help=text)
     by_hand.add_argument("--fit", help="crop to the centre (default), or squash to the square")

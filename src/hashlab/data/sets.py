@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hashlab.errors import InputError
+from hashlab.errors import unknown
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -303,5 +303,5 @@ def info(name: str) -> SetInfo:
     raises InputError for a name that is not one of `names()`.
     """
     if name not in names():
-        raise InputError(f"unknown data set {name!r}; expected one of: {', '.join(SETS)}")
+        raise unknown(f"data set {name!r}", name, SETS)
     return SETS[name]

@@ -15,7 +15,7 @@ from torch import Tensor
 from hashlab import codes, labels
 from hashlab.data.batches import Images
 from hashlab.data.parts import Part
-from hashlab.errors import InputError
+from hashlab.errors import InputError, did_you_mean, unknown
 from hashlab.methods import models
 from hashlab.training.checkpoints import State
 from hashlab.training.sharing import Shared
@@ -77,11 +77,9 @@ def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
     raises InputError for an unknown setting or one of the wrong type.
     """
     expected = _types(kind)
-    unknown = [name for name in overrides if name not in expected]
-    if unknown:
-        raise InputError(
-            f"unknown setting {unknown[0]!r} of {method}; expected one of: {', '.join(expected)}"
-        )
+    for name in overrides:
+        if name not in expected:
+            raise unknown(f"setting {name!r} of {method}", name, expected)
     choices = getattr(kind, "CHOICES", {})
     limits = {
         field.name: field.metadata.get("limits", (0, None)) for field in dataclasses.fields(kind)
@@ -147,7 +145,10 @@ def _fitting(
     if isinstance(value, str) and "\0" in value:
         raise InputError(f"setting {name} must be text without NUL characters, got {value!r}")
     if choices is not None and value not in choices:
-        raise InputError(f"setting {name} must be one of {', '.join(choices)}, got {value!r}")
+        raise InputError(
+            f"setting {name} must be one of {', '.join(choices)}, got {value!r}"
+            f"{did_you_mean(value, choices)}"
+        )
     return float(value) if expected is float else value
 
 

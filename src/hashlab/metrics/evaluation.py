@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hashlab import codes
-from hashlab.errors import InputError
+from hashlab.errors import InputError, did_you_mean
 from hashlab.metrics import distance, labels, rankings, report
 from hashlab.metrics.distance import Distance
 from hashlab.metrics.published import CONVENTIONS, Convention
@@ -173,7 +173,10 @@ def evaluate_distances(
 
 def _convention(name: str | None, at: int | None) -> Convention:
     if name not in (None, *CONVENTIONS):
-        raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}, got {name!r}")
+        raise InputError(
+            f"convention must be one of {', '.join(CONVENTIONS)}, got {name!r}"
+            f"{did_you_mean(name, CONVENTIONS)}"
+        )
     rule = CONVENTIONS["min_k_r" if name is None else name]
     if at is not None and not rule.cut:
         raise InputError(f"convention {name!r} has no cut-off, got at={at}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hashlab import codes, labels
-from hashlab.errors import InputError
+from hashlab.errors import InputError, did_you_mean
 
 RELEVANCE = {
     "same_class": "one class a row",
@@ -121,7 +121,10 @@ def check(
         InputError: unknown rule, wrong shape, type or number of labels, negative classes.
     """
     if relevance not in tuple(RELEVANCE):
-        raise InputError(f"relevance must be one of {', '.join(RELEVANCE)}, got {relevance!r}")
+        raise InputError(
+            f"relevance must be one of {', '.join(RELEVANCE)}, got {relevance!r}"
+            f"{did_you_mean(relevance, RELEVANCE)}"
+        )
     query = _table("query labels", query_labels, relevance)
     database = _table("database labels", database_labels, relevance)
     columns = query.shape[1:], database.shape[1:]

@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from hashlab.errors import InputError
+from hashlab.errors import InputError, unknown
 from hashlab.networks import weights
 
 
@@ -393,7 +393,7 @@ def names() -> list[str]:
 def check_name(name: str) -> None:
     """Raise InputError unless `name` is one of `names()`."""
     if name not in names():
-        raise InputError(f"unknown backbone {name!r}; expected one of: {', '.join(BACKBONES)}")
+        raise unknown(f"backbone {name!r}", name, BACKBONES)
 
 
 def from_library(name: str) -> bool:
