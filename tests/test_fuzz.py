@@ -16,6 +16,7 @@ FORMATS = (
     "model, signed",
     "checkpoint",
     "codes",
+    "codes of others",
     "lists",
     "bird lists",
     "word lists",
@@ -28,9 +29,9 @@ FORMATS = (
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory, campaign):
-    """What came of 360 cases, or of 24,000 in the long form, by format."""
+    """What came of 390 cases, or of 24,000 in the long form, by format."""
     folder = tmp_path_factory.mktemp("fuzz")
-    cases = "24000" if campaign else "360"
+    cases = "24000" if campaign else "390"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "0"}
     done = python(SCRIPT, folder, cases, "0", env=environment)
     last = sorted(folder.glob("*/current"), key=lambda file: file.stat().st_mtime)[-1:]

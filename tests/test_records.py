@@ -597,8 +597,11 @@ def test_files_and_words_that_evaluate_refuses(some, tmp_path, capsys):
     file = str(save(tmp_path, **bits, **rest))
     np.save(tmp_path / "one.npy", np.zeros(3))
     for words, message in (
-        ([str(tmp_path / "one.npy")], "it is no archive of arrays"),
-        ([file, "--pr", str(tmp_path / "x.foo")], "a file name that ends in .png is expected"),
+        ([str(tmp_path / "one.npy")], "bits missing; it holds: one"),
+        (
+            [file, "--pr", str(tmp_path / "x.foo")],
+            "a file name that ends in .png or .pdf or .svg is expected",
+        ),
         (
             [file, "--pr", f"{tmp_path}/none/x.png"],
             f"{tmp_path}/none is not a folder: {tmp_path}/none/x.png cannot",

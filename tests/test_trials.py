@@ -22,6 +22,8 @@ COMMANDS = (
     "data fetch",
     "cache.write",
     "evaluate --pr",
+    "evaluate --pn --csv",
+    "convert",
     "build.py results",
 )
 

@@ -307,6 +307,7 @@ def arguments(
     two ways. Labels are for `metrics.evaluate` to check.
     """
     _check_names(stored, file)
+    _check_sizes(stored, file)
     form = _word(stored, "format")
     stored = dict(stored) | _from_hashes(stored, form, file)
     bits = _bits(stored["bits"], file) if "bits" in stored else _own_bits(stored, form, file)
@@ -452,22 +453,26 @@ def _bits(array: np.ndarray, file: Path) -> int:
     return bits
 
 
-def _check_codes(stored: Mapping[str, np.ndarray], file: Path) -> None:
-    """Raise InputError unless there are images on either side,
-    and their codes are rows of numbers.
-    """
+def _check_sizes(stored: Mapping[str, np.ndarray], file: Path) -> None:
+    """Raise InputError unless there are images on either side, and as many labels."""
     empty = [name for name in ARRAYS if stored[name].size == 0]
     if empty:
         raise InputError(
             f"{file}: {' and '.join(empty)} empty: one image at least is expected on either side"
         )
     for name, labels in zip(CODES, LABELS, strict=True):
-        array = stored[name]
-        if stored[labels].ndim and array.ndim and len(stored[labels]) != len(array):
+        counts = [stored[key].shape[:1] for key in (labels, name)]  # () of a single value
+        if all(counts) and counts[0] != counts[1]:
             raise InputError(
                 f"{file}: {labels.replace('_', ' ')} must be as many as {name.replace('_', ' ')}, "
-                f"got {len(stored[labels])} and {len(array)}"
+                f"got {counts[0][0]} and {counts[1][0]}"
             )
+
+
+def _check_codes(stored: Mapping[str, np.ndarray], file: Path) -> None:
+    """Raise InputError unless codes are rows of numbers."""
+    for name in CODES:
+        array = stored[name]
         if array.dtype.kind in "US":
             raise InputError(f"{file}: {name} must be numbers, got {array.dtype}")
         if array.ndim != 2:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,15 +140,16 @@ def _mat(data: bytes, file: Path) -> Arrays:
     from scipy.io import loadmat
 
     try:
-        stored = loadmat(io.BytesIO(data), chars_as_strings=True)
+        with warnings.catch_warnings(action="ignore"):  # of what it can live with
+            stored = loadmat(io.BytesIO(data), mat_dtype=True, chars_as_strings=True)
+        named = {name: _cells(value) for name, value in stored.items() if name[:2] != "__"}
     except NotImplementedError:
         raise InputError(
             f"{file} is of MATLAB 7.3; save it with -v7 instead, or convert it to .csv"
         ) from None
     except Exception as error:  # whatever the bytes lead SciPy's reader to
         raise InputError(f"{file} cannot be read as .mat: {_brief(error)}") from None
-    named = {name: value for name, value in stored.items() if not name.startswith("__")}
-    return {name: _plain(_cells(value), f"{file}: {name}") for name, value in named.items()}
+    return {name: _plain(value, f"{file}: {name}") for name, value in named.items()}
 
 
 def _cells(value: Any) -> Any:
@@ -246,6 +248,8 @@ def _leads_with_zero(cells: np.ndarray) -> bool:
 
 def _of_both_sides(rows: list[list[str]], head: list[str], file: Path) -> Arrays:
     """The four arrays of a table with a row an item."""
+    if not rows:
+        raise InputError(f"{file}: rows are expected below its names, got none")
     columns = dict(zip(head, np.array(rows).reshape(-1, 3).T, strict=True))
     sides = np.char.lower(columns["side"])
     unknown = np.setdiff1d(sides, SIDES)

@@ -60,8 +60,9 @@ def read(archive: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def read_folder(folder: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """As `read`, of the files that were unpacked into a folder."""
     with _readable(folder):
-        contents = [io.BytesIO(files.read_bytes(folder / name)) for name in names]
-        return _joined([_batch(*batch) for batch in zip(contents, names, strict=True)])
+        return _joined(
+            [_batch(io.BytesIO(files.read_bytes(folder / name)), name) for name in names]
+        )
 
 
 @contextmanager
@@ -72,7 +73,7 @@ def _readable(source: Path) -> Iterator[None]:
     except InputError:
         raise
     except (OSError, EOFError, tarfile.TarError, pickle.UnpicklingError) as error:
-        raise InputError(f"{source} cannot be read: {error}") from None
+        raise InputError(f"{source} cannot be read: {' '.join(str(error).split())}") from None
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         # of pickles that are no batch
         raise InputError(f"{source} does not hold CIFAR's files: {error!r}") from None
