@@ -30,12 +30,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import safetensors.torch
+import scipy.io
 import torch
 import trials
 from PIL import Image
 from processes import PATIENCE
 
-from hashlab import data, files, methods, metrics, records
+from hashlab import data, files, formats, methods, metrics, records
 from hashlab.data import folders, listed, opening, own, prepared
 from hashlab.errors import InputError
 from hashlab.networks import backbones, weights
@@ -386,6 +387,40 @@ def read_codes(folder):
     return json.dumps(records.plain(report.to_dict()))
 
 
+def make_others(folder):
+    """The same codes in each of the other kinds of files; hashes as text and as numbers."""
+    trials.codes_file(folder)
+    with np.load(folder / "codes.npz") as archive:
+        arrays = {name: archive[name] for name in files.ARRAYS}
+    sides = [arrays[name] for name in files.CODES]
+    scipy.io.savemat(folder / "codes.mat", {**arrays, "bits": 8.0}, do_compression=True)
+    torch.save(
+        {name: torch.from_numpy(array) for name, array in arrays.items()}, folder / "codes.pt"
+    )
+    np.save(folder / "query_codes.npy", sides[0] * 2.0 - 1)
+    np.savetxt(folder / "database_codes.csv", sides[1] * 2 - 1, "%d", ",")
+    np.save(folder / "query_labels.npy", arrays["query_labels"])
+    names = np.array(["0", "1", "2"])[arrays["database_labels"]]
+    (folder / "database_labels.csv").write_text("\n".join(["label", *names]))
+    rows = [
+        f"{side[:-6]},{label},{int(number):02x}"
+        for side, name in zip(files.CODES, files.LABELS, strict=True)
+        for label, number in zip(arrays[name], np.packbits(arrays[side], axis=1)[:, 0], strict=True)
+    ]
+    (folder / "table.csv").write_text("\n".join(["side,label,code", *rows]))
+
+
+def read_others(folder):
+    """What each kind of file gives; those that must be refused leave the last word to the others."""
+    reports = []
+    single = [folder / "query_codes.npy", folder / "database_codes.csv", folder / "query_labels.npy",
+              folder / "database_labels.csv"]  # fmt: skip
+    for paths in ([folder / "codes.mat"], [folder / "codes.pt"], single, [folder / "table.csv"]):
+        arguments = files.arguments(formats.read(paths), folder)
+        reports.append(records.plain(metrics.evaluate(**arguments).to_dict()))
+    return json.dumps({"map": max(report["map"] for report in reports)})
+
+
 def is_report(sound, found):
     return (
         json.loads(found).keys() == json.loads(sound).keys() and 0 <= json.loads(found)["map"] <= 1
@@ -520,6 +555,10 @@ FORMATS = {
     ),
     "checkpoint": Format(make_checkpoints, {"run/*": harm_packed}, read_checkpoints),
     "codes": Format(trials.codes_file, {"codes.npz": harm_npz}, read_codes, is_report),
+    "codes of others": Format(
+        make_others, {"*.mat": harm_bytes, "*.pt": harm_bytes, "*.npy": harm_bytes, "*.csv": harm_lines}, read_others,
+        is_report,
+    ),
     "lists": Format(
         trials.listed_images, {"images/all.txt": harm_lines},
         lambda folder: read_listing("nuswide21", folder / "images"), lambda sound, found: True,

@@ -16,6 +16,7 @@ FORMATS = (
     "model, signed",
     "checkpoint",
     "codes",
+    "codes of others",
     "lists",
     "bird lists",
     "word lists",

@@ -66,7 +66,7 @@ BROKEN = {
     "no labels": lambda file: write(file, query_labels=None),
     "no bits": lambda file: write(file, bits=np.int64(0)),
     "another width": lambda file: write(file, bits=np.int64(13)),
-    "an unknown format": lambda file: write(file, format=np.array("hex")),
+    "an unknown format": lambda file: write(file, format=np.array("octal")),
 }
 
 

@@ -25,6 +25,8 @@ COMMANDS = (
     "data remove",
     "cache.write",
     "evaluate --pr",
+    "evaluate --pn --csv",
+    "convert",
     "build.py results",
 )
 

@@ -202,6 +202,16 @@ def curve(folder):
     return hashlab("evaluate", folder / "codes.npz", "--pr", folder / "curve.png")
 
 
+def ranks_and_numbers(folder):
+    return hashlab(
+        "evaluate", folder / "codes.npz", "--pn", folder / "ranks.svg", "--csv", folder / "all.csv"
+    )
+
+
+def convert(folder):
+    return hashlab("convert", folder / "codes.npz", "-o", folder / "converted.npz")
+
+
 def checkout(folder):
     (folder / "book" / "_static").mkdir(parents=True)
     (folder / "README.md").write_text("before\n<!-- results -->old<!-- /results -->\nafter\n" * 50)
@@ -261,6 +271,8 @@ COMMANDS = {
     "data remove": Command(remove, images_and_set, own_is_whole),
     "cache.write": Command(rewrite, fetch, cache_is_whole),
     "evaluate --pr": Command(curve, codes_file),
+    "evaluate --pn --csv": Command(ranks_and_numbers, codes_file),
+    "convert": Command(convert, codes_file),
     "build.py results": Command(book, checkout),
 }
 

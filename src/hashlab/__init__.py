@@ -14,6 +14,7 @@ __all__ = [
     "data",
     "experiments",
     "grid",
+    "labels",
     "methods",
     "metrics",
     "networks",

@@ -27,6 +27,7 @@ from hashlab.methods.base import (
     check_labels,
     check_pair_labels,
     check_part,
+    class_names,
     setting,
 )
 from hashlab.networks import backbones, features, weights
@@ -180,7 +181,7 @@ class DeepMethod(Method):
     def targets(self, train: Labelled) -> np.ndarray:
         """The labels that the loss takes; raises InputError where there are none such."""
         check = check_pair_labels if "shares_label" in self.about.labels else check_labels
-        return check(train.labels, len(train.labels if isinstance(train, Part) else train.images))
+        return check(train)
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         """The stages of training;
@@ -346,6 +347,7 @@ class DeepMethod(Method):
         seeds.check_seed(seed)
         c = self.config
         labels = self.targets(train)
+        self.classes = class_names(train)
         images = images_of(train)
         shared = Shared() if shared is None else shared
         chosen = backbones.device(device)

@@ -53,6 +53,7 @@ class Model(Protocol):
     tables: tuple[int, ...] | None
     overrides: dict[str, Any]  # settings that differ from the defaults
     shape: tuple[int, ...]  # of an image, or of features
+    classes: tuple[str, ...] | None  # names of what it was fitted to, where they are known
 
     def state(self) -> State: ...
     def set_state(
@@ -96,6 +97,7 @@ def save(
         "bits": method.bits,
         "tables": method.tables,
         "settings": settings,
+        "classes": method.classes,
         "facts": facts or {},
         "hashlab": hashlab.__version__,
     }
@@ -219,6 +221,8 @@ def load(
     except InputError as error:
         name = f"{summary['method']} of {method.bits} bits"
         raise InputError(f"{file} is no {name}: {error}") from None
+    classes = summary.get("classes")  # models of older versions have none
+    method.classes = None if classes is None else tuple(classes)
     return method
 
 
@@ -228,6 +232,7 @@ def _described(folder: Path) -> dict[str, Any]:
     try:
         summary = files.read_json(file)
         fits = all(isinstance(summary[key], kind) for key, kind in FIELDS.items())
+        fits = fits and _are_names(summary.get("classes"))
     except InputError as error:
         raise InputError(f"{file} does not describe a model ({error})") from None
     except (KeyError, TypeError):  # a field is missing, or it is no object
@@ -235,6 +240,13 @@ def _described(folder: Path) -> dict[str, Any]:
     if not fits:
         raise InputError(f"{file} does not describe a model")
     return summary
+
+
+def _are_names(classes: Any) -> bool:
+    """Whether that is what `model.json` says of classes: a list of text, or nothing."""
+    return classes is None or (
+        isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    )
 
 
 def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) -> None:

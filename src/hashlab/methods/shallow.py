@@ -25,7 +25,14 @@ from hashlab.data.batches import Images, View, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
-from hashlab.methods.base import About, Method, Shared, setting
+from hashlab.methods.base import (
+    About,
+    Method,
+    Shared,
+    class_names,
+    classes_and_labels,
+    setting,
+)
 from hashlab.methods.deep import DeepConfig, images_of
 from hashlab.networks import backbones, features, weights
 from hashlab.networks.features import FeatureNet, Network
@@ -107,7 +114,7 @@ class ShallowMethod(Method):
         images = stored(images_of(train))
         estimator.check_settings()
         if estimator.supervised:
-            estimator.check_labels(train.labels, len(images))
+            estimator.check_labels(self._targets(train), len(images))
         if items.are_features(images.shape):
             features.check_given(self.overrides)
         backbone = self._backbone(tuple(images.shape))
@@ -149,13 +156,20 @@ class ShallowMethod(Method):
         if self._has_network:
             view = features.view_of(self.backbone, c.weights, images, crop=c.crop, size=c.size)
             self.net = self._build(self.backbone, self.shape, view, chosen, c.weights, seed)
-        self.hasher = self._estimator(seed).fit(self._features(images, shared), train.labels)
+        estimator = self._estimator(seed)
+        labels = self._targets(train) if estimator.supervised else None
+        self.hasher = estimator.fit(self._features(images, shared), labels)
+        self.classes = class_names(train)
         return self
 
     @property
     def _has_network(self) -> bool:
         """Whether features come out of a network; known when the method was fitted."""
         return self.backbone not in (PIXELS, backbones.GIVEN)
+
+    def _targets(self, train: Labelled) -> np.ndarray | None:
+        """Labels in the form that estimators take."""
+        return None if train.labels is None else classes_and_labels(train)[1]
 
     def _estimator(self, seed: int) -> Any:
         of_all = {field.name for field in dataclasses.fields(ShallowConfig)}

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from hashlab.data import items
-from hashlab.errors import InputError
+from hashlab.errors import InputError, did_you_mean
 from hashlab.networks import nets, timm_models, weights
 from hashlab.networks.given import GIVEN, Given
 from hashlab.networks.stages import (
@@ -367,7 +367,7 @@ def check_name(name: str) -> None:
         expected = f"{', '.join(BACKBONES)}, timm/NAME"
         raise Unknown(
             f"unknown backbone {name!r}; expected one of: {expected}, or one of your own that "
-            "networks.register(name, make) has made known"
+            f"networks.register(name, make) has made known{did_you_mean(name, BACKBONES)}"
         )
 
 
