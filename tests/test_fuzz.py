@@ -23,14 +23,16 @@ FORMATS = (
     "cache",
     "pictures",
     "weights",
+    "index",
+    "index, signed",
 )
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory, campaign):
-    """What came of 360 cases, or of 24,000 in the long form, by format."""
+    """What came of 420 cases, or of 24,000 in the long form, by format."""
     folder = tmp_path_factory.mktemp("fuzz")
-    cases = "24000" if campaign else "360"
+    cases = "24000" if campaign else "420"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "0"}
     done = python(SCRIPT, folder, cases, "0", env=environment)
     last = sorted(folder.glob("*/current"), key=lambda file: file.stat().st_mtime)[-1:]

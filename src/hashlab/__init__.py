@@ -1,6 +1,7 @@
 """Deep image hashing: five papers, one protocol, reproducible results.
 
-`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.records` and `.shallow` are
+`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.records`, `.search` and
+`.shallow` are
 imported when they are first used.
 """
 
@@ -8,7 +9,17 @@ from importlib import import_module
 from types import ModuleType
 
 __version__ = "0.1.0"
-__all__ = ["codes", "data", "experiments", "grid", "methods", "metrics", "records", "shallow"]
+__all__ = [
+    "codes",
+    "data",
+    "experiments",
+    "grid",
+    "methods",
+    "metrics",
+    "records",
+    "search",
+    "shallow",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -116,15 +116,7 @@ def check_target(target: str | Path, run: Any) -> Path:
     one run, which is the name of its record; a model that was saved without any has its method,
     bits and settings instead.
     """
-    folder = Path(target)
-    if Path.cwd().is_relative_to(folder.absolute()) or folder.is_mount() or folder.is_symlink():
-        raise InputError(
-            f"a folder that can be replaced as a whole is expected, got {target}; give one inside "
-            "it"
-        )
-    _disk.restored(folder)
-    files.check_folder(folder.parent)
-    files.check_folder(folder)
+    folder = files.check_replaceable(target)
     ours = (WEIGHTS, CARD, SUMMARY)
     others = (
         [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []
