@@ -204,6 +204,19 @@ def load(
     return method
 
 
+def identity(folder: str | Path) -> dict[str, Any]:
+    """What tells a saved model from others: method, bits, tables, settings and the SHA-256 of its
+    weights, JSON values by name; raises InputError where there is none.
+    """
+    files.check_name(folder)
+    folder = _disk.restored(Path(folder))
+    if not os.path.lexists(folder / SUMMARY):
+        raise InputError(f"{folder} is not a model: {SUMMARY} missing")
+    summary = _described(folder)
+    names = ("method", "bits", "tables", "settings", "sha256")
+    return {name: summary.get(name) for name in names}
+
+
 def _described(folder: Path) -> dict[str, Any]:
     """What `model.json` says; raises InputError where it does not describe a model."""
     file = folder / SUMMARY

@@ -195,6 +195,11 @@ class Index:
         distances, at = engines.nearest(measure, measure.laid_out(query), database, k)
         return distances, _shown(self._ids[at if rows is None else rows[at]])
 
+    def count(self, where: Mapping[str, Any] | None = None) -> int:
+        """How many items a search is among; raises InputError as `search`."""
+        rows = self._among(where)
+        return len(self) if rows is None else len(rows)
+
     def within(
         self,
         packed: np.ndarray,
