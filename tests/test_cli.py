@@ -12,7 +12,9 @@ from hashlab.cli import aligned, describe_method, main
 from hashlab.methods.base import KINDS, About, setting
 from hashlab.methods.tested import tested_with
 
-COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "encode"]
+COMMANDS = [
+    "data", "run", "grid", "evaluate", "verify", "table", "methods", "encode", "index", "search", "duplicates",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ class Photos:
         note = self.index.notes["model"]
         where = Path(folder) if folder is not None else _from(self.path, note["folder"])
         _check_model(models.identity(where), note, self.path, where)
-        return methods.load(where, device)
+        return _loaded(where, device)
 
 
 def open_photos(path: str | Path) -> Photos:
@@ -168,7 +168,7 @@ class _Encoder:
         """Names, codes and check sums of images, a block at a time."""
         if not image_of:
             return
-        method = methods.load(self.model, self.device)
+        method = _loaded(self.model, self.device)
         names = list(image_of)
         name_of = {image: name for name, image in image_of.items()}
 
@@ -284,6 +284,14 @@ def _check_model(
     if any(note.get(key) != value for key, value in given.items()):
         own, other = (f"{one['method']}, sha256 {one['sha256'][:12]}…" for one in (note, given))
         raise InputError(f"{path} is of another model ({own}) than {model} ({other})")
+
+
+def _loaded(model: str | Path, device: str | None) -> Method:
+    """A saved model; raises InputError where it takes something else than images."""
+    method = methods.load(model, device)
+    if len(method.shape) not in (2, 3):
+        raise InputError(f"{model} takes features of shape {tuple(method.shape)}, not images")
+    return method
 
 
 def _relative(thing: str | Path, path: str | Path) -> str:
@@ -423,7 +431,7 @@ def groups_page(photos: Photos, groups: Sequence[Sequence[str]], radius: int) ->
         sections.append((f"Group {number}: {len(names)} images{more}", pictures))
     about = (
         f"{len(groups)} groups among {len(index)} images: steps of at most {radius} of {index.bits} "
-        "bits lead from each to the others of its group"
+        "bits lead from each to the others of its group; marks are bits that differ from its first"
     )
     if len(sections) < len(groups):
         about += f"; the first {len(sections)} are shown"
@@ -438,6 +446,7 @@ def _check_few(pictures: int) -> None:
 
 
 def _pictures(photos: Photos, code: np.ndarray, names: Sequence[str]) -> list[Picture]:
+    """Images with how far they are from a code."""
     index = photos.index
     bits = differing(index, code, names)
     return [

@@ -305,7 +305,7 @@ class Index:
             return None
         rows = np.flatnonzero(self._columns.matching(where))
         if not len(rows):
-            words = ", ".join(f"{name}={value}" for name, value in where.items())
+            words = ", ".join(f"{name}={_either(value)}" for name, value in where.items())
             raise InputError(f"none of the {len(self)} items has {words}")
         return rows
 
@@ -461,6 +461,11 @@ def _shown(ids: np.ndarray) -> np.ndarray:
     if ids.dtype.kind != "S":
         return ids
     return np.char.decode(ids, "utf-8", "surrogateescape")
+
+
+def _either(value: object) -> str:
+    """Values of which any is asked for, in words."""
+    return " or ".join(dict.fromkeys(map(str, value if isinstance(value, list) else [value])))
 
 
 def _whole(name: str, number: object, least: int, most: int | None) -> int:

@@ -27,6 +27,7 @@ img, .none { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; bo
   background: var(--empty); }
 .none { display: grid; place-items: center; color: var(--soft); font-size: .8rem; }
 .asked img, .asked .none { outline: 3px solid var(--mark); outline-offset: 2px; }
+.asked figcaption { margin-top: 1.3rem; }
 figcaption { margin-top: .4rem; font-size: .8rem; overflow-wrap: anywhere; }
 figcaption b { font-size: .95rem; }
 figcaption span { display: block; color: var(--soft); }
