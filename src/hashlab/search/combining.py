@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -90,8 +91,11 @@ def check(tables: tuple[int, ...], combine: str | None, weights: Sequence[int] |
     if (weights is not None) != (combine == "weighted"):
         raise InputError("weights are given if and only if combine='weighted'")
     if weights is None:
-        return Measure(tables, combine)
+        return _unweighted(tables, combine)
     return Measure(tables, combine, _of_bits(weights, tables))
+
+
+_unweighted = cache(Measure)  # a search of one query takes less than making one
 
 
 def _of_bits(weights: Sequence[int], tables: tuple[int, ...]) -> tuple[int, ...]:
