@@ -6,7 +6,9 @@ import html
 import json
 import os
 import re
+import shlex
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +19,7 @@ from hashlab import _disk, codes, methods, photos, search
 from hashlab.cli import main
 from hashlab.errors import InputError
 
+README = Path(__file__).resolve().parents[1] / "README.md"
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
 NAMES = [f"{('cat', 'dog', 'cat/old')[n % 3]}/{n:02d}.png" for n in range(24)]
@@ -388,6 +391,18 @@ def test_bits_of_several_tables():
     packed[1, 0], packed[1, 8] = 0b101, 0b1000
     index.add(["a", "b"], packed)
     assert photos.differing(index, packed[:1], ["a", "b"]) == [[], [0, 2, 67]]
+
+
+def test_the_readme_goes_from_a_folder_to_neighbours(here, capsys, monkeypatch):
+    """Its commands, word for word, in a folder where `model` and `pictures` are."""
+    os.rename("photos", "pictures")
+    shutil.copy(here / "pictures" / NAMES[0], "cat.jpg")
+    lines = re.findall(r"^hashlab (?:index|search|duplicates) .*", README.read_text(), re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        assert main(shlex.split(line, comments=True)[1:]) == 0
+    assert f"    0  pictures/{NAMES[0]}\n" in capsys.readouterr().out
+    assert (here / "near.html").read_text().count("<img") == 21
 
 
 # ---- bad input

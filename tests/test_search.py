@@ -4,6 +4,8 @@ with FAISS and without.
 
 import itertools
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hashlab import codes, search
 from hashlab.errors import InputError
 from hashlab.search import engines
 
+README = Path(__file__).resolve().parents[1] / "README.md"
 ENGINES = ("faiss", "numpy")
 CASES = 1000  # for each engine
 
@@ -195,6 +198,21 @@ def test_faiss_is_not_used_where_it_breaks_ties_otherwise(monkeypatch):
     assert engines.ordered.__wrapped__()
     monkeypatch.setattr(engines, "faiss", lambda: None)
     assert not engines.ordered.__wrapped__()
+
+
+def test_the_readme_searches(tmp_path, monkeypatch):
+    """Its block runs, and finds what counting bit by bit finds."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "search.Index" in block]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)
+    bits = codes.unpack(names["packed"], 64)
+    odd = [(int((bits[q] != bits[n]).sum()), n) for q in (0, 1) for n in range(1, 1000, 2)]
+    wanted = [sorted(odd[:500])[:3], sorted(odd[500:])[:3]]
+    found = zip(names["distances"].tolist(), names["ids"].tolist(), strict=True)
+    assert [list(zip(*one, strict=True)) for one in found] == wanted
+    assert len(search.open_index("codes.index")) == 1000
 
 
 # ---- the approximate search

@@ -1,8 +1,7 @@
 """Deep image hashing: five papers, one protocol, reproducible results.
 
 `hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.records`, `.search` and
-`.shallow` are
-imported when they are first used.
+`.shallow` are imported when they are first used.
 """
 
 from importlib import import_module
