@@ -35,7 +35,7 @@ import trials
 from PIL import Image
 from processes import PATIENCE
 
-from hashlab import codes, data, files, methods, metrics, records, search
+from hashlab import codes, data, files, methods, metrics, photos, records, search
 from hashlab.data import folders, listed, opening, prepared
 from hashlab.errors import InputError
 from hashlab.networks import backbones, weights
@@ -495,6 +495,10 @@ def make_index(folder):
         index = search.Index(12)
         meta = [{"label": "cat", "n": number} if number % 2 else {} for number in range(9)]
         index.add(ids, codes.pack(rng.random((9, 12)) < 0.5), meta)
+        index.notes = {
+            "model": {"folder": "model", "method": "itq", "sha256": "0" * 64},
+            "photos": {"folder": "images", "images": 9},
+        }
         index.save(folder / f"{index.ids.dtype.kind}.index")
 
 
@@ -503,6 +507,9 @@ def read_index(folder):
     for name in ("U.index", "i.index"):
         index = search.open_index(folder / name)
         results = index.search(np.zeros((1, 8), np.uint8), 9)
+        opened = photos.open_photos(folder / name)
+        files_of = [str(opened.file(id)) for id in index.ids.tolist()]
+        json.dumps([opened.missing, len(files_of), photos.shown_label(dict(index.meta()[0]))])
         parts.append((list(index), *(part.tolist() for part in results)))
     return parts
 

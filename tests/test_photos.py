@@ -470,6 +470,35 @@ def test_bad_words_are_one_sentence_and_change_nothing(name, bad, capsys, monkey
     assert {path: path.read_bytes() for path in bad.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("name", ["../secret.png", "/secret.png", "a/../../secret.png"])
+def test_no_name_leads_out_of_the_folder(name, indexed, capsys):
+    """An index may come from a stranger."""
+    save(indexed / "secret.png", PIXELS[0])
+    with search.edit("an.index") as index:
+        index.add([name], index.codes(NAMES[:1]), [{"sha256": "0" * 64}])
+    for words in (["search", "an.index", IMAGE], ["duplicates", "an.index"]):
+        assert main([*words, "--html", "out.html"]) == 2
+        said = capsys.readouterr().err
+        assert (
+            said
+            == f"hashlab: an.index is no index of photographs: {name!r} is no name in a folder\n"
+        )
+    assert not (indexed / "out.html").exists()
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [{}, {"photos": 3}, {"photos": {"folder": "photos"}}, {"photos": {"folder": 1, "images": 2}}],
+)
+def test_an_index_of_something_else_is_refused(notes, indexed):
+    with search.edit("an.index") as index:
+        index.notes = {"model": index.notes["model"]} | notes
+    with pytest.raises(
+        InputError, match=r"an.index is no index of photographs, as `hashlab index`"
+    ):
+        photos.open_photos("an.index")
+
+
 def test_a_model_of_features_takes_no_images(here, monkeypatch):
     monkeypatch.setattr(methods, "load", lambda *_: SimpleNamespace(shape=(512,)))
     with pytest.raises(InputError, match=r"model takes features of shape \(512,\), not images"):

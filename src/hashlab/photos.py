@@ -34,6 +34,10 @@ BLOCK = 256  # images that are encoded at a time
 EVERY = 60.0  # seconds between two savings while it is made
 THUMBNAIL = 192  # pixels of a side
 MOST_PICTURES = 2000  # on a page: about 15 MB
+NOTES: dict[str, dict[str, type]] = {
+    "model": {"folder": str, "method": str, "sha256": str},
+    "photos": {"folder": str, "images": int},
+}  # that an index of photographs has
 FILE = "file"  # the column of a table that names images
 BETWEEN = ";"  # labels of an image in a table
 
@@ -82,8 +86,13 @@ class Photos:
         return self.index.notes["photos"]["images"] - len(self.index)
 
     def file(self, name: str) -> Path:
-        """The image file of an id."""
-        return self.folder / name
+        """The image file of an id; raises InputError for one that leads out of the folder."""
+        way = Path(str(name))
+        if way.is_absolute() or ".." in way.parts:
+            raise InputError(
+                f"{self.path} is no index of photographs: {name!r} is no name in a folder"
+            )
+        return self.folder / way
 
     def model(self, folder: str | Path | None = None, device: str | None = None) -> Method:
         """The model that made the codes.
@@ -192,11 +201,11 @@ def _update(
     encoder: _Encoder,
 ) -> Changes:
     """Give an index the items of these images, of which it may have some."""
-    before = {name: facts["sha256"] for name, facts in index}
+    before = {str(name): facts.get("sha256", "") for name, facts in index}
     same = _carried(before, image_of)
     packed = index.codes(list(same.values()))
     sums = [before[old] for old in same.values()]
-    index.remove(list(before))
+    index.remove(index.ids)
     _add(index, list(same), packed, sums, meta)
     broken: dict[str, str] = {}
     saved = time.monotonic()
@@ -239,7 +248,7 @@ def _carried(before: Mapping[str, str], image_of: Mapping[str, Path]) -> dict[st
     """
     if not before:
         return {}
-    holder = {sha: name for name, sha in reversed(before.items())}
+    holder = {sha: name for name, sha in reversed(before.items()) if sha}
     sums = _digests(list(image_of.values()))
     return {
         name: name if before.get(name) == sha else holder[sha]
@@ -268,13 +277,12 @@ def _digest(path: Path) -> str | None:
 
 def _check_notes(index: Index, path: Path) -> None:
     """Raise InputError unless an index is of photographs."""
-    kinds = {"model": ("folder", "sha256", "method"), "photos": ("folder", "images")}
-    for kind, names in kinds.items():
+    for kind, fields in NOTES.items():
         note = index.notes.get(kind)
-        if not isinstance(note, dict) or any(name not in note for name in names):
+        if not isinstance(note, dict) or any(
+            not isinstance(note.get(name), type_) for name, type_ in fields.items()
+        ):
             raise InputError(f"{path} is no index of photographs, as `hashlab index` makes it")
-    if any("sha256" not in facts for facts in index.meta()):
-        raise InputError(f"{path} is no index of photographs: an item has no check sum")
 
 
 def _check_model(
