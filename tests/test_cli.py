@@ -13,7 +13,9 @@ from hashlab.errors import did_you_mean
 from hashlab.methods.base import KINDS, About, setting
 from hashlab.methods.tested import tested_with
 
-COMMANDS = ["data", "run", "grid", "evaluate", "convert", "verify", "table", "methods", "encode"]
+COMMANDS = [
+    "data", "run", "grid", "evaluate", "convert", "verify", "table", "methods", "encode", "index", "search", "duplicates",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ FORMATS = (
     "own arrays",
     "pictures",
     "weights",
+    "index",
+    "index, signed",
 )
 
 

@@ -18,6 +18,8 @@ COMMANDS = (
     "grid",
     "compact",
     "encode",
+    "index",
+    "index again",
     "data fetch, by hand",
     "data fetch",
     "data add",

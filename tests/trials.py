@@ -29,7 +29,7 @@ from killing import Moments, snapshot, watch
 from PIL import Image
 from processes import PATIENCE
 
-from hashlab import cli, methods, records
+from hashlab import cli, methods, photos, records
 from hashlab.data import cache, opening, own, parts, sets
 from hashlab.errors import InputError
 from hashlab.training import checkpoints
@@ -103,6 +103,26 @@ def model_and_images(folder):
 
 def encode(folder):
     return hashlab("encode", folder / "model", folder / "images", "-o", folder / "codes.npz")
+
+
+def index(folder):
+    return hashlab("index", folder / "model", folder / "images", "-o", folder / "an.index")
+
+
+def changed_images(folder):
+    """An index, and after it one image more, one less, one with another name."""
+    model_and_images(folder)
+    index(folder)
+    images = folder / "images"
+    Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(images / "new.png")
+    (images / "0.png").unlink()
+    (images / "1.png").rename(images / "renamed.png")
+
+
+def opens(folder):
+    """An index is there whole or not at all, and of codes as the model gives them."""
+    if (folder / "an.index").exists():
+        photos.open_photos(folder / "an.index")
 
 
 def two_records(folder):
@@ -264,6 +284,8 @@ COMMANDS = {
     "grid": Command(grid, sound=verified),
     "compact": Command(compact, two_records, verified),
     "encode": Command(encode, model_and_images),
+    "index": Command(index, model_and_images, opens),
+    "index again": Command(index, changed_images, opens),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),
     "data add": Command(add, own_images, own_is_whole),

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from hashlab import codes
+from hashlab import _disk, codes
 from hashlab._disk import write as write
 from hashlab.errors import InputError
 
@@ -151,6 +151,22 @@ def check_folder(folder: str | Path, variable: str = "") -> None:
         raise InputError(
             f"nothing can be written into {nearest}: {error.strerror}{instead}"
         ) from None
+
+
+def check_replaceable(target: str | Path) -> Path:
+    """Raise InputError unless a folder can be replaced as a whole, and return it;
+    half of an earlier replacement is brought to its end.
+    """
+    folder = Path(target)
+    if Path.cwd().is_relative_to(folder.absolute()) or folder.is_mount() or folder.is_symlink():
+        raise InputError(
+            f"a folder that can be replaced as a whole is expected, got {target}; give one inside "
+            "it"
+        )
+    _disk.restored(folder)
+    check_folder(folder.parent)
+    check_folder(folder)
+    return folder
 
 
 def check_file(file: Path, *suffixes: str) -> None:

@@ -125,15 +125,7 @@ def check_target(target: str | Path, run: Any) -> Path:
     one run, which is the name of its record; a model that was saved without any has its method,
     bits and settings instead.
     """
-    folder = Path(target)
-    if Path.cwd().is_relative_to(folder.absolute()) or folder.is_mount() or folder.is_symlink():
-        raise InputError(
-            f"a folder that can be replaced as a whole is expected, got {target}; give one inside "
-            "it"
-        )
-    _disk.restored(folder)
-    files.check_folder(folder.parent)
-    files.check_folder(folder)
+    folder = files.check_replaceable(target)
     ours = (WEIGHTS, CARD, SUMMARY)
     others = (
         [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []
@@ -224,6 +216,19 @@ def load(
     classes = summary.get("classes")  # models of older versions have none
     method.classes = None if classes is None else tuple(classes)
     return method
+
+
+def identity(folder: str | Path) -> dict[str, Any]:
+    """What tells a saved model from others: method, bits, tables, settings and the SHA-256 of its
+    weights, JSON values by name; raises InputError where there is none.
+    """
+    files.check_name(folder)
+    folder = _disk.restored(Path(folder))
+    if not os.path.lexists(folder / SUMMARY):
+        raise InputError(f"{folder} is not a model: {SUMMARY} missing")
+    summary = _described(folder)
+    names = ("method", "bits", "tables", "settings", "sha256")
+    return {name: summary.get(name) for name in names}
 
 
 def _described(folder: Path) -> dict[str, Any]:
