@@ -22,6 +22,7 @@ from hashlab import codes
 from hashlab.data.batches import Images, View, stored
 from hashlab.data.folders import LARGEST_SIDE, check_shape
 from hashlab.data.parts import Part
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
 from hashlab.methods.base import About, Method, Shared, setting
 from hashlab.methods.deep import DeepConfig, images_of
@@ -186,16 +187,19 @@ class ShallowMethod(Method):
         blocks = stored(images).blocks(4096)
         return np.concatenate([np.reshape(block, (len(block), -1)) / 255 for block in blocks])
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C])."""
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
         if self.hasher is None:
             raise InputError("the method is not fitted yet: call fit(train) first")
-        bits = self.hasher.transform(self._features(images, shared))
+        bits = self.in_blocks(self._bits, images, shared)
         if bits.shape[1] != self.bits:
             raise InputError(
                 f"a hasher of {self.bits} bits is expected, got one of {bits.shape[1]}"
             )
         return codes.pack(bits)
+
+    def _bits(self, images: Images, shared: Shared | None) -> np.ndarray:
+        """Bits, bool (N, K)."""
+        return self.hasher.transform(self._features(images, shared))
 
     def input(self) -> dict[str, Any]:
         return {} if self.net is None else self.net.input()
