@@ -1,4 +1,4 @@
-"""The command `hashlab`: data | run | grid | evaluate | verify | table | methods | encode.
+"""The command `hashlab`: data | run | grid | evaluate | verify | table | methods | encode | export.
 
 Whatever is wrong with the input ends in one line on standard error and exit code 2. Each command
 has a file, which adds its words to the parser and says what it does; what it needs is imported when
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import hashlab
-from hashlab.cli import data, encode, evaluate, grid, methods, run, table, verify
+from hashlab.cli import data, encode, evaluate, export, grid, methods, run, table, verify
 from hashlab.cli.common import Words
 from hashlab.cli.methods import aligned, describe_method
 from hashlab.cli.run import settings, variants
@@ -24,7 +24,7 @@ from hashlab.errors import InputError
 
 __all__ = ["aligned", "describe_method", "main", "parser", "settings", "variants"]
 
-COMMANDS = (data, run, grid, evaluate, verify, table, methods, encode)
+COMMANDS = (data, run, grid, evaluate, verify, table, methods, encode, export)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
