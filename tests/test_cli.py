@@ -12,7 +12,7 @@ from hashlab.cli import aligned, describe_method, main
 from hashlab.methods.base import KINDS, About, setting
 from hashlab.methods.tested import tested_with
 
-COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "encode"]
+COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "encode", "export"]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "en
         ),
         (
             ["encode", "model"],
-            "the following arguments are required: folder, -o/--output; see hashlab encode --help",
+            "the following arguments are required: IMAGE, -o/--output; see hashlab encode --help",
         ),
         (
             ["table", "--format", "pdf"],

@@ -18,6 +18,7 @@ COMMANDS = (
     "grid",
     "compact",
     "encode",
+    "export",
     "data fetch, by hand",
     "data fetch",
     "cache.write",

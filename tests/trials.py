@@ -24,6 +24,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
+import onnx
 import torch
 from killing import Moments, snapshot, watch
 from PIL import Image
@@ -31,6 +32,7 @@ from processes import PATIENCE
 
 from hashlab import cli, methods, records
 from hashlab.data import cache, opening, parts, sets
+from hashlab.methods import graphs
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
@@ -102,6 +104,26 @@ def model_and_images(folder):
 
 def encode(folder):
     return hashlab("encode", folder / "model", folder / "images", "-o", folder / "codes.npz")
+
+
+def model_to_export(folder):
+    hashlab("run", "lsh", "digits", "--bits", 8, "--root", folder / "records",
+            "--save-model", folder / "model")  # fmt: skip
+
+
+def stand_in(*_):
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+
+
+def export(folder):
+    """What is tried is the writing, not torch's way to a graph, which takes seconds."""
+    with (
+        mock.patch.object(graphs, "_graph", stand_in),
+        mock.patch.object(graphs, "_compared", lambda *_: (0, 0, 0, 0.0)),
+    ):
+        return hashlab("export", folder / "model", folder / "encoder.onnx")
 
 
 def two_records(folder):
@@ -217,6 +239,7 @@ COMMANDS = {
     "grid": Command(grid, sound=verified),
     "compact": Command(compact, two_records, verified),
     "encode": Command(encode, model_and_images),
+    "export": Command(export, model_to_export),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),
     "cache.write": Command(rewrite, fetch, cache_is_whole),
