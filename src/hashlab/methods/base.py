@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hashlab import codes
 from hashlab.data import pictures
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
 from hashlab.methods import models
@@ -175,7 +175,7 @@ class Method:
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         """Raise InputError where settings and training data do not suit each other;
         nothing is begun.
         """
@@ -183,7 +183,7 @@ class Method:
 
     def fit(
         self,
-        train: Part,
+        train: Labelled,
         *,
         seed: int = 0,
         device: str | None = None,

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from hashlab import codes, files, metrics
 from hashlab.data.batches import stored
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
 from hashlab.losses import classes
@@ -197,7 +197,7 @@ class MLSH(DeepMethod):
 
     # ---- what is checked before anything is begun
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         super().check(train)
         taps = self._taps(stored(images_of(train)).shape)
         most = max(self._shares(taps))
@@ -243,7 +243,9 @@ class MLSH(DeepMethod):
         usual = {name: getattr(Config(), name) for name in OWN}
         return self.about.name, dataclasses.replace(self.config, **usual)
 
-    def fit(self, train: Part, *, seed: int = 0, shared: Shared | None = None, **how: Any) -> Self:
+    def fit(
+        self, train: Labelled, *, seed: int = 0, shared: Shared | None = None, **how: Any
+    ) -> Self:
         """As `DeepMethod.fit`; then a COSDISH for each table,
         on the features of all training images.
         """
