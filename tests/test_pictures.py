@@ -1,6 +1,7 @@
 """Pictures of any kind become codes: arrays of any size, Pillow's images, paths, lists of these."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -86,11 +87,24 @@ def test_an_image_is_turned_and_flattened_as_its_file_is(tmp_path):
         image.close()
 
 
-def test_an_image_that_is_given_many_times_is_loaded_once(file):
+def test_an_image_that_is_given_many_times_is_loaded_by_one_thread(file):
     """Threads share it; each would else decode what another one is at."""
+    busy, most = [], []
     with Image.open(file) as image:
-        taken = together([image] * 300, (30, 40, 3))
-    assert (taken == RGB[0]).all() and taken.shape == (300, 30, 40, 3)
+        usual = image.load
+
+        def watched():
+            if not image.tile:  # it is loaded already
+                return usual()
+            busy.append(1)
+            most.append(len(busy))
+            time.sleep(0.005)
+            busy.pop()
+            return usual()
+
+        image.load = watched
+        taken = together([image] * 30, (30, 40, 3))
+    assert most == [1] and (taken == RGB[0]).all() and taken.shape == (30, 30, 40, 3)
 
 
 @pytest.mark.parametrize("shape, given, as_it_is", [

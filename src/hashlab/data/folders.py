@@ -237,6 +237,7 @@ def decode(content: bytes, shape: Sequence[int], fit: str = "crop") -> np.ndarra
         image = _open(content, (2 * shape[1], 2 * shape[0]))
     room = PIXELS.of(image.width * image.height)
     with _faults(image.size), room, closing(image):  # gone when others come
+        image.load()
         return _pixels(image, shape, fit)
 
 
@@ -313,10 +314,9 @@ def _open(content: bytes, least: tuple[int, int]) -> Image.Image:
 
 
 def _pixels(image: Image.Image, shape: Sequence[int], fit: str) -> np.ndarray:
-    """Decode, resize, then turn upright: what is turned is small by then."""
+    """Resize what is decoded, then turn it upright: what is turned is small by then."""
     from PIL import Image
 
-    image.load()
     turn = UPRIGHT.get(_orientation(image))
     height, width = shape[:2]
     size = (height, width) if turn in ON_ITS_SIDE else (width, height)
