@@ -14,7 +14,8 @@ from hashlab.methods.base import KINDS, About, setting
 from hashlab.methods.tested import tested_with
 
 COMMANDS = [
-    "data", "run", "grid", "evaluate", "convert", "verify", "table", "methods", "encode", "index", "search", "duplicates",
+    "data", "run", "grid", "evaluate", "convert", "verify", "table", "methods", "encode",
+    "index", "search", "duplicates", "export",
 ]  # fmt: skip
 
 
@@ -36,7 +37,7 @@ COMMANDS = [
         ),
         (
             ["encode", "model"],
-            "the following arguments are required: folder, -o/--output; see hashlab encode --help",
+            "the following arguments are required: IMAGE, -o/--output; see hashlab encode --help",
         ),
         (
             ["table", "--format", "pdf"],

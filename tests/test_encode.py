@@ -1,4 +1,6 @@
-"""A folder of image files becomes a file of codes, by a model that a run has saved."""
+import re
+
+"""Image files become a file of codes, by a model that a run has saved."""
 
 import numpy as np
 import pytest
@@ -90,6 +92,7 @@ def test_broken_images_are_refused_by_name_or_skipped(model, folder, tmp_path, c
     assert (
         f"hashlab: {folder / '05.png'}: " in said and said.count("\n") == 1 and not output.exists()
     )
+    assert "--skip-broken" in said and "skip_broken=True" in said
     assert main(["encode", str(model), str(folder), "-o", str(output), "--skip-broken"]) == 0
     captured = capsys.readouterr()
     assert (
@@ -98,6 +101,43 @@ def test_broken_images_are_refused_by_name_or_skipped(model, folder, tmp_path, c
     assert "29 images, 12 bits each; 2 skipped" in captured.out
     names = read(output)["names"].tolist()
     assert len(names) == 29 and "05.png" not in names and "zero.jpg" not in names
+
+
+def test_files_and_several_folders(model, folder, digits, tmp_path, capsys, monkeypatch):
+    """Files go by the names that they are given by, images of a folder by their path in it;
+    what is passed over there is counted.
+    """
+    other = tmp_path / "other"
+    (other / ".thumbnails").mkdir(parents=True)
+    for name in ("notes.txt", "more.TXT", "film.mp4", ".thumbnails/a.png", ".hidden.png", "bare"):
+        (other / name).write_bytes(b"")
+    Image.fromarray(digits.query.images[40]).save(other / "forty.jp2", irreversible=False)
+    (folder / "05.png").rename(tmp_path / "odd.name")
+    monkeypatch.chdir(tmp_path)
+    words = ["encode", str(model), "odd.name", "other", str(folder), "-o", "codes.npz"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == (
+        "codes.npz: 31 images, 12 bits each; 0 skipped; "
+        "passed over: 2 .txt, 1 .mp4, 2 hidden, 1 without suffix\n"
+    )
+    written = read("codes.npz")
+    assert written["names"][:3].tolist() == ["odd.name", "forty.jp2", "01.png"]
+    order = [5, 40, *(int(name[-6:-4]) for name in written["names"][2:])]
+    expected = methods.load(model).encode(digits.query.images[order])
+    assert np.array_equal(codes.pad(written["codes"], 12), expected)
+
+
+def test_images_of_one_name_are_refused(model, folder, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "05.png").write_bytes((folder / "05.png").read_bytes())
+    for sources in ([folder, copy], [folder / "05.png"] * 2):
+        words = ["encode", str(model), *map(str, sources), "-o", str(tmp_path / "codes.npz")]
+        assert main(words) == 2
+        assert re.search(
+            r"different names are expected, got .*05\.png twice", capsys.readouterr().err
+        )
+    assert not (tmp_path / "codes.npz").exists()
 
 
 def test_grey_and_colour_meet_what_the_model_takes(model, folder, tmp_path, digits):

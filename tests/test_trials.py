@@ -20,6 +20,7 @@ COMMANDS = (
     "encode",
     "index",
     "index again",
+    "export",
     "data fetch, by hand",
     "data fetch",
     "data add",

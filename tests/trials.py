@@ -24,6 +24,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
+import onnx
 import torch
 from killing import Moments, snapshot, watch
 from PIL import Image
@@ -32,6 +33,7 @@ from processes import PATIENCE
 from hashlab import cli, methods, photos, records
 from hashlab.data import cache, opening, own, parts, sets
 from hashlab.errors import InputError
+from hashlab.methods import graphs
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
@@ -123,6 +125,26 @@ def opens(folder):
     """An index is there whole or not at all, and of codes as the model gives them."""
     if (folder / "an.index").exists():
         photos.open_photos(folder / "an.index")
+
+
+def model_to_export(folder):
+    hashlab("run", "lsh", "digits", "--bits", 8, "--root", folder / "records",
+            "--save-model", folder / "model")  # fmt: skip
+
+
+def stand_in(*_):
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+
+
+def export(folder):
+    """What is tried is the writing, not torch's way to a graph, which takes seconds."""
+    with (
+        mock.patch.object(graphs, "_graph", stand_in),
+        mock.patch.object(graphs, "_compared", lambda *_: (0, 0, 0, 0.0)),
+    ):
+        return hashlab("export", folder / "model", folder / "encoder.onnx")
 
 
 def two_records(folder):
@@ -286,6 +308,7 @@ COMMANDS = {
     "encode": Command(encode, model_and_images),
     "index": Command(index, model_and_images, opens),
     "index again": Command(index, changed_images, opens),
+    "export": Command(export, model_to_export),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),
     "data add": Command(add, own_images, own_is_whole),

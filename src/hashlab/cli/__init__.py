@@ -1,5 +1,5 @@
 """The command `hashlab`: data | run | grid | evaluate | convert | verify | table | methods | encode |
-index | search | duplicates.
+index | search | duplicates | export.
 
 Whatever is wrong with the input ends in one line on standard error and exit code 2. Each command
 has a file, which adds its words to the parser and says what it does; what it needs is imported when
@@ -22,6 +22,7 @@ from hashlab.cli import (
     data,
     encode,
     evaluate,
+    export,
     grid,
     index,
     methods,
@@ -37,7 +38,9 @@ from hashlab.errors import InputError
 
 __all__ = ["aligned", "describe_method", "main", "parser", "settings", "variants"]
 
-COMMANDS = (data, run, grid, evaluate, convert, verify, table, methods, encode, index, search)
+COMMANDS = (
+    data, run, grid, evaluate, convert, verify, table, methods, encode, index, search, export
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
@@ -13,8 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from hashlab import codes, labels
-from hashlab.data.batches import Images
+from hashlab.data import pictures
 from hashlab.data.parts import Labelled, Part
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError, did_you_mean, unknown
 from hashlab.methods import models
 from hashlab.training.checkpoints import State
@@ -194,8 +195,31 @@ class Method:
     ) -> Self:
         raise NotImplementedError
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
+        """Packed codes uint8 (N, 8*ceil(K/64)), each table padded to whole words where there are
+        several; of a single picture (1, …).
+
+        Args:
+            images: a part of a data set, or pictures of any kind and size: see `data.pictures`.
+            shared: of several runs, see `fit`.
+
+        Raises InputError for what is no picture, with its number or path.
+        """
         raise NotImplementedError
+
+    def in_blocks(
+        self,
+        function: Callable[[Any, Shared | None], np.ndarray],
+        images: Pictures,
+        shared: Shared | None,
+    ) -> np.ndarray:
+        """Rows (N, …) that `function(images, shared)` gives for pictures of any kind: those that
+        the model takes as they are at once, others in blocks, brought into its shape.
+        """
+        if pictures.ready(images, self.shape):
+            return function(images, shared)
+        blocks = pictures.blocks(images, self.shape)
+        return np.concatenate([function(block, None) for block in blocks])
 
     def state(self) -> State:
         """All that a fitted method needs to encode, as tensors and JSON values;

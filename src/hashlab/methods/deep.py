@@ -20,6 +20,7 @@ from hashlab.data import items
 from hashlab.data.batches import Batch, Images, View, memory_explained, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Labelled, Part
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
 from hashlab.methods.base import (
     Method,
@@ -460,16 +461,14 @@ class DeepMethod(Method):
             "labels": hashlib.sha256(np.ascontiguousarray(labels)).hexdigest(),
         }
 
-    def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Real outputs z float32 (N, K) of images uint8 (N, H, W[, C]), or of features, floats
-        (N, d), as in training; a bit is 1 where z >= 0.
+    def outputs(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
+        """Real outputs z float32 (N, K) of images, or of features, floats (N, d); a bit is 1 where z >= 0.
 
-        Images are an array or a part of a data set; with `shared`, see `fit`.
+        See `encode`.
         """
-        return self.net.outputs(images, shared)
+        return self.in_blocks(self.net.outputs, images, shared)
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Packed codes uint8 (N, 8*ceil(K/64)) of images, or features; see `outputs`."""
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
         return codes.pack(codes.binarize(self.outputs(images, shared)))
 
     def state(self) -> State:

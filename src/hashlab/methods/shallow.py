@@ -24,6 +24,7 @@ from hashlab.data import items
 from hashlab.data.batches import Images, View, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Labelled
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
 from hashlab.methods.base import (
     About,
@@ -218,18 +219,19 @@ class ShallowMethod(Method):
         features.check_shape(images, self.shape)
         return np.concatenate([items.flat(block) for block in stored(images).blocks(4096)])
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C]), or of features,
-        floats (N, d), as in training.
-        """
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
         if self.hasher is None:
             raise InputError("the method is not fitted yet: call fit(train) first")
-        bits = self.hasher.transform(self._features(images, shared))
+        bits = self.in_blocks(self._bits, images, shared)
         if bits.shape[1] != self.bits:
             raise InputError(
                 f"a hasher of {self.bits} bits is expected, got one of {bits.shape[1]}"
             )
         return codes.pack(bits)
+
+    def _bits(self, images: Images, shared: Shared | None) -> np.ndarray:
+        """Bits, bool (N, K)."""
+        return self.hasher.transform(self._features(images, shared))
 
     def input(self) -> dict[str, Any]:
         if self.backbone == backbones.GIVEN:
