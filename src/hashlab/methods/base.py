@@ -16,7 +16,8 @@ from hashlab import codes
 from hashlab.data.batches import Images
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
-from hashlab.methods import models
+from hashlab.methods import adapt, models
+from hashlab.methods.collapse import Collapse
 from hashlab.training.checkpoints import State
 from hashlab.training.sharing import Shared
 
@@ -171,8 +172,29 @@ class Method:
         self.combine: str | None = None
         self.table_weights: tuple[int, ...] | None = None
         self.history: list[dict] = []  # a line per epoch of training
+        self.collapse: Collapse | None = None  # of the training images' codes, where they have
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
+
+    def settings_for(self, images: int) -> Any:
+        """The settings with which `fit` learns from so many training images:
+        given ones, defaults, and what takes their place, see `adapt`.
+        """
+        return adapt.settled(self.Config(**self.overrides), self.overrides.keys(), images)
+
+    def _settle(self, images: int) -> None:
+        """Take the settings for so many training images, and say which are no defaults."""
+        self.config = self.settings_for(images)
+        adapt.announce(self.Config(**self.overrides), self.config, images)
+
+    @property
+    def replaced(self) -> dict[str, Any]:
+        """Name -> default, of the settings that became others for the images of `fit`."""
+        return adapt.replaced(self.Config(**self.overrides), self.config)
+
+    def bits_in_use(self, classes: int) -> int:
+        """How many of the bits may differ from image to image, for so many classes."""
+        return self.bits
 
     def check(self, train: Part) -> None:
         """Raise InputError where settings and training data do not suit each other;
@@ -215,7 +237,8 @@ class Method:
         """Write the fitted method into a folder; `methods.load(folder)` gives it back.
         See `models.save`.
         """
-        return models.save(self, recorded(self.Config, self.overrides), folder, facts)
+        used = {name: getattr(self.config, name) for name in (*self.overrides, *self.replaced)}
+        return models.save(self, recorded(self.Config, used), folder, facts)
 
 
 def check_part(train: Any) -> None:

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from hashlab import codes
-from hashlab.data.batches import Batch, Images, View, memory_explained, stored
+from hashlab.data.batches import Batch, Batches, Images, View, memory_explained, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.losses import classes
+from hashlab.methods import adapt, collapse
 from hashlab.methods.base import (
     Method,
     Shared,
@@ -34,6 +36,8 @@ from hashlab.training import loop, numerics, seeds, snapshots
 from hashlab.training.checkpoints import Checkpoints, State
 from hashlab.training.phases import OPTIMISERS, SCHEDULES
 from hashlab.training.sharing import Itself, PhaseKey
+
+ADVICE = "try a lower lr, more epochs, or another optimiser"  # where codes collapse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,7 @@ class DeepConfig:
         "precision": ("auto", *numerics.PRECISIONS),
         "compiler": numerics.COMPILERS,
     }
+    ADAPTS: ClassVar[adapt.Rules] = adapt.DEEP
 
 
 class DeepMethod(Method):
@@ -234,8 +239,8 @@ class DeepMethod(Method):
         """Raise InputError where settings and training data do not suit each other;
         nothing is begun.
         """
-        c = self.config
         images = stored(images_of(train))
+        c = self.settings_for(len(images))
         self.targets(train)
         if not 2 <= c.batch_size <= len(images):
             limits = f"2..{len(images)} (the training images)"
@@ -319,9 +324,10 @@ class DeepMethod(Method):
         """
         self.check(train)
         seeds.check_seed(seed)
-        c = self.config
         labels = self.targets(train)
         images = images_of(train)
+        self._settle(len(images))
+        c = self.config
         shared = Shared() if shared is None else shared
         chosen = backbones.device(device)
         with seeds.kept(chosen), numerics.deterministic(c.deterministic):
@@ -339,7 +345,31 @@ class DeepMethod(Method):
                 checkpoints=self._checkpoints(checkpoints, every, seed, labels),
                 shared=shared,
             )
+            self._finish(images, labels, seed, shared)
+            self._look(batches, train.labels)
         return self
+
+    def _finish(self, images: Images, labels: np.ndarray, seed: int, shared: Shared) -> None:
+        """What is left to be done when the network is trained; nothing, unless a subclass says."""
+
+    def _look(self, batches: Batches, labels: np.ndarray) -> None:
+        """See whether the codes of the training images have collapsed, and warn of it.
+
+        A network that nothing has trained owes nobody a code.
+        """
+        self.collapse = None
+        if not self.trained:
+            return
+        rows = collapse.sample(len(labels))
+        bits = codes.binarize(self.net.outputs_of(batches, rows).numpy())
+        seen = np.asarray(labels)[rows]
+        self.collapse = collapse.look(bits, seen, self.bits_in_use(classes.count(labels)))
+        collapse.warn(self.collapse, ADVICE)
+
+    @property
+    def trained(self) -> bool:
+        """Whether `fit` has changed the codes that the network begins with."""
+        return bool(self.history)
 
     def _start(self, images: Images, device: torch.device, seed: int) -> None:
         """Build the network for these images, with the weights that training starts from."""

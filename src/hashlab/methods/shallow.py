@@ -23,6 +23,7 @@ from hashlab.data.batches import Images, View, stored
 from hashlab.data.folders import LARGEST_SIDE, check_shape
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
+from hashlab.methods import adapt, collapse
 from hashlab.methods.base import About, Method, Shared, setting
 from hashlab.methods.deep import DeepConfig, images_of
 from hashlab.networks import backbones, features, weights
@@ -32,6 +33,7 @@ from hashlab.training.checkpoints import State, fact
 
 ANY = ("same_class", "shares_label")
 PIXELS = "pixels"
+ADVICE = "try fewer bits, or features of a backbone"  # where codes collapse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +130,20 @@ class ShallowMethod(Method):
         """
         self.check(train)
         seeds.check_seed(seed)
-        c = self.config
         images = images_of(train)
+        self._settle(len(images))
+        c = self.config
         chosen = backbones.device(device)
         self.shape = tuple(stored(images).shape)
         if self.backbone != PIXELS:
             view = features.view_of(self.backbone, c.weights, images, crop=c.crop, size=c.size)
             self.net = self._build(self.backbone, self.shape, view, chosen, c.weights, seed)
-        self.hasher = self._estimator(seed).fit(self._features(images, shared), train.labels)
+        x = self._features(images, shared)
+        rows = collapse.sample(len(x))
+        some = x[rows]  # a copy: an estimator may write into what it is given
+        self.hasher = self._estimator(seed).fit(x, train.labels)
+        self.collapse = collapse.look(self.hasher.transform(some), np.asarray(train.labels)[rows])
+        collapse.warn(self.collapse, ADVICE)
         return self
 
     def _estimator(self, seed: int) -> Any:
@@ -375,6 +383,8 @@ class KSHConfig(ShallowConfig):
     )
     steps: int = setting(500, "gradient steps per bit at most")
 
+    ADAPTS: ClassVar[adapt.Rules] = adapt.at_most_images("anchors")
+
 
 class KSH(ShallowMethod):
     """Kernels to anchors; one bit after the other takes what is left of the similarity matrix."""
@@ -399,6 +409,8 @@ class SDHConfig(ShallowConfig):
     lam: float = setting(1.0, "weight of ||W||^2 of the classifier on codes")
     nu: float = setting(1e-5, "weight of the distance between codes and what the kernels give")
     ridge: float = setting(1e-2, "weight of ||P||^2 of the regression on kernels")
+
+    ADAPTS: ClassVar[adapt.Rules] = adapt.at_most_images("anchors")
 
 
 class SDH(ShallowMethod):
