@@ -23,11 +23,11 @@ class COSDISH(LinearHasher):
     (`two_approximation`), then B_Γ = sign(S_Γ B_Ω). Ridge regression on standardised features
     carries the codes to rows outside the training set.
 
-    Seen in a public implementation: the steps, T_sto = 10, T_alt = 3, |Ω| = K (ours: all rows where
-    there are fewer than K), ridge weight 1, random start, equal votes keep the old bit. Inferred: s0 = −r with r = similar / dissimilar
+    Seen in a public implementation: the steps, T_sto = 10, T_alt = 3, |Ω| = K, ridge weight 1,
+    random start, equal votes keep the old bit. Inferred: s0 = −r with r = similar / dissimilar
     pairs in the sampled columns, which balances S; that implementation has +r, here a switch. Ours:
-    constant features are left unscaled. See `two_approximation` for why no Cholesky factor is
-    needed.
+    where there are fewer rows than K all are drawn, and constant features are left unscaled. See
+    `two_approximation` for why no Cholesky factor is needed.
 
     Args:
         bits: K.
