@@ -345,7 +345,8 @@ def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int)
 
     `replaced` holds the defaults of settings that became others for these images, if any did.
     """
-    used = learner.settings_for(len(dataset.train))
+    several = dataset.relevance == "shares_label"
+    used = learner.settings_for(len(dataset.train), several)
     replaced = recorded(learner.Config, adapt.replaced(learner.config, used))
     config = _recorded(used)
     usual = _recorded(learner.Config())

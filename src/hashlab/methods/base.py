@@ -176,15 +176,19 @@ class Method:
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
 
-    def settings_for(self, images: int) -> Any:
+    def settings_for(self, images: int, several: bool = False) -> Any:
         """The settings with which `fit` learns from so many training images:
         given ones, defaults, and what takes their place, see `adapt`.
-        """
-        return adapt.settled(self.Config(**self.overrides), self.overrides.keys(), images)
 
-    def _settle(self, images: int) -> None:
-        """Take the settings for so many training images, and say which are no defaults."""
-        self.config = self.settings_for(images)
+        Args:
+            several: whether an image has several labels.
+        """
+        given = self.Config(**self.overrides)
+        return adapt.settled(given, self.overrides.keys(), adapt.Training(images, several))
+
+    def _settle(self, images: int, several: bool) -> None:
+        """Take the settings for a training part, and say which are no defaults."""
+        self.config = self.settings_for(images, several)
         adapt.announce(self.Config(**self.overrides), self.config, images)
 
     @property

@@ -58,7 +58,10 @@ class DeepConfig:
     )
     epochs: int = setting(10, "times that every training image is seen")
     batch_size: int = setting(128, "images per step; pairs are made within them")
-    optimiser: str = setting("sgd", "what turns gradients into steps")
+    optimiser: str = setting(
+        "sgd",
+        "what turns gradients into steps; adamw, at a lr of its own, for a head on a frozen backbone",
+    )
     schedule: str = setting("cosine", "of the learning rate, after a warm-up")
     lr: float = setting(0.05, "highest learning rate")
     momentum: float = setting(0.9, "of sgd and rmsprop", most=1)
@@ -240,7 +243,7 @@ class DeepMethod(Method):
         nothing is begun.
         """
         images = stored(images_of(train))
-        c = self.settings_for(len(images))
+        c = self.settings_for(len(images), np.ndim(train.labels) == 2)
         self.targets(train)
         if not 2 <= c.batch_size <= len(images):
             limits = f"2..{len(images)} (the training images)"
@@ -326,7 +329,7 @@ class DeepMethod(Method):
         seeds.check_seed(seed)
         labels = self.targets(train)
         images = images_of(train)
-        self._settle(len(images))
+        self._settle(len(images), np.ndim(train.labels) == 2)
         c = self.config
         shared = Shared() if shared is None else shared
         chosen = backbones.device(device)

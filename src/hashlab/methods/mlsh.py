@@ -138,7 +138,8 @@ class Config(DeepConfig):
         "combine": ("sum", "union", "weighted"),
         "dissimilar": DISSIMILAR,
     }
-    ADAPTS: ClassVar[adapt.Rules] = adapt.SIZES  # on a frozen body no network is trained
+    # on a frozen body no network is trained, but the regression has more features than images
+    ADAPTS: ClassVar[adapt.Rules] = {**adapt.SIZES, **adapt.small_head(ridge=100.0)}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", backbones.spelt(self.scales))

@@ -131,7 +131,7 @@ class ShallowMethod(Method):
         self.check(train)
         seeds.check_seed(seed)
         images = images_of(train)
-        self._settle(len(images))
+        self._settle(len(images), np.ndim(train.labels) == 2)
         c = self.config
         chosen = backbones.device(device)
         self.shape = tuple(stored(images).shape)
