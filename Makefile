@@ -10,15 +10,23 @@ export HASHLAB_PROGRESS ?= 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test notebooks bench lint campaign
+.PHONY: help setup book check-book pdf test notebooks bench lint campaign
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(READY)  ## set up .venv (the other commands do it themselves)
 
 book: $(READY)  ## render the committed, executed notebooks to _build/html
 	@$(BIN)/python book/build.py html
+
+check-book: book  ## look at every page in Chromium: widths, colours, barriers, words
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[check]"
+	@$(BIN)/python book/check.py
+
+pdf: book  ## the whole book as _build/hashlab.pdf, by Chromium
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[check]"
+	@$(BIN)/python book/pdf.py
 
 test: lint  ## style, unit tests, and every notebook run again and compared
 	@$(BIN)/python -m pytest --doctest-modules src/hashlab

@@ -123,11 +123,6 @@ def test_import_is_light():
     assert python("-c", code).stdout.strip() == "[]"
 
 
-def test_types_are_shipped(project):
-    assert (ROOT / "src" / "hashlab" / "py.typed").is_file()
-    assert project["tool"]["setuptools"]["package-data"]["hashlab"] == ["py.typed"]
-
-
 # ---- the Makefile
 
 

@@ -240,7 +240,8 @@ class Run:
         if self.save_model is not None:
             models.check_target(self.save_model, self.name)
         if self.save and (record is None or self.save_model is not None):
-            files.check_folder(records.root(self.root))  # where checkpoints are kept
+            usual = "HASHLAB_RESULTS" if self.root is None else ""
+            files.check_folder(records.root(self.root), usual)  # where checkpoints are kept
             files.check_folder(file.parent)
         return record
 

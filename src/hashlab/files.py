@@ -131,9 +131,11 @@ def _deeper(value: Any, depth: int) -> bool:
     return any(depth == 0 or _deeper(part, depth - 1) for part in parts)
 
 
-def check_folder(folder: str | Path) -> None:
+def check_folder(folder: str | Path, variable: str = "") -> None:
     """Raise InputError unless files can be written into a folder,
     or into a new one of that name; none is made.
+
+    The error names the environment `variable` that leads to another folder, if there is one.
     """
     check_name(folder)
     above = (Path(folder), *Path(folder).parents)
@@ -144,7 +146,10 @@ def check_folder(folder: str | Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise InputError(f"nothing can be written into {nearest}: {error.strerror}") from None
+        instead = f"; set {variable} to a folder of yours" if variable else ""
+        raise InputError(
+            f"nothing can be written into {nearest}: {error.strerror}{instead}"
+        ) from None
 
 
 def check_file(file: Path, suffix: str) -> None:

@@ -131,7 +131,9 @@ class Record(dict):
 
 
 def root(path: str | Path | None = None) -> Path:
-    """Where records are: `path`, else `$HASHLAB_RESULTS`, else `results` in the checkout."""
+    """Where records are: `path`, else `$HASHLAB_RESULTS`, else `results` in the checkout, else, of
+    an installed copy, `results` in the current folder.
+    """
     return Path(path) if path is not None else _disk.folder("HASHLAB_RESULTS", "results")
 
 

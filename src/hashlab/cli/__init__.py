@@ -57,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
     """The words that `hashlab` takes; what it parses has the command to call as `.command`."""
     top = Words(prog="hashlab", description=hashlab.__doc__)
     top.add_argument("--version", action="version", version=f"hashlab {hashlab.__version__}")
+    top.epilog = (
+        "Runs are kept in $HASHLAB_RESULTS and data sets in $HASHLAB_DATA; `hashlab run --help` and "
+        "`hashlab data --help` say where else."
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_to(commands)

@@ -22,7 +22,10 @@ def add_to(commands: Any) -> None:
         "--protocol", help="check: how to split (default: each protocol of the set)"
     )
     command.add_argument(
-        "--root", type=path, help="cache folder (default: $HASHLAB_DATA or data/cache)"
+        "--root",
+        type=path,
+        help="cache folder (default: $HASHLAB_DATA, else data/cache in the checkout, else, of an "
+        "installed copy, the user's cache folder)",
     )
     text = "show: the picture to write (default: NAME.png)"
     command.add_argument("-o", "--output", type=path, help=text)

@@ -7,7 +7,7 @@ data.tuning()         # the same shape of object, for choosing settings: queries
 """
 
 from hashlab.data.opening import load
-from hashlab.data.parts import Dataset, Part
+from hashlab.data.parts import Dataset, Labelled, Part
 from hashlab.data.sets import SETS, SetInfo, info, names
 
-__all__ = ["SETS", "Dataset", "Part", "SetInfo", "info", "load", "names"]
+__all__ = ["SETS", "Dataset", "Labelled", "Part", "SetInfo", "info", "load", "names"]

@@ -23,9 +23,11 @@ from hashlab.errors import InputError
 
 
 def root(path: str | Path | None = None) -> Path:
-    """The cache folder: `path`, else `$HASHLAB_DATA`, else `data/cache`."""
+    """The cache folder: `path`, else `$HASHLAB_DATA`, else `data/cache` in the checkout, else, of
+    an installed copy, the user's cache folder.
+    """
     files.check_name(path or "")
-    return Path(path) if path is not None else _disk.folder("HASHLAB_DATA", "data/cache")
+    return Path(path) if path is not None else _disk.cache()
 
 
 def home(about: SetInfo, path: str | Path | None = None) -> Path:
@@ -162,6 +164,7 @@ def fetch(about: SetInfo, path: str | Path | None = None, download: Download | N
     if _whole(about, folder):
         _disk.sweep(folder.parent)
         return folder
+    files.check_folder(folder, "HASHLAB_DATA" if path is None else "")
     with _disk.lock(folder):
         if _whole(about, folder):  # another process was faster
             return folder

@@ -18,7 +18,7 @@ def load(name: str, *, protocol: str | None = None, root: str | Path | None = No
     Args:
         name: one of `names()`.
         protocol: one of `protocols.names(name)`; the set's first one when None.
-        root: the cache folder; `$HASHLAB_DATA` or `data/cache` when None. Embedded sets do not need
+        root: the cache folder; that of `cache.root()` when None. Embedded sets do not need
             it.
 
     Raises:

@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import combinations_with_replacement, product
 from math import prod
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +22,18 @@ from hashlab.errors import InputError
 Arrays = dict[
     str, tuple[np.ndarray, np.ndarray]
 ]  # split -> images (N, H, W[, C]), labels (N,) or (N, L), uint8
+
+
+class Labelled(Protocol):
+    """What methods are fitted to: a `Part`, or anything else that has images, uint8 (N, H, W) or
+    (N, H, W, 3), and their labels, (N,) or (N, L).
+    """
+
+    @property
+    def images(self) -> Any: ...
+
+    @property
+    def labels(self) -> Any: ...
 
 
 def digests(images: np.ndarray) -> list[bytes]:

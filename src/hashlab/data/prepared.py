@@ -80,6 +80,7 @@ def prepare(
     if _done(about, target, plan):
         _disk.sweep(target.parent)
         return target
+    files.check_folder(target, "HASHLAB_DATA" if path is None else "")
     with _disk.lock(target):
         if not _done(about, target, plan):  # no other process was faster
             _prepare(about, target, folder, listing, plan, skip_broken)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hashlab import codes
 from hashlab.data.batches import Images
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.methods import adapt, models
 from hashlab.methods.collapse import Collapse
@@ -200,7 +200,7 @@ class Method:
         """How many of the bits may differ from image to image, for so many classes."""
         return self.bits
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         """Raise InputError where settings and training data do not suit each other;
         nothing is begun.
         """
@@ -208,7 +208,7 @@ class Method:
 
     def fit(
         self,
-        train: Part,
+        train: Labelled,
         *,
         seed: int = 0,
         device: str | None = None,

@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.losses import classes
 from hashlab.methods.base import About
@@ -58,7 +58,7 @@ class ClassifierOneHot(DeepMethod):
         status="a control",
     )
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         super().check(train)
         count = classes.count(self.targets(train))
         if self.bits < count:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hashlab import codes
 from hashlab.data.batches import Batch, Batches, Images, View, memory_explained, stored
 from hashlab.data.folders import LARGEST_SIDE
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled, Part
 from hashlab.errors import InputError
 from hashlab.losses import classes
 from hashlab.methods import adapt, collapse
@@ -176,7 +176,7 @@ class DeepMethod(Method):
         """What maps features (B, d) to outputs (B, K)."""
         return nn.Linear(backbone.features, self.bits)
 
-    def targets(self, train: Part) -> np.ndarray:
+    def targets(self, train: Labelled) -> np.ndarray:
         """The labels that the loss takes; raises InputError where there are none such."""
         check = check_pair_labels if "shares_label" in self.about.labels else check_labels
         return check(train.labels, len(train.labels if isinstance(train, Part) else train.images))
@@ -238,7 +238,7 @@ class DeepMethod(Method):
         """
         return self.about.name, self.config
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         """Raise InputError where settings and training data do not suit each other;
         nothing is begun.
         """
@@ -296,7 +296,7 @@ class DeepMethod(Method):
 
     def fit(
         self,
-        train: Part,
+        train: Labelled,
         *,
         seed: int = 0,
         device: str | None = None,
@@ -383,7 +383,7 @@ class DeepMethod(Method):
             self._net = self._build(self._backbone(shape), shape, view, device, start, seed)
             self._check_width()
 
-    def _stages(self, train: Part, labels: np.ndarray, seed: int) -> list[loop.Phase]:
+    def _stages(self, train: Labelled, labels: np.ndarray, seed: int) -> list[loop.Phase]:
         """The phases, on the device, each of those that runs share with its whole key."""
         torch.manual_seed(seeds.derived(seed, "phases"))
         with memory_explained(f"what training on {len(labels)} images keeps", "bits"):
@@ -422,7 +422,7 @@ class DeepMethod(Method):
             resident_mb=c.resident_mb,
         )
 
-    def _keyed(self, stage: loop.Phase, seed: int, train: Part) -> loop.Phase:
+    def _keyed(self, stage: loop.Phase, seed: int, train: Labelled) -> loop.Phase:
         """A stage whose key, where it has one, says all that its outcome depends on."""
         if stage.share_key is None:
             return stage
@@ -490,7 +490,7 @@ class DeepMethod(Method):
         self._net = net
 
 
-def images_of(train: Part) -> Images:
+def images_of(train: Labelled) -> Images:
     """The part itself where its images can be read bit by bit, else the array it holds."""
     check_part(train)
     return train if isinstance(train, Part) else train.images

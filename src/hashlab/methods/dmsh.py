@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from hashlab import codes
 from hashlab.data.batches import stored
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.losses import pairs, quantisation
 from hashlab.methods.base import About, setting
@@ -195,7 +195,7 @@ class DMSH(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         super().check(train)
         self._taps(stored(images_of(train)).shape)
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from hashlab import codes, files, metrics
 from hashlab.data.batches import Images, stored
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.losses import classes
 from hashlab.methods import adapt
@@ -199,7 +199,7 @@ class MLSH(DeepMethod):
 
     # ---- what is checked before anything is begun
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         super().check(train)
         taps = self._taps(stored(images_of(train)).shape)
         self.config.hasher(max(self._shares(taps)), 0).check_settings()

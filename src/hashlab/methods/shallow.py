@@ -21,7 +21,7 @@ import hashlab.shallow
 from hashlab import codes
 from hashlab.data.batches import Images, View, stored
 from hashlab.data.folders import LARGEST_SIDE, check_shape
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.methods import adapt, collapse
 from hashlab.methods.base import About, Method, Shared, setting
@@ -92,7 +92,7 @@ class ShallowMethod(Method):
     def precision(self) -> str:
         return "float32" if self.net is None else self.net.precision
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         estimator = self._estimator(0)
         images = stored(images_of(train))
         estimator.check_settings()
@@ -112,7 +112,7 @@ class ShallowMethod(Method):
 
     def fit(
         self,
-        train: Part,
+        train: Labelled,
         *,
         seed: int = 0,
         device: str | None = None,

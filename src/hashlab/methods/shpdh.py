@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from hashlab.data import trees
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled, Part
 from hashlab.errors import InputError
 from hashlab.losses import clouds
 from hashlab.losses.clouds import Centres, Recentre, class_wise_loss, cubic_loss, vertex_loss
@@ -179,7 +179,7 @@ class SHPDH(DeepMethod):
         if self.config.s != "auto":
             read_s(self.config.s)
 
-    def targets(self, train: Part) -> np.ndarray:
+    def targets(self, train: Labelled) -> np.ndarray:
         """Classes (N, L) on every level that is used, numbered without gaps."""
         levels = self._levels(train)
         wanted = self.config.levels
@@ -194,7 +194,7 @@ class SHPDH(DeepMethod):
             raise InputError(f"setting s must have a number per level, {count}, got {got}")
         return used
 
-    def _levels(self, train: Part) -> np.ndarray:
+    def _levels(self, train: Labelled) -> np.ndarray:
         """All levels that there are: of the tree, else of the labels."""
         count = len(train if isinstance(train, Part) else train.images)
         levels = getattr(train, "levels", None)
@@ -229,7 +229,7 @@ class SHPDH(DeepMethod):
         return [self.phase("hashing", network, loss, c.epochs, c.lr, before_epoch=move)]
 
 
-def _names(train: Part, labels: np.ndarray) -> list[str]:
+def _names(train: Labelled, labels: np.ndarray) -> list[str]:
     """Names of the classes 0, 1, …; their numbers where the set has no names."""
     named = train.pool.about.classes if isinstance(train, Part) else ()
     return list(named) or [str(label) for label in range(int(labels.max()) + 1)]

@@ -378,6 +378,8 @@ def compute(
         return batches.map(means_of(names), "features")
     folder = _folder(images, batches, facts)
     missing = _missing(folder, images.index, names)
+    if missing and not _keeps(folder):
+        return batches.map(means_of(names), "features")
     every = means_of(list(backbone.levels))
     for block in Progress(missing, "features", total=len(missing), delay=2):
         keep(folder, block, every, images, batches, backbone.levels)
@@ -389,16 +391,31 @@ def _has_cache(images: Images) -> bool:
     return isinstance(images, Part) and images.pool.folder is not None
 
 
+def _keeps(folder: Path) -> bool:
+    """Whether features can be kept in a folder: not where a cache of data is only to be read."""
+    try:
+        files.check_folder(folder)
+    except InputError:
+        return False
+    return True
+
+
 def compute_maps(
     network: Function, level: str, images: Images, batches: Batches, facts: dict[str, Any] | None
 ) -> Maps:
     """What `network` gives for images, as `batches` has them: maps of a level; see `compute`."""
-    if facts is None or not _has_cache(images):
+
+    def in_memory() -> Maps:
         rows = _halves(batches.map(network, "maps"), level)
         return Maps({0: rows}, len(rows), np.arange(len(rows)))
+
+    if facts is None or not _has_cache(images):
+        return in_memory()
     folder = _folder(images, batches, facts)
     name = f"{level}-maps"
     missing = _missing(folder, images.index, [name])
+    if missing and not _keeps(folder):
+        return in_memory()
     for block in Progress(missing, "maps", total=len(missing), delay=2):
         keep_maps(folder, block, network, images, batches, level)
     blocks = {block: _open(folder, block, name) for block in _needed(images.index)}
