@@ -142,9 +142,9 @@ def rows(chosen: argparse.Namespace) -> Iterator[str]:
         shared = Shared()
         common = FROZEN if name in PHOTOS else {}
         for method in chosen.methods:
-            old = before(method, len(part.train), common)
-            tried = [chosen.given] if chosen.given else [old, {}] if old else [{}]
-            for given in tried:
+            old = {} if chosen.now else before(method, len(part.train), common)
+            tried = [old, {}] if old else [{}]
+            for given in [chosen.given] if chosen.given else tried:
                 yield line(name, method, given, part, chosen.seeds, shared)
 
 
@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=DEEP)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tuning", action="store_true")
+    parser.add_argument("--now", action="store_true", help="leave out the defaults that gave way")
     parser.add_argument("--try", dest="given", nargs="+", type=setting, default=[])
     chosen = parser.parse_args()
     chosen.given = dict(chosen.given)
