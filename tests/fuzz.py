@@ -36,7 +36,7 @@ from PIL import Image
 from processes import PATIENCE
 
 from hashlab import data, files, methods, metrics, records
-from hashlab.data import folders, listed, opening, prepared
+from hashlab.data import folders, listed, opening, own, prepared
 from hashlab.errors import InputError
 from hashlab.networks import backbones, weights
 from hashlab.training import checkpoints
@@ -447,6 +447,30 @@ def read_cache(folder):
     return pool.labels.tolist(), pool.gather(np.arange(len(pool.labels))).tolist()
 
 
+def read_own(folder):
+    root = folder / "cache"
+    opening.verify(opening.info("mine", root), root)
+    mine = data.load("mine", root=root)
+    parts = (mine.query, mine.train, mine.database)
+    return [(part.labels.tolist(), part.images.tolist()) for part in parts]
+
+
+def make_own_list(folder):
+    trials.own_images(folder)
+    lines = ["file,label", "cat/0.png,cat", "cat/1.png,cat", "dog/0.png,dog", '"dog/1.png",dog']
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def read_own_list(folder):
+    mine = data.from_folder(folder / "photos", labels=folder / "labels.csv", size=8)
+    return len(mine.query) + len(mine.train)
+
+
+def read_own_arrays(folder):
+    own.add("mine", folder / "x.npz", folder / "cache")
+    return len(data.load("mine", root=folder / "cache").database)
+
+
 def make_fetched(folder):
     (folder / "cache").mkdir()
     trials.fetch(folder)
@@ -511,6 +535,12 @@ FORMATS = {
         make_cache, {"cache/*/*.json": harm_json, "cache/*/*.npy": harm_bytes, "cache/*/*.txt": harm_lines}, read_cache
     ),
     "cache": Format(make_fetched, {"cache/*/*.npy": harm_bytes}, read_fetched),
+    "own set": Format(
+        trials.images_and_set,
+        {"cache/*/*/*.json": harm_json, "cache/*/*/*.npy": harm_bytes, "cache/*/*/*.txt": harm_lines}, read_own,
+    ),
+    "own list": Format(make_own_list, {"labels.csv": harm_lines}, read_own_list, lambda sound, found: True),
+    "own arrays": Format(trials.own_arrays, {"x.npz": harm_npz}, read_own_arrays, lambda sound, found: True),
     "pictures": Format(make_pictures, {"*": harm_bytes}, read_pictures, same_shape),
     "weights": Format(make_weights, {"*": harm_tensors}, read_weights),
 }  # fmt: skip
@@ -532,7 +562,8 @@ def limited():
     a case that takes too long is ended by an exception.
     """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
     signal.signal(signal.SIGPROF, too_long)
     signal.signal(signal.SIGALRM, too_long)
 
@@ -598,9 +629,9 @@ def fuzz(name, folder, cases, seed):
 def main(folder, cases, seed, *names):
     sys.stdout, out = sys.stderr, sys.stdout
     names, done = names or list(FORMATS), {}
-    limited()
     warnings.simplefilter("ignore")
     for name in names:
+        limited()  # anew: what the formats before have left in memory is not this one's
         begun = time.monotonic()
         done[name] = fuzz(name, Path(folder) / name, -(-int(cases) // len(names)), int(seed))
         print(f"{name}: {time.monotonic() - begun:.1f} s", file=sys.stderr)

@@ -27,6 +27,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from bad_own import OWN
 from PIL import Image
 from processes import PATIENCE, command, run
 
@@ -1753,6 +1754,7 @@ ROWS = {
         "settings": SETTINGS,
         "models": MODELS,
         "sets": SETS,
+        "own": OWN,
         "images": IMAGES,
         "python": PYTHON,
     }.items()

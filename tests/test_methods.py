@@ -455,8 +455,9 @@ def test_readme_trains_on_images_of_ones_own():
     (example,) = (
         code
         for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        if "SimpleNamespace" in code
+        if "from_arrays" in code
     )
     names = {}
     exec(compile(example, "README.md", "exec"), names)
-    assert names["packed"].shape == (300, 8) and names["packed"].dtype == np.uint8
+    assert names["mine"].classes == ("cat", "dog", "owl") and len(names["mine"].query) == 30
+    assert abs(names["record"].map - 0.33) < 0.1

@@ -30,7 +30,8 @@ from PIL import Image
 from processes import PATIENCE
 
 from hashlab import cli, methods, records
-from hashlab.data import cache, opening, parts, sets
+from hashlab.data import cache, opening, own, parts, sets
+from hashlab.errors import InputError
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
@@ -127,6 +128,42 @@ def prepare(folder):
     return hashlab("data", "fetch", "nuswide21", "--root", root, "--source", source, "--size", 8)
 
 
+def own_images(folder):
+    for name in ("cat/0", "cat/1", "dog/0", "dog/1", "dog/2"):
+        file = folder / "photos" / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.frombuffer(name.encode() * 15, np.uint8).reshape(5, 5, 3)).save(file)
+
+
+def add(folder):
+    root = folder / "cache"
+    return hashlab("data", "add", "mine", folder / "photos", "--root", root, "--size", 8)
+
+
+def own_arrays(folder):
+    rng = np.random.default_rng(0)
+    np.savez(folder / "x.npz", features=rng.normal(size=(20, 4)), labels=np.arange(20) % 2)
+
+
+def add_arrays(folder):
+    return hashlab("data", "add", "mine", folder / "x.npz", "--root", folder / "cache")
+
+
+def images_and_set(folder):
+    own_images(folder)
+    add(folder)
+
+
+def remove(folder):
+    with contextlib.suppress(InputError):  # another process was faster
+        own.remove("mine", folder / "cache")
+
+
+def own_is_whole(folder):
+    for name in own.names(folder / "cache"):
+        assert opening.load(name, root=folder / "cache").train.images.size
+
+
 MADE = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
 
 
@@ -219,6 +256,9 @@ COMMANDS = {
     "encode": Command(encode, model_and_images),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),
+    "data add": Command(add, own_images, own_is_whole),
+    "data add, of arrays": Command(add_arrays, own_arrays, own_is_whole),
+    "data remove": Command(remove, images_and_set, own_is_whole),
     "cache.write": Command(rewrite, fetch, cache_is_whole),
     "evaluate --pr": Command(curve, codes_file),
     "build.py results": Command(book, checkout),

@@ -45,11 +45,14 @@ class DeepConfig:
     """Settings of every deep method."""
 
     backbone: str = setting(
-        "auto", f"one of {', '.join(backbones.names())}; auto for what suits the images"
+        "auto",
+        f"one of {', '.join(backbones.OURS)}; timm/NAME, or one that is registered; auto for what "
+        "suits the images",
     )
     weights: str = setting(
         "scratch",
-        f"the start: {', '.join([weights.SCRATCH, *weights.SOURCES])}, or a safetensors file",
+        f"the start: {', '.join([weights.SCRATCH, *weights.SOURCES])}, timm for one of its own, or "
+        "a safetensors file",
     )
     frozen: bool | str = setting(
         False,
@@ -458,7 +461,7 @@ class DeepMethod(Method):
             "method": self.about.name,
             "bits": self.bits,
             "seed": seed,
-            "backbone": self.backbone,
+            "backbone": backbones.identity(self.backbone),
             "settings": settings,
             "labels": hashlib.sha256(np.ascontiguousarray(labels)).hexdigest(),
         }

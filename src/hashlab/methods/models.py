@@ -206,6 +206,8 @@ def load(
     tensors, facts = checkpoints.unpack(weights, str(file))
     try:
         _give(method, tensors, facts, device)
+    except backbones.Unknown as error:
+        raise InputError(f"{folder} cannot be loaded here: {error}") from None
     except InputError as error:
         name = f"{summary['method']} of {method.bits} bits"
         raise InputError(f"{file} is no {name}: {error}") from None

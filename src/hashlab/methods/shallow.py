@@ -45,7 +45,9 @@ class ShallowConfig:
     )
     frozen: bool = setting(True, "the backbone stays as it is, which it always does here")
     weights: str = setting(
-        "scratch", f"of the backbone: {', '.join(weights.SOURCES)}, or a safetensors file"
+        "scratch",
+        f"of the backbone: {', '.join(weights.SOURCES)}, timm for one of its own, or a safetensors "
+        "file",
     )
     size: int = setting(
         0,
