@@ -413,6 +413,12 @@ class Batches:
         for block in self._blocks(size or self.block):
             yield given(block) if self.view is None else self.view.plain(block)
 
+    def some(self, rows: np.ndarray) -> Iterator[Tensor]:
+        """The images at rows (M,), in that order, as the network takes them; a block at a time."""
+        for chosen in torch.from_numpy(rows).split(self.block):
+            block = self._rows(chosen, chosen.to(self.device))
+            yield given(block) if self.view is None else self.view.plain(block)
+
     def _blocks(self, size: int) -> Iterable[Tensor]:
         if isinstance(self.images, Tensor):
             return self.images.split(size)
