@@ -342,7 +342,7 @@ WRONG = {
     "beyond float32": (spoilt(1e300, np.float64), "that float32 holds, got 1e.300"),
     "whole numbers": (
         X.astype(np.int64),
-        r"uint8 \(N, H, W\) .*, or features floats \(N, d\), got \(60, 16\) int64",
+        r"got \(60, 16\) int64; features must be floats \(N, d\)",
     ),
     "bytes": (X.astype(np.uint8), r"got \(60, 16\) uint8"),
     "complex": (X.astype(complex), r"got \(60, 16\) complex128"),
