@@ -257,7 +257,8 @@ def stored(images: Images) -> Stored | Part:
 
 
 class Maps:
-    """What a part of a network gave for images, float16: maps (N, H, W, C), or vectors (N, C).
+    """What a part of a network gave for images, float16: maps (N, H, W, C), tokens
+    (N, T, C), or vectors (N, C).
 
     Args:
         blocks: number of the block -> its rows, in memory or not.
@@ -398,10 +399,11 @@ class Batches:
         return self._carry(self.images.take(rows.numpy()))
 
     def _carry(self, block: np.ndarray) -> Tensor:
-        """uint8 (B, H, W[, C]) as (B, H, W, C) to the device, features (B, d) as they are;
-        the device goes on with its work meanwhile.
+        """uint8 (B, H, W[, C]) as (B, H, W, C), or maps and features as they are, to the device,
+        which goes on with its work meanwhile.
         """
-        copy = torch.from_numpy(np.array(four(block)))  # memory-mapped files are read-only
+        block = block if self.maps else four(block)
+        copy = torch.from_numpy(np.array(block))  # memory-mapped files are read-only
         if self.device.type != "cuda":
             return copy
         return copy.pin_memory().to(self.device, non_blocking=True)

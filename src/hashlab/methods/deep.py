@@ -20,6 +20,7 @@ from hashlab.data import items
 from hashlab.data.batches import Batch, Images, View, memory_explained, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Labelled, Part
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
 from hashlab.methods.base import (
     Method,
@@ -27,6 +28,7 @@ from hashlab.methods.base import (
     check_labels,
     check_pair_labels,
     check_part,
+    class_names,
     setting,
 )
 from hashlab.networks import backbones, features, weights
@@ -43,8 +45,8 @@ class DeepConfig:
 
     backbone: str = setting(
         "auto",
-        f"one of {', '.join(backbones.names())}; {backbones.GIVEN} for given features; auto for "
-        "what suits the images",
+        f"one of {', '.join(backbones.OURS)}; timm/NAME, or one that is registered; "
+        f"{backbones.GIVEN} for given features; auto for what suits the images",
     )
     hidden: int = setting(
         0,
@@ -53,7 +55,8 @@ class DeepConfig:
     )
     weights: str = setting(
         "scratch",
-        f"the start: {', '.join([weights.SCRATCH, *weights.SOURCES])}, or a safetensors file",
+        f"the start: {', '.join([weights.SCRATCH, *weights.SOURCES])}, timm for one of its own, or "
+        "a safetensors file",
     )
     frozen: bool | str = setting(
         False,
@@ -179,7 +182,7 @@ class DeepMethod(Method):
     def targets(self, train: Labelled) -> np.ndarray:
         """The labels that the loss takes; raises InputError where there are none such."""
         check = check_pair_labels if "shares_label" in self.about.labels else check_labels
-        return check(train.labels, len(train.labels if isinstance(train, Part) else train.images))
+        return check(train)
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         """The stages of training;
@@ -345,6 +348,7 @@ class DeepMethod(Method):
         seeds.check_seed(seed)
         c = self.config
         labels = self.targets(train)
+        self.classes = class_names(train)
         images = images_of(train)
         shared = Shared() if shared is None else shared
         chosen = backbones.device(device)
@@ -452,21 +456,19 @@ class DeepMethod(Method):
             "method": self.about.name,
             "bits": self.bits,
             "seed": seed,
-            "backbone": self.backbone,
+            "backbone": backbones.identity(self.backbone),
             "settings": settings,
             "labels": hashlib.sha256(np.ascontiguousarray(labels)).hexdigest(),
         }
 
-    def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Real outputs z float32 (N, K) of images uint8 (N, H, W[, C]), or of features, floats
-        (N, d), as in training; a bit is 1 where z >= 0.
+    def outputs(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
+        """Real outputs z float32 (N, K) of images, or of features, floats (N, d); a bit is 1 where z >= 0.
 
-        Images are an array or a part of a data set; with `shared`, see `fit`.
+        See `encode`.
         """
-        return self.net.outputs(images, shared)
+        return self.in_blocks(self.net.outputs, images, shared)
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Packed codes uint8 (N, 8*ceil(K/64)) of images, or features; see `outputs`."""
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
         return codes.pack(codes.binarize(self.outputs(images, shared)))
 
     def state(self) -> State:

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from hashlab import codes, files, metrics
-from hashlab.data.batches import Images, stored
+from hashlab.data.batches import stored
 from hashlab.data.parts import Labelled
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
 from hashlab.losses import classes
 from hashlab.methods.base import About, Shared, setting
@@ -304,7 +305,7 @@ class MLSH(DeepMethod):
 
     # ---- codes
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
         """Packed codes of images, each table padded to whole words:
         uint8 (N, sum of 8*ceil(K_t/64)).
         """

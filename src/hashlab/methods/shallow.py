@@ -24,8 +24,16 @@ from hashlab.data import items
 from hashlab.data.batches import Images, View, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Labelled
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
-from hashlab.methods.base import About, Method, Shared, setting
+from hashlab.methods.base import (
+    About,
+    Method,
+    Shared,
+    class_names,
+    classes_and_labels,
+    setting,
+)
 from hashlab.methods.deep import DeepConfig, images_of
 from hashlab.networks import backbones, features, weights
 from hashlab.networks.features import FeatureNet, Network
@@ -47,7 +55,9 @@ class ShallowConfig:
     )
     frozen: bool = setting(True, "the backbone stays as it is, which it always does here")
     weights: str = setting(
-        "scratch", f"of the backbone: {', '.join(weights.SOURCES)}, or a safetensors file"
+        "scratch",
+        f"of the backbone: {', '.join(weights.SOURCES)}, timm for one of its own, or a safetensors "
+        "file",
     )
     size: int = setting(
         0,
@@ -105,7 +115,7 @@ class ShallowMethod(Method):
         images = stored(images_of(train))
         estimator.check_settings()
         if estimator.supervised:
-            estimator.check_labels(train.labels, len(images))
+            estimator.check_labels(self._targets(train), len(images))
         if items.are_features(images.shape):
             features.check_given(self.overrides)
         backbone = self._backbone(tuple(images.shape))
@@ -147,13 +157,20 @@ class ShallowMethod(Method):
         if self._has_network:
             view = features.view_of(self.backbone, c.weights, images, crop=c.crop, size=c.size)
             self.net = self._build(self.backbone, self.shape, view, chosen, c.weights, seed)
-        self.hasher = self._estimator(seed).fit(self._features(images, shared), train.labels)
+        estimator = self._estimator(seed)
+        labels = self._targets(train) if estimator.supervised else None
+        self.hasher = estimator.fit(self._features(images, shared), labels)
+        self.classes = class_names(train)
         return self
 
     @property
     def _has_network(self) -> bool:
         """Whether features come out of a network; known when the method was fitted."""
         return self.backbone not in (PIXELS, backbones.GIVEN)
+
+    def _targets(self, train: Labelled) -> np.ndarray | None:
+        """Labels in the form that estimators take."""
+        return None if train.labels is None else classes_and_labels(train)[1]
 
     def _estimator(self, seed: int) -> Any:
         of_all = {field.name for field in dataclasses.fields(ShallowConfig)}
@@ -202,18 +219,19 @@ class ShallowMethod(Method):
         features.check_shape(images, self.shape)
         return np.concatenate([items.flat(block) for block in stored(images).blocks(4096)])
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C]), or of features,
-        floats (N, d), as in training.
-        """
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
         if self.hasher is None:
             raise InputError("the method is not fitted yet: call fit(train) first")
-        bits = self.hasher.transform(self._features(images, shared))
+        bits = self.in_blocks(self._bits, images, shared)
         if bits.shape[1] != self.bits:
             raise InputError(
                 f"a hasher of {self.bits} bits is expected, got one of {bits.shape[1]}"
             )
         return codes.pack(bits)
+
+    def _bits(self, images: Images, shared: Shared | None) -> np.ndarray:
+        """Bits, bool (N, K)."""
+        return self.hasher.transform(self._features(images, shared))
 
     def input(self) -> dict[str, Any]:
         if self.backbone == backbones.GIVEN:

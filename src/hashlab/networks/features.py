@@ -107,7 +107,7 @@ def view_of(backbone: str, start: str, images: Images, **how: Any) -> View | ite
     normalised by their own statistics, as those for training are. Given features stay as they are.
 
     A library's network takes three channels, and with weights the statistics that these were trained
-    with.
+    with; one of somebody's own those that it was registered with.
 
     Args:
         start: what the backbone starts from, see `weights`.
@@ -118,13 +118,22 @@ def view_of(backbone: str, start: str, images: Images, **how: Any) -> View | ite
         return items.Vectors(*shape)
     mean, std = statistics(images)
     channels = shape[2] if len(shape) == 3 else 1
-    if backbones.from_library(backbone):
-        if len(mean) == 1:
-            mean = 3 * mean  # a tuple, three times the same
-            std = 3 * std
-        if start != weights.SCRATCH:
-            mean, std = weights.normalisation(backbone)
+    if backbones.from_library(backbone) and len(mean) == 1:
+        mean = 3 * mean  # a tuple, three times the same
+        std = 3 * std
+    given = backbones.normalisation(backbone, start)
+    if given is not None:
+        _check_channels(backbone, given[0], mean)
+        mean, std = given
     return View(shape[0], shape[1], channels, mean, std, **how)
+
+
+def _check_channels(backbone: str, given: Sequence[float], own: Sequence[float]) -> None:
+    """Raise InputError unless a backbone's normalisation is for images of as many channels."""
+    if len(given) != len(own):
+        raise InputError(
+            f"backbone {backbone} normalises {len(given)} channels, the images have {len(own)}"
+        )
 
 
 def check_shape(images: Images, expected: tuple[int, ...]) -> None:
@@ -148,12 +157,14 @@ class Origin:
 
     backbone: str
     weights: str  # as records name them
-    seed: int | None  # that they were drawn with; None where they were not
+    seed: int | None  # that they were drawn with; None where they follow from the weights alone
 
     @classmethod
     def of(cls, backbone: str, start: str, seed: int) -> Self:
-        drawn_with = seed if start == weights.SCRATCH else None
-        return cls(backbone, weights.describe(start, backbone), drawn_with)
+        of_seed = start == weights.SCRATCH or backbones.is_registered(backbone)
+        drawn_with = seed if of_seed else None
+        name = backbones.identity(backbone)
+        return cls(name, weights.describe(start, backbone), drawn_with)
 
 
 @dataclass(frozen=True)
@@ -267,7 +278,7 @@ class FeatureNet:
     def _compute_maps(self, images: Images, level: str) -> Maps:
         self.network.eval()
         backbone = self.network.backbone
-        function = self._in_precision(lambda x: backbone.forward_levels(x, (level,))[0])
+        function = self._in_precision(backbone.kept)
         with numerics.deterministic(self.deterministic):
             return compute_maps(function, level, images, self._batches(images), self._facts)
 
@@ -456,7 +467,7 @@ def compute_maps(
 
 
 def _halves(x: Tensor, level: str) -> np.ndarray:
-    """Maps (N, C, H, W) as float16 (N, H, W, C); vectors stay (N, C).
+    """Maps (N, C, H, W) as float16 (N, H, W, C); vectors (N, C) and tokens (N, T, C) stay.
 
     Raises InputError where they are beyond half precision.
     """
