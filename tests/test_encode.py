@@ -1,8 +1,5 @@
 """Image files become a file of codes, by a model that a run has saved."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,8 +8,6 @@ from hashlab import codes, methods
 from hashlab.cli import main
 from hashlab.errors import InputError
 from hashlab.methods import models
-
-README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -150,25 +145,6 @@ def test_grey_and_colour_meet_what_the_model_takes(model, folder, tmp_path, digi
     big = Image.fromarray(digits.query.images[3]).resize((64, 48)).convert("RGBA")
     big.save(folder / "00a.png")
     assert models.encode_folder(methods.load(model), folder, tmp_path / "c.npz").images == 31
-
-
-def test_readme_search_finds_what_is_nearest(model, folder, tmp_path, monkeypatch, capsys):
-    """The README's search, on the file that its command has written,
-    finds what counting bit by bit finds.
-    """
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    (search,) = [block for block in blocks if "codes.npz" in block]
-    assert len([line for line in search.split("\n\n")[1].splitlines()[1:] if line]) == 3
-    monkeypatch.chdir(tmp_path)
-    assert main(["encode", str(model), str(folder), "-o", "codes.npz"]) == 0
-    capsys.readouterr()
-    exec(compile(search, "README.md", "exec"), {})
-    found = read("codes.npz")
-    bits = np.unpackbits(found["codes"], axis=1, bitorder="little")[:, :12]
-    distances = [sum(int(a != b) for a, b in zip(bits[0], row, strict=True)) for row in bits]
-    nearest = sorted(range(30), key=lambda row: (distances[row], row))[:5]
-    assert nearest[0] == 0 and nearest != [0, 1, 2, 3, 4]
-    assert capsys.readouterr().out == f"{found['names'][nearest]}\n"
 
 
 @pytest.mark.parametrize(

@@ -544,7 +544,7 @@ def test_other_bad_lists(tmp_path):
     write_nuswide(folder / "k", {"a": some}, 81)
     (folder / "k" / "images" / "0001 x.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"1 of 3 listed images are empty .*: images/0001 x\.png"):
-        listed._check_files(folder / "k", [path for path, _ in some])
+        listed.check_files(folder / "k", [path for path, _ in some])
     (folder / "m" / "database.txt").write_text((folder / "m" / "train.txt").read_text())
     with pytest.raises(
         InputError, match=r"concepts\.txt: 81 names are expected, one a line, got 2"
@@ -847,7 +847,7 @@ def test_preparing_again_changes_nothing(birds, monkeypatch):
     root, _ = birds
     target = prepared.prepare(data.info("nabirds"), root, size=16)
     written = (target / "train_images.npy").stat().st_mtime_ns
-    monkeypatch.setattr(prepared, "_fill", None)  # nothing is read
+    monkeypatch.setattr(prepared, "read_images", None)  # nothing is read
     assert prepared.prepare(data.info("nabirds"), root) == target  # the size of the cache is kept
     assert (target / "train_images.npy").stat().st_mtime_ns == written
     monkeypatch.undo()

@@ -19,10 +19,17 @@ COMMANDS = (
     "compact",
     "encode",
     "export",
+    "index",
+    "index again",
     "data fetch, by hand",
     "data fetch",
+    "data add",
+    "data add, of arrays",
+    "data remove",
     "cache.write",
     "evaluate --pr",
+    "evaluate --pn --csv",
+    "convert",
     "build.py results",
 )
 

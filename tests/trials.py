@@ -30,8 +30,9 @@ from killing import Moments, snapshot, watch
 from PIL import Image
 from processes import PATIENCE
 
-from hashlab import cli, methods, records
-from hashlab.data import cache, opening, parts, sets
+from hashlab import cli, methods, photos, records
+from hashlab.data import cache, opening, own, parts, sets
+from hashlab.errors import InputError
 from hashlab.methods import graphs
 from hashlab.training import checkpoints
 
@@ -126,6 +127,26 @@ def export(folder):
         return hashlab("export", folder / "model", folder / "encoder.onnx")
 
 
+def index(folder):
+    return hashlab("index", folder / "model", folder / "images", "-o", folder / "an.index")
+
+
+def changed_images(folder):
+    """An index, and after it one image more, one less, one with another name."""
+    model_and_images(folder)
+    index(folder)
+    images = folder / "images"
+    Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(images / "new.png")
+    (images / "0.png").unlink()
+    (images / "1.png").rename(images / "renamed.png")
+
+
+def opens(folder):
+    """An index is there whole or not at all, and of codes as the model gives them."""
+    if (folder / "an.index").exists():
+        photos.open_photos(folder / "an.index")
+
+
 def two_records(folder):
     hashlab("run", "lsh", "digits", "--bits", 8, "--seeds", 0, 1, "--root", folder / "records")
 
@@ -147,6 +168,42 @@ def listed_images(folder):
 def prepare(folder):
     root, source = folder / "cache", folder / "images"
     return hashlab("data", "fetch", "nuswide21", "--root", root, "--source", source, "--size", 8)
+
+
+def own_images(folder):
+    for name in ("cat/0", "cat/1", "dog/0", "dog/1", "dog/2"):
+        file = folder / "photos" / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.frombuffer(name.encode() * 15, np.uint8).reshape(5, 5, 3)).save(file)
+
+
+def add(folder):
+    root = folder / "cache"
+    return hashlab("data", "add", "mine", folder / "photos", "--root", root, "--size", 8)
+
+
+def own_arrays(folder):
+    rng = np.random.default_rng(0)
+    np.savez(folder / "x.npz", features=rng.normal(size=(20, 4)), labels=np.arange(20) % 2)
+
+
+def add_arrays(folder):
+    return hashlab("data", "add", "mine", folder / "x.npz", "--root", folder / "cache")
+
+
+def images_and_set(folder):
+    own_images(folder)
+    add(folder)
+
+
+def remove(folder):
+    with contextlib.suppress(InputError):  # another process was faster
+        own.remove("mine", folder / "cache")
+
+
+def own_is_whole(folder):
+    for name in own.names(folder / "cache"):
+        assert opening.load(name, root=folder / "cache").train.images.size
 
 
 MADE = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
@@ -185,6 +242,16 @@ def codes_file(folder):
 
 def curve(folder):
     return hashlab("evaluate", folder / "codes.npz", "--pr", folder / "curve.png")
+
+
+def ranks_and_numbers(folder):
+    return hashlab(
+        "evaluate", folder / "codes.npz", "--pn", folder / "ranks.svg", "--csv", folder / "all.csv"
+    )
+
+
+def convert(folder):
+    return hashlab("convert", folder / "codes.npz", "-o", folder / "converted.npz")
 
 
 def checkout(folder):
@@ -240,10 +307,17 @@ COMMANDS = {
     "compact": Command(compact, two_records, verified),
     "encode": Command(encode, model_and_images),
     "export": Command(export, model_to_export),
+    "index": Command(index, model_and_images, opens),
+    "index again": Command(index, changed_images, opens),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),
+    "data add": Command(add, own_images, own_is_whole),
+    "data add, of arrays": Command(add_arrays, own_arrays, own_is_whole),
+    "data remove": Command(remove, images_and_set, own_is_whole),
     "cache.write": Command(rewrite, fetch, cache_is_whole),
     "evaluate --pr": Command(curve, codes_file),
+    "evaluate --pn --csv": Command(ranks_and_numbers, codes_file),
+    "convert": Command(convert, codes_file),
     "build.py results": Command(book, checkout),
 }
 

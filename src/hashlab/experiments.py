@@ -131,7 +131,7 @@ def plan(
     by its run.
     """
     backbones.device(how.get("device"))  # before data are read
-    dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
+    dataset = _dataset(data, protocol)
     shared = Shared()
     runs: dict[str, Run] = {}
     for name, variant, seed, length in product(names, variants, seeds, bits):
@@ -169,12 +169,24 @@ def prepare(
     """
     learner = methods.create(method, bits, **(overrides or {}))
     check_seed(seed)
-    dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
+    dataset = _dataset(data, protocol)
     if tuning:
         dataset = dataset.tuning()
     check_labels_suit(learner, dataset)
     settings = _settings(learner, method, dataset, seed)
     return Run(method, dataset, learner.bits, seed, settings, learner, **how)
+
+
+def _dataset(data: str | Dataset, protocol: str | None) -> Dataset:
+    """A data set, by its name or itself; raises InputError for anything else."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str):
+        return load_data(data, protocol=protocol)
+    raise InputError(
+        f"the name of a data set, or one, is expected, got {type(data).__name__}: data.from_arrays"
+        "(train=(images, labels), query=(images, labels)) makes one of your own arrays"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -422,7 +434,7 @@ def _measure(
         "history": learner.history,
         "started": started.isoformat(timespec="seconds"),
         "hardware": hardware(device, learner.precision),
-        "versions": versions(),
+        "versions": versions() | backbones.versions(learner.backbone),
         "git": git(),
     }
     return results, arrays

@@ -47,7 +47,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hashlab import _disk, codes, experiments, files, methods, metrics, records
-from hashlab.data import protocols, sets
+from hashlab.data import opening
 from hashlab.data.opening import load as load_data
 from hashlab.data.parts import Dataset
 from hashlab.errors import InputError
@@ -459,10 +459,10 @@ def _row(values: dict[str, Any], common: Settings, search: dict[str, Any], where
 
 
 def _protocol(dataset: Any, name: Any, where: str) -> str:
-    if dataset not in sets.names():
+    if dataset not in opening.names():
         raise InputError(f"{where}: unknown data set {dataset!r}; see `hashlab data list`")
     try:
-        return protocols.get(dataset, name).name
+        return opening.protocol_of(opening.info(dataset), name).name
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 

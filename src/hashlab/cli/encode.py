@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from hashlab.cli.common import add_command, add_device, path
+from hashlab.cli.common import add_command, add_device, add_import, path
 
 
 def add_to(commands: Any) -> None:
@@ -20,6 +20,7 @@ def add_to(commands: Any) -> None:
     text = "leave images out that cannot be read, and name them"
     command.add_argument("--skip-broken", action="store_true", help=text)
     add_device(command)
+    add_import(command)
 
 
 def encode(parsed: argparse.Namespace) -> None:

@@ -233,7 +233,7 @@ class MLSH(DeepMethod):
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
-        if c.frozen is True or not c.epochs:
+        if not c.epochs or not backbones.parameters(network.backbone):
             return []
         last = nn.Linear(network.backbone.features, classes.count(labels))  # dropped afterwards
         classifier = nn.Sequential(network.backbone, last)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import hashlab
 from hashlab import _disk, codes, files
-from hashlab.data import folders
+from hashlab.data import folders, items
 from hashlab.errors import InputError
 from hashlab.networks import backbones
 from hashlab.progress import Progress
@@ -37,6 +37,13 @@ FIELDS = {
     "sha256": str,
 }  # in `model.json`
 BLOCK = 256  # image files that are encoded at a time
+HOW_TO_ENCODE = {
+    "images": (
+        "Encode images with `hashlab encode MODEL IMAGES -o codes.npz`, where MODEL is "
+        "this folder, or in Python:"
+    ),
+    "features": "Encode in Python, where MODEL is this folder:",
+}  # for the card
 
 
 class Model(Protocol):
@@ -46,7 +53,8 @@ class Model(Protocol):
     bits: int
     tables: tuple[int, ...] | None
     overrides: dict[str, Any]  # settings that differ from the defaults
-    shape: tuple[int, ...]  # of an image
+    shape: tuple[int, ...]  # of an image, or of features
+    classes: tuple[str, ...] | None  # names of what it was fitted to, where they are known
 
     def state(self) -> State: ...
     def set_state(
@@ -90,6 +98,7 @@ def save(
         "bits": method.bits,
         "tables": method.tables,
         "settings": settings,
+        "classes": method.classes,
         "facts": facts or {},
         "hashlab": hashlab.__version__,
     }
@@ -117,15 +126,7 @@ def check_target(target: str | Path, run: Any) -> Path:
     one run, which is the name of its record; a model that was saved without any has its method,
     bits and settings instead.
     """
-    folder = Path(target)
-    if Path.cwd().is_relative_to(folder.absolute()) or folder.is_mount() or folder.is_symlink():
-        raise InputError(
-            f"a folder that can be replaced as a whole is expected, got {target}; give one inside "
-            "it"
-        )
-    _disk.restored(folder)
-    files.check_folder(folder.parent)
-    files.check_folder(folder)
+    folder = files.check_replaceable(target)
     ours = (WEIGHTS, CARD, SUMMARY)
     others = (
         [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []
@@ -155,20 +156,21 @@ def card(method: Model, summary: Mapping[str, Any]) -> str:
     about = method.about
     facts = {"bits": method.bits, **summary["facts"], "settings": method.overrides or "defaults"}
     lines = [f"- {key}: {value}" for key, value in facts.items()]
+    kind = "features" if items.are_features(method.shape) else "images"
     return f"""# {about.name}, {method.bits} bits
 
 {about.title} ({about.paper}): {about.status}.
-It turns images into codes of {method.bits} bits, for search by Hamming distance.
+It turns {kind} into codes of {method.bits} bits, for search by Hamming distance.
 
 {chr(10).join(lines)}
 
-Encode images with `hashlab encode MODEL IMAGES -o codes.npz`, where MODEL is this folder, or in Python:
+{HOW_TO_ENCODE[kind]}
 
 ```python
 import hashlab.methods
 
 model = hashlab.methods.load("MODEL")
-codes = model.encode(images)  # arrays, paths, images of Pillow's -> packed uint8 (N, {row_bytes(method)})
+codes = model.encode({kind})  # {items.layout(method.shape)} -> packed uint8 (N, {row_bytes(method)})
 ```
 
 Written by hashlab {summary["hashlab"]}. `model.json` names the SHA-256 of `model.safetensors`.
@@ -207,10 +209,27 @@ def load(
     tensors, facts = checkpoints.unpack(weights, str(file))
     try:
         _give(method, tensors, facts, device)
+    except backbones.Unknown as error:
+        raise InputError(f"{folder} cannot be loaded here: {error}") from None
     except InputError as error:
         name = f"{summary['method']} of {method.bits} bits"
         raise InputError(f"{file} is no {name}: {error}") from None
+    classes = summary.get("classes")  # models of older versions have none
+    method.classes = None if classes is None else tuple(classes)
     return method
+
+
+def identity(folder: str | Path) -> dict[str, Any]:
+    """What tells a saved model from others: method, bits, tables, settings and the SHA-256 of its
+    weights, JSON values by name; raises InputError where there is none.
+    """
+    files.check_name(folder)
+    folder = _disk.restored(Path(folder))
+    if not os.path.lexists(folder / SUMMARY):
+        raise InputError(f"{folder} is not a model: {SUMMARY} missing")
+    summary = _described(folder)
+    names = ("method", "bits", "tables", "settings", "sha256")
+    return {name: summary.get(name) for name in names}
 
 
 def _described(folder: Path) -> dict[str, Any]:
@@ -219,6 +238,7 @@ def _described(folder: Path) -> dict[str, Any]:
     try:
         summary = files.read_json(file)
         fits = all(isinstance(summary[key], kind) for key, kind in FIELDS.items())
+        fits = fits and _are_names(summary.get("classes"))
     except InputError as error:
         raise InputError(f"{file} does not describe a model ({error})") from None
     except (KeyError, TypeError):  # a field is missing, or it is no object
@@ -228,8 +248,15 @@ def _described(folder: Path) -> dict[str, Any]:
     return summary
 
 
+def _are_names(classes: Any) -> bool:
+    """Whether that is what `model.json` says of classes: a list of text, or nothing."""
+    return classes is None or (
+        isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    )
+
+
 def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) -> None:
-    """Give a method its state; raises InputError where it then does not turn an image into a
+    """Give a method its state; raises InputError where it then does not turn an item into a
     code.
     """
     for name, tensor in tensors.items():
@@ -237,7 +264,7 @@ def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) ->
             raise InputError(f"finite numbers are expected, got others in {name}")
     try:
         method.set_state(tensors, facts, device)
-        packed = method.encode(np.zeros((1, *method.shape), np.uint8))
+        packed = method.encode(items.zeros(1, method.shape))
     except InputError:
         raise
     except (
@@ -294,9 +321,13 @@ def encode_files(
         skip_broken: leave out images that cannot be read; otherwise the first one ends it all.
 
     Raises:
-        InputError: no images, two of one name, a broken image, an output that cannot be; nothing is
-            written then.
+        InputError: a model of features, no images, two of one name, a broken image, an output that
+            cannot be; nothing is written then.
     """
+    if items.are_features(method.shape):
+        raise InputError(
+            f"a model of images is expected, got one of {items.described(method.shape)}"
+        )
     output = Path(output)
     files.check_file(output, ".npz")
     named, passed = _named(sources)

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from hashlab.losses import classes, pairs
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.networks import backbones
 from hashlab.training import loop
 
 
@@ -152,7 +153,7 @@ class MuLiu(DeepMethod):
         c = self.config
         count = classes.count(labels)
         stages = []
-        if c.frozen is not True:  # else nothing that stays would learn from it
+        if backbones.parameters(network.backbone):  # else nothing that stays would learn from it
             last = nn.Linear(network.backbone.features, count)  # dropped afterwards
             classifier = nn.Sequential(network.backbone, last)
             stages.append(
