@@ -1,5 +1,7 @@
 """Image files become a file of codes, by a model that a run has saved."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
