@@ -1153,7 +1153,7 @@ table(
 # | metric | its name seen (abstract); definition not seen | Hamming ranking accuracy | mAP over the whole ranking, expected under ties, see {doc}`01_hamming_space` (inferred to be the nearest) |
 # | reported figures | seen (abstract) | the table above | set beside ours for MNIST at 12 bits, and for CIFAR-10 |
 #
-# A reader who owns the paper can fill a gap by adding a row to `data/reported/mu_liu.csv`, or by telling us.
+# A reader who owns the paper can fill a gap by adding a row to `src/hashlab/chapters/papers/mu_liu.csv`, or by telling us.
 #
 # ## Exercises
 #

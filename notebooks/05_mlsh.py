@@ -1407,7 +1407,7 @@ for way in (BOTH, LAST, JOINED):
 # | recall and precision "balanced and improved simultaneously" | seen (abstract) | a claim | recall and precision by radius, and their curve |
 # | network, protocol, all reported figures | not seen | nothing | none to set beside ours |
 #
-# A reader who owns the paper can fill a gap by adding a file `data/reported/mlsh.csv`, or by telling us.
+# A reader who owns the paper can fill a gap by adding a file `src/hashlab/chapters/papers/mlsh.csv`, or by telling us.
 #
 # ## Exercises
 #

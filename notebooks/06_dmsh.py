@@ -923,7 +923,7 @@ tables.source(dmsh.Pyramid)
 # | reported figures of DMSH | not seen | | none |
 # | reported ablation of DFPH | seen | 58, 76.5 and 82.75 per cent | set beside ours as an order only |
 #
-# A reader who owns the paper can fill a gap by adding a row to `data/reported/dmsh.csv`, or by telling us.
+# A reader who owns the paper can fill a gap by adding a row to `src/hashlab/chapters/papers/dmsh.csv`, or by telling us.
 #
 # ## Exercises
 #

@@ -1332,7 +1332,7 @@ for group in groups:
 # | claim | seen (abstract) | "competitive" | judged against DPSH |
 #
 # Whoever has the paper at hand (it is open access; we could not reach it) can fill a gap by adding a file
-# `data/reported/csdh.csv`, or by telling us.
+# `src/hashlab/chapters/papers/csdh.csv`, or by telling us.
 #
 # ## Exercises
 #

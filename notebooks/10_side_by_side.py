@@ -807,7 +807,7 @@ print(
 # Tables of other papers cannot be compared with ours number by number: other features, other splits, partly copied
 # values. But an *order* may carry over. One table that we have seen has eight of our methods at 12 and 24 bits on
 # CIFAR-10, in one protocol (of the paper on DDSH, read in a machine-read copy; the whole table is in
-# `data/reported/ddsh.csv` with its source). Its deep methods train their networks, ours do not; its shallow methods take
+# `src/hashlab/chapters/papers/ddsh.csv` with its source). Its deep methods train their networks, ours do not; its shallow methods take
 # deep features, as here.
 
 # %% mystnb={"image": {"alt": "Eight methods in two columns joined by lines: as reported, DSDH, DPSH, DHN, DSH, COSDISH, SDH, ITQ, LSH from top to bottom at 12 bits; here DHN and SDH are on top, DPSH and DSDH follow, DSH has fallen below COSDISH, and ITQ and LSH are last on both sides."}}

@@ -321,7 +321,7 @@ table(
 # %% [markdown]
 # One figure can be held against ours with care, and is reached: MNIST at 12 bits. The others are open, not because ours
 # differ from them, but because nobody could say what a difference would mean. A reader who owns one of the papers adds a
-# line to its file in `data/reported/`, and it stands in this table.
+# line to its file in `src/hashlab/chapters/papers/`, and it stands in this table.
 #
 # ## What others report
 #

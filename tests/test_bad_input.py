@@ -27,6 +27,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from bad_own import OWN
 from PIL import Image
 from processes import PATIENCE, command, run
 
@@ -1654,8 +1655,8 @@ PYTHON = {
         "one image at least is expected, got none",
     ),
     "encode another shape": (
-        model_encodes(COLOUR),
-        r"images of \(8, 8\) expected, as in training, got \(8, 8, 3\)",
+        lambda at: lambda: methods.load(at.house / "deep").encode(data.load("digit_scenes").query),
+        r"images of \(8, 8\) expected, as in training, got \(16, 16\)",
     ),
     "encode meta": (model_encodes(torch.empty(2, 8, 8, **META)), "images must be uint8"),
     "encode nothing": (model_encodes(None), "images must be uint8 .*, got NoneType"),
@@ -1826,6 +1827,7 @@ ROWS = {
         "settings": SETTINGS,
         "models": MODELS,
         "sets": SETS,
+        "own": OWN,
         "images": IMAGES,
         "python": PYTHON,
         "forms": FORMS,

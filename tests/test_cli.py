@@ -13,7 +13,10 @@ from hashlab.errors import did_you_mean
 from hashlab.methods.base import KINDS, About, setting
 from hashlab.methods.tested import tested_with
 
-COMMANDS = ["data", "run", "grid", "evaluate", "convert", "verify", "table", "methods", "encode"]
+COMMANDS = [
+    "data", "run", "grid", "evaluate", "convert", "verify", "table", "methods", "encode",
+    "index", "search", "duplicates", "export",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,7 @@ COMMANDS = ["data", "run", "grid", "evaluate", "convert", "verify", "table", "me
         ),
         (
             ["encode", "model"],
-            "the following arguments are required: folder, -o/--output; see hashlab encode --help",
+            "the following arguments are required: IMAGE, -o/--output; see hashlab encode --help",
         ),
         (
             ["table", "--format", "pdf"],

@@ -62,6 +62,7 @@ def test_a_loss_takes_what_the_settings_say(name):
 
 LIMITS = {  # of settings that are not just 0 or more, by method where others have one of that name
     "momentum": (0, 1),
+    "hidden": (0, 65_536),
     "shift": (0, 2048),
     "crop": (0, 2048),
     "size": (0, 2048),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hashlab import data, methods
+from hashlab import data, files, methods
 from hashlab.data import cache, opening, parts, sets
 from hashlab.errors import InputError
 from hashlab.methods.mu_liu import MuLiu
@@ -363,3 +363,22 @@ def test_maps_that_several_compute_at_once_are_the_same(part, weights, tmp_path)
         one, other = pool.map(lambda net: net.maps(part).images, nets)
     assert np.array_equal(one, other)
     assert len([file for file in (tmp_path / "features").rglob("*") if file.is_file()]) == 4
+
+
+@pytest.mark.parametrize("frozen", [True, "conv2"])
+def test_a_cache_that_is_only_to_be_read_is_left_alone(part, weights, monkeypatch, frozen):
+    def outputs():
+        method = MuLiu(8, frozen=frozen, weights=weights, epochs=1, batch_size=8)
+        return method.fit(part, device="cpu").outputs(part)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as readable:
+        readable.setattr(files.tempfile, "TemporaryFile", refuse)
+        readable.setattr(files, "write", refuse)
+        in_memory = outputs()
+    folder = part.pool.folder.parent / "features"
+    assert not folder.exists()
+    np.testing.assert_allclose(outputs(), in_memory, rtol=1e-4, atol=1e-5)
+    assert folder.is_dir()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hashlab import codes, experiments, methods, records
+from hashlab import codes, data, experiments, methods, records
 from hashlab.cli import main
 from hashlab.errors import InputError
 from hashlab.methods import About
@@ -405,13 +405,13 @@ def test_frozen_body_stays_and_the_head_learns(digits):
     assert method.history[-1]["loss"] < method.history[0]["loss"]
 
 
-def test_encode_before_fit_and_of_another_size(digits):
+def test_encode_before_fit_and_a_part_of_another_size(digits):
     method = methods.create("mu_liu", 12, **QUICK)
     with pytest.raises(InputError, match="not fitted"):
         method.encode(digits.query.images)
     method.fit(digits.train)
     with pytest.raises(InputError, match=r"images of \(8, 8\) expected"):
-        method.encode(np.zeros((2, 28, 28), np.uint8))
+        method.encode(data.load("digit_scenes").query)
 
 
 @pytest.mark.parametrize("name", methods.CLASSES)
@@ -479,8 +479,9 @@ def test_readme_trains_on_images_of_ones_own():
     (example,) = (
         code
         for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        if "SimpleNamespace" in code
+        if "from_arrays" in code
     )
     names = {}
     exec(compile(example, "README.md", "exec"), names)
-    assert names["packed"].shape == (300, 8) and names["packed"].dtype == np.uint8
+    assert names["mine"].classes == ("cat", "dog", "owl") and len(names["mine"].query) == 30
+    assert abs(names["record"].map - 0.33) < 0.1

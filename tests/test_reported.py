@@ -8,7 +8,7 @@ from hashlab import methods
 from hashlab.chapters import reported
 from hashlab.errors import InputError
 
-FOLDER = Path(__file__).parents[1] / "data" / "reported"
+FOLDER = Path(reported.__file__).with_name("papers")
 PAPERS = sorted(file.stem for file in FOLDER.glob("*.csv") if file.stem != "context")
 UNSEEN = {"csdh", "mlsh", "shpdh"}  # papers of whose figures none was seen
 

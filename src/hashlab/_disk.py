@@ -55,14 +55,50 @@ ZEROS = 1 << 20  # bytes written at a time
 
 
 def checkout() -> Path | None:
-    """The source checkout this package runs from, or None when it is an installed copy."""
-    folder = Path(__file__).resolve().parents[2]
-    return folder if (folder / "pyproject.toml").is_file() else None
+    """The source checkout this package runs from, or None when it is an installed copy.
+
+    A copy may lie in the folder of somebody's project, beside a `pyproject.toml` that is theirs.
+    """
+    package = Path(__file__).resolve().parent
+    folder = package.parents[1]
+    try:
+        text = (folder / "pyproject.toml").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    ours = package == folder / "src" / "hashlab" and '\nname = "hashlab"\n' in text
+    return folder if ours else None
 
 
 def folder(variable: str, default: str) -> Path:
     """`$variable` if set, else `default` under the checkout or the current folder."""
-    return Path(os.environ.get(variable) or (checkout() or Path.cwd()) / default).expanduser()
+    return _named(variable) or (checkout() or Path.cwd()) / default
+
+
+def cache() -> Path:
+    """`$HASHLAB_DATA` if set, else `data/cache` in the checkout, else the user's cache folder.
+
+    Raises InputError where the user has none.
+    """
+    if os.environ.get("HASHLAB_DATA") or checkout():
+        return folder("HASHLAB_DATA", "data/cache")
+    from platformdirs import user_cache_path
+
+    with suppress(RuntimeError):  # platformdirs knows no home; older ones give a relative path
+        caches = user_cache_path("hashlab", appauthor=False)
+        if caches.is_absolute():
+            return caches
+    raise InputError("this user has no home folder: set HASHLAB_DATA to a folder for data sets")
+
+
+def _named(variable: str) -> Path | None:
+    """The folder that an environment variable names, if it is set."""
+    name = os.environ.get(variable)
+    if not name:
+        return None
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise InputError(f"{variable} is {name!r}, but there is no such home folder") from None
 
 
 # ---- files

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -347,5 +348,6 @@ def _type(x: Array) -> str:
     return _plain(x.dtype)
 
 
+@cache  # to write a type out takes as long as to search a thousand codes
 def _plain(word: object) -> str:
     return str(word).removeprefix("torch.")

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from hashlab import codes
+from hashlab import _disk, codes
 from hashlab._disk import write as write
 from hashlab.errors import InputError
 
@@ -132,9 +132,11 @@ def _deeper(value: Any, depth: int) -> bool:
     return any(depth == 0 or _deeper(part, depth - 1) for part in parts)
 
 
-def check_folder(folder: str | Path) -> None:
+def check_folder(folder: str | Path, variable: str = "") -> None:
     """Raise InputError unless files can be written into a folder,
     or into a new one of that name; none is made.
+
+    The error names the environment `variable` that leads to another folder, if there is one.
     """
     check_name(folder)
     above = (Path(folder), *Path(folder).parents)
@@ -145,7 +147,26 @@ def check_folder(folder: str | Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise InputError(f"nothing can be written into {nearest}: {error.strerror}") from None
+        instead = f"; set {variable} to a folder of yours" if variable else ""
+        raise InputError(
+            f"nothing can be written into {nearest}: {error.strerror}{instead}"
+        ) from None
+
+
+def check_replaceable(target: str | Path) -> Path:
+    """Raise InputError unless a folder can be replaced as a whole, and return it;
+    half of an earlier replacement is brought to its end.
+    """
+    folder = Path(target)
+    if Path.cwd().is_relative_to(folder.absolute()) or folder.is_mount() or folder.is_symlink():
+        raise InputError(
+            f"a folder that can be replaced as a whole is expected, got {target}; give one inside "
+            "it"
+        )
+    _disk.restored(folder)
+    check_folder(folder.parent)
+    check_folder(folder)
+    return folder
 
 
 def check_file(file: Path, *suffixes: str) -> None:

@@ -1,4 +1,5 @@
-"""What the papers report: one CSV per paper in `data/reported`, every figure with its source.
+"""What the papers report: one CSV per paper in the folder `papers` beside this file, every figure
+with its source.
 
 A figure that nobody here has seen stands nowhere: the file of a paper of which no figure was seen
 has its head only. A reader who owns a paper fills a gap by adding a row. `context.csv` holds what
@@ -9,9 +10,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from hashlab import _disk
 from hashlab.errors import InputError
 
 COLUMNS = ("paper", "method", "dataset", "bits", "metric", "value", "status", "source")
@@ -27,12 +29,11 @@ def load(paper: str, root: str | Path | None = None) -> list[dict]:
     and for a row that is not complete.
     """
     folder = _folder(root)
-    file = folder / f"{paper}.csv"
-    papers = sorted({other.stem for other in folder.glob("*.csv")} - {CONTEXT})
+    papers = sorted({Path(file.name).stem for file in folder.iterdir()} - {CONTEXT})
     if paper not in papers:
         known = ", ".join(papers) or "none"
         raise InputError(f"no reported figures for {paper!r} in {folder}; there: {known}")
-    return _rows(file, COLUMNS)
+    return _rows(folder / f"{paper}.csv", COLUMNS)
 
 
 def context(root: str | Path | None = None) -> list[dict]:
@@ -46,15 +47,14 @@ def context(root: str | Path | None = None) -> list[dict]:
     return _rows(file, OF_CONTEXT)
 
 
-def _folder(root: str | Path | None) -> Path:
-    if root is None:
-        root = (_disk.checkout() or Path.cwd()) / "data" / "reported"
-    return Path(root)
+def _folder(root: str | Path | None) -> Traversable:
+    """Where the files are: `root`, else within the package, from wherever that is imported."""
+    return resources.files("hashlab.chapters") / "papers" if root is None else Path(root)
 
 
-def _rows(file: Path, columns: Sequence[str]) -> list[dict]:
+def _rows(file: Traversable, columns: Sequence[str]) -> list[dict]:
     """The rows of a file; raises InputError for other columns, even where there is no row."""
-    with file.open(newline="", encoding="utf-8") as lines:
+    with file.open("r", newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         _check_columns(reader.fieldnames or (), columns, f"{file.name}, line 1")
         rows = enumerate(reader, 2)  # line 1 is the head

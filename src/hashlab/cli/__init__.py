@@ -1,4 +1,5 @@
-"""The command `hashlab`: data | run | grid | evaluate | convert | verify | table | methods | encode.
+"""The command `hashlab`: data | run | grid | evaluate | convert | verify | table | methods | encode |
+index | search | duplicates | export.
 
 Whatever is wrong with the input ends in one line on standard error and exit code 2. Each command
 has a file, which adds its words to the parser and says what it does; what it needs is imported when
@@ -16,7 +17,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import hashlab
-from hashlab.cli import convert, data, encode, evaluate, grid, methods, run, table, verify
+from hashlab.cli import (
+    convert,
+    data,
+    encode,
+    evaluate,
+    export,
+    grid,
+    index,
+    methods,
+    run,
+    search,
+    table,
+    verify,
+)
 from hashlab.cli.common import Words, import_files
 from hashlab.cli.methods import aligned, describe_method
 from hashlab.cli.run import settings, variants
@@ -24,7 +38,9 @@ from hashlab.errors import InputError
 
 __all__ = ["aligned", "describe_method", "main", "parser", "settings", "variants"]
 
-COMMANDS = (data, run, grid, evaluate, convert, verify, table, methods, encode)
+COMMANDS = (
+    data, run, grid, evaluate, convert, verify, table, methods, encode, index, search, export
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +77,10 @@ def parser() -> argparse.ArgumentParser:
     """The words that `hashlab` takes; what it parses has the command to call as `.command`."""
     top = Words(prog="hashlab", description=hashlab.__doc__)
     top.add_argument("--version", action="version", version=f"hashlab {hashlab.__version__}")
+    top.epilog = (
+        "Runs are kept in $HASHLAB_RESULTS and data sets in $HASHLAB_DATA; `hashlab run --help` and "
+        "`hashlab data --help` say where else."
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_to(commands)

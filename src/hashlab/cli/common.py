@@ -52,7 +52,10 @@ def add_command(
 
 
 def add_record_root(command: argparse.ArgumentParser) -> None:
-    text = "where records are kept (default: $HASHLAB_RESULTS or results)"
+    text = (
+        "where records are kept (default: $HASHLAB_RESULTS, else results in the checkout, else, of "
+        "an installed copy, in the current folder)"
+    )
     command.add_argument("--root", type=path, help=text)
 
 

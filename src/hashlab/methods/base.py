@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
@@ -13,10 +13,12 @@ import numpy as np
 from torch import Tensor
 
 from hashlab import codes, labels
-from hashlab.data.batches import Images
-from hashlab.data.parts import Part
+from hashlab.data import pictures
+from hashlab.data.parts import Labelled, Part
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError, did_you_mean, unknown
-from hashlab.methods import models
+from hashlab.methods import adapt, models
+from hashlab.methods.collapse import Collapse
 from hashlab.training.checkpoints import State
 from hashlab.training.sharing import Shared
 
@@ -174,10 +176,36 @@ class Method:
         self.combine: str | None = None
         self.table_weights: tuple[int, ...] | None = None
         self.history: list[dict] = []  # a line per epoch of training
+        self.collapse: Collapse | None = None  # of the training images' codes, where they have
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
 
-    def check(self, train: Part) -> None:
+    def settings_for(self, images: int, several: bool = False) -> Any:
+        """The settings with which `fit` learns from so many training images:
+        given ones, defaults, and what takes their place, see `adapt`.
+
+        Args:
+            several: whether an image has several labels.
+        """
+        given = self.Config(**self.overrides)
+        return adapt.settled(given, self.overrides.keys(), adapt.Training(images, several))
+
+    def _settle(self, train: Labelled) -> None:
+        """Take the settings for a training part, and say which are no defaults."""
+        images = len(train if isinstance(train, Part) else train.images)
+        self.config = self.settings_for(images, has_several(train))
+        adapt.announce(self.Config(**self.overrides), self.config, images)
+
+    @property
+    def replaced(self) -> dict[str, Any]:
+        """Name -> default, of the settings that became others for the images of `fit`."""
+        return adapt.replaced(self.Config(**self.overrides), self.config)
+
+    def bits_in_use(self, classes: int) -> int:
+        """How many of the bits may differ from image to image, for so many classes."""
+        return self.bits
+
+    def check(self, train: Labelled) -> None:
         """Raise InputError where settings and training data do not suit each other;
         nothing is begun.
         """
@@ -185,7 +213,7 @@ class Method:
 
     def fit(
         self,
-        train: Part,
+        train: Labelled,
         *,
         seed: int = 0,
         device: str | None = None,
@@ -194,8 +222,31 @@ class Method:
     ) -> Self:
         raise NotImplementedError
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
+        """Packed codes uint8 (N, 8*ceil(K/64)), each table padded to whole words where there are
+        several; of a single picture (1, …).
+
+        Args:
+            images: a part of a data set, or pictures of any kind and size: see `data.pictures`.
+            shared: of several runs, see `fit`.
+
+        Raises InputError for what is no picture, with its number or path.
+        """
         raise NotImplementedError
+
+    def in_blocks(
+        self,
+        function: Callable[[Any, Shared | None], np.ndarray],
+        images: Pictures,
+        shared: Shared | None,
+    ) -> np.ndarray:
+        """Rows (N, …) that `function(images, shared)` gives for pictures of any kind: those that
+        the model takes as they are at once, others in blocks, brought into its shape.
+        """
+        if pictures.ready(images, self.shape):
+            return function(images, shared)
+        blocks = pictures.blocks(images, self.shape)
+        return np.concatenate([function(block, None) for block in blocks])
 
     def state(self) -> State:
         """All that a fitted method needs to encode, as tensors and JSON values;
@@ -218,7 +269,8 @@ class Method:
         """Write the fitted method into a folder; `methods.load(folder)` gives it back.
         See `models.save`.
         """
-        return models.save(self, recorded(self.Config, self.overrides), folder, facts)
+        used = {name: getattr(self.config, name) for name in (*self.overrides, *self.replaced)}
+        return models.save(self, recorded(self.Config, used), folder, facts)
 
 
 def check_part(train: Any) -> None:
@@ -229,7 +281,7 @@ def check_part(train: Any) -> None:
         )
 
 
-def classes_and_labels(train: Part) -> tuple[tuple[str, ...] | None, np.ndarray]:
+def classes_and_labels(train: Labelled) -> tuple[tuple[str, ...] | None, np.ndarray]:
     """The classes that training images have, by name, and their labels in the form that losses take.
 
     Labels in any form, see `hashlab.labels`; where a set's own rule of relevance is that of shared
@@ -261,7 +313,21 @@ def classes_and_labels(train: Part) -> tuple[tuple[str, ...] | None, np.ndarray]
     return labels.texts(names), ranks
 
 
-def class_names(train: Part) -> tuple[str, ...] | None:
+def usable_labels(train: Labelled) -> np.ndarray | None:
+    """The labels of `classes_and_labels`; None also where a method can do without such labels."""
+    try:
+        return classes_and_labels(train)[1]
+    except InputError:
+        return None
+
+
+def has_several(train: Labelled) -> bool:
+    """Whether an image has several labels, rather than one class."""
+    labels = usable_labels(train)
+    return labels is not None and labels.ndim == 2
+
+
+def class_names(train: Labelled) -> tuple[str, ...] | None:
     """The names of `classes_and_labels`; None also where a method can do without such labels."""
     try:
         return classes_and_labels(train)[0]
@@ -269,7 +335,7 @@ def class_names(train: Part) -> tuple[str, ...] | None:
         return None
 
 
-def check_labels(train: Part) -> np.ndarray:
+def check_labels(train: Labelled) -> np.ndarray:
     """The class of each training image, int64 (N,) ranks;
     raises InputError for several labels an image, or fewer than two classes.
     """
@@ -283,7 +349,7 @@ def check_labels(train: Part) -> np.ndarray:
     return ranks
 
 
-def check_pair_labels(train: Part) -> np.ndarray:
+def check_pair_labels(train: Labelled) -> np.ndarray:
     """Labels that say which pairs of training images are similar:
     int64 (N,) ranks, or 0/1 uint8 (N, L) where an image has several.
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.losses import classes
 from hashlab.methods.base import About
@@ -58,13 +58,16 @@ class ClassifierOneHot(DeepMethod):
         status="a control",
     )
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         super().check(train)
         count = classes.count(self.targets(train))
         if self.bits < count:
             raise InputError(
                 f"classifier_onehot needs a bit per class: {count} at least, got {self.bits}"
             )
+
+    def bits_in_use(self, classes: int) -> int:
+        return classes
 
     def head(self, backbone: Backbone) -> nn.Module:
         return OneHot(backbone.features, self.bits)

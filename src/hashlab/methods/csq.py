@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab.data.parts import Part
+from hashlab.data.parts import Labelled
 from hashlab.errors import InputError
 from hashlab.losses import classes, quantisation
 from hashlab.losses.codebooks import capacity, centres
@@ -87,7 +87,7 @@ class CSQ(DeepMethod):
     )
     Config: ClassVar[type] = Config
 
-    def check(self, train: Part) -> None:
+    def check(self, train: Labelled) -> None:
         super().check(train)
         count = classes.count(self.targets(train))
         if count > capacity(self.bits):

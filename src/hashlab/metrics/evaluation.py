@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from hashlab import codes
 from hashlab.errors import InputError, did_you_mean
@@ -26,8 +27,8 @@ Array = np.ndarray | torch.Tensor
 def evaluate(
     query_codes: Array,
     database_codes: Array,
-    query_labels: Array,
-    database_labels: Array,
+    query_labels: ArrayLike,
+    database_labels: ArrayLike,
     *,
     bits: int | None = None,
     relevance: str = "same_class",
@@ -124,8 +125,8 @@ def evaluate(
 
 def evaluate_distances(
     distances: Array,
-    query_labels: Array,
-    database_labels: Array,
+    query_labels: ArrayLike,
+    database_labels: ArrayLike,
     *,
     relevance: str = "same_class",
     at: int | None = None,
