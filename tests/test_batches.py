@@ -172,10 +172,7 @@ def test_balanced_batches_that_cannot_be():
 @pytest.mark.parametrize(
     "images, words",
     [
-        (
-            np.zeros((2, 4, 4)),
-            r"uint8 \(N, H, W\) or \(N, H, W, 3\), or features floats \(N, d\), got \(2, 4, 4\) float64",
-        ),
+        (np.zeros((2, 4, 4)), r"uint8 \(N, H, W\) or \(N, H, W, 3\), got \(2, 4, 4\) float64"),
         (np.zeros((2, 16), np.uint8), r"got \(2, 16\) uint8"),
         ([[1]], "got list"),
         (np.zeros((0, 4, 4), np.uint8), "one image at least is expected, got none"),

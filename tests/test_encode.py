@@ -1,6 +1,6 @@
-import re
-
 """Image files become a file of codes, by a model that a run has saved."""
+
+import re
 
 import numpy as np
 import pytest

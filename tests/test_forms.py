@@ -232,6 +232,15 @@ def test_signed_numbers_are_their_64_bits(tmp_path, capsys):
     assert scored(capsys, [*saved, "--format", "integers"])["map"] == plain.map
 
 
+def test_zeros_in_front_of_a_hash_are_no_bits(tmp_path, capsys):
+    """12 bits written as 4 digits: their lowest bits stand last, and these are the codes."""
+    sides, labels = random_case(12)
+    plain = metrics.evaluate(*map(codes.pack, sides), *labels, bits=12)
+    texts = [np.array([f"{int(number):04x}" for number in ints(side)]) for side in sides]
+    saved = save_npz(tmp_path, dict(zip(files.ARRAYS, [*texts, *labels], strict=True)))
+    assert scored(capsys, [*saved, "--bits", 12])["map"] == plain.map
+
+
 def test_names_above_columns_are_no_rows(tmp_path):
     for text in ("label\ncat\ndog\n", "bit 1,bit 2\n0,1\n1,0\n", "\ufeffcodes\nff\n0a\n"):
         file = tmp_path / "a.csv"

@@ -20,6 +20,7 @@ from hashlab.methods import Shared, models
 from hashlab.methods.deep import DeepMethod
 from hashlab.networks import backbones, features
 from hashlab.networks.features import FeatureNet
+from hashlab.networks.given import LENGTH
 from hashlab.training import numerics
 
 CLASSES = np.arange(60) % 3
@@ -221,7 +222,7 @@ def test_features_are_standardised_by_those_of_training(d):
     method = short("csq").fit(part_of(x), **CPU)
     with torch.no_grad():
         standard = method.network.backbone(torch.from_numpy(x))
-    scale = min(1, (backbones.LENGTH / d) ** 0.5)
+    scale = min(1, (LENGTH / d) ** 0.5)
     np.testing.assert_allclose(standard.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(standard.std(0), scale, rtol=1e-3)
     single = method.outputs(x[:1])  # whatever else is encoded with it
@@ -342,7 +343,7 @@ WRONG = {
     "beyond float32": (spoilt(1e300, np.float64), "that float32 holds, got 1e.300"),
     "whole numbers": (
         X.astype(np.int64),
-        r"uint8 \(N, H, W\) .*, or features floats \(N, d\), got \(60, 16\) int64",
+        r"got \(60, 16\) int64; features must be floats \(N, d\)",
     ),
     "bytes": (X.astype(np.uint8), r"got \(60, 16\) uint8"),
     "complex": (X.astype(complex), r"got \(60, 16\) complex128"),

@@ -434,7 +434,6 @@ def test_saved_and_loaded_it_gives_the_same_codes_and_says_the_same_of_them(rule
         (12, {"outer": 0}, "outer must be a whole number of at least 1, got 0"),
         (12, {"inner": 0}, "inner must be a whole number of at least 1, got 0"),
         (12, {"ridge": 0.0}, "ridge must be a finite number above 0, got 0.0"),
-        (2883, {}, r"COSDISH samples as many images as a table has bits \(961\), got 1200 images"),
         (12, {"backbone": "deep"}, "unknown backbone 'deep'"),
     ],
 )

@@ -193,6 +193,7 @@ def test_runs_have_the_names_of_the_records_that_were_made_before(monkeypatch):
         data_of = SimpleNamespace(
             name=record.dataset, protocol=record.protocol, relevance=record.relevance,
             fingerprint=record["data"]["fingerprint"], checksum=record["data"]["split"],
+            train=range(record.sizes["train"]),
         )  # fmt: skip
         again = experiments._settings(learner, record.method, data_of, record.seed)
         assert again["variant"] == record.variant and again["config"] == record.config

@@ -23,7 +23,7 @@ from hashlab import _disk, files, methods, metrics, records
 from hashlab.data.opening import load as load_data
 from hashlab.data.parts import Dataset
 from hashlab.errors import InputError
-from hashlab.methods import models
+from hashlab.methods import adapt, models
 from hashlab.methods.base import Shared, recorded
 from hashlab.networks import backbones, weights
 from hashlab.records import Record
@@ -354,8 +354,14 @@ def check_labels_suit(learner: methods.Method, dataset: Dataset) -> None:
 
 
 def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """What makes this run this run: on equal software and hardware, equal ones give equal codes."""
-    config = _recorded(learner.config)
+    """What makes this run this run: on equal software and hardware, equal ones give equal codes.
+
+    `replaced` holds the defaults of settings that became others for these images, if any did.
+    """
+    several = dataset.relevance == "shares_label"
+    used = learner.settings_for(len(dataset.train), several)
+    replaced = recorded(learner.Config, adapt.replaced(learner.config, used))
+    config = _recorded(used)
     usual = _recorded(learner.Config())
     changed = [f"{key}={config[key]}" for key in sorted(config) if config[key] != usual[key]]
     return {
@@ -371,7 +377,7 @@ def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int)
         "config": config,
         "weights": config.get("weights", "none"),
         "data": {"fingerprint": dataset.fingerprint, "split": dataset.checksum},
-    }
+    } | ({"replaced": replaced} if replaced else {})
 
 
 def _recorded(config: Any) -> dict[str, Any]:
@@ -437,6 +443,8 @@ def _measure(
         "versions": versions() | backbones.versions(learner.backbone),
         "git": git(),
     }
+    if learner.collapse is not None:
+        results["collapse"] = learner.collapse.to_dict()
     return results, arrays
 
 

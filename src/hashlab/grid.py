@@ -36,7 +36,7 @@ import json
 import statistics
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -177,7 +177,7 @@ class Kept:
         """The record of a job, see `agrees`, if there is one; raises InputError where two would do."""
         wanted, usual = configuration(job.row.method, job.bits, job.settings)
         of_run = self._by_identity.get(job.identity, ())
-        same = [record for record in of_run if agrees(record, wanted, usual)]
+        same = [record for record in of_run if agrees(record, wanted, usual, job.settings)]
         if len(same) > 1:
             raise InputError(f"one record of {job} expected, got {len(same)} with equal settings")
         return same[0] if same else None
@@ -219,12 +219,14 @@ def _configuration(method: str, bits: int, settings: str) -> tuple[Settings, Set
     return comparable(wanted), usual
 
 
-def agrees(record: Record, wanted: Settings, usual: Settings) -> bool:
+def agrees(record: Record, wanted: Settings, usual: Settings, given: Collection[str] = ()) -> bool:
     """Whether a record was made with all settings that are wanted, whatever file weights are in.
 
-    In a record that was made before a setting existed, that setting has its default.
+    In a record that was made before a setting existed, that setting has its default. So has
+    one whose default gave way to what suits the training images, unless it was given.
     """
-    return wanted.items() <= comparable(usual | record["config"]).items()
+    gave_way = {key: v for key, v in record.get("replaced", {}).items() if key not in given}
+    return wanted.items() <= comparable(usual | record["config"] | gave_way).items()
 
 
 def comparable(config: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,16 @@ FIELDS: dict[str, Any] = {
     "codes": {"file": str, "sha256": str},
     "digest": str,
 }
+OPTIONAL: dict[str, Any] = {  # what a record holds where there is something to say
+    "replaced": dict,  # defaults of settings that became others for the training images
+    "collapse": {  # of the codes of the training images, see `methods.collapse`
+        "images": int,
+        "classes": int,
+        "codes": int,
+        "bits": int,
+        "constant_bits": int,
+    },
+}
 WORDS = {
     str: "text",
     int: "a whole number",
@@ -252,8 +262,9 @@ def _check_fields(fields: Any, file: Path) -> Record:
         raise InputError(f"{what}: {', '.join(missing)} missing")
     _check_values(fields, what)
     _check_stored(fields["codes"], what)
-    for key, kind in FIELDS.items():
-        _check_type(fields[key], kind, key, what)
+    for key, kind in (FIELDS | OPTIONAL).items():
+        if key in fields:
+            _check_type(fields[key], kind, key, what)
     return Record(fields)
 
 

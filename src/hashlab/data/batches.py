@@ -413,6 +413,12 @@ class Batches:
         for block in self._blocks(size or self.block):
             yield given(block) if self.view is None else self.view.plain(block)
 
+    def some(self, rows: np.ndarray) -> Iterator[Tensor]:
+        """The images at rows (M,), in that order, as the network takes them; a block at a time."""
+        for chosen in torch.from_numpy(rows).split(self.block):
+            block = self._rows(chosen, chosen.to(self.device))
+            yield given(block) if self.view is None else self.view.plain(block)
+
     def _blocks(self, size: int) -> Iterable[Tensor]:
         if isinstance(self.images, Tensor):
             return self.images.split(size)
@@ -507,10 +513,10 @@ def check_images(images: np.ndarray) -> None:
     of one pixel at least each.
     """
     grey_or_rgb = isinstance(images, np.ndarray) and (images.ndim == 3 or images.shape[3:] == (3,))
+    hint = "; features must be floats (N, d)" if getattr(images, "ndim", 3) < 3 else ""
     if not grey_or_rgb or images.dtype != np.uint8 or 0 in images.shape[1:]:
         raise InputError(
-            "images must be uint8 (N, H, W) or (N, H, W, 3), or features floats (N, d), got "
-            f"{codes.describe(images)}"
+            f"images must be uint8 (N, H, W) or (N, H, W, 3), got {codes.describe(images)}{hint}"
         )
     if not len(images):
         raise InputError("one image at least is expected, got none")

@@ -17,7 +17,8 @@ from hashlab.data import pictures
 from hashlab.data.parts import Labelled, Part
 from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError, did_you_mean, unknown
-from hashlab.methods import models
+from hashlab.methods import adapt, models
+from hashlab.methods.collapse import Collapse
 from hashlab.training.checkpoints import State
 from hashlab.training.sharing import Shared
 
@@ -175,8 +176,34 @@ class Method:
         self.combine: str | None = None
         self.table_weights: tuple[int, ...] | None = None
         self.history: list[dict] = []  # a line per epoch of training
+        self.collapse: Collapse | None = None  # of the training images' codes, where they have
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
+
+    def settings_for(self, images: int, several: bool = False) -> Any:
+        """The settings with which `fit` learns from so many training images:
+        given ones, defaults, and what takes their place, see `adapt`.
+
+        Args:
+            several: whether an image has several labels.
+        """
+        given = self.Config(**self.overrides)
+        return adapt.settled(given, self.overrides.keys(), adapt.Training(images, several))
+
+    def _settle(self, train: Labelled) -> None:
+        """Take the settings for a training part, and say which are no defaults."""
+        images = len(train if isinstance(train, Part) else train.images)
+        self.config = self.settings_for(images, has_several(train))
+        adapt.announce(self.Config(**self.overrides), self.config, images)
+
+    @property
+    def replaced(self) -> dict[str, Any]:
+        """Name -> default, of the settings that became others for the images of `fit`."""
+        return adapt.replaced(self.Config(**self.overrides), self.config)
+
+    def bits_in_use(self, classes: int) -> int:
+        """How many of the bits may differ from image to image, for so many classes."""
+        return self.bits
 
     def check(self, train: Labelled) -> None:
         """Raise InputError where settings and training data do not suit each other;
@@ -242,7 +269,8 @@ class Method:
         """Write the fitted method into a folder; `methods.load(folder)` gives it back.
         See `models.save`.
         """
-        return models.save(self, recorded(self.Config, self.overrides), folder, facts)
+        used = {name: getattr(self.config, name) for name in (*self.overrides, *self.replaced)}
+        return models.save(self, recorded(self.Config, used), folder, facts)
 
 
 def check_part(train: Any) -> None:
@@ -283,6 +311,20 @@ def classes_and_labels(train: Labelled) -> tuple[tuple[str, ...] | None, np.ndar
         return tuple(named), given.astype(np.int64)
     names, ranks = labels.ranked(given)
     return labels.texts(names), ranks
+
+
+def usable_labels(train: Labelled) -> np.ndarray | None:
+    """The labels of `classes_and_labels`; None also where a method can do without such labels."""
+    try:
+        return classes_and_labels(train)[1]
+    except InputError:
+        return None
+
+
+def has_several(train: Labelled) -> bool:
+    """Whether an image has several labels, rather than one class."""
+    labels = usable_labels(train)
+    return labels is not None and labels.ndim == 2
 
 
 def class_names(train: Labelled) -> tuple[str, ...] | None:

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from hashlab import codes
 from hashlab.data import items
-from hashlab.data.batches import Batch, Images, View, memory_explained, stored
+from hashlab.data.batches import Batch, Batches, Images, View, memory_explained, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Labelled, Part
 from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
+from hashlab.losses import classes
+from hashlab.methods import adapt, collapse
 from hashlab.methods.base import (
     Method,
     Shared,
@@ -29,7 +31,9 @@ from hashlab.methods.base import (
     check_pair_labels,
     check_part,
     class_names,
+    has_several,
     setting,
+    usable_labels,
 )
 from hashlab.networks import backbones, features, weights
 from hashlab.networks.features import FeatureNet, Network
@@ -37,6 +41,8 @@ from hashlab.training import loop, numerics, seeds, snapshots
 from hashlab.training.checkpoints import Checkpoints, State
 from hashlab.training.phases import OPTIMISERS, SCHEDULES
 from hashlab.training.sharing import Itself, PhaseKey
+
+ADVICE = "try a lower lr, more epochs, or another optimiser"  # where codes collapse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,10 @@ class DeepConfig:
     )
     epochs: int = setting(10, "times that every training image is seen")
     batch_size: int = setting(128, "images per step; pairs are made within them")
-    optimiser: str = setting("sgd", "what turns gradients into steps")
+    optimiser: str = setting(
+        "sgd",
+        "what turns gradients into steps; adamw, at a lr of its own, for a head on a frozen backbone",
+    )
     schedule: str = setting("cosine", "of the learning rate, after a warm-up")
     lr: float = setting(0.05, "highest learning rate")
     momentum: float = setting(0.9, "of sgd and rmsprop", most=1)
@@ -105,6 +114,7 @@ class DeepConfig:
         "precision": ("auto", *numerics.PRECISIONS),
         "compiler": numerics.COMPILERS,
     }
+    ADAPTS: ClassVar[adapt.Rules] = adapt.DEEP
 
 
 class DeepMethod(Method):
@@ -245,8 +255,8 @@ class DeepMethod(Method):
         """Raise InputError where settings and training data do not suit each other;
         nothing is begun.
         """
-        c = self.config
         images = stored(images_of(train))
+        c = self.settings_for(len(images), has_several(train))
         self.targets(train)
         if not 2 <= c.batch_size <= len(images):
             limits = f"2..{len(images)} (the training images)"
@@ -346,10 +356,11 @@ class DeepMethod(Method):
         """
         self.check(train)
         seeds.check_seed(seed)
-        c = self.config
         labels = self.targets(train)
         self.classes = class_names(train)
         images = images_of(train)
+        self._settle(train)
+        c = self.config
         shared = Shared() if shared is None else shared
         chosen = backbones.device(device)
         with seeds.kept(chosen), numerics.deterministic(c.deterministic):
@@ -367,7 +378,30 @@ class DeepMethod(Method):
                 checkpoints=self._checkpoints(checkpoints, every, seed, labels),
                 shared=shared,
             )
+            self._finish(images, labels, seed, shared)
+            self._look(batches, usable_labels(train))
         return self
+
+    def _finish(self, images: Images, labels: np.ndarray, seed: int, shared: Shared) -> None:
+        """What is left to be done when the network is trained; nothing, unless a subclass says."""
+
+    def _look(self, batches: Batches, labels: np.ndarray | None) -> None:
+        """See whether the codes of the training images have collapsed, and warn of it.
+
+        A network that nothing has trained owes nobody a code.
+        """
+        self.collapse = None
+        if not self.trained or labels is None:
+            return
+        rows = collapse.sample(len(labels))
+        bits = codes.binarize(self.net.outputs_of(batches, rows).numpy())
+        self.collapse = collapse.look(bits, labels[rows], self.bits_in_use(classes.count(labels)))
+        collapse.warn(self.collapse, ADVICE)
+
+    @property
+    def trained(self) -> bool:
+        """Whether `fit` has changed the codes that the network begins with."""
+        return bool(self.history)
 
     def _start(self, images: Images, device: torch.device, seed: int) -> None:
         """Build the network for these images, with the weights that training starts from."""

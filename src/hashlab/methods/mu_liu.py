@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hashlab.losses import classes, pairs
+from hashlab.methods import adapt
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.networks import backbones
@@ -121,6 +122,7 @@ class Config(DeepConfig):
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "form": ("bilinear", "clipped")
     }
+    ADAPTS: ClassVar[adapt.Rules] = {**adapt.DEEP, **adapt.enough_steps("pretrain_epochs")}
 
 
 class MuLiu(DeepMethod):

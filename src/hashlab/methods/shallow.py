@@ -26,6 +26,7 @@ from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Labelled
 from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
+from hashlab.methods import adapt, collapse
 from hashlab.methods.base import (
     About,
     Method,
@@ -33,6 +34,7 @@ from hashlab.methods.base import (
     class_names,
     classes_and_labels,
     setting,
+    usable_labels,
 )
 from hashlab.methods.deep import DeepConfig, images_of
 from hashlab.networks import backbones, features, weights
@@ -42,6 +44,7 @@ from hashlab.training.checkpoints import State, fact
 
 ANY = ("same_class", "shares_label")
 PIXELS = "pixels"
+ADVICE = "try fewer bits, or features of a backbone"  # where codes collapse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,17 +153,24 @@ class ShallowMethod(Method):
         """
         self.check(train)
         seeds.check_seed(seed)
-        c = self.config
         images = images_of(train)
+        self._settle(train)
+        c = self.config
         chosen = backbones.device(device)
         self.shape = tuple(stored(images).shape)
         if self._has_network:
             view = features.view_of(self.backbone, c.weights, images, crop=c.crop, size=c.size)
             self.net = self._build(self.backbone, self.shape, view, chosen, c.weights, seed)
+        x = self._features(images, shared)
+        rows = collapse.sample(len(x))
+        some = x[rows]  # a copy: an estimator may write into what it is given
         estimator = self._estimator(seed)
-        labels = self._targets(train) if estimator.supervised else None
-        self.hasher = estimator.fit(self._features(images, shared), labels)
+        self.hasher = estimator.fit(x, self._targets(train) if estimator.supervised else None)
         self.classes = class_names(train)
+        labels = usable_labels(train)
+        if labels is not None:
+            self.collapse = collapse.look(self.hasher.transform(some), labels[rows])
+            collapse.warn(self.collapse, ADVICE)
         return self
 
     @property
@@ -413,6 +423,8 @@ class KSHConfig(ShallowConfig):
     )
     steps: int = setting(500, "gradient steps per bit at most")
 
+    ADAPTS: ClassVar[adapt.Rules] = adapt.at_most_images("anchors")
+
 
 class KSH(ShallowMethod):
     """Kernels to anchors; one bit after the other takes what is left of the similarity matrix."""
@@ -437,6 +449,8 @@ class SDHConfig(ShallowConfig):
     lam: float = setting(1.0, "weight of ||W||^2 of the classifier on codes")
     nu: float = setting(1e-5, "weight of the distance between codes and what the kernels give")
     ridge: float = setting(1e-2, "weight of ||P||^2 of the regression on kernels")
+
+    ADAPTS: ClassVar[adapt.Rules] = adapt.at_most_images("anchors")
 
 
 class SDH(ShallowMethod):

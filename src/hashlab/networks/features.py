@@ -327,6 +327,13 @@ class FeatureNet:
             batches = self._to_encode(images, shared)
             return batches.map(self._in_precision(self.network), "encoding").numpy()
 
+    @torch.inference_mode()
+    def outputs_of(self, batches: Batches, rows: np.ndarray) -> Tensor:
+        """The head's outputs for rows (M,) of what is trained on: float32 (M, K), on the CPU."""
+        self.network.eval()
+        apply = self._in_precision(self.network)
+        return torch.cat([apply(block).float().cpu() for block in batches.some(rows)])
+
     def _to_encode(self, images: Images, shared: Shared | None) -> Batches:
         """Batches of what was computed before where it was, or will be found again."""
         known = isinstance(images, Part) and self.origin is not None
