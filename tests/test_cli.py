@@ -74,7 +74,7 @@ def test_wrong_words_are_one_line(words, said, capsys):
 def test_alone_it_says_what_there_is(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert all(re.search(rf"^ +{command} ", out, re.MULTILINE) for command in COMMANDS)
+    assert all(re.search(rf"^ +{command}\b", out, re.MULTILINE) for command in COMMANDS)
 
 
 @pytest.mark.parametrize(
