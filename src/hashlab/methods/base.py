@@ -166,8 +166,6 @@ class Method:
     Config: ClassVar[type]
     backbone: str = "none"  # the network that features come from, for the record
     precision: str = "float32"  # of the network
-    # Names of the classes (or labels) that it was fitted to; None before `fit`, or where none are known
-    classes: tuple[str, ...] | None = None
 
     def __init__(self, bits: int, **overrides: Any):
         codes.check_bits(bits, MOST_BITS)
@@ -176,6 +174,8 @@ class Method:
         self.combine: str | None = None
         self.table_weights: tuple[int, ...] | None = None
         self.history: list[dict] = []  # a line per epoch of training
+        # Of classes (or labels) that it was fitted to; None before `fit`, or where none are known
+        self.classes: tuple[str, ...] | None = None
         self.collapse: Collapse | None = None  # of the training images' codes, where they have
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
