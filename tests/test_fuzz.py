@@ -16,6 +16,7 @@ FORMATS = (
     "model, signed",
     "checkpoint",
     "codes",
+    "codes of others",
     "lists",
     "bird lists",
     "word lists",
@@ -26,6 +27,8 @@ FORMATS = (
     "own arrays",
     "pictures",
     "weights",
+    "index",
+    "index, signed",
 )
 
 

@@ -102,7 +102,9 @@ def test_every_import_is_declared(project):
         "huggingface-hub": "huggingface_hub",
     }
     extras = project["project"]["optional-dependencies"]
-    needed = itertools.chain(*(extras[name] for name in ("search", "weights", "timm", "book")))
+    needed = itertools.chain(
+        *(extras[name] for name in ("search", "weights", "timm", "onnx", "book"))
+    )
     declared = pairs([*project["project"]["dependencies"], *needed])
     known = (
         {module.get(name, name) for name in declared} | set(sys.stdlib_module_names) | {"hashlab"}

@@ -18,6 +18,9 @@ COMMANDS = (
     "grid",
     "compact",
     "encode",
+    "index",
+    "index again",
+    "export",
     "data fetch, by hand",
     "data fetch",
     "data add",
@@ -25,6 +28,8 @@ COMMANDS = (
     "data remove",
     "cache.write",
     "evaluate --pr",
+    "evaluate --pn --csv",
+    "convert",
     "build.py results",
 )
 

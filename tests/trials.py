@@ -24,14 +24,16 @@ from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
+import onnx
 import torch
 from killing import Moments, snapshot, watch
 from PIL import Image
 from processes import PATIENCE
 
-from hashlab import cli, methods, records
+from hashlab import cli, methods, photos, records
 from hashlab.data import cache, opening, own, parts, sets
 from hashlab.errors import InputError
+from hashlab.methods import graphs
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
@@ -103,6 +105,46 @@ def model_and_images(folder):
 
 def encode(folder):
     return hashlab("encode", folder / "model", folder / "images", "-o", folder / "codes.npz")
+
+
+def index(folder):
+    return hashlab("index", folder / "model", folder / "images", "-o", folder / "an.index")
+
+
+def changed_images(folder):
+    """An index, and after it one image more, one less, one with another name."""
+    model_and_images(folder)
+    index(folder)
+    images = folder / "images"
+    Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(images / "new.png")
+    (images / "0.png").unlink()
+    (images / "1.png").rename(images / "renamed.png")
+
+
+def opens(folder):
+    """An index is there whole or not at all, and of codes as the model gives them."""
+    if (folder / "an.index").exists():
+        photos.open_photos(folder / "an.index")
+
+
+def model_to_export(folder):
+    hashlab("run", "lsh", "digits", "--bits", 8, "--root", folder / "records",
+            "--save-model", folder / "model")  # fmt: skip
+
+
+def stand_in(*_):
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+
+
+def export(folder):
+    """What is tried is the writing, not torch's way to a graph, which takes seconds."""
+    with (
+        mock.patch.object(graphs, "_graph", stand_in),
+        mock.patch.object(graphs, "_compared", lambda *_: (0, 0, 0, 0.0)),
+    ):
+        return hashlab("export", folder / "model", folder / "encoder.onnx")
 
 
 def two_records(folder):
@@ -202,6 +244,16 @@ def curve(folder):
     return hashlab("evaluate", folder / "codes.npz", "--pr", folder / "curve.png")
 
 
+def ranks_and_numbers(folder):
+    return hashlab(
+        "evaluate", folder / "codes.npz", "--pn", folder / "ranks.svg", "--csv", folder / "all.csv"
+    )
+
+
+def convert(folder):
+    return hashlab("convert", folder / "codes.npz", "-o", folder / "converted.npz")
+
+
 def checkout(folder):
     (folder / "book" / "_static").mkdir(parents=True)
     (folder / "README.md").write_text("before\n<!-- results -->old<!-- /results -->\nafter\n" * 50)
@@ -254,6 +306,9 @@ COMMANDS = {
     "grid": Command(grid, sound=verified),
     "compact": Command(compact, two_records, verified),
     "encode": Command(encode, model_and_images),
+    "index": Command(index, model_and_images, opens),
+    "index again": Command(index, changed_images, opens),
+    "export": Command(export, model_to_export),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),
     "data add": Command(add, own_images, own_is_whole),
@@ -261,6 +316,8 @@ COMMANDS = {
     "data remove": Command(remove, images_and_set, own_is_whole),
     "cache.write": Command(rewrite, fetch, cache_is_whole),
     "evaluate --pr": Command(curve, codes_file),
+    "evaluate --pn --csv": Command(ranks_and_numbers, codes_file),
+    "convert": Command(convert, codes_file),
     "build.py results": Command(book, checkout),
 }
 

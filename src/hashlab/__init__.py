@@ -1,6 +1,6 @@
 """Deep image hashing: five papers, one protocol, reproducible results.
 
-`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.networks`, `.records` and
+`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.networks`, `.records`, `.search` and
 `.shallow` are imported when they are first used.
 """
 
@@ -14,15 +14,29 @@ __all__ = [
     "data",
     "experiments",
     "grid",
+    "labels",
     "methods",
     "metrics",
     "networks",
     "records",
+    "search",
     "shallow",
 ]
 
 if TYPE_CHECKING:  # a type checker sees the rooms, and what is none
-    from hashlab import codes, data, experiments, grid, methods, metrics, records, shallow
+    from hashlab import (
+        codes,
+        data,
+        experiments,
+        grid,
+        labels,
+        methods,
+        metrics,
+        networks,
+        records,
+        search,
+        shallow,
+    )
 else:
 
     def __getattr__(name: str) -> ModuleType:

@@ -606,7 +606,9 @@ def _contradictions(record: Record) -> Iterator[str]:
         yield f"weights: {at_the_top} recorded at the top, {inside} among the settings"
     at_the_top = record["backbone"]
     inside = record["config"].get("backbone", record["config"].get("features", "auto"))
-    if inside not in (at_the_top, "auto"):
+    of_features = at_the_top == "features" and "width" in (record.get("input") or {})
+    usual = ("auto", "pixels") if of_features else ("auto",)  # they say nothing of given features
+    if inside not in (at_the_top, *usual):
         yield f"backbone: {at_the_top} recorded at the top, {inside} among the settings"
     inside = {key: record["metrics"].get(key) for key in ("at", "convention")}
     is_usual = list(inside.values()) == [None, None]

@@ -47,9 +47,13 @@ def add_to(commands: Any) -> None:
     text = "training images of each class, likewise (default: all but the queries)"
     own.add_argument("--train", metavar="N", help=text)
     own.add_argument("--seed", type=int, help="which images those are (default: 0)")
+    text = (
+        "fetch: where its files are; of mnist and the cifars those that torchvision has downloaded "
+        "(default: they are downloaded), of sets that you put there by hand source/NAME in the "
+        "cache folder"
+    )
+    command.add_argument("--source", type=path, metavar="FOLDER", help=text)
     by_hand = command.add_argument_group("add, and fetch for the sets that you put there by hand")
-    text = "fetch: where their files are (default: source/NAME in the cache folder)"
-    by_hand.add_argument("--source", type=path, help=text)
     text = "side of the square images that are kept, in pixels (default: 224, of corel5k 128)"
     by_hand.add_argument("--size", type=side, help=text)
     by_hand.add_argument("--fit", help="crop to the centre (default), or squash to the square")

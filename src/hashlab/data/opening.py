@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hashlab.data import cache, embedded, own, prepared, protocols, sets
+from hashlab.data import cache, downloaded, embedded, own, prepared, protocols, sets
 from hashlab.data.parts import Dataset, Pool
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
@@ -107,7 +107,8 @@ def fetch(
 
     Args:
         about: the set.
-        source: where its files are; None: in `source/NAME` of the cache folder.
+        source: where its files are: those put there by hand (None: in `source/NAME` of the cache
+            folder), or those that torchvision has downloaded already (None: it downloads them).
         size, fit, skip_broken: what becomes of those files, see `prepared.prepare`.
 
     Returns:
@@ -128,12 +129,16 @@ def fetch(
         if source is None and not prepared.source(about, path).is_dir():
             return cache.home(about, path)
         return prepared.prepare(about, path, source, size=size, fit=fit, skip_broken=skip_broken)
-    if source or size or fit or skip_broken:
+    if size or fit or skip_broken or (source and about.embedded):
         raise InputError(
             "--source, --size, --fit and --skip-broken are for sets put there by hand,"
             f" not {about.name}"
         )
-    return None if about.embedded else cache.fetch(about, path)
+    if about.embedded:
+        return None
+    if source is None:
+        return cache.fetch(about, path)
+    return cache.fetch(about, path, lambda about, _: downloaded.arrays(about, Path(source)))
 
 
 def is_missing(about: SetInfo, path: str | Path | None = None) -> bool:

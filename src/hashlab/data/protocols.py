@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hashlab.errors import InputError
+from hashlab.errors import InputError, unknown
 
 Index = dict[str, np.ndarray]
 Rule = Callable[[np.ndarray, Mapping[str, int]], Index]
@@ -403,9 +403,7 @@ def get(dataset: str, name: str | None = None) -> Protocol:
     """
     known = names(dataset)
     if name is not None and name not in known:
-        raise InputError(
-            f"unknown protocol {name!r} for {dataset}; expected one of: {', '.join(known)}"
-        )
+        raise unknown(f"protocol {name!r} for {dataset}", name, known)
     return PROTOCOLS[name or known[0]]
 
 

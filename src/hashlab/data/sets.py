@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hashlab.errors import InputError
+from hashlab.errors import unknown
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -320,6 +320,5 @@ def info(name: str, others: Sequence[str] = ()) -> SetInfo:
     raises InputError for a name that is not one of `names()`, and says the others too.
     """
     if name not in names():
-        known = ", ".join(dict.fromkeys([*SETS, *others]))
-        raise InputError(f"unknown data set {name!r}; expected one of: {known}")
+        raise unknown(f"data set {name!r}", name, dict.fromkeys([*SETS, *others]))
     return SETS[name]

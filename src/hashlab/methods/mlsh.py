@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from hashlab import codes, files, metrics
 from hashlab.data.batches import Images, stored
 from hashlab.data.parts import Labelled
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
 from hashlab.losses import classes
 from hashlab.methods import adapt
@@ -229,7 +230,7 @@ class MLSH(DeepMethod):
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
-        if c.frozen is True or not c.epochs:
+        if not c.epochs or not backbones.parameters(network.backbone):
             return []
         last = nn.Linear(network.backbone.features, classes.count(labels))  # dropped afterwards
         classifier = nn.Sequential(network.backbone, last)
@@ -299,7 +300,7 @@ class MLSH(DeepMethod):
 
     # ---- codes
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
         """Packed codes of images, each table padded to whole words:
         uint8 (N, sum of 8*ceil(K_t/64)).
         """

@@ -1,4 +1,5 @@
-"""Networks that turn images (B, C, H, W) into features (B, d), with taps on the way, by name.
+"""Networks that turn images (B, C, H, W) into features (B, d), with taps on the way, by name;
+and the one for features that are given.
 
 A backbone is a `Backbone`: `.levels` says what it gives on the way, `.features` how many numbers in
 the end. Nets of our own train from scratch; torchvision's and timm's have the names of their papers,
@@ -19,8 +20,10 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from hashlab.errors import InputError
+from hashlab.data import items
+from hashlab.errors import InputError, did_you_mean
 from hashlab.networks import nets, timm_models, weights
+from hashlab.networks.given import GIVEN, Given
 from hashlab.networks.stages import (
     Backbone,
     Level,
@@ -36,7 +39,9 @@ from hashlab.networks.whole import Whole
 
 __all__ = [
     "BACKBONES",
+    "GIVEN",
     "Backbone",
+    "Given",
     "Level",
     "Stages",
     "Unknown",
@@ -44,6 +49,7 @@ __all__ = [
     "check_frozen",
     "check_levels",
     "check_name",
+    "check_takes",
     "create",
     "default",
     "device",
@@ -274,7 +280,7 @@ TIMM = FromTimm()
 
 Make = TypeVar("Make", bound=Callable[[tuple[int, int, int]], nn.Module])
 NAME = re.compile(r"[A-Za-z]\w*(?:[-.]\w+)*", re.ASCII)  # it stands in names of files
-TAKEN = ("auto", "pixels")  # which mean something as a setting
+TAKEN = ("auto", "pixels", GIVEN)  # which mean something as a setting
 
 
 def register(
@@ -349,24 +355,34 @@ def _numbers(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def names() -> list[str]:
-    """The names that `create` takes, besides those of timm's networks."""
+    """The names of backbones for images, besides timm's networks; `GIVEN` is that for features."""
     return list(BACKBONES)
 
 
 def check_name(name: str) -> None:
-    """Raise `Unknown`, an InputError, unless `name` is one of `names()`, or timm/NAME."""
+    """Raise `Unknown`, an InputError, unless `name` is one of `names()`, timm/NAME, or `GIVEN`."""
     if timm_models.is_name(name):
         timm_models.check_name(name)
-    elif name not in BACKBONES:
+    elif name not in (*BACKBONES, GIVEN):
         expected = f"{', '.join(BACKBONES)}, timm/NAME"
         raise Unknown(
             f"unknown backbone {name!r}; expected one of: {expected}, or one of your own that "
-            "networks.register(name, make) has made known"
+            f"networks.register(name, make) has made known{did_you_mean(name, BACKBONES)}"
         )
 
 
+def check_takes(name: str, shape: tuple[int, ...]) -> None:
+    """Raise InputError unless a backbone takes items of `shape`: `GIVEN` features, all others
+    images.
+    """
+    check_name(name)
+    if (name == GIVEN) != items.are_features(shape):
+        takes = "given features" if name == GIVEN else "images"
+        raise InputError(f"backbone {name} takes {takes}, got {items.described(shape)}")
+
+
 def kind_of(name: str) -> Kind:
-    """How the backbone is made; raises InputError for an unknown name."""
+    """How a backbone for images is made; raises InputError for an unknown name."""
     check_name(name)
     return TIMM if timm_models.is_name(name) else BACKBONES[name]
 
@@ -412,10 +428,16 @@ def blueprint(kind: Kind, name: str, shape: tuple[int, ...]) -> Blueprint:
 
 
 def check(name: str, shape: tuple[int, ...], start: str = weights.SCRATCH) -> None:
-    """Raise InputError unless a backbone takes images (H, W) or (H, W, C) and has weights `start`.
+    """Raise InputError unless a backbone takes images (H, W) or (H, W, C), or features (d,), and
+    has weights `start`.
 
     Nothing is downloaded for it.
     """
+    check_takes(name, shape)
+    if name == GIVEN:
+        if start != weights.SCRATCH:
+            raise InputError(f"given features have no weights: leave them out, got {start!r}")
+        return
     kind = kind_of(name)
     kind.check_size(name, shape)
     count = parameters(blueprint(kind, name, shape).network)
@@ -428,9 +450,13 @@ def check(name: str, shape: tuple[int, ...], start: str = weights.SCRATCH) -> No
 
 
 def create(
-    name: str, shape: tuple[int, ...], start: str = weights.SCRATCH, frozen: bool | str = False
+    name: str,
+    shape: tuple[int, ...],
+    start: str = weights.SCRATCH,
+    frozen: bool | str = False,
+    hidden: int = 0,
 ) -> Backbone:
-    """A backbone for images of `shape` (H, W) or (H, W, C);
+    """A backbone for images of `shape` (H, W) or (H, W, C), or for features (d,);
     what is not loaded is drawn from torch's generator.
 
     Args:
@@ -440,31 +466,39 @@ def create(
             network, or of our own.
         frozen: whether it stays as it is, batch statistics included; or the level up to which it
             does.
+        hidden: width of a dense layer on given features; 0 to do without it.
 
     Raises:
         InputError: unknown name, images that are too small, weights that are altered or of another
             architecture, a package that is missing.
     """
     check(name, shape, start)
+    if name == GIVEN:
+        return Given(shape[0], hidden)
     backbone = kind_of(name).started(start, name, shape)
     check_frozen(backbone.levels, frozen, (), name)
     return backbone.freeze(frozen) if frozen else backbone
 
 
 @cache
-def levels(name: str, shape: tuple[int, ...]) -> Mapping[str, Level]:
+def levels(name: str, shape: tuple[int, ...], hidden: int = 0) -> Mapping[str, Level]:
     """What a backbone gives on the way, by name and in order; its weights are not made for it.
 
     Raises InputError as `create` does.
     """
     check(name, shape)
+    if name == GIVEN:
+        with torch.device("meta"):
+            return Given(shape[0], hidden).levels
     return blueprint(kind_of(name), name, shape).levels
 
 
 def default(shape: tuple[int, ...]) -> str:
-    """The backbone that suits images of `shape`:
+    """The backbone that suits items of `shape`: `GIVEN` for features; for images
     `tiny` below 16 px, else `lenet` for grey and `quick` for colour.
     """
+    if items.are_features(shape):
+        return GIVEN
     if min(shape[:2]) < BACKBONES["lenet"].smallest:
         return "tiny"
     return "quick" if len(shape) == 3 and shape[2] == 3 else "lenet"

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hashlab import files
+from hashlab.data import items
 from hashlab.data.batches import Batches, Images, Maps, View, statistics, stored
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
@@ -40,7 +41,8 @@ BLOCK = 4096  # images per file: what an interruption can lose
 
 
 class Network(nn.Module):
-    """A backbone and a head on its features, or on what it gives at some taps: images -> outputs.
+    """A backbone and a head on its features, or on what it gives at some taps: images, or features
+    that are given, -> outputs.
 
     What was computed before is taken as well as images (B, C, H, W): features (B, d), or what a
     backbone gives at the level up to which it is frozen.
@@ -64,7 +66,7 @@ class Network(nn.Module):
         """What the head takes: features (B, d), or a tuple with the maps of each tap,
         or their means (B, sum C).
         """
-        if x.ndim == 2 and self.backbone.frozen_level is None:
+        if self.backbone.computed(x):
             return x
         if not self.taps:
             return self.backbone(x)
@@ -77,10 +79,12 @@ class Network(nn.Module):
 
 def input_shape(
     backbone: str, shape: tuple[int, ...], crop: int = 0, size: int = 0
-) -> tuple[int, int, int]:
+) -> tuple[int, ...]:
     """(H, W, C) of what a backbone takes where images are (H, W[, C]);
-    those of libraries make three channels of one.
+    those of libraries make three channels of one. Features (d,) stay.
     """
+    if items.are_features(shape):
+        return shape
     channels = shape[2] if len(shape) == 3 else 1
     if channels == 1 and backbones.from_library(backbone):
         channels = 3
@@ -90,9 +94,17 @@ def input_shape(
     return shape[0], shape[1], channels
 
 
-def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
+def check_given(settings: Mapping[str, Any]) -> None:
+    """Raise InputError where settings that somebody chose ask of features what only images have."""
+    for name in ("shift", "crop", "flip", "size"):
+        value = settings.get(name)
+        if value not in (None, 0, "auto", "no"):
+            raise InputError(f"{name} is for images, not for features: leave it out, got {value}")
+
+
+def view_of(backbone: str, start: str, images: Images, **how: Any) -> View | items.Vectors:
     """How images become the input of a backbone:
-    normalised by their own statistics, as those for training are.
+    normalised by their own statistics, as those for training are. Given features stay as they are.
 
     A library's network takes three channels, and with weights the statistics that these were trained
     with; one of somebody's own those that it was registered with.
@@ -102,6 +114,8 @@ def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
         how: of `View`.
     """
     shape = stored(images).shape
+    if items.are_features(shape):
+        return items.Vectors(*shape)
     mean, std = statistics(images)
     channels = shape[2] if len(shape) == 3 else 1
     if backbones.from_library(backbone) and len(mean) == 1:
@@ -123,10 +137,18 @@ def _check_channels(backbone: str, given: Sequence[float], own: Sequence[float])
 
 
 def check_shape(images: Images, expected: tuple[int, ...]) -> None:
-    """Raise InputError unless images are of the shape (H, W[, C]) that was trained on."""
+    """Raise InputError unless images are of the shape (H, W[, C]), or features of the width (d,),
+    that was trained on.
+    """
     shape = tuple(stored(images).shape)
-    if shape != expected:
-        raise InputError(f"images of {expected} expected, as in training, got {shape}")
+    if shape == expected:
+        return
+    wanted = items.described(expected)
+    if items.are_features(expected) and items.are_features(shape):
+        raise InputError(f"{wanted} expected, got {(len(images), *shape)}")
+    same_kind = items.are_features(expected) == items.are_features(shape)
+    got = shape if same_kind else items.described(shape)
+    raise InputError(f"{wanted} expected, as in training, got {got}")
 
 
 @dataclass(frozen=True)
@@ -152,7 +174,7 @@ class FeatureKey:
     images: Hashable
     origin: Hashable
     taps: tuple[str, ...]
-    view: View
+    view: View | items.Vectors
     precision: str
     device: str
     maps: bool = False  # rather than their means
@@ -164,9 +186,10 @@ class FeatureNet:
     Args:
         network: a backbone and a head.
         backbone: the backbone's name.
-        shape: of the images, (H, W) or (H, W, C).
+        shape: of the images, (H, W) or (H, W, C); or of given features, (d,).
         view: how images become the network's input.
-        precision: of the network; auto for what suits the device.
+        precision: of the network; auto for what suits the device, and for given features float32:
+            a layer or two gain nothing from less.
         origin: where the backbone's weights came from; None where that is not known.
         deterministic, resident_mb: as in `DeepConfig`.
     """
@@ -176,7 +199,7 @@ class FeatureNet:
         network: Network,
         backbone: str,
         shape: tuple[int, ...],
-        view: View,
+        view: View | items.Vectors,
         device: torch.device,
         precision: str = "auto",
         origin: Origin | None = None,
@@ -188,7 +211,8 @@ class FeatureNet:
         self.shape = shape
         self.view = view
         self.device = device
-        self.precision = numerics.auto_precision(device) if precision == "auto" else precision
+        usual = "float32" if items.are_features(shape) else numerics.auto_precision(device)
+        self.precision = usual if precision == "auto" else precision
         self.origin = origin
         self.deterministic = deterministic
         self.resident_mb = resident_mb
@@ -201,13 +225,20 @@ class FeatureNet:
         all_frozen = self.network.backbone.frozen is True
         return all_frozen and (self.network.pooled or not self.network.taps)
 
+    def learn(self, images: Images) -> None:
+        """Take the statistics that given features are standardised by; of images, `view` has them."""
+        backbone = self.network.backbone
+        if isinstance(backbone, backbones.Given):
+            mean, std = items.moments(stored(images))
+            backbone.stages[backbones.GIVEN].learn(torch.from_numpy(mean), torch.from_numpy(std))
+
     def batches(
         self, images: Images, labels: np.ndarray | None = None, shared: Shared | None = None
     ) -> Batches:
         """Batches of images uint8 (N, H, W[, C]), or of their features where these stay as they are,
-        or of the maps of the level up to which the backbone does.
+        or of the maps of the level up to which the backbone does; or of given features (N, d).
 
-        Raises InputError for images of another shape.
+        Raises InputError for images of another shape, or features of another width.
         """
         if self.features_stay:
             return Batches(self.features(images, shared), labels, self.device, None)
@@ -337,24 +368,33 @@ class FeatureNet:
         }
 
 
-def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View]:
+def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View | items.Vectors]:
     """Backbone, shape of the images and view, as `FeatureNet.state` writes them;
     raises InputError for others.
     """
     backbone = fact(facts, "backbone", str)
-    view = View.read(fact(facts, "view", dict))
+    of_view = fact(facts, "view", dict)
     shape = tuple(fact(facts, "shape", list))
+    kind = items.Vectors if backbone == backbones.GIVEN else View
+    view = kind.read(of_view)
     if shape != view.stored:
         raise InputError(f"the model's shape must be that of its view, {view.stored}, got {shape}")
     return backbone, shape, view
 
 
-def at_start(backbone: str, view: View, start: str, seed: int, frozen: bool | str) -> Backbone:
+def at_start(
+    backbone: str,
+    view: View | items.Vectors,
+    start: str,
+    seed: int,
+    frozen: bool | str,
+    hidden: int = 0,
+) -> Backbone:
     """A backbone for a view, with its first weights;
     where they are drawn, they follow from the seed alone.
     """
     torch.manual_seed(seeds.derived(seed, "backbone"))
-    return backbones.create(backbone, view.shape, start, frozen)
+    return backbones.create(backbone, view.shape, start, frozen, hidden)
 
 
 def pooled(levels: Sequence[Tensor]) -> Tensor:

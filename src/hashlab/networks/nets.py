@@ -30,7 +30,8 @@ def _block(
     return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-def _dense(inputs: int, outputs: int) -> nn.Sequential:
+def dense(inputs: int, outputs: int) -> nn.Sequential:
+    """A dense layer, batch normalisation, ReLU."""
     linear = nn.Linear(inputs, outputs, bias=False)
     return nn.Sequential(nn.Flatten(), linear, nn.BatchNorm1d(outputs), nn.ReLU())
 
@@ -40,7 +41,7 @@ def tiny(channels: int, height: int, width: int) -> Stages:
     return [
         ("conv1", _block(channels, 16), Level(16, 2)),
         ("conv2", _block(16, 32), Level(32, 4)),
-        ("fc", _dense(32 * (height // 4) * (width // 4), 100), Level(100, None)),
+        ("fc", dense(32 * (height // 4) * (width // 4), 100), Level(100, None)),
     ]
 
 
@@ -56,7 +57,7 @@ def lenet(channels: int, height: int, width: int) -> Stages:
     return [
         ("conv1", _block(channels, 20, 5, 0), Level(20, 2)),
         ("conv2", _block(20, 50, 5, 0), Level(50, 4)),
-        ("fc", _dense(50 * places(height) * places(width), 500), Level(500, None)),
+        ("fc", dense(50 * places(height) * places(width), 500), Level(500, None)),
     ]
 
 
@@ -66,7 +67,7 @@ def quick(channels: int, height: int, width: int) -> Stages:
         ("conv1", _block(channels, 32), Level(32, 2)),
         ("conv2", _block(32, 64), Level(64, 4)),
         ("conv3", _block(64, 128), Level(128, 8)),
-        ("fc", _dense(128 * (height // 8) * (width // 8), 256), Level(256, None)),
+        ("fc", dense(128 * (height // 8) * (width // 8), 256), Level(256, None)),
     ]
 
 
@@ -107,7 +108,7 @@ def alexnet(net: nn.Module) -> Stages:
     """Five convolutions, each ending with its ReLU: pooling opens the next stage."""
     levels = [Level(64, 4), Level(192, 8), Level(384, 16), Level(256, 16), Level(256, 16)]
     stages = _convolutions(net, [0, 2, 5, 8, 10, 12], levels)
-    return stages + _two_dense(net, 12, 3)
+    return stages + _twodense(net, 12, 3)
 
 
 def vgg(net: nn.Module) -> Stages:
@@ -115,7 +116,7 @@ def vgg(net: nn.Module) -> Stages:
     pools = [i for i, layer in enumerate(net.features) if isinstance(layer, nn.MaxPool2d)]
     levels = [Level(64, 1), Level(128, 2), Level(256, 4), Level(512, 8), Level(512, 16)]
     stages = _convolutions(net, [0, *pools], levels)
-    return stages + _two_dense(net, pools[-1], 2)
+    return stages + _twodense(net, pools[-1], 2)
 
 
 def _convolutions(net: nn.Module, cuts: Sequence[int], levels: Sequence[Level]) -> Stages:
@@ -130,7 +131,7 @@ def _numbered(parts: Sequence[nn.Module], levels: Sequence[Level]) -> Stages:
     return list(zip(names, parts, levels, strict=True))
 
 
-def _two_dense(net: nn.Module, pool: int, first: int) -> Stages:
+def _twodense(net: nn.Module, pool: int, first: int) -> Stages:
     """The last pooling with fc6, and fc7; `first` layers of the classifier belong to fc6."""
     fc6 = nn.Sequential(net.features[pool:], net.avgpool, nn.Flatten(), net.classifier[:first])
     fc7 = net.classifier[first : first + 3]

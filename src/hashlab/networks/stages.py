@@ -70,6 +70,10 @@ class Backbone(nn.Module):
             x = stage(x)
         return x  # (B, features)
 
+    def computed(self, x: Tensor) -> bool:
+        """Whether x is what the last stage gave before, features (B, d)."""
+        return x.ndim == 2 and self.frozen_level is None
+
     def _done(self, x: Tensor) -> int:
         """How many stages were run on x before: none on images (B, C, H, W), which have 1 or 3
         channels; the frozen ones on what these gave.
