@@ -7,7 +7,10 @@
 Codes are noisy copies of a hundred class codes. Each time is the best of a few runs, ours and theirs
 in turn, because what else the machine does can only add to it; ratios compare times of this run only.
 The target is 1.2 times bare FAISS for the same k: ours sorts items by id once, scans them where they
-lie, and looks up the ids of what was found; its order of ties is stated, FAISS's is not.
+lie, and looks up the ids of what was found; its order of ties is stated, FAISS's is not. On one
+thread of a machine that had other work, ratios lay between 0.8 and 1.2 (two runs of bare FAISS
+differed as much), 512 floats took 165 times the time of 64 bits, 10,000 photographs of 640x480 were
+indexed in 65 s by a model of pixels, looked through for changes in 6 s, and searched in 0.2 ms.
 """
 
 from __future__ import annotations

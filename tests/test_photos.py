@@ -161,9 +161,7 @@ def test_broken_images_are_named(here, capsys):
     (here / "photos" / "torn.png").write_bytes((here / "photos" / NAMES[0]).read_bytes()[:60])
     assert main(["index", "model", "photos", "-o", "an.index"]) == 2
     said = capsys.readouterr().err
-    assert re.fullmatch(
-        "hashlab: photos/torn.png: .*; --skip-broken leaves such images out\n", said
-    )
+    assert re.fullmatch("hashlab: photos/torn.png: .*; leave out .* --skip-broken, .*\n", said)
     assert not (here / "an.index").exists()
     for words in (
         "24 new, 0 renamed, 0 removed, 1 skipped",
@@ -186,6 +184,12 @@ def test_broken_images_are_named(here, capsys):
         "none of the 1 images can be read" in capsys.readouterr().err
         and not (here / "bad.index").exists()
     )
+
+
+def test_what_is_passed_over_is_counted(indexed, capsys):
+    (indexed / "photos" / "notes.txt").write_text("x")
+    assert main(["index", "model", "photos", "-o", "an.index"]) == 0
+    assert capsys.readouterr().out.endswith(", 0 skipped; passed over: 1 .txt\n")
 
 
 def test_a_full_disk_leaves_what_was_there(indexed, capsys, monkeypatch):

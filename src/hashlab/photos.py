@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ BETWEEN = ";"  # labels of an image in a table
 
 class Changes(NamedTuple):
     """What became of an index: how many images are in it, and since the last time which are new,
-    renamed (from -> to) or gone, and what is wrong with those that have no code.
+    renamed (from -> to) or gone, what is wrong with those that have no code, and how many files of
+    which kind were passed over.
     """
 
     images: int
@@ -52,6 +54,7 @@ class Changes(NamedTuple):
     renamed: dict[str, str]
     removed: list[str]
     broken: dict[str, str]
+    passed: Counter[str]
 
 
 class Neighbours(NamedTuple):
@@ -151,7 +154,7 @@ def build(
             table that names files that there are not.
     """
     identity = models.identity(model)
-    paths = folders.files(folder)
+    paths, passed = folders.listing(folder)
     image_of = {_name(image, Path(folder)): image for image in paths}
     meta = _folders_as_labels(image_of) if labels is None else _table(Path(labels), image_of)
     with search.edit(path, identity["bits"], identity["tables"]) as index:
@@ -162,7 +165,8 @@ def build(
             "model": identity | {"folder": _relative(model, path)},
             "photos": {"folder": _relative(folder, path), "images": len(image_of)},
         }
-        return _update(index, Path(path), image_of, meta, _Encoder(model, device, skip_broken))
+        encoder = _Encoder(model, device, skip_broken)
+        return _update(index, Path(path), image_of, meta, encoder)._replace(passed=passed)
 
 
 @dataclass
@@ -182,11 +186,14 @@ class _Encoder:
         name_of = {image: name for name, image in image_of.items()}
 
         def note(image: Path, reason: str) -> None:
-            if not self.skip_broken:
-                raise InputError(f"{image}: {reason}; --skip-broken leaves such images out")
             broken[name_of[image]] = str(reason)
 
-        blocks = folders.stream(list(image_of.values()), method.shape, block=BLOCK, broken=note)
+        blocks = folders.stream(
+            list(image_of.values()),
+            method.shape,
+            block=BLOCK,
+            broken=note if self.skip_broken else folders.refuse,
+        )
         total = -(-len(names) // BLOCK)
         for block in Progress(blocks, "encoding", total=total):
             sums = [digest.hex() for digest in block.digests]
@@ -227,6 +234,7 @@ def _update(
         renamed,
         [name for name in gone if name not in renamed],
         broken,
+        Counter(),
     )
 
 

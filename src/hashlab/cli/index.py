@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from hashlab.cli.common import add_command, add_device, path
+from hashlab.cli.common import add_command, add_device, add_import, path
 
 
 def add_to(commands: Any) -> None:
@@ -23,6 +23,7 @@ def add_to(commands: Any) -> None:
     text = "leave images out that cannot be read, and name them"
     command.add_argument("--skip-broken", action="store_true", help=text)
     add_device(command)
+    add_import(command)
 
 
 def index(parsed: argparse.Namespace) -> None:
@@ -30,6 +31,7 @@ def index(parsed: argparse.Namespace) -> None:
 
     store.check_target(parsed.output)  # before what takes seconds to import
     from hashlab import photos
+    from hashlab.data import folders
 
     changes = photos.build(
         parsed.model,
@@ -49,5 +51,6 @@ def index(parsed: argparse.Namespace) -> None:
         "removed": changes.removed,
         "skipped": changes.broken,
     }
-    words = ", ".join(f"{len(names)} {what}" for what, names in counts.items())
-    print(f"{parsed.output}: {changes.images} images; {words}")
+    words = [", ".join(f"{len(names)} {what}" for what, names in counts.items())]
+    words += filter(None, [folders.passed_over(changes.passed)])
+    print(f"{parsed.output}: {changes.images} images; {'; '.join(words)}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashlab.cli.common import add_command, add_device, path
+from hashlab.cli.common import add_command, add_device, add_import, path
 from hashlab.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def add_to(commands: Any) -> None:
     command.add_argument("--show", action="store_true", help=text)
     _add_outputs(command)
     add_device(command)
+    add_import(command)
     text = "Find groups of images of an index that are nearly the same."
     command = add_command(commands, "duplicates", duplicates, text)
     command.add_argument("index", type=path, help="what `hashlab index` made")
