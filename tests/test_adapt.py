@@ -186,13 +186,20 @@ def test_names_and_records_say_what_was_used(few, tmp_path):
 
 
 def test_a_grid_knows_a_run_whose_defaults_gave_way(few):
-    settings = experiments.prepare("dpsh", few, 8).settings
-    record = records.Record(settings)
-    wanted, usual = grid.configuration("dpsh", 8, {})
-    assert grid.agrees(record, wanted, usual)
-    for given_ in ({"epochs": 15}, {"batch_size": 128}):
-        wanted, usual = grid.configuration("dpsh", 8, given_)
-        assert not grid.agrees(record, wanted, usual, given_)
-    given_ = {"epochs": record.config["epochs"]}
-    wanted, usual = grid.configuration("dpsh", 8, given_)
-    assert grid.agrees(record, wanted, usual, given_)
+    row = SimpleNamespace(method="dpsh")
+
+    def is_of(settings, **more):
+        made = experiments.prepare("dpsh", few, 8, 0, settings).settings | more
+        return lambda wanted: grid.is_of(
+            records.Record(made), SimpleNamespace(row=row, bits=8, settings=wanted)
+        )
+
+    usual = is_of({}, sizes={"train": 61})
+    assert usual({}) and usual({"epochs": 100}) and usual({"pairs": "batch", "balance": "halves"})
+    others = ({"epochs": 15}, {"batch_size": 128}, {"pairs": "memory"}, {"pairs": "batch"})
+    assert not any(map(usual, others))
+    for settings in others:  # whatever the default has become, what is given is another run
+        made = is_of(settings, sizes={"train": 61})
+        assert made(settings) and not made({})
+    failed = is_of({})  # does not say how many images it had
+    assert failed({}) and not failed({"epochs": 15})
