@@ -126,6 +126,20 @@ def test_only_what_is_new_is_encoded(indexed, capsys, monkeypatch):
     assert "0 new, 0 renamed, 0 removed, 0 skipped" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("copy", ["a.png", "z.png"])
+def test_one_of_two_copies_is_renamed(copy, indexed, capsys):
+    folder = indexed / "photos"
+    shutil.copy(folder / NAMES[0], folder / copy)
+    assert main(["index", "model", "photos", "-o", "an.index"]) == 0
+    os.rename(folder / copy, folder / "renamed.png")
+    capsys.readouterr()
+    assert main(["index", "model", "photos", "-o", "an.index"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        out.startswith(f"renamed {copy} -> renamed.png\n") and "0 new, 1 renamed, 0 removed" in out
+    )
+
+
 def test_one_that_was_interrupted_goes_on(here, capsys, monkeypatch):
     monkeypatch.setattr(photos, "BLOCK", 5)
     monkeypatch.setattr(photos, "EVERY", 0)

@@ -252,17 +252,14 @@ def _add(
 def _carried(before: Mapping[str, str], image_of: Mapping[str, Path]) -> dict[str, str]:
     """The item that has the content of each image, where one has: new name -> old name.
 
-    An image that is there twice may have its code of either; of itself where it can.
+    Of several items with the content it is one that has gone, so that a new name is known for one.
     """
     if not before:
         return {}
-    holder = {sha: name for name, sha in reversed(before.items()) if sha}
+    gone_last = sorted(before, key=lambda name: name not in image_of)
+    holder = {before[name]: name for name in gone_last if before[name]}
     sums = _digests(list(image_of.values()))
-    return {
-        name: name if before.get(name) == sha else holder[sha]
-        for name, sha in zip(image_of, sums, strict=True)
-        if sha in holder
-    }
+    return {name: holder[sha] for name, sha in zip(image_of, sums, strict=True) if sha in holder}
 
 
 def _digests(paths: Sequence[Path]) -> list[str | None]:
