@@ -36,7 +36,7 @@ notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb
 	@$(BIN)/python book/build.py notebooks --all
 
 bench: $(READY)  ## run every script in benchmarks/ that measures speed
-	@set -e; for script in $(filter-out %/side_by_side.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$script"; env -u OMP_NUM_THREADS $(BIN)/python $$script; done
+	@set -e; for script in $(filter-out %/side_by_side.py %/small_sets.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$script"; env -u OMP_NUM_THREADS $(BIN)/python $$script; done
 
 # The attacks in their long forms; `make test` has them short. MUTANTS=300 tries a sample of the changes only.
 ATTACKS = $(wildcard $(addprefix tests/test_,trials.py fuzz.py bad_input.py metrics_differential.py checkpoints.py))
@@ -67,5 +67,5 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@echo "Setting up .venv: this takes a few minutes, once."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[book,test,search,weights]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[book,test,search,weights,onnx]"
 	@echo "$(CURDIR)" > $@

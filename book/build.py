@@ -17,11 +17,13 @@ import argparse
 import asyncio
 import hashlib
 import io
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import ipykernel.kernelspec
@@ -37,24 +39,37 @@ from nbformat import NotebookNode
 from hashlab import _disk
 
 NOTEBOOKS = ROOT / "notebooks"
+SECONDS = ROOT / "book" / "seconds.json"  # of each chapter, when it was executed last
 AT_A_TIME = 2
 CELL_TIMEOUT = 300  # seconds
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-COLAB_CELL = """\
-# On Colab: fetch the book and install its package. Anywhere else this cell does nothing.
+SETUP_CELL = """\
+# On Colab, on Kaggle, and wherever HASHLAB_SETUP is set: fetch the book and install its package, once.
+# Anywhere else this cell does nothing. {cost}
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 
-if "google.colab" in sys.modules:
-    subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{address}", "{folder}"], check=True)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "./{folder}[search]"]
-    subprocess.run(install, check=True)
-    os.environ["HASHLAB_RESULTS"] = os.path.abspath("{folder}/results")
-    os.environ["HASHLAB_DATA"] = os.path.abspath("{folder}/data/cache")"""
+hosted = "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
+if hosted or os.environ.get("HASHLAB_SETUP"):
+    book = os.path.abspath("{folder}")
+    if not os.path.isdir(book):
+        shutil.rmtree(book + ".part", ignore_errors=True)
+        subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{address}", book + ".part"], check=True)
+        os.rename(book + ".part", book)
+    package = importlib.util.find_spec("hashlab")  # of a folder of that name it knows no file
+    if package is None or package.origin is None:
+        install = [sys.executable, "-m", "pip", "install", "--quiet", book + "[search]"]
+        subprocess.run(install, check=True)
+        importlib.invalidate_caches()
+    os.environ["HASHLAB_RESULTS"] = os.path.join(book, "results")
+    os.environ["HASHLAB_EXPERIMENTS"] = os.path.join(book, "experiments")
+    os.environ["HASHLAB_DATA"] = os.path.join(book, "data", "cache")"""
 
 
 # ---- notebooks
@@ -65,9 +80,17 @@ def sources() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]*_*.py"))
 
 
-def colab_cell(address: str) -> NotebookNode:
-    """The set-up cell that makes a notebook of the book published at `address` run on Colab."""
-    source = COLAB_CELL.format(address=address, folder=address.rsplit("/", 1)[1])
+def setup_cell(address: str, chapter: str) -> NotebookNode:
+    """The cell that makes a notebook of the book published at `address` run without a checkout.
+
+    It says how long the chapter takes, as far as that was measured.
+    """
+    seconds = measured().get(chapter)
+    cost = (
+        f"The chapter takes about {10 * -(-seconds // 10)} s on two CPU cores." if seconds else ""
+    )
+    folder = address.rsplit("/", 1)[1]
+    source = SETUP_CELL.format(address=address, folder=folder, cost=cost).replace(". \n", ".\n")
     return nbformat.v4.new_code_cell(source, metadata={"tags": ["remove-cell"]})
 
 
@@ -75,7 +98,7 @@ def convert(source: Path, address: str | None = None) -> NotebookNode:
     """The notebook that `source` stands for, not yet executed."""
     notebook = jupytext.read(source, fmt="py:percent")
     if address:
-        notebook.cells.insert(0, colab_cell(address))
+        notebook.cells.insert(0, setup_cell(address, source.stem))
     for number, cell in enumerate(notebook.cells):
         # An id that follows from the text: the same cell keeps it, and two equal cells differ by
         # their place.
@@ -120,9 +143,24 @@ def this_kernel() -> AsyncKernelManager:
     return manager
 
 
+def measured() -> dict[str, int]:
+    """Seconds that each chapter took when it was executed last, as far as known."""
+    return json.loads(SECONDS.read_text()) if SECONDS.is_file() else {}
+
+
+def note(chapter: str, seconds: float) -> None:
+    """Keep how long a chapter took, unless what is known is still about right: published notebooks say it."""
+    known = measured()
+    if seconds / 2 < known.get(chapter, 0) < seconds * 2:
+        return
+    changed = known | {chapter: round(seconds)}
+    _disk.write(SECONDS, (json.dumps(changed, indent=1, sort_keys=True) + "\n").encode())
+
+
 async def execute(source: Path, address: str | None) -> None:
     """Run `source` in an empty folder and put the result in the place of its .ipynb."""
     notebook = convert(source, address)
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
             notebook,
@@ -139,6 +177,7 @@ async def execute(source: Path, address: str | None) -> None:
         METADATA
     )  # without the version of the Python that ran it
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
+    note(source.stem, time.perf_counter() - start)
     _disk.write(source.with_suffix(".ipynb"), text.encode())
 
 

@@ -49,6 +49,7 @@
 import math
 import re
 import time
+import warnings
 from collections import Counter
 from importlib import import_module
 
@@ -817,6 +818,8 @@ label = ax.set(xticks=(-2, -1, 0, 1, 2), yticks=(0, 1, 3, 7))
 K = 16
 SHORT = {"epochs": 12, "batch_size": 64, "shift": 1}
 digits = data.load("digits")
+# one code for all is what the largest weight is to show
+warnings.simplefilter("ignore", UserWarning)
 
 
 def trained(name, **settings):

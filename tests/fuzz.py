@@ -30,15 +30,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import safetensors.torch
+import scipy.io
 import torch
 import trials
 from PIL import Image
 from processes import PATIENCE
 
-from hashlab import data, files, methods, metrics, records
-from hashlab.data import folders, listed, opening, prepared
+from hashlab import codes, data, files, formats, methods, metrics, photos, records, search
+from hashlab.data import folders, listed, opening, own, prepared
 from hashlab.errors import InputError
 from hashlab.networks import backbones, weights
+from hashlab.search import store
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
@@ -240,6 +242,11 @@ def harm_npy(rng, content):
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + array.tobytes()
 
 
+def harm_array(rng, content):
+    """A `.npy` file with another header or content."""
+    return harm_npy(rng, content) if rng.random() < 0.5 else harm_bytes(rng, content)
+
+
 def harm_tensors(rng, content):
     """A safetensors file: a tensor left out, of another name, shape or type,
     or harm to the bytes.
@@ -386,6 +393,40 @@ def read_codes(folder):
     return json.dumps(records.plain(report.to_dict()))
 
 
+def make_others(folder):
+    """The same codes in each of the other kinds of files; hashes as text and as numbers."""
+    trials.codes_file(folder)
+    with np.load(folder / "codes.npz") as archive:
+        arrays = {name: archive[name] for name in files.ARRAYS}
+    sides = [arrays[name] for name in files.CODES]
+    scipy.io.savemat(folder / "codes.mat", {**arrays, "bits": 8.0}, do_compression=True)
+    torch.save(
+        {name: torch.from_numpy(array) for name, array in arrays.items()}, folder / "codes.pt"
+    )
+    np.save(folder / "query_codes.npy", sides[0] * 2.0 - 1)
+    np.savetxt(folder / "database_codes.csv", sides[1] * 2 - 1, "%d", ",")
+    np.save(folder / "query_labels.npy", arrays["query_labels"])
+    names = np.array(["0", "1", "2"])[arrays["database_labels"]]
+    (folder / "database_labels.csv").write_text("\n".join(["label", *names]))
+    rows = [
+        f"{side[:-6]},{label},{int(number):02x}"
+        for side, name in zip(files.CODES, files.LABELS, strict=True)
+        for label, number in zip(arrays[name], np.packbits(arrays[side], axis=1)[:, 0], strict=True)
+    ]
+    (folder / "table.csv").write_text("\n".join(["side,label,code", *rows]))
+
+
+def read_others(folder):
+    """What each kind of file gives; those that must be refused leave the last word to the others."""
+    reports = []
+    single = [folder / "query_codes.npy", folder / "database_codes.csv", folder / "query_labels.npy",
+              folder / "database_labels.csv"]  # fmt: skip
+    for paths in ([folder / "codes.mat"], [folder / "codes.pt"], single, [folder / "table.csv"]):
+        arguments = files.arguments(formats.read(paths), folder)
+        reports.append(records.plain(metrics.evaluate(**arguments).to_dict()))
+    return json.dumps({"map": max(report["map"] for report in reports)})
+
+
 def is_report(sound, found):
     return (
         json.loads(found).keys() == json.loads(sound).keys() and 0 <= json.loads(found)["map"] <= 1
@@ -447,6 +488,30 @@ def read_cache(folder):
     return pool.labels.tolist(), pool.gather(np.arange(len(pool.labels))).tolist()
 
 
+def read_own(folder):
+    root = folder / "cache"
+    opening.verify(opening.info("mine", root), root)
+    mine = data.load("mine", root=root)
+    parts = (mine.query, mine.train, mine.database)
+    return [(part.labels.tolist(), part.images.tolist()) for part in parts]
+
+
+def make_own_list(folder):
+    trials.own_images(folder)
+    lines = ["file,label", "cat/0.png,cat", "cat/1.png,cat", "dog/0.png,dog", '"dog/1.png",dog']
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def read_own_list(folder):
+    mine = data.from_folder(folder / "photos", labels=folder / "labels.csv", size=8)
+    return len(mine.query) + len(mine.train)
+
+
+def read_own_arrays(folder):
+    own.add("mine", folder / "x.npz", folder / "cache")
+    return len(data.load("mine", root=folder / "cache").database)
+
+
 def make_fetched(folder):
     (folder / "cache").mkdir()
     trials.fetch(folder)
@@ -483,6 +548,44 @@ def read_weights(folder):
     return [(name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()]
 
 
+def make_index(folder):
+    rng = np.random.default_rng(0)
+    for ids in ([f"{number}.jpg" for number in range(9)], list(range(9))):
+        index = search.Index(12)
+        meta = [{"label": "cat", "n": number} if number % 2 else {} for number in range(9)]
+        index.add(ids, codes.pack(rng.random((9, 12)) < 0.5), meta)
+        index.notes = {
+            "model": {"folder": "model", "method": "itq", "sha256": "0" * 64},
+            "photos": {"folder": "images", "images": 9},
+        }
+        index.save(folder / f"{index.ids.dtype.kind}.index")
+
+
+def read_index(folder):
+    parts = []
+    for name in ("U.index", "i.index"):
+        index = search.open_index(folder / name)
+        results = index.search(np.zeros((1, 8), np.uint8), 9)
+        opened = photos.open_photos(folder / name)
+        files_of = [str(opened.file(id)) for id in index.ids.tolist()]
+        json.dumps([opened.missing, len(files_of), photos.shown_label(dict(index.meta()[0]))])
+        parts.append((list(index), *(part.tolist() for part in results)))
+    return parts
+
+
+def sign_index(folder):
+    """`index.json` names the arrays that are there, and itself, if it is still what it was."""
+    for file in folder.glob("*/index.json"):
+        with contextlib.suppress(
+            ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError
+        ):
+            summary = json.loads(file.read_text())
+            for name in summary["sha256"]:
+                content = (file.parent / name).read_bytes()
+                summary["sha256"][name] = hashlib.sha256(content).hexdigest()
+            file.write_text(json.dumps(summary | {"digest": store.digest(summary)}))
+
+
 def same_shape(sound, found):
     return [image[:2] for image in sound] == [image[:2] for image in found]
 
@@ -496,6 +599,10 @@ FORMATS = {
     ),
     "checkpoint": Format(make_checkpoints, {"run/*": harm_packed}, read_checkpoints),
     "codes": Format(trials.codes_file, {"codes.npz": harm_npz}, read_codes, is_report),
+    "codes of others": Format(
+        make_others, {"*.mat": harm_bytes, "*.pt": harm_bytes, "*.npy": harm_bytes, "*.csv": harm_lines}, read_others,
+        is_report,
+    ),
     "lists": Format(
         trials.listed_images, {"images/all.txt": harm_lines},
         lambda folder: read_listing("nuswide21", folder / "images"), lambda sound, found: True,
@@ -511,8 +618,19 @@ FORMATS = {
         make_cache, {"cache/*/*.json": harm_json, "cache/*/*.npy": harm_bytes, "cache/*/*.txt": harm_lines}, read_cache
     ),
     "cache": Format(make_fetched, {"cache/*/*.npy": harm_bytes}, read_fetched),
+    "own set": Format(
+        trials.images_and_set,
+        {"cache/*/*/*.json": harm_json, "cache/*/*/*.npy": harm_bytes, "cache/*/*/*.txt": harm_lines}, read_own,
+    ),
+    "own list": Format(make_own_list, {"labels.csv": harm_lines}, read_own_list, lambda sound, found: True),
+    "own arrays": Format(trials.own_arrays, {"x.npz": harm_npz}, read_own_arrays, lambda sound, found: True),
     "pictures": Format(make_pictures, {"*": harm_bytes}, read_pictures, same_shape),
     "weights": Format(make_weights, {"*": harm_tensors}, read_weights),
+    "index": Format(make_index, {"*/*.json": harm_json, "*/*.npy": harm_bytes}, read_index),
+    "index, signed": Format(
+        make_index, {"*/*.json": harm_json, "*/*.npy": harm_array}, read_index,
+        lambda sound, found: [len(part) for part in sound] == [len(part) for part in found], sign_index,
+    ),
 }  # fmt: skip
 
 
@@ -532,7 +650,8 @@ def limited():
     a case that takes too long is ended by an exception.
     """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
     signal.signal(signal.SIGPROF, too_long)
     signal.signal(signal.SIGALRM, too_long)
 
@@ -598,9 +717,9 @@ def fuzz(name, folder, cases, seed):
 def main(folder, cases, seed, *names):
     sys.stdout, out = sys.stderr, sys.stdout
     names, done = names or list(FORMATS), {}
-    limited()
     warnings.simplefilter("ignore")
     for name in names:
+        limited()  # anew: what the formats before have left in memory is not this one's
         begun = time.monotonic()
         done[name] = fuzz(name, Path(folder) / name, -(-int(cases) // len(names)), int(seed))
         print(f"{name}: {time.monotonic() - begun:.1f} s", file=sys.stderr)

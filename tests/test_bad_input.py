@@ -27,6 +27,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from bad_own import OWN
 from PIL import Image
 from processes import PATIENCE, command, run
 
@@ -220,7 +221,7 @@ EVALUATE = {
     ),
     "text labels": (
         changed(query_labels=np.array(["cat", "dog"])),
-        "query labels must be .* integers.*, got .* <U3",
+        "query and database labels must be of one kind, got text for queries",
     ),
     "text bits": (changed(bits=np.array("12")), "bits must be one integer, got <U2"),
     "structured codes": (
@@ -395,11 +396,11 @@ EVALUATE = {
     ),
     "a format of no kind": (
         changed(format=np.array("best")),
-        "format must be one of packed, bits, signs, got 'best'",
+        "format must be one of packed, bits, signs, hex, integers, got 'best'",
     ),
     "a number for a format": (
         changed(format=np.array(3)),
-        "format must be one of packed, bits, signs, got '3'",
+        "format must be one of packed, bits, signs, hex, integers, got '3'",
     ),
     "an order of no kind": (
         changed(bitorder=np.array("odd")),
@@ -417,7 +418,7 @@ EVALUATE = {
         changed(query_labels=np.array([0.5, 1])),
         "query labels must be .* got .* float64",
     ),
-    "a table of labels": (changed(query_labels=np.eye(2, dtype=int)), "query labels must be"),
+    "a table of labels": (changed(query_labels=np.ones((2, 2), int)), "query labels must be"),
     "labels without columns": (
         changed("--relevance", "levels", query_labels=np.zeros((2, 0), int)),
         "query_labels empty: one image",
@@ -429,7 +430,7 @@ EVALUATE = {
             query_labels=np.full((2, 3), 2),
             database_labels=np.ones((6, 3), int),
         ),
-        "query labels must be .* of 0 and 1 for shares_label, got 2",
+        "query labels must be .* of 0 and 1.*, got 2",
     ),
     "no such relevance": (
         changed("--relevance", "taste"),
@@ -447,7 +448,7 @@ EVALUATE = {
     ),
     "a cut in words": (
         changed("--at", "ten"),
-        "argument --at: invalid int value: 'ten'; see hashlab evaluate --help",
+        "argument --at: whole numbers .* are expected, got 'ten'; see hashlab evaluate --help",
     ),
     "tables that do not add up": (changed("--tables", "5", "5"), "tables must .*12|add up"),
     "a table of none": (
@@ -484,7 +485,7 @@ EVALUATE = {
     ),
     "a curve in words": (
         changed("--pr", "curve.txt"),
-        "a file name that ends in .png is expected, got curve.txt",
+        "a file name that ends in .png or .* is expected, got curve.txt",
     ),
     "a curve nowhere": (changed("--pr", "nowhere/curve.png"), "nowhere is not a folder"),
 }
@@ -1367,8 +1368,8 @@ PYTHON = {
     ),
     "pack sparse": (python(lambda: codes.pack(SPARSE.bool())), "bool with K >= 1, got"),
     "pack numbers": (
-        python(lambda: codes.pack(np.ones((2, 8)))),
-        r"bool with K >= 1, got \(2, 8\) float64",
+        python(lambda: codes.pack(np.full((2, 8), 2.0))),
+        r"0/1, -1/\+1 or bool, got \(2, 8\) float64",
     ),
     "pack a list": (python(lambda: codes.pack([[True]])), "bool with K >= 1, got list"),
     "pack nothing": (python(lambda: codes.pack(None)), "bool with K >= 1, got NoneType"),
@@ -1454,7 +1455,7 @@ PYTHON = {
     ),
     "evaluate no bits": (
         evaluated(bits=None),
-        "bits must be a whole number of at least 1, got None",
+        "bits must be given: packed codes",
     ),
     "evaluate lists": (
         evaluated(query_codes=[[1]]),
@@ -1617,13 +1618,13 @@ PYTHON = {
     "fit labels of null with ksh": (train_on(COLOUR, None, "ksh"), "requires y|labels must be"),
     "fit labels too few": (
         train_on(COLOUR, CLASSES[:5]),
-        r"labels must be \(12,\) integers, got \(5,\) int64",
+        r"labels must be \(12,\) classes or .*, got \(5,\) int64",
     ),
     "fit one class": (
         train_on(COLOUR, CLASSES * 0),
-        "labels must be 0 or more and of two classes at least",
+        "labels must be of two classes at least",
     ),
-    "fit text labels": (train_on(COLOUR, np.array(["a"] * 12)), "labels must be .* integers, got"),
+    "fit one class of text": (train_on(COLOUR, np.array(["a"] * 12)), "of two classes at least"),
     "fit on no device": (
         on_digits(lambda d: methods.create("itq", 8).fit(d.train, device="meta")),
         "device 'meta' cannot be used",
@@ -1654,8 +1655,8 @@ PYTHON = {
         "one image at least is expected, got none",
     ),
     "encode another shape": (
-        model_encodes(COLOUR),
-        r"images of \(8, 8\) expected, as in training, got \(8, 8, 3\)",
+        lambda at: lambda: methods.load(at.house / "deep").encode(data.load("digit_scenes").query),
+        r"images of \(8, 8\) expected, as in training, got \(16, 16\)",
     ),
     "encode meta": (model_encodes(torch.empty(2, 8, 8, **META)), "images must be uint8"),
     "encode nothing": (model_encodes(None), "images must be uint8 .*, got NoneType"),
@@ -1744,6 +1745,79 @@ PYTHON = {
 }
 
 
+def csv_of(text, *words, name="table.csv"):
+    return lambda at: ["evaluate", str(at.file(name, text)), *words]
+
+
+FORMS = {
+    "no file": (words("evaluate"), "a file is expected, or --query-codes, .*; got none"),
+    "a text": (csv_of("codes", name="codes.txt"), "one of .npz, .npy, .mat, .pt, .csv is expected"),
+    "no suffix": (csv_of("codes", name="codes"), "one of .npz, .npy, .mat, .pt, .csv is expected"),
+    "an empty table": (csv_of(""), "rows are expected, it is empty"),
+    "a table of names": (csv_of("side,code,label\n"), "rows are expected below its names"),
+    "a ragged table": (csv_of("1,0\n1\n"), "row 2 has 1 cells, 2 are expected"),
+    "a table of bytes": (csv_of(b"\xff\xfe\x00"), "cannot be read as .csv"),
+    "an open quotation": (csv_of('"1,0\n'), "cannot be read as .csv"),
+    "another side": (csv_of("side,code,label\nleft,ff,1\n"), "side must be query or database"),
+    "one side": (csv_of("side,code,label\nquery,ff,1\n"), "database_codes.* empty"),
+    "hashes of two lengths": (
+        csv_of("side,code,label\nquery,ff,1\ndatabase,fff,1\n"),
+        "hashes of one length are expected",
+    ),
+    "no hexadecimal": (
+        csv_of("side,code,label\nquery,fg,1\ndatabase,ff,1\n"),
+        "hexadecimal hashes of 2 digits are expected, got 'fg'",
+    ),
+    "digits of either kind": (
+        csv_of("side,code,label\nquery,12,1\ndatabase,34,1\n"),
+        "may be hexadecimal or whole numbers: give the format",
+    ),
+    "numbers of more bits": (
+        csv_of(
+            "side,code,label\nquery,12,1\ndatabase,300,1\n", "--bits", "8", "--format", "integers"
+        ),
+        "hashes of 8 bits are expected, got 64 bits with some beyond 8 set",
+    ),
+    "more bits than hashes have": (
+        csv_of("side,code,label\nquery,ff,1\ndatabase,0a,1\n", "--bits", "99"),
+        "hashes of 99 bits are expected, got 8 bits",
+    ),
+    "one text, one number": (
+        changed(query_codes=np.array(["ff", "0a"]), database_codes=np.arange(6) + 9),
+        "one side of each",
+    ),
+    "no matlab": (csv_of("codes", name="a.mat"), "a.mat cannot be read as .mat"),
+    "new matlab": (
+        csv_of(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(512), name="a.mat"),
+        "a.mat is of MATLAB 7.3",
+    ),
+    "no tensors": (csv_of("codes", name="a.pt"), "a.pt cannot be read as .pt of tensors alone"),
+    "half an array": (csv_of(npy(BITS)[:-3], name="a.npy"), "a.npy cannot be read as .npy"),
+    "one array of four": (csv_of(npy(BITS), name="query_codes.npy"), "database_codes, .* missing"),
+    "twice the same": (
+        lambda at: [
+            "evaluate",
+            *[str(at.file(f"{name}/query_codes.npy", npy(BITS))) for name in "ab"],
+        ],
+        "query_codes is in another file too",
+    ),
+    "no such array": (
+        lambda at: ["evaluate", "--query-codes", f"{at.file('a.npz', archive(members()))}:codes"],
+        "a.npz: codes missing; it holds: query_codes",
+    ),
+    "which of them": (
+        lambda at: ["evaluate", "--query-codes", str(at.file("a.npz", archive(members())))],
+        "one array is expected, or FILE:NAME; it holds: query_codes",
+    ),
+    "cuts of text": (changed("--at", "3,many"), "whole numbers with commas between are expected"),
+    "a figure of no kind": (changed("--pn", "a.txt"), "ends in .png or .pdf or .svg is expected"),
+    "numbers of no kind": (changed("--csv", "a.txt"), "ends in .csv is expected"),
+    "an output of no kind": (
+        lambda at: ["convert", str(at.file("a.npz", archive(members()))), "-o", "a.csv"],
+        "ends in .npz is expected",
+    ),
+    "no file to import": (words("methods", "--import", "mine.py"), "a Python file .* is expected"),
+}
 ROWS = {
     f"{group}: {name}": row
     for group, rows in {
@@ -1753,8 +1827,10 @@ ROWS = {
         "settings": SETTINGS,
         "models": MODELS,
         "sets": SETS,
+        "own": OWN,
         "images": IMAGES,
         "python": PYTHON,
+        "forms": FORMS,
     }.items()
     for name, row in rows.items()
 }

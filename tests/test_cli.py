@@ -9,16 +9,19 @@ from processes import command, run
 
 from hashlab import methods
 from hashlab.cli import aligned, describe_method, main
+from hashlab.errors import did_you_mean
 from hashlab.methods.base import KINDS, About, setting
 from hashlab.methods.tested import tested_with
 
-COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "encode"]
+COMMANDS = [
+    "data", "run", "grid", "evaluate", "convert", "verify", "table", "methods", "encode",
+    "index", "search", "duplicates", "export",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "words, said",
     [
-        ([], "the following arguments are required: COMMAND; see hashlab --help"),
         (["fly"], "argument COMMAND: invalid choice: 'fly' .*; see hashlab --help"),
         (
             ["run"],
@@ -34,7 +37,7 @@ COMMANDS = ["data", "run", "grid", "evaluate", "verify", "table", "methods", "en
         ),
         (
             ["encode", "model"],
-            "the following arguments are required: folder, -o/--output; see hashlab encode --help",
+            "the following arguments are required: IMAGE, -o/--output; see hashlab encode --help",
         ),
         (
             ["table", "--format", "pdf"],
@@ -66,6 +69,39 @@ def test_wrong_words_are_one_line(words, said, capsys):
     assert main(words) == 2
     captured = capsys.readouterr()
     assert re.fullmatch(f"hashlab: {said}\n", captured.err) and captured.out == ""
+
+
+def test_alone_it_says_what_there_is(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^ +{command}( |$)", out, re.MULTILINE) for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words, meant",
+    [
+        (["evalute", "a.npz"], "evaluate"),
+        (["run", "dpsh_", "digits", "--bits", "8"], "dpsh"),
+        (["run", "DPSH", "digits", "--bits", "8"], "dpsh"),
+        (["run", "dpsh", "digts", "--bits", "8"], "digits"),
+        (["run", "dpsh", "digits", "--bits", "8", "--protocol", "digits-unsen"], "digits-unseen"),
+        (["run", "dpsh", "digits", "--bits", "8", "--set", "batchsize=4"], "batch_size"),
+        (["run", "dpsh", "digits", "--bits", "8", "--set", "optimiser=sdg"], "sgd"),
+        (["run", "dpsh", "digits", "--bits", "8", "--set", "backbone=tinny"], "tiny"),
+        (["methods", "hash_net"], "hashnet"),
+        (["data", "check", "cifar-10"], "cifar10"),
+        (["data", "fetsh", "mnist"], "fetch"),
+        (["evaluate", "a.npz", "--querycodes", "b.npy"], "--query-codes"),
+    ],
+)
+def test_what_may_be_meant_is_said(words, meant, capsys):
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert f"; did you mean {meant}?" in captured.err and captured.err.count("\n") == 1
+
+
+def test_nothing_is_guessed_that_is_far():
+    assert did_you_mean("zzz", methods.names()) == "" and did_you_mean(3, ["three"]) == ""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -101,7 +101,12 @@ BAD = {
     "list": (lambda: codes.binarize([[1.0]]), "real numbers, got list"),
     "nan": (lambda: codes.binarize(np.array([[np.nan, 1]])), "got NaN"),
     "nan tensor": (lambda: codes.binarize(torch.tensor([[1.0, float("nan")]])), "got NaN"),
-    "bits as uint8": (lambda: codes.pack(np.zeros((2, 3), np.uint8)), "bool .* got .* uint8"),
+    "bits with zeros": (
+        lambda: codes.pack(np.array([[-1, 0, 1]])),
+        r"0/1, -1/\+1 or bool, got .*codes.binarize\(x\)\) makes .* 1 where u >= 0",
+    ),
+    "real outputs": (lambda: codes.pack(torch.full((2, 3), 0.5)), "1 where u >= 0"),
+    "complex bits": (lambda: codes.pack(np.ones((2, 3), complex)), "got .* complex"),
     "no bits": (lambda: codes.pack(np.zeros((2, 0), bool)), "K >= 1"),
     "wrong width": (
         lambda: codes.unpack(np.zeros((2, 8), np.uint8), 65),
@@ -173,9 +178,9 @@ def test_tables_are_numbers_that_add_up():
 
 
 HINTS = {
-    "bools": (np.eye(6, dtype=bool), r"codes.pack\(x > 0\)"),
-    "zeros and ones": (np.eye(6, dtype=np.uint8), r"codes.pack\(x > 0\)"),
-    "signs": (2.0 * np.eye(6) - 1, r"codes.pack\(x > 0\)"),
+    "bools": (np.eye(6, dtype=bool), r"codes.pack\(x\)"),
+    "zeros and ones": (np.eye(6, dtype=np.uint8), r"codes.pack\(x\)"),
+    "signs": (2.0 * np.eye(6) - 1, r"codes.pack\(x\)"),
     "outputs": (np.eye(6) / 2, r"codes.pack\(codes.binarize\(x\)\)"),
     "trimmed": (np.arange(6, dtype=np.uint8)[:, None], r"codes.pad\(x, bits=6\)"),
     "trimmed, of another type": (np.arange(6)[:, None], r"got \(6, 1\) int64$"),

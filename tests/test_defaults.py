@@ -62,6 +62,7 @@ def test_a_loss_takes_what_the_settings_say(name):
 
 LIMITS = {  # of settings that are not just 0 or more, by method where others have one of that name
     "momentum": (0, 1),
+    "hidden": (0, 65_536),
     "shift": (0, 2048),
     "crop": (0, 2048),
     "size": (0, 2048),
@@ -97,5 +98,5 @@ def test_settings_cannot_be_changed_nor_mixed_up(name):
 @pytest.mark.parametrize("count", [5, 7])
 def test_as_many_labels_as_images(name, count):
     train = SimpleNamespace(images=np.zeros((6, 8, 8), np.uint8), labels=np.arange(count) % 2)
-    with pytest.raises(InputError, match=r"labels must be \(6,\) integers, got"):
+    with pytest.raises(InputError, match=r"labels must be \(6,\) classes or .*, got"):
         methods.create(name, 8).fit(train)

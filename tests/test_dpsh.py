@@ -218,14 +218,14 @@ def test_a_run_taken_up_again_remembers(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "labels, words",
     [
-        (np.array([[0, 1], [0, 2], [1, 1]]), r"labels must be 0 or 1, got \[2\]"),
-        (np.array([[0, 1], [0, 1], [0, 1]]), "labels of two kinds at least are expected"),
+        (np.array([[0, 1], [0, 2], [1, 1]]), "of 0 and 1, L at least 2, got 2"),
+        (np.array([[1, 1], [1, 1], [1, 1]]), "labels of two kinds at least are expected"),
         (
-            np.array([[0.0, 1], [1, 0], [1, 1]]),
-            r"labels must be \(3, L\) of 0 and 1, got \(3, 2\) float64",
+            np.array([[0.5, 1], [1, 0], [1, 1]]),
+            "labels must be whole numbers or text, got 0.5",
         ),
-        (np.array([[0, 1], [1, 0]]), r"labels must be \(3, L\) of 0 and 1, got \(2, 2\)"),
-        (np.array([0.0, 1.0, 1.0]), r"labels must be \(3,\) integers, got \(3,\) float64"),
+        (np.array([[0, 1], [1, 0]]), r"or \(3, L\) of 0 and 1, got \(2, 2\)"),
+        (np.array([0.0, np.nan, 1.0]), r"got nan among \(3,\) float64"),
     ],
 )
 def test_bad_labels(labels, words):

@@ -1,7 +1,6 @@
-"""A folder of image files becomes a file of codes, by a model that a run has saved."""
+"""Image files become a file of codes, by a model that a run has saved."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from hashlab import codes, methods
 from hashlab.cli import main
 from hashlab.errors import InputError
 from hashlab.methods import models
-
-README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +92,7 @@ def test_broken_images_are_refused_by_name_or_skipped(model, folder, tmp_path, c
     assert (
         f"hashlab: {folder / '05.png'}: " in said and said.count("\n") == 1 and not output.exists()
     )
+    assert "--skip-broken" in said and "skip_broken=True" in said
     assert main(["encode", str(model), str(folder), "-o", str(output), "--skip-broken"]) == 0
     captured = capsys.readouterr()
     assert (
@@ -105,6 +103,43 @@ def test_broken_images_are_refused_by_name_or_skipped(model, folder, tmp_path, c
     assert len(names) == 29 and "05.png" not in names and "zero.jpg" not in names
 
 
+def test_files_and_several_folders(model, folder, digits, tmp_path, capsys, monkeypatch):
+    """Files go by the names that they are given by, images of a folder by their path in it;
+    what is passed over there is counted.
+    """
+    other = tmp_path / "other"
+    (other / ".thumbnails").mkdir(parents=True)
+    for name in ("notes.txt", "more.TXT", "film.mp4", ".thumbnails/a.png", ".hidden.png", "bare"):
+        (other / name).write_bytes(b"")
+    Image.fromarray(digits.query.images[40]).save(other / "forty.jp2", irreversible=False)
+    (folder / "05.png").rename(tmp_path / "odd.name")
+    monkeypatch.chdir(tmp_path)
+    words = ["encode", str(model), "odd.name", "other", str(folder), "-o", "codes.npz"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == (
+        "codes.npz: 31 images, 12 bits each; 0 skipped; "
+        "passed over: 2 .txt, 1 .mp4, 2 hidden, 1 without suffix\n"
+    )
+    written = read("codes.npz")
+    assert written["names"][:3].tolist() == ["odd.name", "forty.jp2", "01.png"]
+    order = [5, 40, *(int(name[-6:-4]) for name in written["names"][2:])]
+    expected = methods.load(model).encode(digits.query.images[order])
+    assert np.array_equal(codes.pad(written["codes"], 12), expected)
+
+
+def test_images_of_one_name_are_refused(model, folder, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "05.png").write_bytes((folder / "05.png").read_bytes())
+    for sources in ([folder, copy], [folder / "05.png"] * 2):
+        words = ["encode", str(model), *map(str, sources), "-o", str(tmp_path / "codes.npz")]
+        assert main(words) == 2
+        assert re.search(
+            r"different names are expected, got .*05\.png twice", capsys.readouterr().err
+        )
+    assert not (tmp_path / "codes.npz").exists()
+
+
 def test_grey_and_colour_meet_what_the_model_takes(model, folder, tmp_path, digits):
     """A photograph of another size and mode is brought into the model's form,
     by the reader of folders.
@@ -112,25 +147,6 @@ def test_grey_and_colour_meet_what_the_model_takes(model, folder, tmp_path, digi
     big = Image.fromarray(digits.query.images[3]).resize((64, 48)).convert("RGBA")
     big.save(folder / "00a.png")
     assert models.encode_folder(methods.load(model), folder, tmp_path / "c.npz").images == 31
-
-
-def test_readme_search_finds_what_is_nearest(model, folder, tmp_path, monkeypatch, capsys):
-    """The README's search, on the file that its command has written,
-    finds what counting bit by bit finds.
-    """
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    (search,) = [block for block in blocks if "codes.npz" in block]
-    assert len([line for line in search.split("\n\n")[1].splitlines()[1:] if line]) == 3
-    monkeypatch.chdir(tmp_path)
-    assert main(["encode", str(model), str(folder), "-o", "codes.npz"]) == 0
-    capsys.readouterr()
-    exec(compile(search, "README.md", "exec"), {})
-    found = read("codes.npz")
-    bits = np.unpackbits(found["codes"], axis=1, bitorder="little")[:, :12]
-    distances = [sum(int(a != b) for a, b in zip(bits[0], row, strict=True)) for row in bits]
-    nearest = sorted(range(30), key=lambda row: (distances[row], row))[:5]
-    assert nearest[0] == 0 and nearest != [0, 1, 2, 3, 4]
-    assert capsys.readouterr().out == f"{found['names'][nearest]}\n"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ and the cache made of them.
 
 import contextlib
 import hashlib
+import inspect
 import io
 import json
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from processes import python, wait_until
 
 from hashlab import cli, data
@@ -301,6 +302,81 @@ def test_files_of_a_folder(tmp_path):
         folders.files(tmp_path / "a.png")
 
 
+def test_what_is_passed_over_is_counted(tmp_path):
+    for name in (
+        "a.png",
+        "x.txt",
+        "b/x.TXT",
+        "b/x.mp4",
+        ".git/1.png",
+        ".git/2.png",
+        ".a.png",
+        "b/x",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
+    images, passed = folders.listing(tmp_path)
+    assert images == [tmp_path / "a.png"]
+    assert passed == {".txt": 2, ".mp4": 1, "hidden": 2, "without suffix": 1, "linked folder": 1,
+                      "no file": 1}  # fmt: skip
+    with pytest.raises(
+        InputError, match=r"hold no images; passed over: 1 \.mp4, 1 \.txt, 1 without"
+    ):
+        folders.listing(tmp_path / "b")
+
+
+def test_what_is_passed_over_in_words():
+    assert folders.passed_over({}) == ""
+    kinds = {"hidden": 2, ".mp4": 1, ".txt": 3}
+    assert folders.passed_over(kinds) == "passed over: 3 .txt, 1 .mp4, 2 hidden"
+    many = {f".{number}": 20 - number for number in range(10)}
+    assert folders.passed_over(many).endswith("13 .7, 23 others")
+
+
+WRITTEN = {  # format -> endings under which a photograph may come
+    "AVIF": [".avif"], "BMP": [".bmp", ".dib"], "GIF": [".gif"], "ICO": [".ico"],
+    "JPEG": [".jpg", ".jpeg", ".jpe", ".jfif"], "JPEG2000": [".jp2", ".j2k", ".jpx"],
+    "PCX": [".pcx"], "PNG": [".png", ".apng"], "PPM": [".ppm", ".pgm", ".pnm"], "QOI": [".qoi"],
+    "SGI": [".sgi"], "TGA": [".tga"], "TIFF": [".tif", ".tiff"], "WEBP": [".webp"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_whatever_pillow_reads_is_read(kind, tmp_path):
+    flat = Image.new("RGB", (16, 16), (200, 30, 90))
+    for ending in WRITTEN[kind]:
+        file = tmp_path / f"a{ending.upper()}"
+        flat.save(file, format=kind)
+        assert folders.files(tmp_path) == [file]
+        image = folders.decode(file.read_bytes(), (8, 8, 3)).astype(int)
+        assert np.abs(image - (200, 30, 90)).max() <= 6
+        file.unlink()
+
+
+def test_every_format_is_read_or_left_out_for_a_reason():
+    """Pillow decodes what is read by itself: no program is started, no format only recognised."""
+    Image.init()
+    endings = Image.registered_extensions()
+    assert set(folders.formats()) == set(Image.OPEN) - set(folders.NOT_READ)
+    assert not {ending for ending in folders.suffixes() if endings[ending] in folders.NOT_READ}
+    for name in folders.formats():
+        factory = Image.OPEN[name][0]
+        assert not (isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)), (
+            name
+        )
+        source = inspect.getsource(inspect.getmodule(factory))
+        assert "gs_binary" not in source and "StubImageFile" not in source, name
+
+
+def test_a_program_in_disguise_is_not_run():
+    """PostScript under the name of a photograph: Pillow would have Ghostscript run it."""
+    content = coded(RGB, "EPS")
+    with pytest.raises(InputError, match="not an image, or of a kind that is not known here"):
+        folders.decode(content, (8, 8, 3))
+
+
 @pytest.fixture
 def ten(tmp_path):
     """Ten files, of which 3 and 7 are broken, and the pixels of the others."""
@@ -468,7 +544,7 @@ def test_other_bad_lists(tmp_path):
     write_nuswide(folder / "k", {"a": some}, 81)
     (folder / "k" / "images" / "0001 x.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"1 of 3 listed images are empty .*: images/0001 x\.png"):
-        listed._check_files(folder / "k", [path for path, _ in some])
+        listed.check_files(folder / "k", [path for path, _ in some])
     (folder / "m" / "database.txt").write_text((folder / "m" / "train.txt").read_text())
     with pytest.raises(
         InputError, match=r"concepts\.txt: 81 names are expected, one a line, got 2"
@@ -771,7 +847,7 @@ def test_preparing_again_changes_nothing(birds, monkeypatch):
     root, _ = birds
     target = prepared.prepare(data.info("nabirds"), root, size=16)
     written = (target / "train_images.npy").stat().st_mtime_ns
-    monkeypatch.setattr(prepared, "_fill", None)  # nothing is read
+    monkeypatch.setattr(prepared, "read_images", None)  # nothing is read
     assert prepared.prepare(data.info("nabirds"), root) == target  # the size of the cache is kept
     assert (target / "train_images.npy").stat().st_mtime_ns == written
     monkeypatch.undo()

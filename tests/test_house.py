@@ -9,7 +9,6 @@ import itertools
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -100,9 +99,12 @@ def test_every_import_is_declared(project):
         "faiss-cpu": "faiss",
         "pillow": "PIL",
         "ipython": "IPython",
+        "huggingface-hub": "huggingface_hub",
     }
     extras = project["project"]["optional-dependencies"]
-    needed = itertools.chain(*(extras[name] for name in ("search", "weights", "book")))
+    needed = itertools.chain(
+        *(extras[name] for name in ("search", "weights", "timm", "onnx", "book"))
+    )
     declared = pairs([*project["project"]["dependencies"], *needed])
     known = (
         {module.get(name, name) for name in declared} | set(sys.stdlib_module_names) | {"hashlab"}
@@ -237,7 +239,7 @@ def test_imports_go_one_way():
 
 
 def test_methods_do_not_know_each_other():
-    shared = {"base", "deep", "shallow", "models", "tested"}
+    shared = {"base", "deep", "shallow", "models", "tested", "adapt", "collapse"}
     methods = {path.stem for path in (PACKAGE / "methods").glob("[a-z]*.py")} - shared
     for name in methods:
         tree = ast.parse((PACKAGE / "methods" / f"{name}.py").read_text())
@@ -396,6 +398,7 @@ print("two")
 def chapter(tmp_path, build, monkeypatch):
     """Writes notebooks/01_made.py in a folder of its own and says where it is."""
     monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(build, "SECONDS", tmp_path / "kept" / "seconds.json")
 
     def write(last):
         (tmp_path / "01_made.py").write_text(PERCENT + last + "\n")
@@ -420,7 +423,11 @@ def test_executing_twice_gives_the_same_bytes(build, chapter):
         "[]\n",
     ]  # in an empty folder
     assert cells[0].metadata["mystnb"]["image"]["alt"] == "what is drawn"
-    assert sorted(path.name for path in source.parent.iterdir()) == ["01_made.ipynb", "01_made.py"]
+    assert sorted(path.name for path in source.parent.glob("*.*")) == [
+        "01_made.ipynb",
+        "01_made.py",
+    ]
+    assert build.measured().keys() == {"01_made"}
 
 
 def test_a_failing_cell_leaves_the_old_notebook(build, chapter, capsys):
@@ -445,47 +452,6 @@ def test_placeholder_gives_no_address(build, tmp_path):
         (tmp_path / "pyproject.toml").write_text(f'[tool.hashlab]\nrepository = "{line}"\n')
         assert book.repository(tmp_path) == address
     assert book.published(None) == {}
-
-
-@each_source
-def test_colab_cell_comes_first_and_only_with_an_address(build, source):
-    plain, published = build.convert(source), build.convert(source, ADDRESS)
-    assert "google.colab" not in "".join(cell.source for cell in plain.cells)
-    assert [cell.source for cell in published.cells[1:]] == [cell.source for cell in plain.cells]
-    assert published.cells[0].source == build.colab_cell(ADDRESS).source
-    nbformat.validate(published)
-
-
-def run_colab_cell(build, monkeypatch, tmp_path):
-    commands = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append((command, check)))
-    for variable in ("HASHLAB_RESULTS", "HASHLAB_DATA"):
-        monkeypatch.setenv(variable, "as it was")
-    exec(compile(build.colab_cell(ADDRESS).source, "cell", "exec"), {})
-    return commands
-
-
-def test_colab_cell_does_nothing_elsewhere(build, monkeypatch, tmp_path):
-    assert run_colab_cell(build, monkeypatch, tmp_path) == []
-    assert os.environ["HASHLAB_RESULTS"] == os.environ["HASHLAB_DATA"] == "as it was"
-
-
-def test_colab_cell_fetches_and_installs_the_book(build, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
-    (clone, checked), (install, also) = run_colab_cell(build, monkeypatch, tmp_path)
-    assert checked and also
-    assert (
-        clone[:2] == ["git", "clone"]
-        and clone[-2:] == [ADDRESS, "their-book"]
-        and "--depth" in clone
-    )
-    assert (
-        install[:4] == [sys.executable, "-m", "pip", "install"]
-        and install[-1] == "./their-book[search]"
-    )
-    assert os.environ["HASHLAB_RESULTS"] == str(tmp_path / "their-book" / "results")
-    assert os.environ["HASHLAB_DATA"] == str(tmp_path / "their-book" / "data" / "cache")
 
 
 class Page(html.parser.HTMLParser):

@@ -66,7 +66,7 @@ BROKEN = {
     "no labels": lambda file: write(file, query_labels=None),
     "no bits": lambda file: write(file, bits=np.int64(0)),
     "another width": lambda file: write(file, bits=np.int64(13)),
-    "an unknown format": lambda file: write(file, format=np.array("hex")),
+    "an unknown format": lambda file: write(file, format=np.array("octal")),
 }
 
 
@@ -94,11 +94,14 @@ def test_lists_and_wrong_words_need_no_torch():
         ["data", "fetch", "world"],
         ["run"],
         ["encode", "m", "f", "-o", "c.txt"],
+        ["index", "m", "f", "-o", "."],
+        ["search", "i", "x.jpg", "--html", "x.txt"],
+        ["duplicates", "i", "--html", "x.txt"],
     ):
         assert python(EVALUATE.format(words=words))[-1] == "False"
 
 
-@pytest.mark.parametrize("room", ["codes", "files", "data", "cli"])
+@pytest.mark.parametrize("room", ["codes", "files", "data", "search", "cli"])
 def test_rooms_that_need_no_torch_load_none(room):
     program = f"import sys, hashlab.{room}; print('torch' in sys.modules)"
     assert python(program) == ["False"]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from hashlab import codes, experiments, methods, records
+from hashlab import codes, data, experiments, methods, records
+from hashlab.cli import main
 from hashlab.errors import InputError
-from hashlab.methods import About, dsh
+from hashlab.methods import About
 from hashlab.methods.base import TYPES, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 from hashlab.methods.shallow import ShallowMethod
@@ -146,17 +147,40 @@ def test_a_method_from_elsewhere_is_known_by_its_name(digits, tmp_path, monkeypa
         methods.register(other)
 
 
-def test_the_skeleton_for_contributors_is_a_method(digits, monkeypatch):
+def test_the_skeleton_for_contributors_is_a_file_that_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(methods, "REGISTERED", {})
     text = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    lines = Path(dsh.__file__).read_text().splitlines()
-    head = "\n".join(line for line in lines if line.startswith(("from", "import")))
-    names = {"mine_loss": lambda z, labels, margin: margin * z.square().mean()}
-    exec(compile(f"{head}\n{code}", "CONTRIBUTING.md", "exec"), names)
-    methods.register(names["Mine"])
-    record = experiments.run("mine", digits, 12, epochs=1, margin=0.5)
+    file = tmp_path / "mine.py"
+    file.write_text(code)
+    own = ["--import", str(file)]
+    quick = ["--set", "epochs=1", "backbone=tiny", "margin=0.5", "--root", str(tmp_path)]
+    model = str(tmp_path / "model")
+    words = ["run", "mine", "digits", "--bits", "12", *quick, "--save-model", model]
+    assert main(words) == 2 and "unknown method 'mine'" in capsys.readouterr().err
+    assert main([*words, *own]) == 0
+    (record,) = records.load(tmp_path)
     assert record.config["margin"] == 0.5 and record.method == "mine"
+    assert record.map > 0.2  # ten classes: it learns
+    assert main(["methods", "mine", *own]) == 0 and "margin=2.0" in capsys.readouterr().out
+    assert methods.load(model).classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "a Python file .* is expected after --import"),
+        ("def", "cannot be imported: SyntaxError"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("from hashlab import codes\ncodes.pack(3)", "mine.py: bits must be"),
+    ],
+)
+def test_files_that_cannot_be_imported(content, words, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    if content is not None:
+        file.write_text(content)
+    assert main(["methods", "--import", str(file)]) == 2
+    assert re.search(words, capsys.readouterr().err)
 
 
 def test_an_image_must_get_as_many_outputs_as_bits(digits, monkeypatch):
@@ -246,11 +270,11 @@ def test_unknown_method():
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"labels": np.zeros((10, 3), int)}, r"labels must be \(10,\) integers, got \(10, 3\)"),
-        ({"labels": np.zeros(10)}, r"labels must be \(10,\) integers, got \(10,\) float64"),
+        ({"labels": np.zeros((10, 3), int)}, r"labels must be \(10,\) classes, .* got \(10, 3\)"),
+        ({"labels": np.arange(10) / 3}, r"got 0.3\d+ among \(10,\) float64"),
         ({"labels": np.zeros(10, int)}, "two classes at least"),
-        ({"labels": np.arange(10) - 5}, "0 or more"),
-        ({"labels": np.arange(9)}, r"\(10,\) integers, got \(9,\)"),
+        ({"labels": np.arange(10) - 5}, "must not be negative, got -5"),
+        ({"labels": np.arange(9)}, r"\(10,\) classes or .*, got \(9,\)"),
         ({"images": np.zeros((10, 8, 8))}, r"images must be uint8 .*, got \(10, 8, 8\) float64"),
         (
             {"images": np.zeros((10, 64), np.uint8)},
@@ -381,13 +405,13 @@ def test_frozen_body_stays_and_the_head_learns(digits):
     assert method.history[-1]["loss"] < method.history[0]["loss"]
 
 
-def test_encode_before_fit_and_of_another_size(digits):
+def test_encode_before_fit_and_a_part_of_another_size(digits):
     method = methods.create("mu_liu", 12, **QUICK)
     with pytest.raises(InputError, match="not fitted"):
         method.encode(digits.query.images)
     method.fit(digits.train)
     with pytest.raises(InputError, match=r"images of \(8, 8\) expected"):
-        method.encode(np.zeros((2, 28, 28), np.uint8))
+        method.encode(data.load("digit_scenes").query)
 
 
 @pytest.mark.parametrize("name", methods.CLASSES)
@@ -455,8 +479,9 @@ def test_readme_trains_on_images_of_ones_own():
     (example,) = (
         code
         for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        if "SimpleNamespace" in code
+        if "from_arrays" in code
     )
     names = {}
     exec(compile(example, "README.md", "exec"), names)
-    assert names["packed"].shape == (300, 8) and names["packed"].dtype == np.uint8
+    assert names["mine"].classes == ("cat", "dog", "owl") and len(names["mine"].query) == 30
+    assert abs(names["record"].map - 0.33) < 0.1

@@ -303,29 +303,20 @@ BAD = {
     "bits in the padding": ({"bits": 5}, "zero padding after bit 5"),
     "dirty padding": ({"query_codes": DIRTY}, "query codes must have zero padding after bit 12"),
     "no bits": ({"bits": 0}, "bits must be a whole number of at least 1, got 0"),
-    "signs": (
-        {"database_codes": np.ones((9, 12))},
-        r"database codes of 12 bits must be \(N, 8\) uint8, got .* float64: codes.pack\(x > 0\) packs",
+    "zeros among signs": (
+        {"database_codes": np.eye(9, 12) - np.eye(9, 12, 1)},
+        r"of 12 bits .* float64: codes.pack\(codes.binarize\(x\)\) .*, 1 where u >= 0",
     ),
-    "bool": (
-        {"query_codes": np.ones((4, 12), bool)},
-        r"query codes .* bool: codes.pack\(x > 0\) packs 0/1, -1/\+1",
+    "real outputs": (
+        {"query_codes": torch.full((4, 12), 0.5), "database_codes": torch.ones(9, 12)},
+        r"query codes of 12 bits .* float32: codes.pack\(codes.binarize\(x\)\)",
     ),
-    "0/1": (
-        {"query_codes": np.ones((4, 12), np.uint8)},
-        r"got \(4, 12\) uint8: codes.pack\(x > 0\) packs",
+    "bits of another width": (
+        {"database_codes": np.ones((9, 11))},
+        r"database codes of 12 bits must be \(N, 8\) uint8, got \(9, 11\) float64",
     ),
-    "0/1 tensors": (
-        {
-            name: torch.ones((len(GOOD[name]), 12), dtype=torch.uint8)
-            for name in ("query_codes", "database_codes")
-        },
-        r"database codes .* got \(9, 12\) uint8: codes.pack\(x > 0\) packs",
-    ),
-    "0/1 as wide as a word": (
-        {"bits": 8, "database_codes": np.ones((9, 8), np.uint8)},
-        r"zero padding after bit 8, got set bits there: codes.pack\(x > 0\) packs",
-    ),
+    "half a bit": ({"bits": 12.5}, "bits must be a whole number of at least 1, got 12.5"),
+    "packed of unknown width": ({"bits": None}, "bits must be given: packed codes"),
     "not padded": (
         {"query_codes": np.ones((4, 2), np.uint8)},
         r"\(4, 2\) uint8: codes.pad\(x, bits=12\) widens",
@@ -356,16 +347,16 @@ BAD = {
         "database labels must not be negative, got -1",
     ),
     "float labels": (
-        {"query_labels": np.zeros(4)},
-        r"query labels must be \(N,\) integers for same_class, got \(4,\) float64",
+        {"query_labels": np.arange(4) / 2},
+        r"query labels must be whole numbers or text, got 0.5 among \(4,\) float64",
     ),
     "ragged labels": (
         {"query_labels": [[1], [1, 2], [], []]},
         "query labels must have rows .* got ragged rows",
     ),
-    "bool labels": ({"query_labels": np.zeros(4, bool)}, "integers for same_class, got .* bool"),
-    "one-hot labels": (
-        {"query_labels": np.eye(4, dtype=int)},
+    "complex labels": ({"query_labels": np.zeros(4, complex)}, "or text, got .* complex"),
+    "several labels": (
+        {"query_labels": np.tri(4, dtype=int)},
         r"same_class, got \(4, 4\) int64; \(N, L\) labels go with shares_label or levels",
     ),
     "flat labels": (
@@ -378,7 +369,7 @@ BAD = {
             "query_labels": np.full((4, 2), 2),
             "database_labels": np.ones((9, 2), int),
         },
-        "of 0 and 1 for shares_label, got 2",
+        "of 0 and 1, L at least 2, got 2",
     ),
     "no columns": (
         {
@@ -386,7 +377,7 @@ BAD = {
             "query_labels": np.zeros((4, 0), int),
             "database_labels": np.zeros((9, 0), int),
         },
-        r"\(N, L\) integers for levels, got \(4, 0\)",
+        r"\(N, L\) classes for levels, got \(4, 0\) int64$",
     ),
     "levels differ": (
         {

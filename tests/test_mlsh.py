@@ -434,7 +434,6 @@ def test_saved_and_loaded_it_gives_the_same_codes_and_says_the_same_of_them(rule
         (12, {"outer": 0}, "outer must be a whole number of at least 1, got 0"),
         (12, {"inner": 0}, "inner must be a whole number of at least 1, got 0"),
         (12, {"ridge": 0.0}, "ridge must be a finite number above 0, got 0.0"),
-        (2883, {}, r"COSDISH samples as many images as a table has bits \(961\), got 1200 images"),
         (12, {"backbone": "deep"}, "unknown backbone 'deep'"),
     ],
 )
@@ -449,8 +448,8 @@ def test_bad_settings_are_refused_before_any_work(bits, overrides, words, digits
     "labels, words",
     [
         (np.zeros((100, 3), int), "two kinds at least"),
-        (np.full((100, 3), 2), "labels must be 0 or 1, got"),
-        (np.zeros(100, float), r"labels must be \(100,\) integers"),
+        (np.full((100, 3), 2), "labels must be .* of 0 and 1, .* got 2"),
+        (np.arange(100) / 2, "whole numbers or text, got 0.5"),
     ],
 )
 def test_bad_labels(labels, words):

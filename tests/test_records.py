@@ -380,8 +380,8 @@ def test_big_bit_order(some, tmp_path):
             r"npz: database labels must be as many as database codes, got 8 and 9",
         ),
         (
-            {"query_labels": np.zeros(4)},
-            r"npz: query labels must be .* integers for same_class, got \(4,\) float64",
+            {"query_labels": np.arange(4) / 2},
+            r"npz: query labels must be .*, got 0.5 among \(4,\) float64",
         ),
         (
             {"query_labels": np.zeros((4, 2, 2), int)},
@@ -408,7 +408,8 @@ def test_big_bit_order(some, tmp_path):
         ({"bits": 0}, "bits must be a whole number of at least 1, got"),
         ({"query_codes": np.full((4, 12), 0.5)}, "12-bit codes expected"),
         ({"query_codes": np.zeros(4, np.uint8)}, "two axes"),
-        ({"format": "hex"}, "format must be one of"),
+        ({"format": "octal"}, "format must be one of"),
+        ({"format": "hex"}, "hex is one text an item"),
         ({"format": "signs"}, "signs must be"),
         ({"format": "packed"}, "packed 12-bit codes must be uint8 of width 2"),
         ({"bitorder": "middle"}, "bitorder must be little or big"),
@@ -596,8 +597,11 @@ def test_files_and_words_that_evaluate_refuses(some, tmp_path, capsys):
     file = str(save(tmp_path, **bits, **rest))
     np.save(tmp_path / "one.npy", np.zeros(3))
     for words, message in (
-        ([str(tmp_path / "one.npy")], "it is no archive of arrays"),
-        ([file, "--pr", str(tmp_path / "x.foo")], "a file name that ends in .png is expected"),
+        ([str(tmp_path / "one.npy")], "bits missing; it holds: one"),
+        (
+            [file, "--pr", str(tmp_path / "x.foo")],
+            "a file name that ends in .png or .pdf or .svg is expected",
+        ),
         (
             [file, "--pr", f"{tmp_path}/none/x.png"],
             f"{tmp_path}/none is not a folder: {tmp_path}/none/x.png cannot",

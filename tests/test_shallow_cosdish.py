@@ -191,7 +191,6 @@ def test_both_signs_of_the_dissimilar_weight_differ():
         ({"outer": 0}, "outer must be a whole number"),
         ({"inner": 1.5}, "inner must be a whole number"),
         ({"ridge": 0}, "ridge must be a finite number above 0"),
-        ({"bits": 21}, "as many rows as bits \\(21\\), got n_samples=20"),
     ],
 )
 def test_bad_settings(settings, message):

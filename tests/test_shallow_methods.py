@@ -109,7 +109,7 @@ def test_other_images_and_no_fit(digits):
     with pytest.raises(InputError, match="not fitted"):
         make("lsh").encode(digits.query)
     with pytest.raises(InputError, match=r"images of \(8, 8\) expected"):
-        make("lsh").fit(digits.train).encode(np.zeros((2, 9, 9), np.uint8))
+        make("lsh").fit(digits.train).encode(data.load("digit_scenes").query)
     with pytest.raises(InputError, match="device 'warp' cannot be used"):
         make("lsh").fit(digits.train, device="warp")
 
@@ -193,6 +193,7 @@ def test_runs_have_the_names_of_the_records_that_were_made_before(monkeypatch):
         data_of = SimpleNamespace(
             name=record.dataset, protocol=record.protocol, relevance=record.relevance,
             fingerprint=record["data"]["fingerprint"], checksum=record["data"]["split"],
+            train=range(record.sizes["train"]),
         )  # fmt: skip
         again = experiments._settings(learner, record.method, data_of, record.seed)
         assert again["variant"] == record.variant and again["config"] == record.config

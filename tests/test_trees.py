@@ -128,12 +128,12 @@ def test_numbering_keeps_who_stands_with_whom(fine, above):
             np.array([[0, 0, 0], [1, 0, 1], [2, 1, 1]]),
             "class 0 of level 2 stands under 0 and under 1",
         ),
-        (np.zeros((3, 2)), r"labels must be \(3, levels\) integers, got \(3, 2\) float64"),
-        (np.zeros((3, 0), int), r"labels must be \(3, levels\) integers"),
-        (np.arange(3), r"labels must be \(3, levels\) integers, got \(3,\)"),
-        (np.array([[0, 0], [1, 0]]), r"labels must be \(3, levels\) integers, got \(2, 2\)"),
-        (np.array([[0, 0], [1, 0], [-1, 0]]), "0 or more and of two classes at least"),
-        (np.zeros((3, 2), int), "0 or more and of two classes at least"),
+        (np.full((3, 2), 0.5), "labels must be whole numbers or text, got 0.5"),
+        (np.zeros((3, 0), int), r"labels must be \(3, levels\) classes"),
+        (np.arange(3), r"labels must be \(3, levels\) classes, got \(3,\)"),
+        (np.array([[0, 0], [1, 0]]), r"labels must be \(3, levels\) classes, got \(2, 2\)"),
+        (np.array([[0, 0], [1, 0], [-1, 0]]), "must not be negative, got -1"),
+        (np.zeros((3, 2), int), "of two classes at least"),
     ],
 )
 def test_labels_that_are_no_tree(levels, words):

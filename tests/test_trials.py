@@ -18,10 +18,18 @@ COMMANDS = (
     "grid",
     "compact",
     "encode",
+    "index",
+    "index again",
+    "export",
     "data fetch, by hand",
     "data fetch",
+    "data add",
+    "data add, of arrays",
+    "data remove",
     "cache.write",
     "evaluate --pr",
+    "evaluate --pn --csv",
+    "convert",
     "build.py results",
 )
 

@@ -24,13 +24,16 @@ from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
+import onnx
 import torch
 from killing import Moments, snapshot, watch
 from PIL import Image
 from processes import PATIENCE
 
-from hashlab import cli, methods, records
-from hashlab.data import cache, opening, parts, sets
+from hashlab import cli, methods, photos, records
+from hashlab.data import cache, opening, own, parts, sets
+from hashlab.errors import InputError
+from hashlab.methods import graphs
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
@@ -104,6 +107,46 @@ def encode(folder):
     return hashlab("encode", folder / "model", folder / "images", "-o", folder / "codes.npz")
 
 
+def index(folder):
+    return hashlab("index", folder / "model", folder / "images", "-o", folder / "an.index")
+
+
+def changed_images(folder):
+    """An index, and after it one image more, one less, one with another name."""
+    model_and_images(folder)
+    index(folder)
+    images = folder / "images"
+    Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(images / "new.png")
+    (images / "0.png").unlink()
+    (images / "1.png").rename(images / "renamed.png")
+
+
+def opens(folder):
+    """An index is there whole or not at all, and of codes as the model gives them."""
+    if (folder / "an.index").exists():
+        photos.open_photos(folder / "an.index")
+
+
+def model_to_export(folder):
+    hashlab("run", "lsh", "digits", "--bits", 8, "--root", folder / "records",
+            "--save-model", folder / "model")  # fmt: skip
+
+
+def stand_in(*_):
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+
+
+def export(folder):
+    """What is tried is the writing, not torch's way to a graph, which takes seconds."""
+    with (
+        mock.patch.object(graphs, "_graph", stand_in),
+        mock.patch.object(graphs, "_compared", lambda *_: (0, 0, 0, 0.0)),
+    ):
+        return hashlab("export", folder / "model", folder / "encoder.onnx")
+
+
 def two_records(folder):
     hashlab("run", "lsh", "digits", "--bits", 8, "--seeds", 0, 1, "--root", folder / "records")
 
@@ -125,6 +168,42 @@ def listed_images(folder):
 def prepare(folder):
     root, source = folder / "cache", folder / "images"
     return hashlab("data", "fetch", "nuswide21", "--root", root, "--source", source, "--size", 8)
+
+
+def own_images(folder):
+    for name in ("cat/0", "cat/1", "dog/0", "dog/1", "dog/2"):
+        file = folder / "photos" / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.frombuffer(name.encode() * 15, np.uint8).reshape(5, 5, 3)).save(file)
+
+
+def add(folder):
+    root = folder / "cache"
+    return hashlab("data", "add", "mine", folder / "photos", "--root", root, "--size", 8)
+
+
+def own_arrays(folder):
+    rng = np.random.default_rng(0)
+    np.savez(folder / "x.npz", features=rng.normal(size=(20, 4)), labels=np.arange(20) % 2)
+
+
+def add_arrays(folder):
+    return hashlab("data", "add", "mine", folder / "x.npz", "--root", folder / "cache")
+
+
+def images_and_set(folder):
+    own_images(folder)
+    add(folder)
+
+
+def remove(folder):
+    with contextlib.suppress(InputError):  # another process was faster
+        own.remove("mine", folder / "cache")
+
+
+def own_is_whole(folder):
+    for name in own.names(folder / "cache"):
+        assert opening.load(name, root=folder / "cache").train.images.size
 
 
 MADE = {"all": (np.arange(320, dtype=np.uint8).reshape(20, 4, 4), np.zeros(20, np.uint8))}
@@ -163,6 +242,16 @@ def codes_file(folder):
 
 def curve(folder):
     return hashlab("evaluate", folder / "codes.npz", "--pr", folder / "curve.png")
+
+
+def ranks_and_numbers(folder):
+    return hashlab(
+        "evaluate", folder / "codes.npz", "--pn", folder / "ranks.svg", "--csv", folder / "all.csv"
+    )
+
+
+def convert(folder):
+    return hashlab("convert", folder / "codes.npz", "-o", folder / "converted.npz")
 
 
 def checkout(folder):
@@ -226,10 +315,18 @@ COMMANDS = {
     "grid": Command(grid, sound=verified),
     "compact": Command(compact, two_records, verified),
     "encode": Command(encode, model_and_images),
+    "index": Command(index, model_and_images, opens),
+    "index again": Command(index, changed_images, opens),
+    "export": Command(export, model_to_export),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),
+    "data add": Command(add, own_images, own_is_whole),
+    "data add, of arrays": Command(add_arrays, own_arrays, own_is_whole),
+    "data remove": Command(remove, images_and_set, own_is_whole),
     "cache.write": Command(rewrite, fetch, cache_is_whole),
     "evaluate --pr": Command(curve, codes_file),
+    "evaluate --pn --csv": Command(ranks_and_numbers, codes_file),
+    "convert": Command(convert, codes_file),
     "build.py results": Command(book, checkout),
     "build.py explorer": Command(explorer_data),
 }

@@ -17,7 +17,7 @@ methods.create("itq", bits=16).fit(data.load("digits"))  # slip
 methods.load(3)  # slip
 codes.pack([[True, False]])  # slip
 codes.unpack(bits)  # slip
-metrics.evaluate(bits, bits, [0], [0])  # slip
+metrics.evaluate(bits, bits, [0])  # slip
 print(metrics.evaluate(bits, bits, [0], [0], bits=8).mapp)  # slip
 records.load(3)  # slip
 experiments.run("itq", 3, 16)  # slip

@@ -1,7 +1,7 @@
 """Deep image hashing: five papers, one protocol, reproducible results.
 
-`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.records` and `.shallow` are
-imported when they are first used.
+`hashlab.data`, `.methods`, `.metrics`, `.codes`, `.experiments`, `.networks`, `.records`, `.search` and
+`.shallow` are imported when they are first used.
 """
 
 from importlib import import_module
@@ -9,10 +9,34 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["codes", "data", "experiments", "grid", "methods", "metrics", "records", "shallow"]
+__all__ = [
+    "codes",
+    "data",
+    "experiments",
+    "grid",
+    "labels",
+    "methods",
+    "metrics",
+    "networks",
+    "records",
+    "search",
+    "shallow",
+]
 
 if TYPE_CHECKING:  # a type checker sees the rooms, and what is none
-    from hashlab import codes, data, experiments, grid, methods, metrics, records, shallow
+    from hashlab import (
+        codes,
+        data,
+        experiments,
+        grid,
+        labels,
+        methods,
+        metrics,
+        networks,
+        records,
+        search,
+        shallow,
+    )
 else:
 
     def __getattr__(name: str) -> ModuleType:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
+REAL = ("bool", "int", "uint", "float", "bfloat")  # types of real numbers, by their beginning
+TO_BINARIZE = ": codes.pack(codes.binarize(x)) makes codes of real outputs, 1 where u >= 0"
 WORD = 64  # bits per machine word: packed rows are whole words
 # Of a code: twice the longest that are published; a number beyond is a slip, or a trap for memory.
 MOST_BITS = 65_536
@@ -51,13 +54,14 @@ def pack(bits: Array) -> Array:
     """Pack bits into bytes, eight to a byte, rows padded with zeros to whole 64-bit words.
 
     Args:
-        bits: bool, (N, K).
+        bits: bool, or 0/1 or -1/+1 of any real type, (N, K).
 
     Returns:
         uint8, (N, 8 * ceil(K / 64)).
 
     Raises:
-        InputError: bits is not a 2-D bool array with at least one column.
+        InputError: bits is not such an array of two axes with at least one column. Codes with zeros
+            among -1 and +1, and real outputs, are for `binarize` to decide.
 
     Example:
         >>> import numpy as np
@@ -69,9 +73,19 @@ def pack(bits: Array) -> Array:
         >>> codes.hamming(packed, packed).tolist()
         [[0, 3], [3, 0]]
     """
-    if not is_array(bits, 2, "bool") or bits.shape[1] == 0:
-        raise InputError(f"bits must be (N, K) bool with K >= 1, got {describe(bits)}")
-    return _pad_right(_packbits(bits), row_bytes(bits.shape[1]))
+    if not is_array(bits, 2, *REAL) or bits.shape[1] == 0:
+        wanted = "(N, K) 0/1, -1/+1 or bool with K >= 1"
+        raise InputError(f"bits must be {wanted}, got {describe(bits)}")
+    if not of_two_values(bits):
+        raise InputError(f"bits must be 0/1, -1/+1 or bool, got {describe(bits)}{TO_BINARIZE}")
+    return _pad_right(_packbits(bits == 1), row_bytes(bits.shape[1]))
+
+
+def of_two_values(x: Array) -> bool:
+    """Whether an array of real numbers has bits in it: bool, or nothing but 0/1, or but -1/+1."""
+    if _type(x).startswith("bool"):
+        return True
+    return bool(((x == 0) | (x == 1)).all() or ((x == -1) | (x == 1)).all())
 
 
 def unpack(packed: Array, bits: int) -> Array:
@@ -164,6 +178,12 @@ def words(packed: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(packed).view(np.uint64)
 
 
+def whole(bits: object) -> object:
+    """A number of bits as it is meant: 16.0, as other programs write it, is 16."""
+    of_reals = isinstance(bits, float | np.floating) and float(bits).is_integer()
+    return int(bits) if of_reals else bits
+
+
 def check_bits(bits: int, most: int = MOST_BITS) -> None:
     """Raise InputError unless `bits` is a whole number in 1..most."""
     whole = isinstance(bits, (int, np.integer)) and not isinstance(bits, bool)
@@ -207,10 +227,10 @@ def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:
 def _hint(x: object, bits: int) -> str:
     """How codes that look unpacked, or not padded, become packed ones."""
     columns = tuple(x.shape)[1:] if has_values(x) else ()
-    if columns == (bits,) and bool(((x == 0) | (x == 1) | (x == -1)).all()):
-        return ": codes.pack(x > 0) packs 0/1, -1/+1 or bool codes"
+    if columns == (bits,) and is_array(x, 2, *REAL) and of_two_values(x):
+        return ": codes.pack(x) packs 0/1, -1/+1 or bool codes"
     if columns == (bits,) and not is_array(x, 2, "uint8"):
-        return ": codes.pack(codes.binarize(x)) makes codes of real outputs"
+        return TO_BINARIZE
     if columns == (-(-bits // 8),) and is_array(x, 2, "uint8"):
         return f": codes.pad(x, bits={bits}) widens rows of that many bytes"
     return ""
@@ -328,5 +348,6 @@ def _type(x: Array) -> str:
     return _plain(x.dtype)
 
 
+@cache  # to write a type out takes as long as to search a thousand codes
 def _plain(word: object) -> str:
     return str(word).removeprefix("torch.")

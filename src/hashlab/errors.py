@@ -1,5 +1,25 @@
-"""The one exception that means: the caller's input is at fault, not hashlab."""
+"""The one exception that means: the caller's input is at fault, not hashlab; and what may be meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
     """Input that cannot be worked with; the message says what was expected and what came."""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
+    """The error for a name that is none of those that are known: which are, and which is near."""
+    known = list(known)
+    return InputError(
+        f"unknown {what}; expected one of: {', '.join(known)}{did_you_mean(name, known)}"
+    )
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """`; did you mean dpsh?` where a known name is nearly this one; else nothing."""
+    plain = {word.lower(): word for word in known}
+    nearest = difflib.get_close_matches(str(name).lower()[:80], plain, n=1)
+    return f"; did you mean {plain[nearest[0]]}?" if nearest else ""

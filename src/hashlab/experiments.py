@@ -23,7 +23,7 @@ from hashlab import _disk, files, methods, metrics, records
 from hashlab.data.opening import load as load_data
 from hashlab.data.parts import Dataset
 from hashlab.errors import InputError
-from hashlab.methods import models
+from hashlab.methods import adapt, models
 from hashlab.methods.base import Shared, recorded
 from hashlab.networks import backbones, weights
 from hashlab.records import Record
@@ -131,7 +131,7 @@ def plan(
     by its run.
     """
     backbones.device(how.get("device"))  # before data are read
-    dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
+    dataset = _dataset(data, protocol)
     shared = Shared()
     runs: dict[str, Run] = {}
     for name, variant, seed, length in product(names, variants, seeds, bits):
@@ -169,12 +169,24 @@ def prepare(
     """
     learner = methods.create(method, bits, **(overrides or {}))
     check_seed(seed)
-    dataset = data if isinstance(data, Dataset) else load_data(data, protocol=protocol)
+    dataset = _dataset(data, protocol)
     if tuning:
         dataset = dataset.tuning()
     check_labels_suit(learner, dataset)
     settings = _settings(learner, method, dataset, seed)
     return Run(method, dataset, learner.bits, seed, settings, learner, **how)
+
+
+def _dataset(data: str | Dataset, protocol: str | None) -> Dataset:
+    """A data set, by its name or itself; raises InputError for anything else."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str):
+        return load_data(data, protocol=protocol)
+    raise InputError(
+        f"the name of a data set, or one, is expected, got {type(data).__name__}: data.from_arrays"
+        "(train=(images, labels), query=(images, labels)) makes one of your own arrays"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,8 +354,14 @@ def check_labels_suit(learner: methods.Method, dataset: Dataset) -> None:
 
 
 def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """What makes this run this run: on equal software and hardware, equal ones give equal codes."""
-    config = _recorded(learner.config)
+    """What makes this run this run: on equal software and hardware, equal ones give equal codes.
+
+    `replaced` holds the defaults of settings that became others for these images, if any did.
+    """
+    several = dataset.relevance == "shares_label"
+    used = learner.settings_for(len(dataset.train), several)
+    replaced = recorded(learner.Config, adapt.replaced(learner.config, used))
+    config = _recorded(used)
     usual = _recorded(learner.Config())
     changed = [f"{key}={config[key]}" for key in sorted(config) if config[key] != usual[key]]
     return {
@@ -359,7 +377,7 @@ def _settings(learner: methods.Method, method: str, dataset: Dataset, seed: int)
         "config": config,
         "weights": config.get("weights", "none"),
         "data": {"fingerprint": dataset.fingerprint, "split": dataset.checksum},
-    }
+    } | ({"replaced": replaced} if replaced else {})
 
 
 def _recorded(config: Any) -> dict[str, Any]:
@@ -422,9 +440,11 @@ def _measure(
         "history": learner.history,
         "started": started.isoformat(timespec="seconds"),
         "hardware": hardware(device, learner.precision),
-        "versions": versions(),
+        "versions": versions() | backbones.versions(learner.backbone),
         "git": git(),
     }
+    if learner.collapse is not None:
+        results["collapse"] = learner.collapse.to_dict()
     return results, arrays
 
 

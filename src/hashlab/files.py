@@ -24,14 +24,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from hashlab import codes
+from hashlab import _disk, codes
 from hashlab._disk import write as write
 from hashlab.errors import InputError
 
 CODES = ("query_codes", "database_codes")
 LABELS = ("query_labels", "database_labels")
 ARRAYS = (*CODES, *LABELS)
-FORMATS = ("packed", "bits", "signs")
+FORMATS = ("packed", "bits", "signs")  # of rows of numbers
+HASHES = ("hex", "integers")  # of one text, or one whole number of 64 bits, an item
 MOST_BYTES = (
     4 << 30
 )  # of a file, and of what an archive unpacks to: a few kilobytes may ask for as many terabytes
@@ -152,14 +153,31 @@ def check_folder(folder: str | Path, variable: str = "") -> None:
         ) from None
 
 
-def check_file(file: Path, suffix: str) -> None:
+def check_replaceable(target: str | Path) -> Path:
+    """Raise InputError unless a folder can be replaced as a whole, and return it;
+    half of an earlier replacement is brought to its end.
+    """
+    folder = Path(target)
+    if Path.cwd().is_relative_to(folder.absolute()) or folder.is_mount() or folder.is_symlink():
+        raise InputError(
+            f"a folder that can be replaced as a whole is expected, got {target}; give one inside "
+            "it"
+        )
+    _disk.restored(folder)
+    check_folder(folder.parent)
+    check_folder(folder)
+    return folder
+
+
+def check_file(file: Path, *suffixes: str) -> None:
     """Raise InputError unless a file of that name can be written into a folder that exists.
 
-    The name is to end in `suffix`.
+    The name is to end in one of `suffixes`.
     """
     check_name(file)
-    if file.suffix.lower() != suffix:
-        raise InputError(f"a file name that ends in {suffix} is expected, got {file}")
+    if file.suffix.lower() not in suffixes:
+        wanted = " or ".join(suffixes)
+        raise InputError(f"a file name that ends in {wanted} is expected, got {file}")
     if not file.parent.is_dir():
         raise InputError(f"{file.parent} is not a folder: {file} cannot be written")
     check_folder(file.parent)
@@ -226,12 +244,12 @@ def _unpacked(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         if name in unpacked:
             raise InputError(f"{name} stands in it twice")
         with archive.open(member) as content:
-            unpacked[name] = _array(content, member.file_size, name)
+            unpacked[name] = npy_array(content, member.file_size, name)
     return unpacked
 
 
-def _array(content: IO[bytes], size: int, name: str) -> np.ndarray:
-    """The array in a `.npy` file of `size` bytes."""
+def npy_array(content: IO[bytes], size: int, name: str) -> np.ndarray:
+    """The array in a `.npy` file of `size` bytes; raises InputError as `npy_header`."""
     shape, by_column, dtype = npy_header(content, size, name)
     data = bytearray(content.read(size))
     return np.ndarray(shape, dtype, data, order="F" if by_column else "C")
@@ -292,17 +310,28 @@ def split_tables(packed: np.ndarray, bits: int, tables: Sequence[int] | None) ->
 
 
 def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[str, Any]:
-    """The arguments of `metrics.evaluate` from anybody's file: packed codes, labels, bits.
+    """The arguments of `metrics.evaluate` from anybody's file, see `arguments`."""
+    file = Path(file)
+    return arguments(arrays(read_bytes(file), file), file, tables)
 
-    `tables` says how many of the bits belong to each hash table, in the order of the columns.
+
+def arguments(
+    stored: Mapping[str, np.ndarray], file: Path, tables: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """The arguments of `metrics.evaluate` from arrays: packed codes, labels, bits.
+
+    `bits` may be missing where codes say it themselves: where they are not packed. `tables` says how
+    many of the bits belong to each hash table, in the order of the columns; `file` is where the
+    arrays come from, for messages.
 
     Raises InputError when an array is missing, of another width than `bits` says, or can be read in
     two ways. Labels are for `metrics.evaluate` to check.
     """
-    file = Path(file)
-    stored = arrays(read_bytes(file), file)
     _check_names(stored, file)
-    bits = _bits(stored["bits"], file)
+    _check_sizes(stored, file)
+    form = _word(stored, "format")
+    stored = dict(stored) | _from_hashes(stored, form, file)
+    bits = _bits(stored["bits"], file) if "bits" in stored else _own_bits(stored, form, file)
     _check_codes(stored, file)
     order = _word(stored, "bitorder")
     form = _word(stored, "format") or _guess(stored, bits, file)
@@ -313,11 +342,117 @@ def read_codes(file: str | Path, tables: Sequence[int] | None = None) -> dict[st
     return arguments
 
 
+def _own_bits(stored: Mapping[str, np.ndarray], form: str | None, file: Path) -> int:
+    """K of codes that are not packed; raises InputError for those that are, or may be."""
+    sides = [stored[name] for name in CODES]
+    for side in sides:
+        of_numbers = side.ndim == 2 and side.dtype.kind in "biuf" and side.shape[1] > 0
+        certain = side.dtype != np.uint8 or form in ("bits", "signs")
+        if of_numbers and form != "packed" and certain:
+            return _bits(np.array(side.shape[1]), file)
+    raise InputError(f"{file}: bits missing; packed codes do not say how many they have")
+
+
+def _from_hashes(
+    stored: Mapping[str, np.ndarray], form: str | None, file: Path
+) -> dict[str, np.ndarray]:
+    """Packed codes of hashes, one text or whole number an item, with bits and format;
+    nothing where there are no hashes.
+    """
+    sides = {name: _one_each(stored[name]) for name in CODES}
+    if form not in (None, *HASHES) or not all(may_be_hashes(x, form) for x in sides.values()):
+        return {}
+    form = form or _form_of_hashes(list(sides.values()), file)
+    words = {name: _as_words(side, form, f"{file}: {name}") for name, side in sides.items()}
+    most = {name: 8 * row.shape[1] for name, row in words.items()}
+    bits = _bits(stored["bits"], file) if "bits" in stored else max(most.values())
+    if form == "hex" and len(set(most.values())) > 1:
+        digits = " and ".join(str(width // 4) for width in most.values())
+        raise InputError(f"{file}: hashes of one length are expected, got {digits} digits")
+    packed = {name: _low_bits(row, bits, f"{file}: {name}") for name, row in words.items()}
+    return packed | {"bits": np.array(bits), "format": np.array("packed")}
+
+
+def _one_each(array: np.ndarray) -> np.ndarray:
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+
+
+def may_be_hashes(array: np.ndarray, form: str | None = None) -> bool:
+    """Whether there is one text an item, or one whole number that is more than a bit;
+    several numbers only where that is said.
+    """
+    if array.ndim not in (1, 2 if form == "integers" else 1) or not array.size:
+        return False
+    return array.dtype.kind in "US" or (
+        array.dtype.kind in "iu" and array.dtype.itemsize == 8 and not _are_bits(array)
+    )
+
+
+def _are_bits(array: np.ndarray) -> bool:
+    return bool(((array >= -1) & (array <= 1)).all())
+
+
+def _form_of_hashes(sides: list[np.ndarray], file: Path) -> str:
+    """Text is hexadecimal, numbers are numbers; digits that may be either are an error."""
+    kinds = {"hex" if side.dtype.kind in "US" else "integers" for side in sides}
+    if len(kinds) > 1:
+        raise InputError(
+            f"{file}: hexadecimal hashes or whole numbers are expected, got one side of each"
+        )
+    return kinds.pop()
+
+
+def _as_words(hashes: np.ndarray, form: str, what: str) -> np.ndarray:
+    """Hashes as bytes, the lowest first: uint8 (N, bytes)."""
+    if form == "integers":
+        if hashes.dtype.kind not in "iu":
+            raise InputError(f"{what}: hashes must be whole numbers, got {hashes.dtype}")
+        words = hashes.astype(np.int64) if hashes.dtype.kind == "i" else hashes.astype(np.uint64)
+        return (
+            np.ascontiguousarray(words, words.dtype.newbyteorder("<"))
+            .view(np.uint8)
+            .reshape(len(words), -1)
+        )
+    texts = [str(text).lower().removeprefix("0x") for text in _decoded(hashes, what).tolist()]
+    digits = len(texts[0])
+    wrong = [text for text in texts if len(text) != digits or not set(text) <= HEX]
+    if wrong or not digits:
+        got = reprlib.repr(wrong[0] if wrong else "")
+        raise InputError(f"{what}: hexadecimal hashes of {digits} digits are expected, got {got}")
+    even = digits + digits % 2
+    rows = [bytes.fromhex(text.rjust(even, "0"))[::-1] for text in texts]
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
+
+
+HEX = frozenset("0123456789abcdef")
+
+
+def _decoded(hashes: np.ndarray, what: str) -> np.ndarray:
+    if hashes.dtype.kind in "iu":
+        raise InputError(f"{what}: hexadecimal hashes must be text, got {hashes.dtype}")
+    try:
+        return np.char.decode(hashes, "ascii") if hashes.dtype.kind == "S" else hashes
+    except UnicodeDecodeError:
+        raise InputError(f"{what}: hexadecimal hashes are expected, got other bytes") from None
+
+
+def _low_bits(rows: np.ndarray, bits: int, what: str) -> np.ndarray:
+    """The lowest bits of rows of bytes as packed codes; raises InputError where others are set."""
+    unpacked = np.unpackbits(rows, axis=1, bitorder="little")
+    if bits > unpacked.shape[1] or unpacked[:, bits:].any():
+        raise InputError(
+            f"{what}: hashes of {bits} bits are expected, got {unpacked.shape[1]} bits"
+            + ("" if bits > unpacked.shape[1] else f" with some beyond {bits} set")
+        )
+    return codes.pack(unpacked[:, :bits].astype(bool))
+
+
 def _check_names(stored: Mapping[str, np.ndarray], file: Path) -> None:
     """Raise InputError where an array is missing, and say where its like may be."""
-    missing = [name for name in (*ARRAYS, "bits") if name not in stored]
+    missing = [name for name in ARRAYS if name not in stored]
     if not missing:
         return
+    missing += [] if "bits" in stored else ["bits"]
     holds = ", ".join(stored) or "nothing"
     record = file.with_suffix("").with_suffix(".json")
     hint = ""
@@ -328,9 +463,10 @@ def _check_names(stored: Mapping[str, np.ndarray], file: Path) -> None:
 
 
 def _bits(array: np.ndarray, file: Path) -> int:
-    if array.size != 1 or array.dtype.kind not in "iu":
+    bits = codes.whole(array.reshape(-1)[0]) if array.size == 1 else None
+    if not isinstance(bits, int | np.integer) or isinstance(bits, bool | np.bool_):
         raise InputError(f"{file}: bits must be one integer, got {array.dtype} {array.shape}")
-    bits = int(array.reshape(-1)[0])
+    bits = int(bits)
     try:
         codes.check_bits(bits)
     except InputError as error:
@@ -338,15 +474,24 @@ def _bits(array: np.ndarray, file: Path) -> int:
     return bits
 
 
-def _check_codes(stored: Mapping[str, np.ndarray], file: Path) -> None:
-    """Raise InputError unless there are images on either side,
-    and their codes are rows of numbers.
-    """
+def _check_sizes(stored: Mapping[str, np.ndarray], file: Path) -> None:
+    """Raise InputError unless there are images on either side, and as many labels."""
     empty = [name for name in ARRAYS if stored[name].size == 0]
     if empty:
         raise InputError(
             f"{file}: {' and '.join(empty)} empty: one image at least is expected on either side"
         )
+    for name, labels in zip(CODES, LABELS, strict=True):
+        counts = [stored[key].shape[:1] for key in (labels, name)]  # () of a single value
+        if all(counts) and counts[0] != counts[1]:
+            raise InputError(
+                f"{file}: {labels.replace('_', ' ')} must be as many as {name.replace('_', ' ')}, "
+                f"got {counts[0][0]} and {counts[1][0]}"
+            )
+
+
+def _check_codes(stored: Mapping[str, np.ndarray], file: Path) -> None:
+    """Raise InputError unless codes are rows of numbers."""
     for name in CODES:
         array = stored[name]
         if array.dtype.kind in "US":
@@ -373,8 +518,14 @@ def as_packed(array: np.ndarray, bits: int, form: str, order: str | None, what: 
         raise InputError(f"{what}: bitorder must be little or big, got {order!r}")
     if form == "packed":
         return _repack(array, bits, order, what)
+    if form in HASHES:
+        raise InputError(
+            f"{what}: {form} is one {'text' if form == 'hex' else 'whole number of 64 bits'} an "
+            f"item, got {codes.describe(array)}"
+        )
     if form not in FORMATS:
-        raise InputError(f"{what}: format must be one of {', '.join(FORMATS)}, got {form!r}")
+        known = ", ".join((*FORMATS, *HASHES))
+        raise InputError(f"{what}: format must be one of {known}, got {form!r}")
     low = 0 if form == "bits" else -1
     if array.shape[1] != bits or not _holds_only(array, low, 1):
         given = _described(array)

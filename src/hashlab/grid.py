@@ -47,10 +47,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hashlab import _disk, codes, experiments, files, methods, metrics, records
-from hashlab.data import protocols, sets
+from hashlab.data import opening
 from hashlab.data.opening import load as load_data
 from hashlab.data.parts import Dataset
 from hashlab.errors import InputError
+from hashlab.methods import adapt
 from hashlab.methods.base import MOST_BITS, Shared, recorded
 from hashlab.networks import backbones
 from hashlab.records import Record
@@ -175,9 +176,8 @@ class Kept:
 
     def find(self, job: Job) -> Record | None:
         """The record of a job, see `agrees`, if there is one; raises InputError where two would do."""
-        wanted, usual = configuration(job.row.method, job.bits, job.settings)
         of_run = self._by_identity.get(job.identity, ())
-        same = [record for record in of_run if agrees(record, wanted, usual)]
+        same = [record for record in of_run if is_of(record, job)]
         if len(same) > 1:
             raise InputError(f"one record of {job} expected, got {len(same)} with equal settings")
         return same[0] if same else None
@@ -217,6 +217,26 @@ def _configuration(method: str, bits: int, settings: str) -> tuple[Settings, Set
     wanted = recorded(type(config), dataclasses.asdict(config))
     usual = recorded(type(config), dataclasses.asdict(type(config)()))
     return comparable(wanted), usual
+
+
+def is_of(record: Record, job: Job) -> bool:
+    """Whether a record is that of a job, with what the training part made of its settings.
+
+    A trial that failed does not say how many images it had, but which defaults gave way.
+    """
+    method = job.row.method
+    wanted, usual = configuration(method, job.bits, job.settings)
+    if "sizes" in record:
+        learner = methods.create(method, job.bits, **job.settings)
+        several = record["relevance"] == "shares_label"
+        used = learner.settings_for(record["sizes"]["train"], several)
+        gave_way = adapt.replaced(learner.config, used)
+        wanted = wanted | {key: getattr(used, key) for key in gave_way}
+        return agrees(record, wanted, usual)
+    gave_way = {
+        key: value for key, value in record.get("replaced", {}).items() if key not in job.settings
+    }
+    return agrees(Record(record | {"config": record["config"] | gave_way}), wanted, usual)
 
 
 def agrees(record: Record, wanted: Settings, usual: Settings) -> bool:
@@ -459,10 +479,10 @@ def _row(values: dict[str, Any], common: Settings, search: dict[str, Any], where
 
 
 def _protocol(dataset: Any, name: Any, where: str) -> str:
-    if dataset not in sets.names():
+    if dataset not in opening.names():
         raise InputError(f"{where}: unknown data set {dataset!r}; see `hashlab data list`")
     try:
-        return protocols.get(dataset, name).name
+        return opening.protocol_of(opening.info(dataset), name).name
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
@@ -609,7 +629,8 @@ class Worker:
         self.failed.add(job.name)
         if job.tuning and isinstance(error, FloatingPointError | InputError):
             one = self.prepare(job)
-            facts = {key: one.settings[key] for key in (*records.IDENTITY, "config")}
+            told = (*records.IDENTITY, "config", "replaced")
+            facts = {key: one.settings[key] for key in told if key in one.settings}
             content = json.dumps(facts | {"error": str(error)}, indent=1) + "\n"
             one.stem.parent.mkdir(parents=True, exist_ok=True)
             files.write(one.stem.with_name(one.stem.name + ".failed"), content.encode())

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from hashlab import _disk, codes, files, metrics
+from hashlab.data import own
 from hashlab.errors import InputError
 from hashlab.files import ARRAYS
 from hashlab.metrics import plain as plain_metrics
@@ -57,6 +58,16 @@ FIELDS: dict[str, Any] = {
     "git": ({"commit": str, "changed": bool}, None),
     "codes": {"file": str, "sha256": str},
     "digest": str,
+}
+OPTIONAL: dict[str, Any] = {  # what a record holds where there is something to say
+    "replaced": dict,  # defaults of settings that became others for the training images
+    "collapse": {  # of the codes of the training images, see `methods.collapse`
+        "images": int,
+        "classes": int,
+        "codes": int,
+        "bits": int,
+        "constant_bits": int,
+    },
 }
 WORDS = {
     str: "text",
@@ -251,8 +262,9 @@ def _check_fields(fields: Any, file: Path) -> Record:
         raise InputError(f"{what}: {', '.join(missing)} missing")
     _check_values(fields, what)
     _check_stored(fields["codes"], what)
-    for key, kind in FIELDS.items():
-        _check_type(fields[key], kind, key, what)
+    for key, kind in (FIELDS | OPTIONAL).items():
+        if key in fields:
+            _check_type(fields[key], kind, key, what)
     return Record(fields)
 
 
@@ -549,6 +561,8 @@ def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
         return [f"the file of what it says was run is called {own_name}"]
     if contradictions := list(_contradictions(record)):
         return contradictions
+    if another := _another_set(record):
+        return [another]
     stored = record.codes()
     if other_sizes := list(_other_sizes(record, stored)):
         return other_sizes
@@ -560,6 +574,24 @@ def verify(record: Record, tolerance: float = 1e-9) -> list[str]:
     in_ap = _doubts_in_ap(record, stored, report, tolerance)
     within_radii = _doubts_within_radii(record, stored, report, tolerance)
     return [*in_ap, *within_radii]
+
+
+def _another_set(record: Record) -> str | None:
+    """What is to be said where a set of one's own of this name is in the cache, and another one."""
+    name = record["dataset"]
+    if name not in own.names():
+        return None
+    recorded = record["data"]["fingerprint"]
+    try:
+        fingerprint = own.read(name).about.fingerprint
+    except InputError as error:
+        return f"data: {error}"
+    if recorded == fingerprint:
+        return None
+    return (
+        f"data: {name} in the cache is another set, of fingerprint {fingerprint[:12]}…, not"
+        f" {recorded[:12]}…"
+    )
 
 
 def _contradictions(record: Record) -> Iterator[str]:
@@ -574,7 +606,9 @@ def _contradictions(record: Record) -> Iterator[str]:
         yield f"weights: {at_the_top} recorded at the top, {inside} among the settings"
     at_the_top = record["backbone"]
     inside = record["config"].get("backbone", record["config"].get("features", "auto"))
-    if inside not in (at_the_top, "auto"):
+    of_features = at_the_top == "features" and "width" in (record.get("input") or {})
+    usual = ("auto", "pixels") if of_features else ("auto",)  # they say nothing of given features
+    if inside not in (at_the_top, *usual):
         yield f"backbone: {at_the_top} recorded at the top, {inside} among the settings"
     inside = {key: record["metrics"].get(key) for key in ("at", "convention")}
     is_usual = list(inside.values()) == [None, None]

@@ -1,4 +1,5 @@
-"""The command `hashlab`: data | run | grid | evaluate | verify | table | methods | encode.
+"""The command `hashlab`: data | run | grid | evaluate | convert | verify | table | methods | encode |
+index | search | duplicates | export.
 
 Whatever is wrong with the input ends in one line on standard error and exit code 2. Each command
 has a file, which adds its words to the parser and says what it does; what it needs is imported when
@@ -16,15 +17,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import hashlab
-from hashlab.cli import data, encode, evaluate, grid, methods, run, table, verify
-from hashlab.cli.common import Words
+from hashlab.cli import (
+    convert,
+    data,
+    encode,
+    evaluate,
+    export,
+    grid,
+    index,
+    methods,
+    run,
+    search,
+    table,
+    verify,
+)
+from hashlab.cli.common import Words, import_files
 from hashlab.cli.methods import aligned, describe_method
 from hashlab.cli.run import settings, variants
 from hashlab.errors import InputError
 
 __all__ = ["aligned", "describe_method", "main", "parser", "settings", "variants"]
 
-COMMANDS = (data, run, grid, evaluate, verify, table, methods, encode)
+COMMANDS = (
+    data, run, grid, evaluate, convert, verify, table, methods, encode, index, search, export
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HASHLAB_PROGRESS", "lines")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if not arguments:
+            parser().print_help()
+            return 0
         parsed = parser().parse_args(arguments)
         with plain_warnings():
+            import_files(getattr(parsed, "imports", ()))
             code = parsed.command(parsed) or 0
             sys.stdout.flush()
             return code

@@ -5,12 +5,14 @@ and words that several of them take.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hashlab.errors import InputError
+from hashlab.errors import InputError, did_you_mean
 
 
 class Words(argparse.ArgumentParser):
@@ -21,13 +23,22 @@ class Words(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As usual, with the nearest of the choices, where one is near."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += did_you_mean(value, action.choices or ())
+            raise
+
     def parse_known_args(self, *words: Any, **more: Any) -> tuple[argparse.Namespace, list[str]]:
         """As usual, but words that are left over are an error of this command,
         not of `hashlab` as a whole.
         """
         parsed, left = super().parse_known_args(*words, **more)
         if left:
-            self.error(f"not understood: {shlex.join(left)}")
+            near = did_you_mean(left[0].split("=")[0], self._option_string_actions)
+            self.error(f"not understood: {shlex.join(left)}{near}")
         return parsed, left
 
 
@@ -50,6 +61,38 @@ def add_record_root(command: argparse.ArgumentParser) -> None:
 
 def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
+
+
+def add_import(command: argparse.ArgumentParser) -> None:
+    text = "Python files to run first, which make methods of your own known (methods.register)"
+    command.add_argument(
+        "--import",
+        dest="imports",
+        default=[],
+        type=path,
+        metavar="FILE.py",
+        action="append",
+        help=text,
+    )
+
+
+def import_files(paths: Sequence[Path]) -> None:
+    """Run Python files; raises InputError where there is no such file, or it does not run."""
+    for file in paths:
+        if file.suffix != ".py" or not file.is_file():
+            raise InputError(f"{file}: a Python file (.py) is expected after --import")
+        name = f"imported_{file.stem}"
+        spec = importlib.util.spec_from_file_location(name, file)
+        sys.modules[name] = importlib.util.module_from_spec(
+            spec
+        )  # where classes look for themselves
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+        except Exception as error:  # whatever the file does
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"{file} cannot be imported: {reason[:300]}") from None
 
 
 def path(word: str) -> Path:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any, Self
 
-from hashlab.cli.common import add_command, add_device, add_record_root, path
+from hashlab.cli.common import add_command, add_device, add_import, add_record_root, path
 from hashlab.errors import InputError
 
 
@@ -31,6 +31,7 @@ def add_to(commands: Any) -> None:
     command.add_argument("--processes", type=int, default=1, metavar="N", help=text)
     add_device(command)
     add_record_root(command)
+    add_import(command)
 
 
 def grid(parsed: argparse.Namespace) -> int:
@@ -110,6 +111,7 @@ def side_by_side(parsed: argparse.Namespace, budget: float) -> int:
     words = [sys.executable, "-m", "hashlab.cli", "grid", *map(str, parsed.files)]
     for name, value in (("--device", parsed.device), ("--root", parsed.root)):
         words += [] if value is None else [name, str(value)]
+    words += [word for file in parsed.imports for word in ("--import", str(file))]
     if budget < float("inf"):
         words += ["--budget", str(budget / 60)]
     environment = os.environ | {"HASHLAB_PROGRESS": "0"}

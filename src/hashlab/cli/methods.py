@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hashlab.cli.common import add_command
+from hashlab.cli.common import add_command, add_import
 
 if TYPE_CHECKING:
     from hashlab.methods import About
@@ -17,6 +17,7 @@ def add_to(commands: Any) -> None:
     text = "List the methods, or say what one is and which settings it has."
     command = add_command(commands, "methods", methods, text)
     command.add_argument("name", nargs="?", help="a method")
+    add_import(command)
 
 
 def methods(parsed: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from hashlab.cli.common import add_command, add_device, add_record_root, path
+from hashlab.cli.common import add_command, add_device, add_import, add_record_root, path
 from hashlab.errors import InputError
 
 
@@ -32,6 +32,7 @@ def add_to(commands: Any) -> None:
     text = "settings of the method"
     command.add_argument("--set", default=[], metavar="NAME=VALUE", help=text, **several)
     add_record_root(command)
+    add_import(command)
     text = "go on with a run that was interrupted, from its last checkpoint (this is the default)"
     command.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True, help=text)
     text = "keep the trained model, for `hashlab encode`"

@@ -1,5 +1,5 @@
 """Batches made on the device: uint8 images are kept there, and cropped, mirrored,
-normalised and resized per batch.
+normalised and resized per batch; given features are taken as they are.
 
 No worker processes: what PIL does image by image takes a few array operations per batch here. Where
 the images do not fit, each batch is read from the (memory-mapped) array instead; the batches are
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hashlab import codes
+from hashlab.data import items
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Part, check_rows
 from hashlab.errors import InputError
@@ -39,7 +40,8 @@ class Batch(NamedTuple):
     and their positions in the training part.
     """
 
-    images: Tensor  # float32 (B, C, H, W), or what a frozen body gave: maps, or features (B, d)
+    # float32 (B, C, H, W); features (B, d), given or of a frozen body; or maps that one gave
+    images: Tensor
     labels: Tensor  # (B, ...)
     rows: Tensor  # (B,) int64
 
@@ -137,6 +139,11 @@ class View:
         sides = (self.size, self.size) if self.size else self.window
         return *sides, len(self.mean)
 
+    def zeros(self, count: int) -> Tensor:
+        """The network's input of so many images, without anything on them."""
+        height, width, channels = self.shape
+        return torch.zeros(count, channels, height, width)
+
     def draw(self, count: int, generator: torch.Generator) -> Draws:
         """The random choices for `count` images;
         always the same numbers are drawn, whatever is in use.
@@ -206,35 +213,41 @@ def crops(images: Tensor, pad: int, window: tuple[int, int], down: Tensor, right
 
 
 class Stored:
-    """An array of images, uint8 (N, H, W) or (N, H, W, 3), read as a `data.Part` is:
-    by `take` and in `blocks`.
+    """An array of images, uint8 (N, H, W) or (N, H, W, 3), or of features, floats (N, d),
+    read as a `data.Part` is: by `take` and in `blocks`.
     """
 
     def __init__(self, images: np.ndarray):
-        check_images(images)
-        self.images = images
+        check_items(images)
+        self._given = images
         self.shape = images.shape[1:]
-        self.nbytes = images.nbytes
+        self.nbytes = images.size * items.zeros(0, self.shape).itemsize
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._given)
+
+    @property
+    def images(self) -> np.ndarray:
+        """All of them: uint8, or features as float32 (N, d)."""
+        return items.ready(self._given)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        return self.images[check_rows(rows, len(self))]
+        return items.ready(self._given[check_rows(rows, len(self))])
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
         if size < 1:
             raise InputError(f"a block holds 1 image or more, got {size}")
         for start in range(0, len(self), size):
-            yield self.images[start : start + size]
+            yield items.ready(self._given[start : start + size])
 
 
-Images = np.ndarray | Part  # uint8 (N, H, W) or (N, H, W, 3), in memory or not
+# uint8 (N, H, W) or (N, H, W, 3), in memory or not; or features, floats (N, d)
+Images = np.ndarray | Part
 
 
 def stored(images: Images) -> Stored | Part:
-    """Images with `take` and `blocks`;
-    raises InputError for an array that does not hold images, or for none.
+    """Images, or features, with `take` and `blocks`;
+    raises InputError for an array that holds neither, or for none.
     """
     if not isinstance(images, Part):
         return Stored(images)
@@ -244,7 +257,8 @@ def stored(images: Images) -> Stored | Part:
 
 
 class Maps:
-    """What a part of a network gave for images, float16: maps (N, H, W, C), or vectors (N, C).
+    """What a part of a network gave for images, float16: maps (N, H, W, C), tokens
+    (N, T, C), or vectors (N, C).
 
     Args:
         blocks: number of the block -> its rows, in memory or not.
@@ -302,9 +316,11 @@ class Batches:
     """Images, or features, with their labels, as batches on a device.
 
     Args:
-        images: an array or a part of a data set; or a tensor of features (N, ...), or maps.
+        images: an array or a part of a data set; or a tensor of features (N, ...), or maps, that a
+            network gave.
         labels: (N, ...) or None.
-        view: how images become input; None for features and maps, which are taken as they are.
+        view: how images, or given features, become input; None for what a network gave, which is
+            taken as it is.
         resident_mb: images of up to this many MiB are kept on the device; others are read batch by
             batch.
     """
@@ -314,7 +330,7 @@ class Batches:
         images: Images | Tensor | Maps,
         labels: np.ndarray | None,
         device: torch.device,
-        view: View | None,
+        view: View | items.Vectors | None,
         resident_mb: int = 8192,
     ):
         self.device = device
@@ -373,10 +389,8 @@ class Batches:
 
     def _draws(self, count: int, generator: torch.Generator) -> Draws | None:
         """What is random about the images of an epoch, on the device; nothing of features is."""
-        if self.view is None:
-            return None
-        draws = self.view.draw(count, generator)
-        return Draws(*(draw.to(self.device) for draw in draws))
+        draws = None if self.view is None else self.view.draw(count, generator)
+        return None if draws is None else Draws(*(draw.to(self.device) for draw in draws))
 
     def _rows(self, rows: Tensor, on_device: Tensor) -> Tensor:
         """Some images on the device; their rows are given on the CPU and on the device."""
@@ -385,10 +399,11 @@ class Batches:
         return self._carry(self.images.take(rows.numpy()))
 
     def _carry(self, block: np.ndarray) -> Tensor:
-        """uint8 (B, H, W[, C]) as (B, H, W, C) to the device,
+        """uint8 (B, H, W[, C]) as (B, H, W, C), or maps and features as they are, to the device,
         which goes on with its work meanwhile.
         """
-        copy = torch.from_numpy(np.array(four(block)))  # memory-mapped files are read-only
+        block = block if self.maps else four(block)
+        copy = torch.from_numpy(np.array(block))  # memory-mapped files are read-only
         if self.device.type != "cuda":
             return copy
         return copy.pin_memory().to(self.device, non_blocking=True)
@@ -396,6 +411,12 @@ class Batches:
     def stream(self, size: int | None = None) -> Iterator[Tensor]:
         """All images once, in order, as the network takes them; `size` at a time."""
         for block in self._blocks(size or self.block):
+            yield given(block) if self.view is None else self.view.plain(block)
+
+    def some(self, rows: np.ndarray) -> Iterator[Tensor]:
+        """The images at rows (M,), in that order, as the network takes them; a block at a time."""
+        for chosen in torch.from_numpy(rows).split(self.block):
+            block = self._rows(chosen, chosen.to(self.device))
             yield given(block) if self.view is None else self.view.plain(block)
 
     def _blocks(self, size: int) -> Iterable[Tensor]:
@@ -479,14 +500,23 @@ def check_balanced(labels: Tensor, size: int, per_class: int) -> None:
         )
 
 
+def check_items(array: np.ndarray) -> None:
+    """Raise InputError unless an array holds images or features, one at least."""
+    if items.hold_features(array):
+        items.check_features(array)
+    else:
+        check_images(array)
+
+
 def check_images(images: np.ndarray) -> None:
     """Raise InputError unless images are uint8, grey (N, H, W) or RGB (N, H, W, 3),
     of one pixel at least each.
     """
     grey_or_rgb = isinstance(images, np.ndarray) and (images.ndim == 3 or images.shape[3:] == (3,))
+    hint = "; features must be floats (N, d)" if getattr(images, "ndim", 3) < 3 else ""
     if not grey_or_rgb or images.dtype != np.uint8 or 0 in images.shape[1:]:
         raise InputError(
-            f"images must be uint8 (N, H, W) or (N, H, W, 3), got {codes.describe(images)}"
+            f"images must be uint8 (N, H, W) or (N, H, W, 3), got {codes.describe(images)}{hint}"
         )
     if not len(images):
         raise InputError("one image at least is expected, got none")
@@ -498,7 +528,7 @@ def check_images(images: np.ndarray) -> None:
 
 
 def four(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W[, C]) -> (N, H, W, C), a view."""
+    """uint8 (N, H, W[, C]) -> (N, H, W, C), a view; features (N, d) stay."""
     return images[..., None] if images.ndim == 3 else images
 
 

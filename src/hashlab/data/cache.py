@@ -21,6 +21,8 @@ from hashlab.data.parts import Arrays, canonical
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
 
+OWN = "own"  # in the cache folder: where sets of one's own are
+
 
 def root(path: str | Path | None = None) -> Path:
     """The cache folder: `path`, else `$HASHLAB_DATA`, else `data/cache` in the checkout, else, of
@@ -32,7 +34,8 @@ def root(path: str | Path | None = None) -> Path:
 
 def home(about: SetInfo, path: str | Path | None = None) -> Path:
     """The folder of a set in the cache; whether it is there or not, it is never half of one."""
-    return _disk.restored(root(path) / about.name)
+    above = root(path) / OWN if about.own else root(path)
+    return _disk.restored(above / about.name)
 
 
 def where(about: SetInfo, path: str | Path | None = None) -> str:
@@ -86,42 +89,38 @@ def read(about: SetInfo, folder: Path) -> Arrays:
     """Memory-map a set's files; raises InputError for a missing or unreadable one."""
     return {
         split: (
-            read_array(folder / f"{split}_images.npy", about.name),
-            read_array(folder / f"{split}_labels.npy", about.name),
+            read_array(folder / f"{split}_images.npy", about),
+            read_array(folder / f"{split}_labels.npy", about),
         )
         for split in about.counts
     }
 
 
-def read_array(file: Path, name: str) -> np.ndarray:
-    """Memory-map one array of the set `name`;
+def read_array(file: Path, about: SetInfo) -> np.ndarray:
+    """Memory-map one array of a set;
     raises InputError where it is missing or unreadable.
     """
-    with _readable(file, name), file.open("rb") as content:
+    with _readable(file, about), file.open("rb") as content:
         files.npy_header(content, file.stat().st_size, file.name)
         return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
-def read_text(file: Path, name: str) -> str:
-    """The text of one file of the set `name`;
+def read_text(file: Path, about: SetInfo) -> str:
+    """The text of one file of a set;
     raises InputError where it is missing or unreadable.
     """
-    with _readable(file, name):
+    with _readable(file, about):
         return files.read_text(file)
 
 
 @contextmanager
-def _readable(file: Path, name: str) -> Iterator[None]:
+def _readable(file: Path, about: SetInfo) -> Iterator[None]:
     if not file.is_file():
-        raise InputError(
-            f"{name} is not in the cache: {file} is missing; run `hashlab data fetch {name}`"
-        )
+        raise InputError(f"{about.name} is not in the cache: {file} is missing; {about.again}")
     try:
         yield
     except (ValueError, EOFError, OSError) as error:
-        raise InputError(
-            f"{file} cannot be read ({error}); remove it and run `hashlab data fetch {name}`"
-        ) from None
+        raise InputError(f"{file} cannot be read ({error}); {about.again}") from None
 
 
 def write(about: SetInfo, arrays: Arrays, path: str | Path | None = None) -> Path:

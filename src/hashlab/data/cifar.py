@@ -6,14 +6,17 @@ that make an array.
 
 from __future__ import annotations
 
+import io
 import pickle
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from hashlab import files
 from hashlab.errors import InputError
 
 ARRAYS = {  # what Python 2 wrote for an array, and what makes it today
@@ -50,21 +53,40 @@ def read(archive: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
     Raises InputError where a file is missing, holds something else, or names anything but arrays.
     """
+    with _readable(archive), tarfile.open(archive) as tar:
+        return _joined([_batch(tar.extractfile(name), name) for name in names])
+
+
+def read_folder(folder: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """As `read`, of the files that were unpacked into a folder."""
+    with _readable(folder):
+        return _joined(
+            [_batch(io.BytesIO(files.read_bytes(folder / name)), name) for name in names]
+        )
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[None]:
+    """Whatever is wrong with an archive or folder in one sentence."""
     try:
-        with tarfile.open(archive) as tar:
-            batches = [_batch(tar, name) for name in names]
+        yield
+    except InputError:
+        raise
     except (OSError, EOFError, tarfile.TarError, pickle.UnpicklingError) as error:
-        raise InputError(f"{archive} cannot be read: {error}") from None
+        raise InputError(f"{source} cannot be read: {' '.join(str(error).split())}") from None
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         # of pickles that are no batch
-        raise InputError(f"{archive} does not hold CIFAR's files: {error!r}") from None
+        raise InputError(f"{source} does not hold CIFAR's files: {error!r}") from None
+
+
+def _joined(batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     images = np.concatenate([images for images, _ in batches])  # (N, 3072), channel after channel
     labels = np.concatenate([labels for _, labels in batches])
     return images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 
 
-def _batch(tar: tarfile.TarFile, name: str) -> tuple[np.ndarray, np.ndarray]:
-    batch = Reader(tar.extractfile(name), encoding="latin1").load()
+def _batch(content: IO[bytes] | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+    batch = Reader(content, encoding="latin1").load()
     images = batch["data"]
     labels = np.array(batch["fine_labels" if "fine_labels" in batch else "labels"], np.uint8)
     is_bytes = isinstance(images, np.ndarray) and images.dtype == np.uint8

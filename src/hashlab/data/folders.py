@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -34,7 +35,16 @@ from hashlab.files import check_name, read_bytes
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+NOT_READ = {  # formats that Pillow opens and nobody decodes here, and why
+    "EPS": "a program, which Pillow has Ghostscript run",
+    "WMF": "drawing commands, which Pillow has Windows carry out",
+    "BUFR": "measurements: Pillow knows them by their head, and decodes none",
+    "GRIB": "measurements: Pillow knows them by their head, and decodes none",
+    "HDF5": "measurements: Pillow knows them by their head, and decodes none",
+    "MPEG": "a film: Pillow knows it by its head, and decodes none",
+    "FITS": "measurements, which older versions of Pillow unpack without a limit",
+}
+MOST_KINDS = 8  # of files passed over, that are named
 FITS = ("crop", "squash")
 MOST_PIXELS = 89_000_000  # beyond, a file of a few kilobytes may ask for gigabytes
 MOST_FILE = 1 << 30  # bytes of an image file: more than as many pixels take without compression
@@ -54,6 +64,7 @@ UPRIGHT = {  # EXIF's orientation -> Image.Transpose
 }
 ON_ITS_SIDE = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")  # until it is turned
 OPENING = threading.Lock()  # the filters of `warnings` belong to the process, not to a thread
+LOADING = threading.Lock()  # an image that is given twice is loaded by one thread
 
 
 class Budget:
@@ -96,29 +107,105 @@ class Block(NamedTuple):
     digests: list[bytes]
 
 
+class Listing(NamedTuple):
+    """The image files below a folder, sorted by their path in it,
+    and how many of which kind were passed over: by suffix, or hidden, or no files.
+    """
+
+    images: list[Path]
+    passed: Counter[str]
+
+
 def files(folder: str | Path) -> list[Path]:
-    """All image files below a folder, sorted by their path in it;
-    hidden files and folders are passed over.
+    """All image files below a folder, sorted by their path in it; see `listing`."""
+    return listing(folder).images
+
+
+def listing(folder: str | Path) -> Listing:
+    """All image files below a folder, and what is passed over there: files of other kinds,
+    hidden files, hidden folders (each counts once, whatever it holds) and links to folders.
 
     Raises:
-        InputError: no such folder, or no file in it with one of the `SUFFIXES`.
+        InputError: no such folder, or no file in it with one of the `suffixes()`.
+        OSError: a folder in it may not be read.
     """
     check_name(folder)
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
-    images = [path for path in folder.rglob("*") if _is_image(path, folder)]
+    images: list[Path] = []
+    passed: Counter[str] = Counter()
+    known = suffixes()
+    for path in _below(folder):
+        kind = _passed_over(path, known)
+        if kind is None:
+            images.append(path)
+        else:
+            passed[kind] += 1
     if not images:
-        raise InputError(f"{folder} and its subfolders hold no images ({' '.join(SUFFIXES)})")
-    return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
+        more = f"; {passed_over(passed)}" if passed else ""
+        raise InputError(f"{folder} and its subfolders hold no images{more}")
+    return Listing(sorted(images, key=lambda path: path.relative_to(folder).as_posix()), passed)
 
 
-def _is_image(path: Path, folder: Path) -> bool:
-    """Whether it is a file with the name of an image,
-    and neither it nor a folder above is hidden.
+def _below(folder: Path) -> Iterator[Path]:
+    """Files, links and hidden folders below a folder; what is in a hidden one is not looked at."""
+    for parent, subfolders, names in os.walk(folder, onerror=_refuse):
+        closed = [
+            name
+            for name in subfolders
+            if name.startswith(".") or (Path(parent) / name).is_symlink()
+        ]
+        subfolders[:] = [name for name in subfolders if name not in closed]
+        yield from (Path(parent) / name for name in (*closed, *names))
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _passed_over(path: Path, known: frozenset[str]) -> str | None:
+    """The kind of what is passed over; None for an image."""
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):
+        return "hidden"
+    if path.is_dir():
+        return "linked folder"
+    if not path.is_file():
+        return "no file"
+    return None if suffix in known else suffix or "without suffix"
+
+
+def passed_over(kinds: Mapping[str, int]) -> str:
+    """What was passed over, in words, the most frequent first:
+    "passed over: 3 .txt, 1 .mp4, 2 hidden"; nothing where nothing was.
     """
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    ordered = sorted(
+        kinds.items(), key=lambda item: (not item[0].startswith("."), -item[1], item[0])
+    )
+    words = [f"{count} {kind}" for kind, count in ordered[:MOST_KINDS]]
+    others = sum(count for _, count in ordered[MOST_KINDS:])
+    words += [f"{others} others"] if others else []
+    return f"passed over: {', '.join(words)}" if words else ""
+
+
+def suffixes() -> frozenset[str]:
+    """How names of image files end, in small letters: `.jpg`, `.avif`, …: those of all formats that
+    Pillow, with its plugins, opens, but for `NOT_READ`.
+    """
+    from PIL import Image
+
+    known = set(formats())
+    endings = Image.registered_extensions().items()
+    return frozenset(suffix.lower() for suffix, name in endings if name in known)
+
+
+def formats() -> list[str]:
+    """The formats, by Pillow's names, that are read whatever a file is called."""
+    from PIL import Image
+
+    Image.init()
+    return [name for name in Image.ID if name in Image.OPEN and name not in NOT_READ]
 
 
 def check_shape(shape: Sequence[int], fit: str) -> None:
@@ -143,26 +230,60 @@ def decode(content: bytes, shape: Sequence[int], fit: str = "crop") -> np.ndarra
         InputError: what is wrong with the file, without its name; a shape or fit that cannot be.
         MemoryError: memory is full, which says nothing about the file.
     """
-    from PIL import Image
-
     check_shape(shape, fit)
     if not content:
         raise InputError("the file is empty")
-    try:
+    with _faults():
         image = _open(content, (2 * shape[1], 2 * shape[0]))
-        with PIXELS.of(image.width * image.height), closing(image):  # gone when others come
-            return _pixels(image, shape, fit)
+    room = PIXELS.of(image.width * image.height)
+    with _faults(image.size), room, closing(image):  # gone when others come
+        image.load()
+        return _pixels(image, shape, fit)
+
+
+def convert(image: Image.Image, shape: Sequence[int], fit: str = "crop") -> np.ndarray:
+    """An image of Pillow's as uint8 of `shape`, (H, W) or (H, W, 3): what a file of it would be.
+
+    It is loaded where it was not yet, and otherwise stays as it is. Raises as `decode` does.
+    """
+    check_shape(shape, fit)
+    check_pixels(image.size)
+    with _faults(image.size), PIXELS.of(image.width * image.height):
+        with LOADING:
+            image.load()
+        return _pixels(image, shape, fit)
+
+
+def check_pixels(size: tuple[int, int]) -> None:
+    """Raise InputError where an image of (width, height) has none, or more than are read."""
+    if 0 in size:
+        raise InputError(f"an image of one pixel or more is expected, got {size[0]}x{size[1]}")
+    if size[0] * size[1] > MOST_PIXELS:
+        raise InputError(
+            f"the image has {size[0]}x{size[1]}, more than the {MOST_PIXELS:,} pixels that are read"
+        )
+
+
+@contextmanager
+def _faults(size: tuple[int, int] | None = None) -> Iterator[None]:
+    """Whatever a decoder trips over is the file's fault, unless memory is full."""
+    from PIL import Image
+
+    try:
+        yield
     except InputError:
         raise
     except Image.UnidentifiedImageError:
         raise InputError("not an image, or of a kind that is not known here") from None
-    except Exception as error:  # whatever else a decoder trips over is the file's fault
+    except Exception as error:
         if isinstance(error, MemoryError) or "out of memory" in str(error):
-            raise MemoryError(_advice(image.size)) from None
+            raise MemoryError(_advice(size)) from None
         raise InputError(f"the image is damaged ({' '.join(str(error).split())})") from None
 
 
-def _advice(size: tuple[int, int]) -> str:
+def _advice(size: tuple[int, int] | None) -> str:
+    if size is None:
+        return "memory is full: leave more free"
     what = (
         f"memory is full: an image of {size[0]}x{size[1]} pixels could not be decoded, though it "
         "may be sound"
@@ -181,26 +302,21 @@ def _open(content: bytes, least: tuple[int, int]) -> Image.Image:
         warnings.simplefilter("ignore")  # sizes are judged below, odd metadata do no harm
         Image.core.set_block_size(BLOCK_BYTES)
         try:
-            image = Image.open(io.BytesIO(content))
+            image = Image.open(io.BytesIO(content), formats=formats())
         except Image.DecompressionBombError:
             raise InputError(
                 f"the image has more than the {MOST_PIXELS:,} pixels that are read"
             ) from None
-    if image.width * image.height > MOST_PIXELS:
-        size = f"{image.width}x{image.height}"
-        raise InputError(
-            f"the image has {size}, more than the {MOST_PIXELS:,} pixels that are read"
-        )
+    check_pixels(image.size)
     if image.format == "JPEG":
         image.draft(None, least)
     return image
 
 
 def _pixels(image: Image.Image, shape: Sequence[int], fit: str) -> np.ndarray:
-    """Decode, resize, then turn upright: what is turned is small by then."""
+    """Resize what is decoded, then turn it upright: what is turned is small by then."""
     from PIL import Image
 
-    image.load()
     turn = UPRIGHT.get(_orientation(image))
     height, width = shape[:2]
     size = (height, width) if turn in ON_ITS_SIDE else (width, height)
@@ -296,7 +412,15 @@ def stream(
     check_shape(shape, fit)
     if block < 1:
         raise InputError(f"a block holds 1 image or more, got {block}")
-    return _stream(paths, partial(_attempt, shape=shape, fit=fit), block, broken)
+    return stream_of(paths, partial(attempt, shape=shape, fit=fit), block, broken)
+
+
+def refuse(path: Path, reason: str) -> NoReturn:
+    """What `stream` may be given as `broken` where there is a way to go on without an image."""
+    raise InputError(
+        f"{path}: {reason}; leave out what cannot be read with --skip-broken, in Python with "
+        "skip_broken=True"
+    )
 
 
 class Whole(NamedTuple):
@@ -313,12 +437,13 @@ class Broken(NamedTuple):
 
 
 Result = Whole | Broken
-Task = Callable[[Path], Result]
+Task = Callable[[Any], Result]
 
 
-def _stream(
-    paths: Sequence[Path], task: Task, block: int, broken: Callable[[Path, str], None] | None
+def stream_of(
+    paths: Sequence[Any], task: Task, block: int, broken: Callable[[Any, str], None] | None
 ) -> Iterator[Block]:
+    """As `stream`, of anything that a task makes an image of."""
     with closing(_ahead(task, paths, block)) as blocks:
         for start, results in zip(range(0, len(paths), block), blocks, strict=True):
             whole: dict[int, Whole] = {}
@@ -335,8 +460,11 @@ def _stream(
                 yield Block(rows, images, [one.digest for one in whole.values()])
 
 
-def _ahead(task: Task, paths: Sequence[Path], block: int) -> Iterator[list[Result]]:
+def _ahead(task: Task, paths: Sequence[Any], block: int) -> Iterator[list[Result]]:
     """The results of block after block, with the next one already at work."""
+    if len(paths) == 1:  # threads would take longer to start than many an image to decode
+        yield [task(paths[0])]
+        return
     pool = ThreadPoolExecutor()
     waiting: deque[list[Future]] = deque()
     try:
@@ -350,7 +478,7 @@ def _ahead(task: Task, paths: Sequence[Path], block: int) -> Iterator[list[Resul
         pool.shutdown(cancel_futures=True)
 
 
-def _attempt(path: Path, shape: Sequence[int], fit: str) -> Result:
+def attempt(path: Path, shape: Sequence[int], fit: str) -> Result:
     """Read an image; memory that is full is no fault of the file, and is raised."""
     try:
         with FILES.of(min(path.stat().st_size, MOST_FILE)):

@@ -49,11 +49,11 @@ def read(name: str, folder: Path) -> Listing:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     listing = READERS[name](folder)
-    _check_files(folder, [path for paths in listing.paths.values() for path in paths])
+    check_files(folder, [path for paths in listing.paths.values() for path in paths])
     return listing
 
 
-def _check_files(folder: Path, paths: Sequence[str]) -> None:
+def check_files(folder: Path, paths: Sequence[str], may_be_empty: bool = False) -> None:
     """Raise InputError when a path leads out of the folder, or its file is missing or empty."""
     out = [
         path
@@ -61,14 +61,16 @@ def _check_files(folder: Path, paths: Sequence[str]) -> None:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
     ]
     if out:
-        raise InputError(f"the lists in {folder} name {_some(out)} outside of the folder")
+        raise InputError(f"the lists in {folder} name {some(out)} outside of the folder")
     sizes = {path: _size(folder / path) for path in paths}
     missing = [path for path, size in sizes.items() if size is None]
     empty = [path for path, size in sizes.items() if size == 0]
+    if may_be_empty:
+        empty = []
     for what, wrong in (("do not exist", missing), ("are empty", empty)):
         if wrong:
             count = f"{len(wrong)} of {len(paths)} listed images"
-            raise InputError(f"{count} {what} in {folder}: {_some(wrong)}")
+            raise InputError(f"{count} {what} in {folder}: {some(wrong)}")
 
 
 def _size(file: Path) -> int | None:
@@ -79,7 +81,7 @@ def _size(file: Path) -> int | None:
         return None
 
 
-def _some(names: Sequence[str], most: int = 3) -> str:
+def some(names: Sequence[str], most: int = 3) -> str:
     """The first few of some names, and how many more there are."""
     shown = ", ".join(_short(name) for name in names[:most])
     more = len(names) - most
@@ -162,7 +164,7 @@ def _told_apart(test: set[str], train: set[str], database: set[str]) -> dict[str
     both = sorted(test & (train | database))
     if both:
         count = f"{len(both)} images of test.txt"
-        raise InputError(f"{count} stand in train.txt or database.txt too: {_some(both)}")
+        raise InputError(f"{count} stand in train.txt or database.txt too: {some(both)}")
     splits = {
         "test": test,
         "train": train - database,
@@ -209,7 +211,7 @@ def corel5k(folder: Path) -> Listing:
     }
     both = sorted(words_of["train"].keys() & words_of["test"].keys())
     if both:
-        ids = _some(list(map(str, both)))
+        ids = some(list(map(str, both)))
         raise InputError(f"{folder}: {len(both)} ids of test_label stand in training_label: {ids}")
     ids_of = {split: sorted(rows, key=_photograph) for split, rows in words_of.items()}
     paths = {split: list(map(_photograph, ids)) for split, ids in ids_of.items()}
@@ -294,7 +296,7 @@ def _of_images(file: Path, path_of: Mapping[str, str]) -> dict[str, str]:
     odd = sorted(values.keys() ^ path_of.keys())
     if odd:
         files = f"images.txt and {file.name}"
-        raise InputError(f"{file.parent}: {files} do not list the same images: {_some(odd)}")
+        raise InputError(f"{file.parent}: {files} do not list the same images: {some(odd)}")
     return values
 
 
@@ -368,7 +370,7 @@ def complete(parents: Mapping[int, int], levels: int) -> dict[int, tuple[int, ..
     chains = {child: _chain(child, parents) for child in sorted(parents)}
     roots = sorted(set(parents.values()) - parents.keys())
     if len(roots) != 1:
-        names = _some(list(map(str, roots)))
+        names = some(list(map(str, roots)))
         raise InputError(f"hierarchy.txt has {len(roots)} roots, one is expected: {names}")
     for child, chain in chains.items():
         if len(chain) > levels:
@@ -404,7 +406,7 @@ class Classes(NamedTuple):
 def _numbered(chains: Mapping[int, tuple[int, ...]], names: Mapping[int, str]) -> Classes:
     unknown = sorted({number for chain in chains.values() for number in chain} - names.keys())
     if unknown:
-        raise InputError(f"classes.txt has no name for class {_some(list(map(str, unknown)))}")
+        raise InputError(f"classes.txt has no name for class {some(list(map(str, unknown)))}")
     levels = [sorted(set(level)) for level in zip(*chains.values(), strict=True)]
     sizes = tuple(map(len, levels))
     if sizes[0] == BIRD_LEVELS[0] and sizes != BIRD_LEVELS:

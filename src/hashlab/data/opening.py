@@ -6,10 +6,43 @@ from pathlib import Path
 
 import numpy as np
 
-from hashlab.data import cache, embedded, prepared, protocols
+from hashlab.data import cache, downloaded, embedded, own, prepared, protocols, sets
 from hashlab.data.parts import Dataset, Pool
-from hashlab.data.sets import SetInfo, info
+from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
+
+
+def names(path: str | Path | None = None) -> list[str]:
+    """The names that `load` takes, those of your own sets last; `path` is the cache folder."""
+    return [*sets.names(), *own.names(path)]
+
+
+def info(name: str, path: str | Path | None = None) -> SetInfo:
+    """What is known of the set called `name`, one of `names()`;
+    raises InputError for another name, and where your own set is damaged.
+    """
+    if name in sets.names() or name not in own.names(path):
+        return sets.info(name, names(path))
+    return own.read(name, path).about
+
+
+def protocol_of(
+    about: SetInfo, name: str | None = None, path: str | Path | None = None
+) -> protocols.Protocol:
+    """The protocol `name` of a set, or its default;
+    raises InputError for one that the set does not have.
+    """
+    if not about.own:
+        return protocols.get(about.name, name)
+    rule = own.read(about.name, path).protocol
+    if name not in (None, rule.name):
+        raise InputError(f"unknown protocol {name!r} for {about.name}; expected: {rule.name}")
+    return rule
+
+
+def protocol_names(about: SetInfo) -> list[str]:
+    """The protocols of a set, its default first."""
+    return [about.name] if about.own else protocols.names(about.name)
 
 
 def load(name: str, *, protocol: str | None = None, root: str | Path | None = None) -> Dataset:
@@ -17,7 +50,7 @@ def load(name: str, *, protocol: str | None = None, root: str | Path | None = No
 
     Args:
         name: one of `names()`.
-        protocol: one of `protocols.names(name)`; the set's first one when None.
+        protocol: one of `protocol_names(info(name))`; the set's first one when None.
         root: the cache folder; that of `cache.root()` when None. Embedded sets do not need
             it.
 
@@ -34,14 +67,12 @@ def load(name: str, *, protocol: str | None = None, root: str | Path | None = No
         >>> digits.query.images.shape, digits.query.labels.shape, digits.relevance
         ((300, 8, 8), (300,), 'same_class')
     """
-    about = info(name)
+    about = info(name, root)
+    if about.own:
+        rule = protocol_of(about, protocol, root)
+        return own.load(own.Own(about, rule), root)
     rule = protocols.get(name, protocol)
-    pool = open_pool(about, root)
-    if rule.most:
-        pool = pool.with_labels(protocols.most_frequent(pool.labels, rule.most))
-    index = protocols.split(rule, pool.labels, pool.counts)
-    parts = {part: pool.part(rows) for part, rows in index.items()}
-    return Dataset(pool.about, rule.name, checksum=protocols.checksum(index), **parts)
+    return Dataset.split(open_pool(about, root), rule)
 
 
 def open_pool(about: SetInfo, path: str | Path | None = None) -> Pool:
@@ -49,6 +80,8 @@ def open_pool(about: SetInfo, path: str | Path | None = None) -> Pool:
 
     `path` is the cache folder, here and below.
     """
+    if about.own:
+        return own.open_pool(about, path)
     if about.by_hand:
         return prepared.open_pool(about, cache.home(about, path))
     folder = None if about.embedded else cache.home(about, path)
@@ -74,7 +107,8 @@ def fetch(
 
     Args:
         about: the set.
-        source: where its files are; None: in `source/NAME` of the cache folder.
+        source: where its files are: those put there by hand (None: in `source/NAME` of the cache
+            folder), or those that torchvision has downloaded already (None: it downloads them).
         size, fit, skip_broken: what becomes of those files, see `prepared.prepare`.
 
     Returns:
@@ -84,6 +118,8 @@ def fetch(
         InputError: a download that fails, files that are missing or wrong, or choices about the
             files of a set that is not put there by hand.
     """
+    if about.own:
+        raise InputError(f"{about.name} is your own set, and is not fetched: it is there")
     if about.by_hand:
         if source is None and is_missing(about, path):
             folder = prepared.source(about, path)
@@ -93,12 +129,16 @@ def fetch(
         if source is None and not prepared.source(about, path).is_dir():
             return cache.home(about, path)
         return prepared.prepare(about, path, source, size=size, fit=fit, skip_broken=skip_broken)
-    if source or size or fit or skip_broken:
+    if size or fit or skip_broken or (source and about.embedded):
         raise InputError(
             "--source, --size, --fit and --skip-broken are for sets put there by hand,"
             f" not {about.name}"
         )
-    return None if about.embedded else cache.fetch(about, path)
+    if about.embedded:
+        return None
+    if source is None:
+        return cache.fetch(about, path)
+    return cache.fetch(about, path, lambda about, _: downloaded.arrays(about, Path(source)))
 
 
 def is_missing(about: SetInfo, path: str | Path | None = None) -> bool:
@@ -112,7 +152,7 @@ def verify(about: SetInfo, path: str | Path | None = None) -> str:
 
     Raises InputError where it is not in the cache, or an image is not as it should be.
     """
-    if about.by_hand:
+    if about.by_hand or about.own:
         return prepared.verify(about, path)
     open_pool(about, path)
     counts = " + ".join(map(str, about.counts.values()))

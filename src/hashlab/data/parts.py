@@ -37,16 +37,24 @@ class Labelled(Protocol):
 
 
 def digests(images: np.ndarray) -> list[bytes]:
-    """Per image: SHA-256 of its raw bytes."""
+    """Per image, or row of features: SHA-256 of its raw bytes."""
     return [hashlib.sha256(image).digest() for image in np.ascontiguousarray(images)]
 
 
-def sort_keys(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
-    """Per image: its digest, then its label as 2 big-endian bytes (several labels:
-    each of them).
+def label_bytes(labels: np.ndarray) -> list[bytes]:
+    """Per image: its label as 2 big-endian bytes, several labels: each of them.
+
+    4 bytes each where one reaches 65,536.
     """
-    ends = labels.astype(">u2").reshape(len(labels), -1)
-    return [digest + end.tobytes() for digest, end in zip(digests(images), ends, strict=True)]
+    kind = ">u2" if labels.max(initial=0) < 1 << 16 else ">u4"
+    ends = labels.astype(kind).reshape(len(labels), -1)
+    return [end.tobytes() for end in ends]
+
+
+def sort_keys(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
+    """Per image: its digest, then its `label_bytes`."""
+    ends = label_bytes(labels)
+    return [digest + end for digest, end in zip(digests(images), ends, strict=True)]
 
 
 def canonical(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str]:
@@ -70,6 +78,7 @@ class Pool:
     known: np.ndarray | None = (
         None  # (N, 32) SHA-256 of the images, canonical order, where they are stored
     )
+    names: tuple[str, ...] | None = None  # N paths or names, canonical order, where there are any
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -94,10 +103,10 @@ class Pool:
         return dataclasses.replace(self, stored=self.stored[:, columns], about=about)
 
     def gather(self, index: np.ndarray) -> np.ndarray:
-        """Images at pool positions `index` (M,): uint8 (M, H, W[, 3])."""
+        """Images at pool positions `index` (M,): uint8 (M, H, W[, 3]); features: float32 (M, d)."""
         index = check_rows(index, len(self.stored))
         ends = np.cumsum([len(order) for order in self.orders])
-        gathered = np.empty((len(index), *self.splits[0].shape[1:]), np.uint8)
+        gathered = np.empty((len(index), *self.splits[0].shape[1:]), self.splits[0].dtype)
         for images, order, end in zip(self.splits, self.orders, ends, strict=True):
             start = end - len(order)
             if _is_whole(images, order) and _counts_up(index, start, end):
@@ -151,7 +160,8 @@ class Part:
     pool.
 
     `.index` (N,) int64 into the pool; `.labels` int64 (N,), or 0/1 (N, L) where an image has
-    several; `.levels` (N, L), fine first, or None; `.images` uint8 (N, H, W[, C]).
+    several; `.levels` (N, L), fine first, or None; `.images` uint8 (N, H, W[, C]), or float32
+    (N, d) where the set is of features.
     """
 
     index: np.ndarray
@@ -176,7 +186,8 @@ class Part:
         return hash((self.pool, len(self), *self.index[:3].tolist()))
 
     def __repr__(self) -> str:
-        return f"<Part: {len(self)} images of {self.shape}>"
+        kind = "features" if len(self.shape) == 1 else "images"
+        return f"<Part: {len(self)} {kind} of {self.shape}>"
 
     @property
     def targets(self) -> np.ndarray:
@@ -185,24 +196,53 @@ class Part:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one image, (H, W) or (H, W, C), known without reading any."""
+        """Shape of one image, (H, W) or (H, W, C), known without reading any;
+        (d,) where the set is of features.
+        """
         return self.pool.about.shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classes, or the columns of several labels, are called."""
+        return self.pool.about.classes
+
+    @property
+    def names(self) -> list[str] | None:
+        """The N paths or names of the images; None where they have none."""
+        if self.pool.names is None:
+            return None
+        return [self.pool.names[row] for row in self.index.tolist()]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Where each image stands in the array that it comes from, one array a split: int64 (N,)."""
+        return np.concatenate(self.pool.orders)[self.index]
 
     @property
     def nbytes(self) -> int:
         """Bytes that all images of the part take in memory."""
-        return len(self) * prod(self.shape)
+        return len(self) * prod(self.shape) * self.pool.splits[0].itemsize
 
     @cached_property
     def images(self) -> np.ndarray:
-        """uint8 (N, H, W) or (N, H, W, C);
-        a view of the memory-mapped file where the part is a whole split.
+        """uint8 (N, H, W) or (N, H, W, C); float32 (N, d) where the set is of features.
+
+        A view of the memory-mapped file where the part is a whole split.
         """
         return self.pool.gather(self.index)
 
+    @property
+    def features(self) -> np.ndarray:
+        """float32 (N, d), the same array as `.images`;
+        raises InputError where the set is of images.
+        """
+        if len(self.shape) != 1:
+            raise InputError(f"a set of features is expected, got images of {self.shape}")
+        return self.images
+
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Images at positions `rows` (B,) of the part, in that order:
-        uint8 (B, H, W[, C]), read from the cache.
+        uint8 (B, H, W[, C]) or float32 (B, d), read from the cache.
         """
         return self.pool.gather(self.index[check_rows(rows, len(self))])
 
@@ -230,6 +270,15 @@ class Dataset:
     database: Part
     checksum: str
 
+    @classmethod
+    def split(cls, pool: Pool, rule: protocols.Protocol) -> Dataset:
+        """A pool under a protocol; raises InputError where its rule asks for what is not there."""
+        if rule.most:
+            pool = pool.with_labels(protocols.most_frequent(pool.labels, rule.most))
+        index = protocols.split(rule, pool.labels, pool.counts)
+        parts = {part: pool.part(rows) for part, rows in index.items()}
+        return cls(pool.about, rule.name, checksum=protocols.checksum(index), **parts)
+
     def __repr__(self) -> str:
         sizes = ", ".join(
             f"{part} {len(getattr(self, part))}" for part in ("train", "query", "database")
@@ -253,14 +302,20 @@ class Dataset:
         """Of the official splits;
         of a set that was prepared from files also the size and fit of its pixels.
         """
-        return "+".join([*self.info.fingerprints.values(), *filter(None, [self.info.pixels])])
+        return self.info.fingerprint
 
     def tuning(self) -> Dataset:
         """The data for choosing settings:
         train on nine tenths of `train`, retrieve the other tenth among them.
 
-        Made once, so that runs on it can share what they make of its images.
+        Made once, so that runs on it can share what they make of its images. Raises InputError
+        where `validation` is empty, for no class has two training images.
         """
+        if not len(self.validation):
+            raise InputError(
+                f"{self.protocol}: no class has 2 training images, so that none can be held out"
+                " for choosing settings"
+            )
         return self._tuning
 
     @cached_property

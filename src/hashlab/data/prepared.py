@@ -6,6 +6,9 @@ its files read once, checked, and kept as uint8 arrays of one size.
 of its pixels, and `<split>_paths.txt`. `about.json` says the size and fit of the pixels, the
 classes and the fingerprint.
 
+Sets of one's own (`own`) are kept in the same form. Where they were made of arrays, images may also
+be grey, (N, H, W), or features, float32 (N, d); both digests are then those of the row.
+
 Nobody has published fingerprints of these sets. Ours is of what was read: per split, the SHA-256
 over every image's path, labels and file digest, in the order of the paths. Two people with the same
 fingerprint have the same files.
@@ -18,7 +21,7 @@ import hashlib
 import json
 import math
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,34 +79,51 @@ def prepare(
     shape, fit = _form(about, target, size, fit)
     folders.check_shape(shape, fit)
     listing = listed.read(about.name, folder)
-    plan = {"shape": list(shape), "fit": fit, "listing": _digest_of(listing)}
+    plan = {"shape": list(shape), "fit": fit, "listing": digest_of(listing)}
     if _done(about, target, plan):
         _disk.sweep(target.parent)
         return target
     files.check_folder(target, "HASHLAB_DATA" if path is None else "")
     with _disk.lock(target):
         if not _done(about, target, plan):  # no other process was faster
-            _prepare(about, target, folder, listing, plan, skip_broken)
+            fill(about, target, folder, listing, plan, skip_broken)
     return target
 
 
-def _prepare(
+Facts = Callable[[SetInfo, Mapping[str, "Split"]], dict[str, Any]]
+
+
+def fill(
     about: SetInfo,
     target: Path,
     folder: Path,
     listing: listed.Listing,
     plan: dict[str, Any],
     skip_broken: bool,
+    facts: Facts | None = None,
 ) -> None:
-    aside = target.with_name(f".{about.name}.part")  # stays when the work is ended early
+    """Read the listed files into the cache, under the lock of `target`; see `prepare`.
+
+    Args:
+        plan: shape, fit, and digest of the listing: an unfinished cache of the same plan is gone on
+            with.
+        facts: gives what else is noted of the set, once its files were read.
+    """
+    aside = unfinished(target)  # stays when the work is ended early
     _begin(aside, plan, listing)
     broken = []
     for split, paths in listing.paths.items():
-        broken += _fill(aside, split, folder, paths, plan)
-    if broken and not skip_broken:
-        _refuse_broken(broken, sum(map(len, listing.paths.values())))
-    _finish(aside, about, listing, plan, broken)
+        images = np.load(aside / f"{split}_images.npy", mmap_mode="r+")
+        digests = np.load(aside / f"{split}_digests.npy", mmap_mode="r+")
+        broken += read_images(images, digests, folder, paths, plan["fit"])
+    refuse_broken(broken, listing, skip_broken)
+    finish(aside, about, listing, plan, broken, facts)
     _disk.swap(aside, target)
+
+
+def unfinished(target: Path) -> Path:
+    """Where a cache stands until it is whole."""
+    return target.with_name(f".{target.name}.part")
 
 
 def _form(
@@ -132,7 +152,8 @@ def _done(about: SetInfo, target: Path, plan: dict[str, Any]) -> bool:
         return False
 
 
-def _digest_of(listing: listed.Listing) -> str:
+def digest_of(listing: listed.Listing) -> str:
+    """SHA-256 over the paths, labels and classes of a listing."""
     digest = hashlib.sha256(
         json.dumps([dict(listing.paths), listing.classes, listing.tree]).encode()
     )
@@ -180,16 +201,17 @@ def _allocate(aside: Path, listing: listed.Listing, shape: Sequence[int]) -> Non
         _disk.write(aside / f"{split}_paths.txt", lines.encode())
 
 
-def _fill(
-    aside: Path, split: str, folder: Path, paths: list[str], plan: dict[str, Any]
+def read_images(
+    images: np.ndarray, digests: np.ndarray, folder: Path, paths: list[str], fit: str
 ) -> list[str]:
     """Read the images whose digests are still zero.
 
     Digests are written after their pixels: an image that has one is whole. Returns the paths that
     cannot be read, with the reason.
+
+    Args:
+        images: (N, S, S, 3), to be filled; may be a memory-mapped file, as `digests` (N, 2, 32).
     """
-    images = np.load(aside / f"{split}_images.npy", mmap_mode="r+")
-    digests = np.load(aside / f"{split}_digests.npy", mmap_mode="r+")
     unread = np.flatnonzero(~digests.any((1, 2)))
     broken: list[str] = []
 
@@ -197,16 +219,21 @@ def _fill(
         broken.append(f"{path.relative_to(folder).as_posix()}: {reason}")
 
     steps = min(50, -(-len(unread) // BLOCK)) or 1
-    text = f"reading {split} of {folder.name}"
+    text = f"reading {folder.name}"
     for rows in Progress(np.array_split(unread, steps), text, delay=1.0):
         files = [folder / paths[row] for row in rows]
-        shape = plan["shape"]
-        for block in folders.stream(files, shape, fit=plan["fit"], block=BLOCK, broken=note):
+        shape = images.shape[1:]
+        for block in folders.stream(files, shape, fit=fit, block=BLOCK, broken=note):
             images[rows[block.rows]] = block.images
-            images.flush()
+            _flush(images)
             digests[rows[block.rows]] = _both_digests(block)
-            digests.flush()
+            _flush(digests)
     return broken
+
+
+def _flush(array: np.ndarray) -> None:
+    if isinstance(array, np.memmap):
+        array.flush()
 
 
 def _both_digests(block: folders.Block) -> np.ndarray:
@@ -216,7 +243,11 @@ def _both_digests(block: folders.Block) -> np.ndarray:
     return np.frombuffer(joined, np.uint8).reshape(-1, 2, 32)
 
 
-def _refuse_broken(broken: list[str], count: int) -> None:
+def refuse_broken(broken: list[str], listing: listed.Listing, skip: bool) -> None:
+    """Raise InputError where images are broken and not to be skipped."""
+    if skip or not broken:
+        return
+    count = sum(map(len, listing.paths.values()))
     more = f"; and {len(broken) - 20} more" if len(broken) > 20 else ""
     raise InputError(
         f"{len(broken)} of {count} images cannot be read: {'; '.join(broken[:20])}{more}."
@@ -225,31 +256,51 @@ def _refuse_broken(broken: list[str], count: int) -> None:
     )
 
 
-def _finish(
+def finish(
     aside: Path,
     about: SetInfo,
     listing: listed.Listing,
     plan: dict[str, Any],
     broken: list[str],
+    facts: Facts | None = None,
 ) -> None:
     """Write about.json: what is known of the set now that its files were read."""
-    splits = {split: Split.read(aside, about.name, split) for split in listing.paths}
+    splits = {split: Split.read(aside, about, split) for split in listing.paths}
+    known = described(about, listing, splits, plan)
+    note = {"set": known, "skipped": broken, "plan": plan}
+    if facts is not None:
+        note["own"] = facts(as_known(about, known), splits)
+    _disk.write(aside / "about.json", json.dumps(note, indent=1).encode())
+    (aside / PLAN).unlink(missing_ok=True)
+
+
+def described(
+    about: SetInfo,
+    listing: listed.Listing,
+    splits: Mapping[str, Split],
+    plan: dict[str, Any],
+) -> dict[str, Any]:
+    """What a set turned out to be, as `set` in about.json says it."""
     empty = [name for name, split in splits.items() if not len(split.order)]
     if empty:
         raise InputError(f"{about.name}: no image of {' and '.join(empty)} can be read")
     shape = plan["shape"]
-    known = {
+    of_files = f"{shape[0]}px-{plan['fit']}"
+    of_arrays = "x".join(map(str, shape)) + (" features" if len(shape) == 1 else "")
+    return {
         "shape": shape,
         "classes": listing.classes,
         "levels": listing.levels,
         "tree": listing.tree,
         "counts": {name: len(split.order) for name, split in splits.items()},
         "fingerprints": {name: split.fingerprint() for name, split in splits.items()},
-        "pixels": f"{shape[0]}px-{plan['fit']}",
+        "pixels": of_arrays if about.own == "arrays" else of_files,
     }
-    note = {"set": known, "skipped": broken, "plan": plan}
-    _disk.write(aside / "about.json", json.dumps(note, indent=1).encode())
-    (aside / PLAN).unlink(missing_ok=True)
+
+
+def as_known(about: SetInfo, known: dict[str, Any]) -> SetInfo:
+    """A set, with what it turned out to be."""
+    return dataclasses.replace(about, **{key: _tuples(value) for key, value in known.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,35 +316,58 @@ class Split:
     order: np.ndarray
 
     @classmethod
-    def read(cls, folder: Path, name: str, split: str) -> Split:
+    def read(cls, folder: Path, about: SetInfo, split: str) -> Split:
         """Memory-map the arrays; raises InputError where one is missing, unreadable,
         or of another length.
         """
-        images = cache.read_array(folder / f"{split}_images.npy", name)
-        labels = cache.read_array(folder / f"{split}_labels.npy", name)
-        digests = cache.read_array(folder / f"{split}_digests.npy", name)
-        paths = cache.read_text(folder / f"{split}_paths.txt", name).splitlines()
+        images = cache.read_array(folder / f"{split}_images.npy", about)
+        labels = cache.read_array(folder / f"{split}_labels.npy", about)
+        digests = cache.read_array(folder / f"{split}_digests.npy", about)
+        paths = cache.read_text(folder / f"{split}_paths.txt", about).split("\n")[:-1]
         count = len(paths)
-        axes_fit = images.ndim == 4 and labels.ndim in (1, 2)
+        axes = (2, 3, 4) if about.own == "arrays" else (4,)
+        axes_fit = images.ndim in axes and labels.ndim in (1, 2)
         shapes = (images.shape[:1], labels.shape[:1], digests.shape)
         shapes_fit = axes_fit and shapes == ((count,), (count,), (count, 2, 32))
-        types_fit = images.dtype == digests.dtype == np.uint8 and labels.dtype.kind in "iu"
+        numbers = np.float32 if images.ndim == 2 else np.uint8
+        types_fit = images.dtype == numbers and digests.dtype == np.uint8
+        types_fit = types_fit and labels.dtype.kind in "iu"
         if not shapes_fit or not types_fit:
             arrays = (images, labels, digests)
             sizes = ", ".join(f"{array.shape} {array.dtype}" for array in arrays)
             raise InputError(
-                f"{name} {split}: images, labels, digests and paths do not fit together: {sizes},"
-                f" {count} paths"
+                f"{about.name} {split}: images, labels, digests and paths do not fit together:"
+                f" {sizes}, {count} paths"
             )
-        return cls(images, labels, digests, paths, np.flatnonzero(digests.any((1, 2))))
+        return cls.of(images, labels, digests, paths, about, split)
+
+    @classmethod
+    def of(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray,
+        digests: np.ndarray,
+        paths: list[str],
+        about: SetInfo,
+        split: str,
+    ) -> Split:
+        """A split in its order: that of the paths; of an array that is to be split, that of rows
+        and labels, so that what is drawn from it does not depend on how the array was sorted.
+        """
+        order = np.flatnonzero(digests.any((1, 2)))
+        if about.own == "arrays" and split == "all":
+            rows = [digest.tobytes() for digest in digests[:, 1]]
+            keys = [row + end for row, end in zip(rows, parts.label_bytes(labels), strict=True)]
+            order = np.array(sorted(order.tolist(), key=keys.__getitem__), np.int64)
+        return cls(images, labels, digests, paths, order)
 
     def fingerprint(self) -> str:
         """SHA-256 over path, labels and file digest of every image."""
         digest = hashlib.sha256()
+        labels = parts.label_bytes(self.labels)
         for row in self.order:
-            labels = self.labels[row].astype(">u2").tobytes()
             digest.update(
-                self.paths[row].encode() + b"\0" + labels + self.digests[row, 0].tobytes()
+                self.paths[row].encode() + b"\0" + labels[row] + self.digests[row, 0].tobytes()
             )
         return digest.hexdigest()
 
@@ -312,15 +386,20 @@ def noted(about: SetInfo, folder: Path) -> dict[str, Any]:
     """What `about.json` says; raises InputError when the set is not in the cache."""
     if not folder.is_dir():
         raise InputError(f"{about.name} is not in the cache: see `hashlab data fetch {about.name}`")
+    form = NOTE | {"own": OWN} if about.own else NOTE
     try:
         note = files.read_json(folder / "about.json")
-        wrong = _unlike(note, NOTE, "about.json") or _unlike_splits(note["set"])
+        wrong = _unlike(note, form, "about.json") or _unlike_splits(note["set"])
     except InputError as error:
         wrong = str(error)
     if wrong:
-        again = f"run `hashlab data fetch {about.name}` again"
-        raise InputError(f"{folder / 'about.json'} is damaged ({wrong}); {again}")
+        raise InputError(damage(about, folder, wrong))
     return note
+
+
+def damage(about: SetInfo, folder: Path, wrong: str) -> str:
+    """What is to be said where about.json is not as it was written."""
+    return f"{folder / 'about.json'} is damaged ({wrong}); {about.again}"
 
 
 # What about.json holds: an object of just these fields; a list, or an object by names, of one kind
@@ -338,6 +417,8 @@ NOTE = {
     "skipped": [str],
     "plan": {"shape": [int], "fit": str, "listing": str},
 }
+# … and of a set of one's own: what it was made of, how it is split, and what came of that.
+OWN = {"of": str, "relevance": str, "query": str, "train": str, "seed": int, "checksum": str}
 
 
 def _unlike(value: Any, form: Any, name: str) -> str:
@@ -386,15 +467,11 @@ def splits(about: SetInfo, folder: Path) -> tuple[SetInfo, dict[str, Split]]:
 
     Raises InputError where they are not as they were written.
     """
-    noted_values = noted(about, folder)["set"]
-    known = dataclasses.replace(
-        about, **{key: _tuples(value) for key, value in noted_values.items()}
-    )
-    read = {name: Split.read(folder, about.name, name) for name in known.counts}
+    known = as_known(about, noted(about, folder)["set"])
+    read = {name: Split.read(folder, about, name) for name in known.counts}
     for name, split in read.items():
         if not _is_as_noted(split, known, name):
-            again = f"run `hashlab data fetch {about.name}` again"
-            raise InputError(f"{about.name} {name}: its cache is altered; {again}")
+            raise InputError(f"{about.name} {name}: its cache is altered; {about.again}")
     return known, read
 
 
@@ -416,7 +493,13 @@ def open_pool(about: SetInfo, folder: Path) -> parts.Pool:
     for name, split in read.items():
         step = -(-len(split.order) // SAMPLE)
         _refuse_altered(about, name, split.altered(split.order[::step]))
+    return pool_of(known, read, folder)
+
+
+def pool_of(known: SetInfo, read: Mapping[str, Split], folder: Path | None = None) -> parts.Pool:
+    """The pool of some splits, one after the other."""
     labels = [split.labels[split.order] for split in read.values()]
+    names = [split.paths[row] for split in read.values() for row in split.order]
     pixel_digests = [split.digests[split.order, 1] for split in read.values()]
     return parts.Pool(
         splits=tuple(split.images for split in read.values()),
@@ -425,6 +508,7 @@ def open_pool(about: SetInfo, folder: Path) -> parts.Pool:
         about=known,
         folder=folder,
         known=np.concatenate(pixel_digests),
+        names=tuple(names) if all(names) else None,
     )
 
 
@@ -444,17 +528,19 @@ def verify(about: SetInfo, path: str | Path | None = None) -> str:
 
 
 def _words(about: SetInfo, known: SetInfo, skipped: list[str]) -> str:
-    counts = " + ".join(f"{count} {name}" for name, count in known.counts.items())
-    published = sum(about.counts.values())
-    kept = sum(known.counts.values())
-    compared = "as published" if kept == published else f"while {published} are published"
-    lines = [
-        f"{counts} images of {known.pixels}, every one as it was written",
-        f"    {kept} images, {compared}",
-    ]
+    words = {name: "" if name == "all" else f" {name}" for name in known.counts}
+    counts = " + ".join(f"{count}{words[name]}" for name, count in known.counts.items())
+    kind = "rows" if len(known.shape) == 1 else "images"
+    lines = [f"{counts} {kind} of {known.pixels}, every one as it was written"]
+    if not about.own:
+        published = sum(about.counts.values())
+        kept = sum(known.counts.values())
+        compared = "as published" if kept == published else f"while {published} are published"
+        lines.append(f"    {kept} images, {compared}")
     lines += [f"    left out: {text}" for text in skipped]
     for name, mark in known.fingerprints.items():
-        lines.append(f"    fingerprint of the {name} files that were read: {mark}")
+        kind = "arrays" if about.own == "arrays" else "files"
+        lines.append(f"    fingerprint of the{words[name]} {kind} that were read: {mark}")
     return "\n".join(lines)
 
 
@@ -462,5 +548,5 @@ def _refuse_altered(about: SetInfo, split: str, altered: list[str]) -> None:
     if altered:
         raise InputError(
             f"{about.name} {split}: the pixels of {altered[0]} are not those that were written;"
-            f" run `hashlab data fetch {about.name}` again"
+            f" {about.again}"
         )

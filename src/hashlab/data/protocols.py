@@ -9,12 +9,12 @@ come out everywhere and for ever.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hashlab.errors import InputError
+from hashlab.errors import InputError, unknown
 
 Index = dict[str, np.ndarray]
 Rule = Callable[[np.ndarray, Mapping[str, int]], Index]
@@ -50,10 +50,11 @@ def draw(
     if not len(candidates):
         raise InputError(f"images to draw {seed} from are expected, got none")
     order = np.array(_in_order_of(f"{seed}/", candidates), dtype=np.int64)
+    order = order[np.argsort(labels[order], kind="stable")]  # class after class
+    values, starts = np.unique(labels[order], return_index=True)
     chosen = []
-    for label in np.unique(labels[candidates]):
-        want = count if isinstance(count, int) else count[int(label)]
-        members = order[labels[order] == label]
+    for label, members in zip(values.tolist(), np.split(order, starts[1:]), strict=True):
+        want = count if isinstance(count, int) else count[label]
         if len(members) < want:
             raise InputError(f"class {label}: {want} images wanted, {len(members)} there")
         chosen.append(members[:want])
@@ -65,13 +66,15 @@ def _in_order_of(seed: str, numbers: np.ndarray) -> list[int]:
     return sorted(numbers.tolist(), key=lambda n: hashlib.sha256(f"{seed}{n}".encode()).digest())
 
 
-def tenth(seed: str, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
+def tenth(seed: str, labels: np.ndarray, train: np.ndarray, least: int = 0) -> np.ndarray:
     """The validation part: a tenth of each class of `train`,
     of all of it where images have several labels.
+
+    `least` images of a class at least, as long as one is left to train on.
     """
     classes = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
     values, sizes = np.unique(classes[train], return_counts=True)
-    tenths = [round(size / 10) for size in sizes.tolist()]
+    tenths = [max(round(size / 10), min(least, size - 1)) for size in sizes.tolist()]
     count = dict(zip(values.tolist(), tenths, strict=True))
     return draw(f"{seed}/validation", classes, train, count)
 
@@ -93,8 +96,14 @@ def drawn(seed: str, query: int, train: int, *, train_in_database: bool) -> Rule
     return rule
 
 
-def draw_several(seed: str, labels: np.ndarray, candidates: np.ndarray, count: int) -> np.ndarray:
-    """As `draw`, for images with several labels (N, L).
+def draw_several(
+    seed: str,
+    labels: np.ndarray,
+    candidates: np.ndarray,
+    count: int,
+    names: Sequence[str] | None = None,
+) -> np.ndarray:
+    """As `draw`, for images with several labels (N, L), which may have `names`.
 
     Class after class, `count` of those images that have it and were not drawn before.
     """
@@ -104,9 +113,13 @@ def draw_several(seed: str, labels: np.ndarray, candidates: np.ndarray, count: i
     for label in range(labels.shape[1]):
         members = np.flatnonzero(left & (labels[:, label] == 1))
         if len(members) < count:
-            raise InputError(
-                f"concept {label + 1}: {count} images wanted for {seed}, {len(members)} there"
-            )
+            wanted = f"{count} images wanted for {seed}, {len(members)} there"
+            if names is not None:
+                wanted = (
+                    f"{count} images wanted, besides those of other labels; {len(members)} there"
+                )
+            concept = f"concept {label + 1}" if names is None else names[label]
+            raise InputError(f"{concept}: {wanted}")
         drawn_now = draw(f"{seed}/{label}", np.full(len(labels), label), members, count)
         left[drawn_now] = False
         chosen.append(drawn_now)
@@ -158,7 +171,7 @@ def scenes(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
     """The parts that `digit_scenes` was made in: query, validation, other train, rest;
     database = all but query.
     """
-    split = _positions(counts)
+    split = positions(counts)
     train = np.concatenate([split["validation"], split["train"]])
     return {
         "query": split["query"],
@@ -173,7 +186,7 @@ def as_listed(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
     whether the database holds the train part is theirs to say.
     """
     none = np.arange(0)
-    split = {"train": none, "both": none, "rest": none} | _positions(counts)
+    split = {"train": none, "both": none, "rest": none} | positions(counts)
     return {
         "query": split["test"],
         "train": np.concatenate([split["train"], split["both"]]),
@@ -181,7 +194,7 @@ def as_listed(labels: np.ndarray, counts: Mapping[str, int]) -> Index:
     }
 
 
-def _positions(counts: Mapping[str, int]) -> Index:
+def positions(counts: Mapping[str, int]) -> Index:
     """The pool positions of every official split."""
     ends = np.cumsum(list(counts.values())).tolist()
     return {
@@ -390,9 +403,7 @@ def get(dataset: str, name: str | None = None) -> Protocol:
     """
     known = names(dataset)
     if name is not None and name not in known:
-        raise InputError(
-            f"unknown protocol {name!r} for {dataset}; expected one of: {', '.join(known)}"
-        )
+        raise unknown(f"protocol {name!r} for {dataset}", name, known)
     return PROTOCOLS[name or known[0]]
 
 

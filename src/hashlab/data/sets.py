@@ -4,10 +4,11 @@ and the fingerprint its images must have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hashlab.errors import InputError
+from hashlab.errors import unknown
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -117,6 +118,22 @@ class SetInfo:
         ""  # for a set that cannot be fetched: where to get it, and the files that are expected
     )
     pixels: str = ""  # of a set prepared from such files: the size and fit of its images
+    own: str = ""  # of a set of one's own: what it was made of, "files" or "arrays"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all splits; of a set that was prepared from files also the size and fit of its
+        pixels.
+        """
+        return "+".join([*self.fingerprints.values(), *filter(None, [self.pixels])])
+
+    @property
+    def again(self) -> str:
+        """What mends its cache, in words."""
+        name = shlex.quote(self.name)
+        if self.own:
+            return f"remove it with `hashlab data remove {name}`, and add it again"
+        return f"run `hashlab data fetch {name}` again"
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -298,10 +315,10 @@ def names() -> list[str]:
     return list(SETS)
 
 
-def info(name: str) -> SetInfo:
+def info(name: str, others: Sequence[str] = ()) -> SetInfo:
     """What is known of the set called `name`;
-    raises InputError for a name that is not one of `names()`.
+    raises InputError for a name that is not one of `names()`, and says the others too.
     """
     if name not in names():
-        raise InputError(f"unknown data set {name!r}; expected one of: {', '.join(SETS)}")
+        raise unknown(f"data set {name!r}", name, dict.fromkeys([*SETS, *others]))
     return SETS[name]

@@ -10,7 +10,6 @@ import numpy as np
 
 from hashlab import files
 from hashlab.data import opening, parts
-from hashlab.data.sets import info
 from hashlab.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,14 +24,18 @@ def save(name: str, file: Path, path: str | Path | None = None) -> None:
     """Write a picture of the set `name` to `file` (.png); `path` is the cache folder.
 
     Raises:
-        InputError: another suffix, a folder that does not exist, a set that is not in the cache.
+        InputError: another suffix, a folder that does not exist, a set that is not in the cache, or
+            is of features.
     """
     if file.suffix.lower() != ".png" or not file.parent.is_dir():
         raise InputError(f"a .png file in a folder that exists is expected, got {file}")
+    about = opening.info(name, path)
+    if len(about.shape) == 1:
+        raise InputError(f"{name} is of features: there is nothing to draw")
     import matplotlib as mpl
 
     with mpl.rc_context({"backend": "Agg"}):
-        picture = samples(opening.open_pool(info(name), path))
+        picture = samples(opening.open_pool(about, path))
         drawing = io.BytesIO()
         picture.savefig(drawing, format="png", dpi=100)
     files.write(file, drawing.getvalue())

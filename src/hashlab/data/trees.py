@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hashlab import labels
+from hashlab.codes import as_numpy, describe
 from hashlab.errors import InputError
 from hashlab.files import read_text
 
@@ -37,27 +39,20 @@ NAMED = {
 }
 
 
-def check_levels(labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels on levels as int64 (N, L), fine first;
+def check_levels(given: np.ndarray, count: int) -> np.ndarray:
+    """Labels on levels as ranks, int64 (N, L), fine first, of classes in any form (`hashlab.labels`);
     raises InputError for other shapes, types, or no tree.
 
     They are a tree where each class has one class above it.
     """
-    labels = np.asarray(labels)
-    if (
-        labels.ndim != 2
-        or len(labels) != count
-        or not labels.shape[1]
-        or labels.dtype.kind not in "iu"
-    ):
-        raise InputError(
-            f"labels must be ({count}, levels) integers, got {labels.shape} {labels.dtype}"
-        )
-    if labels.min() < 0 or len(np.unique(labels[:, 0])) < 2:
-        classes = np.unique(labels[:, 0])[:5].tolist()
-        raise InputError(f"labels must be 0 or more and of two classes at least, got {classes}")
-    parents(labels)
-    return labels.astype(np.int64)
+    given = as_numpy(given, "labels")
+    if given.ndim != 2 or len(given) != count or not given.shape[1]:
+        raise InputError(f"labels must be ({count}, levels) classes, got {describe(given)}")
+    ranks = np.stack([labels.ranked(column)[1] for column in given.T], 1)
+    if ranks[:, 0].max() == 0:
+        raise InputError("labels must be of two classes at least, got one for every image")
+    parents(ranks)
+    return ranks
 
 
 def parents(levels: np.ndarray) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hashlab.errors import InputError
+from hashlab.errors import InputError, unknown
 from hashlab.methods import models
 from hashlab.methods.base import About, Method, Shared, from_recorded
 
@@ -90,7 +90,7 @@ def names() -> list[str]:
 def kind_of(name: str) -> type[Method]:
     """The class of the method called `name`; raises InputError for an unknown name."""
     if name not in names():
-        raise InputError(f"unknown method {name!r}; expected one of: {', '.join(names())}")
+        raise unknown(f"method {name!r}", name, names())
     if name in REGISTERED:
         return REGISTERED[name]
     module = "shallow" if name in SHALLOW else name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
@@ -12,11 +12,13 @@ from typing import Any, ClassVar, Self, get_type_hints
 import numpy as np
 from torch import Tensor
 
-from hashlab import codes
-from hashlab.data.batches import Images
-from hashlab.data.parts import Labelled
-from hashlab.errors import InputError
-from hashlab.methods import models
+from hashlab import codes, labels
+from hashlab.data import pictures
+from hashlab.data.parts import Labelled, Part
+from hashlab.data.pictures import Pictures
+from hashlab.errors import InputError, did_you_mean, unknown
+from hashlab.methods import adapt, models
+from hashlab.methods.collapse import Collapse
 from hashlab.training.checkpoints import State
 from hashlab.training.sharing import Shared
 
@@ -77,11 +79,9 @@ def configure(kind: type, overrides: dict[str, Any], method: str) -> Any:
     raises InputError for an unknown setting or one of the wrong type.
     """
     expected = _types(kind)
-    unknown = [name for name in overrides if name not in expected]
-    if unknown:
-        raise InputError(
-            f"unknown setting {unknown[0]!r} of {method}; expected one of: {', '.join(expected)}"
-        )
+    for name in overrides:
+        if name not in expected:
+            raise unknown(f"setting {name!r} of {method}", name, expected)
     choices = getattr(kind, "CHOICES", {})
     limits = {
         field.name: field.metadata.get("limits", (0, None)) for field in dataclasses.fields(kind)
@@ -147,7 +147,10 @@ def _fitting(
     if isinstance(value, str) and "\0" in value:
         raise InputError(f"setting {name} must be text without NUL characters, got {value!r}")
     if choices is not None and value not in choices:
-        raise InputError(f"setting {name} must be one of {', '.join(choices)}, got {value!r}")
+        raise InputError(
+            f"setting {name} must be one of {', '.join(choices)}, got {value!r}"
+            f"{did_you_mean(value, choices)}"
+        )
     return float(value) if expected is float else value
 
 
@@ -171,8 +174,36 @@ class Method:
         self.combine: str | None = None
         self.table_weights: tuple[int, ...] | None = None
         self.history: list[dict] = []  # a line per epoch of training
+        # Of classes (or labels) that it was fitted to; None before `fit`, or where none are known
+        self.classes: tuple[str, ...] | None = None
+        self.collapse: Collapse | None = None  # of the training images' codes, where they have
         self.config = configure(self.Config, overrides, self.about.name)
         self.overrides = {name: getattr(self.config, name) for name in overrides}
+
+    def settings_for(self, images: int, several: bool = False) -> Any:
+        """The settings with which `fit` learns from so many training images:
+        given ones, defaults, and what takes their place, see `adapt`.
+
+        Args:
+            several: whether an image has several labels.
+        """
+        given = self.Config(**self.overrides)
+        return adapt.settled(given, self.overrides.keys(), adapt.Training(images, several))
+
+    def _settle(self, train: Labelled) -> None:
+        """Take the settings for a training part, and say which are no defaults."""
+        images = len(train if isinstance(train, Part) else train.images)
+        self.config = self.settings_for(images, has_several(train))
+        adapt.announce(self.Config(**self.overrides), self.config, images)
+
+    @property
+    def replaced(self) -> dict[str, Any]:
+        """Name -> default, of the settings that became others for the images of `fit`."""
+        return adapt.replaced(self.Config(**self.overrides), self.config)
+
+    def bits_in_use(self, classes: int) -> int:
+        """How many of the bits may differ from image to image, for so many classes."""
+        return self.bits
 
     def check(self, train: Labelled) -> None:
         """Raise InputError where settings and training data do not suit each other;
@@ -191,8 +222,31 @@ class Method:
     ) -> Self:
         raise NotImplementedError
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
+        """Packed codes uint8 (N, 8*ceil(K/64)), each table padded to whole words where there are
+        several; of a single picture (1, …).
+
+        Args:
+            images: a part of a data set, or pictures of any kind and size: see `data.pictures`.
+            shared: of several runs, see `fit`.
+
+        Raises InputError for what is no picture, with its number or path.
+        """
         raise NotImplementedError
+
+    def in_blocks(
+        self,
+        function: Callable[[Any, Shared | None], np.ndarray],
+        images: Pictures,
+        shared: Shared | None,
+    ) -> np.ndarray:
+        """Rows (N, …) that `function(images, shared)` gives for pictures of any kind: those that
+        the model takes as they are at once, others in blocks, brought into its shape.
+        """
+        if pictures.ready(images, self.shape):
+            return function(images, shared)
+        blocks = pictures.blocks(images, self.shape)
+        return np.concatenate([function(block, None) for block in blocks])
 
     def state(self) -> State:
         """All that a fitted method needs to encode, as tensors and JSON values;
@@ -215,7 +269,8 @@ class Method:
         """Write the fitted method into a folder; `methods.load(folder)` gives it back.
         See `models.save`.
         """
-        return models.save(self, recorded(self.Config, self.overrides), folder, facts)
+        used = {name: getattr(self.config, name) for name in (*self.overrides, *self.replaced)}
+        return models.save(self, recorded(self.Config, used), folder, facts)
 
 
 def check_part(train: Any) -> None:
@@ -226,38 +281,85 @@ def check_part(train: Any) -> None:
         )
 
 
-def check_labels(labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels as int64 (N,); raises InputError for other shapes, types,
-    or fewer than two classes.
+def classes_and_labels(train: Labelled) -> tuple[tuple[str, ...] | None, np.ndarray]:
+    """The classes that training images have, by name, and their labels in the form that losses take.
+
+    Labels in any form, see `hashlab.labels`; where a set's own rule of relevance is that of shared
+    labels, one-hot rows are labels too. Classes of a set that names them are numbered as in the set.
+
+    Returns:
+        Names of classes or labels, None where several labels have none; int64 (N,) ranks 0..C-1, or
+        0/1 uint8 (N, L) where an image has several labels.
+
+    Raises:
+        InputError: labels in no such form, or of another number than the images.
     """
-    labels = codes.as_numpy(labels, "labels")
-    if labels.shape != (count,) or labels.dtype.kind not in "iu":
-        raise InputError(f"labels must be ({count},) integers, got {labels.shape} {labels.dtype}")
-    if labels.min() < 0 or labels.min() == labels.max():
+    about = train.pool.about if isinstance(train, Part) else None
+    count = len(train) if isinstance(train, Part) else len(train.images)
+    given = codes.as_numpy(train.labels, "labels")
+    if given.ndim == 0 or len(given) != count:
         raise InputError(
-            "labels must be 0 or more and of two classes at least, got "
-            f"{np.unique(labels)[:5].tolist()}"
+            f"labels must be ({count},) classes or ({count}, L) of 0 and 1, "
+            f"got {codes.describe(given)}"
         )
-    return labels.astype(np.int64)
+    named = about.classes if about is not None else ()
+    shared = about is not None and about.relevance == "shares_label"
+    if given.ndim == 2 and (shared or not labels.has_one_class(given)):
+        several = labels.several(given).astype(np.uint8)
+        return (tuple(named) if len(named) == several.shape[1] else None), several
+    if len(named) > 0 and given.dtype.kind in "iu" and given.ndim == 1 and given.max() < len(named):
+        return tuple(named), given.astype(np.int64)
+    names, ranks = labels.ranked(given)
+    return labels.texts(names), ranks
 
 
-def check_pair_labels(labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels that say which pairs are similar:
-    int64 (N,) classes, or 0/1 uint8 (N, L) where an image has several.
+def usable_labels(train: Labelled) -> np.ndarray | None:
+    """The labels of `classes_and_labels`; None also where a method can do without such labels."""
+    try:
+        return classes_and_labels(train)[1]
+    except InputError:
+        return None
 
-    Raises InputError for other shapes, types or values, or where no two images differ.
+
+def has_several(train: Labelled) -> bool:
+    """Whether an image has several labels, rather than one class."""
+    labels = usable_labels(train)
+    return labels is not None and labels.ndim == 2
+
+
+def class_names(train: Labelled) -> tuple[str, ...] | None:
+    """The names of `classes_and_labels`; None also where a method can do without such labels."""
+    try:
+        return classes_and_labels(train)[0]
+    except InputError:
+        return None
+
+
+def check_labels(train: Labelled) -> np.ndarray:
+    """The class of each training image, int64 (N,) ranks;
+    raises InputError for several labels an image, or fewer than two classes.
     """
-    labels = codes.as_numpy(labels, "labels")
-    if labels.ndim != 2:
-        return check_labels(labels, count)
-    if len(labels) != count or labels.dtype.kind not in "iub":
+    ranks = classes_and_labels(train)[1]
+    if ranks.ndim != 1:
         raise InputError(
-            f"labels must be ({count}, L) of 0 and 1, got {labels.shape} {labels.dtype}"
+            f"labels must be ({len(ranks)},) classes, one an image, got {codes.describe(ranks)}"
         )
-    if not np.isin(labels, (0, 1)).all():
-        raise InputError(f"labels must be 0 or 1, got {np.setdiff1d(labels, (0, 1))[:5].tolist()}")
-    if (labels == labels[0]).all():
+    if ranks.min() == ranks.max():
+        raise InputError("labels must be of two classes at least, got one for every image")
+    return ranks
+
+
+def check_pair_labels(train: Labelled) -> np.ndarray:
+    """Labels that say which pairs of training images are similar:
+    int64 (N,) ranks, or 0/1 uint8 (N, L) where an image has several.
+
+    Raises InputError for labels in no usual form, or where no two images differ.
+    """
+    given = classes_and_labels(train)[1]
+    if given.ndim == 1:
+        return check_labels(train)
+    if (given == given[0]).all():
         raise InputError(
             "labels of two kinds at least are expected, got the same ones for every image"
         )
-    return labels.astype(np.uint8)
+    return given

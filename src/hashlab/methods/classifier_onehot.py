@@ -66,6 +66,9 @@ class ClassifierOneHot(DeepMethod):
                 f"classifier_onehot needs a bit per class: {count} at least, got {self.bits}"
             )
 
+    def bits_in_use(self, classes: int) -> int:
+        return classes
+
     def head(self, backbone: Backbone) -> nn.Module:
         return OneHot(backbone.features, self.bits)
 

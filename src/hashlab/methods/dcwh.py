@@ -27,6 +27,7 @@ from hashlab.losses.clouds import (
     cubic_loss,
     vertex_loss,
 )
+from hashlab.methods import adapt
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
@@ -114,6 +115,7 @@ class Config(DeepConfig):
         "sides": ("code", "equal"),
         "form": ("stable", "clamped"),
     }
+    ADAPTS: ClassVar[adapt.Rules] = {**adapt.DEEP, **adapt.small_head(s=0.1, sides="equal")}
 
 
 class DCWH(DeepMethod):

@@ -16,17 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from hashlab import codes
-from hashlab.data.batches import Batch, Images, View, memory_explained, stored
+from hashlab.data import items
+from hashlab.data.batches import Batch, Batches, Images, View, memory_explained, stored
 from hashlab.data.folders import LARGEST_SIDE
 from hashlab.data.parts import Labelled, Part
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
+from hashlab.losses import classes
+from hashlab.methods import adapt, collapse
 from hashlab.methods.base import (
     Method,
     Shared,
     check_labels,
     check_pair_labels,
     check_part,
+    class_names,
+    has_several,
     setting,
+    usable_labels,
 )
 from hashlab.networks import backbones, features, weights
 from hashlab.networks.features import FeatureNet, Network
@@ -35,17 +42,27 @@ from hashlab.training.checkpoints import Checkpoints, State
 from hashlab.training.phases import OPTIMISERS, SCHEDULES
 from hashlab.training.sharing import Itself, PhaseKey
 
+ADVICE = "try a lower lr, more epochs, or another optimiser"  # where codes collapse
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeepConfig:
     """Settings of every deep method."""
 
     backbone: str = setting(
-        "auto", f"one of {', '.join(backbones.names())}; auto for what suits the images"
+        "auto",
+        f"one of {', '.join(backbones.OURS)}; timm/NAME, or one that is registered; "
+        f"{backbones.GIVEN} for given features; auto for what suits the images",
+    )
+    hidden: int = setting(
+        0,
+        "width of a dense layer between given features and the hash layer; 0 to do without it",
+        most=codes.MOST_BITS,
     )
     weights: str = setting(
         "scratch",
-        f"the start: {', '.join([weights.SCRATCH, *weights.SOURCES])}, or a safetensors file",
+        f"the start: {', '.join([weights.SCRATCH, *weights.SOURCES])}, timm for one of its own, or "
+        "a safetensors file",
     )
     frozen: bool | str = setting(
         False,
@@ -54,7 +71,10 @@ class DeepConfig:
     )
     epochs: int = setting(10, "times that every training image is seen")
     batch_size: int = setting(128, "images per step; pairs are made within them")
-    optimiser: str = setting("sgd", "what turns gradients into steps")
+    optimiser: str = setting(
+        "sgd",
+        "what turns gradients into steps; adamw, at a lr of its own, for a head on a frozen backbone",
+    )
     schedule: str = setting("cosine", "of the learning rate, after a warm-up")
     lr: float = setting(0.05, "highest learning rate")
     momentum: float = setting(0.9, "of sgd and rmsprop", most=1)
@@ -94,6 +114,7 @@ class DeepConfig:
         "precision": ("auto", *numerics.PRECISIONS),
         "compiler": numerics.COMPILERS,
     }
+    ADAPTS: ClassVar[adapt.Rules] = adapt.DEEP
 
 
 class DeepMethod(Method):
@@ -138,7 +159,7 @@ class DeepMethod(Method):
         return self.net.shape
 
     @property
-    def view(self) -> View:
+    def view(self) -> View | items.Vectors:
         return self.net.view
 
     @property
@@ -171,7 +192,7 @@ class DeepMethod(Method):
     def targets(self, train: Labelled) -> np.ndarray:
         """The labels that the loss takes; raises InputError where there are none such."""
         check = check_pair_labels if "shares_label" in self.about.labels else check_labels
-        return check(train.labels, len(train.labels if isinstance(train, Part) else train.images))
+        return check(train)
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         """The stages of training;
@@ -234,25 +255,36 @@ class DeepMethod(Method):
         """Raise InputError where settings and training data do not suit each other;
         nothing is begun.
         """
-        c = self.config
         images = stored(images_of(train))
+        c = self.settings_for(len(images), has_several(train))
         self.targets(train)
         if not 2 <= c.batch_size <= len(images):
             limits = f"2..{len(images)} (the training images)"
             raise InputError(f"batch_size must lie in {limits}, got {c.batch_size}")
-        if max(c.crop, c.shift) > min(images.shape[:2]):
-            sides = images.shape[:2]
-            raise InputError(
-                f"crop and shift must fit into images of {sides}, got {c.crop} and {c.shift}"
-            )
+        self._check_input(images.shape)
         backbone = self._backbone(images.shape)
-        backbones.check_name(backbone)
+        backbones.check_takes(backbone, images.shape)
         input_shape = features.input_shape(backbone, images.shape, c.crop, c.size)
         backbones.check(backbone, input_shape, c.weights)
         if isinstance(c.frozen, str):
-            levels = backbones.levels(backbone, input_shape)
+            levels = self._stages_for(images.shape)
             taps = self.choose_taps(levels, backbone)
             backbones.check_frozen(levels, c.frozen, taps, backbone)
+
+    def _check_input(self, shape: tuple[int, ...]) -> None:
+        """Raise InputError where settings of the input do not suit items of `shape`."""
+        c = self.config
+        if items.are_features(shape):
+            features.check_given(self.overrides)
+            if isinstance(c.frozen, str):
+                raise InputError(f"frozen must be true or false for features, got {c.frozen!r}")
+            return
+        if c.hidden:
+            raise InputError(f"hidden is for given features, not for images, got {c.hidden}")
+        if max(c.crop, c.shift) > min(shape[:2]):
+            raise InputError(
+                f"crop and shift must fit into images of {shape[:2]}, got {c.crop} and {c.shift}"
+            )
 
     def _backbone(self, shape: tuple[int, ...]) -> str:
         if self.config.backbone == "auto":
@@ -260,15 +292,19 @@ class DeepMethod(Method):
         return self.config.backbone
 
     def _taps(self, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """What the head will take where images are (H, W[, C]);
+        """What the head will take where items are of `shape`;
         raises InputError where settings do not allow it.
         """
+        return self.choose_taps(self._stages_for(shape), self._backbone(shape))
+
+    def _stages_for(self, shape: tuple[int, ...]) -> Mapping[str, backbones.Level]:
+        """All levels of the backbone where items are of `shape`."""
         c = self.config
         backbone = self._backbone(shape)
         input_shape = features.input_shape(backbone, shape, c.crop, c.size)
-        return self.choose_taps(backbones.levels(backbone, input_shape), backbone)
+        return backbones.levels(backbone, input_shape, c.hidden)
 
-    def _view(self, images: Images) -> View:
+    def _view(self, images: Images) -> View | items.Vectors:
         """How images become input:
         normalised by statistics of the training images, and unmoved if frozen.
         """
@@ -297,7 +333,8 @@ class DeepMethod(Method):
         every: float = 60.0,
         shared: Shared | None = None,
     ) -> Self:
-        """Train on `train.images` uint8 (N, H, W[, C]) and `train.labels` int (N,).
+        """Train on `train.images` uint8 (N, H, W[, C]), or features, floats (N, d), and
+        `train.labels` int (N,).
 
         Args:
             seed: of initialisation, order and shifts; the same seed gives the same codes on the
@@ -319,9 +356,11 @@ class DeepMethod(Method):
         """
         self.check(train)
         seeds.check_seed(seed)
-        c = self.config
         labels = self.targets(train)
+        self.classes = class_names(train)
         images = images_of(train)
+        self._settle(train)
+        c = self.config
         shared = Shared() if shared is None else shared
         chosen = backbones.device(device)
         with seeds.kept(chosen), numerics.deterministic(c.deterministic):
@@ -339,15 +378,42 @@ class DeepMethod(Method):
                 checkpoints=self._checkpoints(checkpoints, every, seed, labels),
                 shared=shared,
             )
+            self._finish(images, labels, seed, shared)
+            self._look(batches, usable_labels(train))
         return self
+
+    def _finish(self, images: Images, labels: np.ndarray, seed: int, shared: Shared) -> None:
+        """What is left to be done when the network is trained; nothing, unless a subclass says."""
+
+    def _look(self, batches: Batches, labels: np.ndarray | None) -> None:
+        """See whether the codes of the training images have collapsed, and warn of it.
+
+        A network that nothing has trained owes nobody a code.
+        """
+        self.collapse = None
+        if not self.trained or labels is None:
+            return
+        rows = collapse.sample(len(labels))
+        bits = codes.binarize(self.net.outputs_of(batches, rows).numpy())
+        self.collapse = collapse.look(bits, labels[rows], self.bits_in_use(classes.count(labels)))
+        collapse.warn(self.collapse, ADVICE)
+
+    @property
+    def trained(self) -> bool:
+        """Whether `fit` has changed the codes that the network begins with."""
+        return bool(self.history)
 
     def _start(self, images: Images, device: torch.device, seed: int) -> None:
         """Build the network for these images, with the weights that training starts from."""
         shape = tuple(stored(images).shape)
         view = self._view(images)
-        with memory_explained(f"the network for images of {view.shape}", "size, or the bits"):
+        with memory_explained(
+            f"the network for {items.described(view.shape)}", "size, or the bits"
+        ):
             start = self.config.weights
-            self._net = self._build(self._backbone(shape), shape, view, device, start, seed)
+            net = self._build(self._backbone(shape), shape, view, device, start, seed)
+            net.learn(images)
+            self._net = net
             self._check_width()
 
     def _stages(self, train: Labelled, labels: np.ndarray, seed: int) -> list[loop.Phase]:
@@ -364,7 +430,7 @@ class DeepMethod(Method):
         self,
         backbone: str,
         shape: tuple[int, ...],
-        view: View,
+        view: View | items.Vectors,
         device: torch.device,
         start: str | None = None,
         seed: int = 0,
@@ -373,7 +439,7 @@ class DeepMethod(Method):
         one whose weights are put in afterwards.
         """
         c = self.config
-        body = features.at_start(backbone, view, start or weights.SCRATCH, seed, c.frozen)
+        body = features.at_start(backbone, view, start or weights.SCRATCH, seed, c.frozen, c.hidden)
         torch.manual_seed(seeds.derived(seed, "head"))
         head = self.head(body)
         network = Network(body, head, self.choose_taps(body.levels, backbone), self.pooled)
@@ -399,9 +465,8 @@ class DeepMethod(Method):
 
     def _check_width(self) -> None:
         """Raise InputError unless the network gives an output per bit."""
-        height, width, channels = self.view.shape
         with torch.no_grad():
-            z = self.network.eval()(torch.zeros(2, channels, height, width, device=self.device))
+            z = self.network.eval()(self.view.zeros(2).to(self.device))
         shape = tuple(getattr(z, "shape", ()))
         if shape != (2, self.bits):
             raise InputError(
@@ -425,20 +490,19 @@ class DeepMethod(Method):
             "method": self.about.name,
             "bits": self.bits,
             "seed": seed,
-            "backbone": self.backbone,
+            "backbone": backbones.identity(self.backbone),
             "settings": settings,
             "labels": hashlib.sha256(np.ascontiguousarray(labels)).hexdigest(),
         }
 
-    def outputs(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Real outputs z float32 (N, K) of images uint8 (N, H, W[, C]); a bit is 1 where z >= 0.
+    def outputs(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
+        """Real outputs z float32 (N, K) of images, or of features, floats (N, d); a bit is 1 where z >= 0.
 
-        Images are an array or a part of a data set; with `shared`, see `fit`.
+        See `encode`.
         """
-        return self.net.outputs(images, shared)
+        return self.in_blocks(self.net.outputs, images, shared)
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
-        """Packed codes uint8 (N, 8*ceil(K/64)) of images uint8 (N, H, W[, C]); see `outputs`."""
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
         return codes.pack(codes.binarize(self.outputs(images, shared)))
 
     def state(self) -> State:
@@ -458,6 +522,6 @@ class DeepMethod(Method):
 
 
 def images_of(train: Labelled) -> Images:
-    """The part itself where its images can be read bit by bit, else the array it holds."""
+    """The part itself where its images, or features, can be read bit by bit, else the array it holds."""
     check_part(train)
     return train if isinstance(train, Part) else train.images

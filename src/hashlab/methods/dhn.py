@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hashlab.losses import pairs, quantisation
+from hashlab.methods import adapt
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
 
@@ -67,6 +68,7 @@ class Config(DeepConfig):
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "balance": ("none", "halves")
     }
+    ADAPTS: ClassVar[adapt.Rules] = {**adapt.DEEP, **adapt.below(adapt.SMALL, balance="halves")}
 
 
 class DHN(DeepMethod):

@@ -236,7 +236,8 @@ def choose(
 
     Args:
         levels: all levels of the backbone.
-        scales: names with + between them, or "auto": the last three levels that are maps.
+        scales: names with + between them, or "auto": the last three levels that are maps; where
+            there are none, as with given features, the last level.
         backbone: its name, for messages.
         maps: whether only maps will do.
 
@@ -244,9 +245,10 @@ def choose(
     maps are needed.
     """
     if scales == "auto":
-        every = [name for name, level in levels.items() if level.stride]
-        return tuple(every[-MOST:])
-    names = backbones.named(levels, scales, backbone)
+        names = tuple(name for name, level in levels.items() if level.stride)[-MOST:]
+        names = names or tuple(levels)[-1:]
+    else:
+        names = backbones.named(levels, scales, backbone)
     vectors = [name for name in names if maps and not levels[name].stride]
     if vectors:
         raise InputError(

@@ -6,7 +6,11 @@ that keeps outputs near -1 and +1. SEEN (the authors' code,
 https://github.com/jiangqy/DPSH-pytorch): the loss, pairs of a batch with a memory of the outputs of
 all training images, an image's pair with itself among them, labels shared or not, SGD with rate
 0.05 and batches of 128. SEEN (https://github.com/swuxyj/DeepHash-pytorch): the same with other
-weights. INFERRED: pairs within the batch, balanced pairs, every setting not named here.
+weights. INFERRED: pairs within the batch, balanced pairs, every setting not named here. On sets of
+fewer than `FEW` images pairs are balanced unless told otherwise, and where images have one class
+within the batch: there an epoch is a handful of steps, each of which moves the network far from
+what the memory holds, and codes come out worse (benchmarks/small_sets.py). With several labels
+those of the memory are better.
 
 The weight of the penalty. Over all N training images the authors' loss is a sum,
 
@@ -19,6 +23,7 @@ alpha = 0.1 at all lengths, and so have we.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,9 +32,12 @@ import torch
 from torch import Tensor, nn
 
 from hashlab.losses import pairs, quantisation
+from hashlab.methods import adapt
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
+
+FEW = 2000  # training images, below which an epoch is too few steps for a memory
 
 
 def dpsh_loss(
@@ -80,6 +88,16 @@ class DPSHLoss(nn.Module):
         return dpsh_loss(u, self.memory.to(u.dtype), s, self.alpha, self.balance)
 
 
+def usual_pairs(config: Config, training: adapt.Training) -> Mapping[str, str]:
+    """The rule for pairs of few images: balanced,
+    and within the batch where an image has one class.
+    """
+    if training.images >= FEW:
+        return {}
+    balanced = {"balance": "halves"}
+    return balanced if training.several else balanced | {"pairs": "batch"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config(DeepConfig):
     """Settings of DPSH."""
@@ -89,15 +107,24 @@ class Config(DeepConfig):
         0.1, "weight of the distance between outputs and codes, a mean over outputs"
     )
     pairs: str = setting(
-        "memory", "with the last outputs of all training images, or within the batch"
+        "memory",
+        f"with the last outputs of all training images, or within the batch; of fewer than {FEW:,} "
+        "images of one class each within the batch",
     )
     balance: str = setting(
-        "none", "of similar and dissimilar pairs: as many as there are, or half the weight each"
+        "none",
+        "of similar and dissimilar pairs: as many as there are, or half the weight each; "
+        f"half each of fewer than {FEW:,} images",
     )
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "pairs": ("memory", "batch"),
         "balance": ("none", "halves"),
+    }
+    ADAPTS: ClassVar[adapt.Rules] = {
+        **adapt.DEEP,
+        **adapt.head(0.01),
+        ("pairs", "balance"): usual_pairs,
     }
 
 

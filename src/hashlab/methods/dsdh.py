@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from hashlab.losses import classes, learned_codes, pairs
+from hashlab.methods import adapt
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
@@ -118,6 +119,11 @@ class Config(DeepConfig):
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "balance": ("none", "halves")
+    }
+    ADAPTS: ClassVar[adapt.Rules] = {
+        **adapt.DEEP,
+        **adapt.head(0.01),
+        **adapt.small_head(balance="halves", eta=1.0),
     }
 
 

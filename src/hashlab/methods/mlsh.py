@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from hashlab import codes, files, metrics
 from hashlab.data.batches import Images, stored
 from hashlab.data.parts import Labelled
+from hashlab.data.pictures import Pictures
 from hashlab.errors import InputError
 from hashlab.losses import classes
+from hashlab.methods import adapt
 from hashlab.methods.base import About, Shared, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network, images_of
 from hashlab.networks import backbones
@@ -137,6 +139,8 @@ class Config(DeepConfig):
         "combine": ("sum", "union", "weighted"),
         "dissimilar": DISSIMILAR,
     }
+    # on a frozen body no network is trained, but the regression has more features than images
+    ADAPTS: ClassVar[adapt.Rules] = {**adapt.SIZES, **adapt.small_head(ridge=100.0)}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", backbones.spelt(self.scales))
@@ -199,13 +203,7 @@ class MLSH(DeepMethod):
     def check(self, train: Labelled) -> None:
         super().check(train)
         taps = self._taps(stored(images_of(train)).shape)
-        most = max(self._shares(taps))
-        self.config.hasher(most, 0).check_settings()
-        count = len(self.targets(train))
-        if most > count - count // HELD_OUT:
-            raise InputError(
-                f"COSDISH samples as many images as a table has bits ({most}), got {count} images"
-            )
+        self.config.hasher(max(self._shares(taps)), 0).check_settings()
 
     def _shares(self, names: Sequence[str]) -> tuple[int, ...]:
         """Bits of each table; raises InputError where they cannot be divided."""
@@ -232,7 +230,7 @@ class MLSH(DeepMethod):
 
     def phases(self, network: Network, labels: np.ndarray) -> list[loop.Phase]:
         c = self.config
-        if c.frozen is True or not c.epochs:
+        if not c.epochs or not backbones.parameters(network.backbone):
             return []
         last = nn.Linear(network.backbone.features, classes.count(labels))  # dropped afterwards
         classifier = nn.Sequential(network.backbone, last)
@@ -242,17 +240,15 @@ class MLSH(DeepMethod):
         usual = {name: getattr(Config(), name) for name in OWN}
         return self.about.name, dataclasses.replace(self.config, **usual)
 
-    def fit(
-        self, train: Labelled, *, seed: int = 0, shared: Shared | None = None, **how: Any
-    ) -> Self:
-        """As `DeepMethod.fit`; then a COSDISH for each table,
-        on the features of all training images.
-        """
-        shared = Shared() if shared is None else shared
-        super().fit(train, seed=seed, shared=shared, **how)
-        x = self.net.features(images_of(train), shared)  # (N, sum of C)
-        self._hash(x.numpy(), self.targets(train), seed)
-        return self
+    def _finish(self, images: Images, labels: np.ndarray, seed: int, shared: Shared) -> None:
+        """A COSDISH for each table, on the features of all training images."""
+        x = self.net.features(images, shared)  # (N, sum of C)
+        self._hash(x.numpy(), labels, seed)
+
+    @property
+    def trained(self) -> bool:
+        """Always: COSDISH is, whether or not the network was."""
+        return True
 
     def _hash(self, x: np.ndarray, labels: np.ndarray, seed: int) -> None:
         """Train the tables on features x (N, sum of C), and weigh them where that is asked for."""
@@ -304,7 +300,7 @@ class MLSH(DeepMethod):
 
     # ---- codes
 
-    def encode(self, images: Images, shared: Shared | None = None) -> np.ndarray:
+    def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
         """Packed codes of images, each table padded to whole words:
         uint8 (N, sum of 8*ceil(K_t/64)).
         """

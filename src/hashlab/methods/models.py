@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 import hashlab
 from hashlab import _disk, codes, files
-from hashlab.data import folders
+from hashlab.data import folders, items
 from hashlab.errors import InputError
 from hashlab.networks import backbones
 from hashlab.progress import Progress
@@ -35,7 +36,14 @@ FIELDS = {
     "facts": dict,
     "sha256": str,
 }  # in `model.json`
-BLOCK = 256  # images of a folder that are encoded at a time
+BLOCK = 256  # image files that are encoded at a time
+HOW_TO_ENCODE = {
+    "images": (
+        "Encode images with `hashlab encode MODEL IMAGES -o codes.npz`, where MODEL is "
+        "this folder, or in Python:"
+    ),
+    "features": "Encode in Python, where MODEL is this folder:",
+}  # for the card
 
 
 class Model(Protocol):
@@ -45,7 +53,8 @@ class Model(Protocol):
     bits: int
     tables: tuple[int, ...] | None
     overrides: dict[str, Any]  # settings that differ from the defaults
-    shape: tuple[int, ...]  # of an image
+    shape: tuple[int, ...]  # of an image, or of features
+    classes: tuple[str, ...] | None  # names of what it was fitted to, where they are known
 
     def state(self) -> State: ...
     def set_state(
@@ -89,6 +98,7 @@ def save(
         "bits": method.bits,
         "tables": method.tables,
         "settings": settings,
+        "classes": method.classes,
         "facts": facts or {},
         "hashlab": hashlab.__version__,
     }
@@ -116,15 +126,7 @@ def check_target(target: str | Path, run: Any) -> Path:
     one run, which is the name of its record; a model that was saved without any has its method,
     bits and settings instead.
     """
-    folder = Path(target)
-    if Path.cwd().is_relative_to(folder.absolute()) or folder.is_mount() or folder.is_symlink():
-        raise InputError(
-            f"a folder that can be replaced as a whole is expected, got {target}; give one inside "
-            "it"
-        )
-    _disk.restored(folder)
-    files.check_folder(folder.parent)
-    files.check_folder(folder)
+    folder = files.check_replaceable(target)
     ours = (WEIGHTS, CARD, SUMMARY)
     others = (
         [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []
@@ -154,20 +156,23 @@ def card(method: Model, summary: Mapping[str, Any]) -> str:
     about = method.about
     facts = {"bits": method.bits, **summary["facts"], "settings": method.overrides or "defaults"}
     lines = [f"- {key}: {value}" for key, value in facts.items()]
+    of_features = items.are_features(method.shape)
+    kind = "features" if of_features else "images"
+    taken = items.layout(method.shape) if of_features else "arrays, paths, images of Pillow's"
     return f"""# {about.name}, {method.bits} bits
 
 {about.title} ({about.paper}): {about.status}.
-It turns images into codes of {method.bits} bits, for search by Hamming distance.
+It turns {kind} into codes of {method.bits} bits, for search by Hamming distance.
 
 {chr(10).join(lines)}
 
-Encode a folder of images with `hashlab encode MODEL FOLDER -o codes.npz`, where MODEL is this folder, or in Python:
+{HOW_TO_ENCODE[kind]}
 
 ```python
 import hashlab.methods
 
 model = hashlab.methods.load("MODEL")
-codes = model.encode(images)  # uint8 (N, H, W[, C]) -> packed uint8 (N, {row_bytes(method)})
+codes = model.encode({kind})  # {taken} -> packed uint8 (N, {row_bytes(method)})
 ```
 
 Written by hashlab {summary["hashlab"]}. `model.json` names the SHA-256 of `model.safetensors`.
@@ -206,10 +211,27 @@ def load(
     tensors, facts = checkpoints.unpack(weights, str(file))
     try:
         _give(method, tensors, facts, device)
+    except backbones.Unknown as error:
+        raise InputError(f"{folder} cannot be loaded here: {error}") from None
     except InputError as error:
         name = f"{summary['method']} of {method.bits} bits"
         raise InputError(f"{file} is no {name}: {error}") from None
+    classes = summary.get("classes")  # models of older versions have none
+    method.classes = None if classes is None else tuple(classes)
     return method
+
+
+def identity(folder: str | Path) -> dict[str, Any]:
+    """What tells a saved model from others: method, bits, tables, settings and the SHA-256 of its
+    weights, JSON values by name; raises InputError where there is none.
+    """
+    files.check_name(folder)
+    folder = _disk.restored(Path(folder))
+    if not os.path.lexists(folder / SUMMARY):
+        raise InputError(f"{folder} is not a model: {SUMMARY} missing")
+    summary = _described(folder)
+    names = ("method", "bits", "tables", "settings", "sha256")
+    return {name: summary.get(name) for name in names}
 
 
 def _described(folder: Path) -> dict[str, Any]:
@@ -218,6 +240,7 @@ def _described(folder: Path) -> dict[str, Any]:
     try:
         summary = files.read_json(file)
         fits = all(isinstance(summary[key], kind) for key, kind in FIELDS.items())
+        fits = fits and _are_names(summary.get("classes"))
     except InputError as error:
         raise InputError(f"{file} does not describe a model ({error})") from None
     except (KeyError, TypeError):  # a field is missing, or it is no object
@@ -227,8 +250,15 @@ def _described(folder: Path) -> dict[str, Any]:
     return summary
 
 
+def _are_names(classes: Any) -> bool:
+    """Whether that is what `model.json` says of classes: a list of text, or nothing."""
+    return classes is None or (
+        isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    )
+
+
 def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) -> None:
-    """Give a method its state; raises InputError where it then does not turn an image into a
+    """Give a method its state; raises InputError where it then does not turn an item into a
     code.
     """
     for name, tensor in tensors.items():
@@ -236,7 +266,7 @@ def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) ->
             raise InputError(f"finite numbers are expected, got others in {name}")
     try:
         method.set_state(tensors, facts, device)
-        packed = method.encode(np.zeros((1, *method.shape), np.uint8))
+        packed = method.encode(items.zeros(1, method.shape))
     except InputError:
         raise
     except (
@@ -254,56 +284,102 @@ def _give(method: Model, tensors: dict[str, Tensor], facts: Any, device: str) ->
         raise InputError(f"a code of {width} bytes is expected, got {packed.shape[1]}")
 
 
-# ---- folders of images
+# ---- files of images
 
 
 class Encoded(NamedTuple):
-    """What became of a folder: how many images have codes, of how many bits,
-    and what is wrong with the others.
+    """What became of image files: how many have codes, of how many bits, what is wrong with the
+    others, and how many of which kind were passed over in folders.
     """
 
     images: int
     bits: int
     broken: dict[str, str]  # name -> reason
+    passed: Counter[str]  # kind -> how many, see `folders.listing`
 
 
 def encode_folder(
     method: Model, folder: str | Path, output: str | Path, *, skip_broken: bool = False
 ) -> Encoded:
-    """Write the codes of all images below a folder to one `.npz` file,
-    a few blocks of images in memory at a time.
+    """Write the codes of all images below a folder to one `.npz` file; see `encode_files`."""
+    return encode_files(method, [folder], output, skip_broken=skip_broken)
 
-    The file holds `names` (N,), paths relative to the folder; `codes` uint8 (N, ceil(K/8)); `bits`;
-    and `tables` where there are several.
+
+def encode_files(
+    method: Model,
+    sources: Sequence[str | Path],
+    output: str | Path,
+    *,
+    skip_broken: bool = False,
+) -> Encoded:
+    """Write the codes of image files to one `.npz` file, a few blocks of images in memory at a time.
+
+    The file holds `names` (N,), those of files as they are given, those of images in a folder
+    relative to it; `codes` uint8 (N, ceil(K/8)); `bits`; and `tables` where there are several.
 
     Args:
         method: a fitted one, for example from `methods.load`.
+        sources: image files, and folders, of which all images are meant, also in subfolders.
         skip_broken: leave out images that cannot be read; otherwise the first one ends it all.
 
     Raises:
-        InputError: no images, a broken image, an output that cannot be; nothing is written then.
+        InputError: a model of features, no images, two of one name, a broken image, an output that
+            cannot be; nothing is written then.
     """
-    folder = Path(folder)
+    if items.are_features(method.shape):
+        raise InputError(
+            f"a model of images is expected, got one of {items.described(method.shape)}"
+        )
     output = Path(output)
     files.check_file(output, ".npz")
-    paths = folders.files(folder)
-    names = [path.relative_to(folder).as_posix() for path in paths]
+    named, passed = _named(sources)
+    names = list(named)
+    paths = list(named.values())
+    name_of = dict(zip(paths, names, strict=True))
     broken: dict[str, str] = {}
 
     def note(path: Path, reason: str) -> None:
-        broken[path.relative_to(folder).as_posix()] = str(reason)
+        broken[name_of[path]] = str(reason)
 
-    blocks = folders.stream(paths, method.shape, block=BLOCK, broken=note if skip_broken else None)
+    refuse = note if skip_broken else folders.refuse
+    blocks = folders.stream(paths, method.shape, block=BLOCK, broken=refuse)
     rows: list[int] = []
     packed: list[np.ndarray] = []
     for block in Progress(blocks, "encoding", total=-(-len(paths) // BLOCK), delay=2):
         rows += block.rows.tolist()
         packed.append(method.encode(block.images))
     if not rows:
-        raise InputError(f"none of the {len(paths)} images in {folder} can be read")
+        where = ", ".join(map(str, sources[:3]))
+        raise InputError(f"none of the {len(paths)} images in {where} can be read")
     arrays = _arrays(method, [names[row] for row in rows], np.concatenate(packed))
     files.write(output, files.npz(arrays))
-    return Encoded(len(rows), method.bits, broken)
+    return Encoded(len(rows), method.bits, broken, passed)
+
+
+def _named(sources: Sequence[str | Path]) -> tuple[dict[str, Path], Counter[str]]:
+    """Image files by the names that they go by, in the order of the sources,
+    and what was passed over in folders.
+
+    Raises InputError where two go by one name, or there are none.
+    """
+    named: dict[str, Path] = {}
+    passed: Counter[str] = Counter()
+    for source in map(Path, sources):
+        images = [source]
+        if not source.is_file():
+            images, kinds = folders.listing(source)
+            passed += kinds
+        for image in images:
+            name = image.relative_to(source).as_posix() if image != source else image.as_posix()
+            if name in named:
+                raise InputError(
+                    f"images of different names are expected, got {name} twice: {named[name]} and "
+                    f"{image}; give a folder that holds both"
+                )
+            named[name] = image
+    if not named:
+        raise InputError("one image or folder at least is expected, got none")
+    return named, passed
 
 
 def _arrays(method: Model, names: list[str], packed: np.ndarray) -> dict[str, np.ndarray]:

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hashlab.losses import classes, pairs
+from hashlab.methods import adapt
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
+from hashlab.networks import backbones
 from hashlab.training import loop
 
 
@@ -120,6 +122,7 @@ class Config(DeepConfig):
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
         "form": ("bilinear", "clipped")
     }
+    ADAPTS: ClassVar[adapt.Rules] = {**adapt.DEEP, **adapt.enough_steps("pretrain_epochs")}
 
 
 class MuLiu(DeepMethod):
@@ -152,7 +155,7 @@ class MuLiu(DeepMethod):
         c = self.config
         count = classes.count(labels)
         stages = []
-        if c.frozen is not True:  # else nothing that stays would learn from it
+        if backbones.parameters(network.backbone):  # else nothing that stays would learn from it
             last = nn.Linear(network.backbone.features, count)  # dropped afterwards
             classifier = nn.Sequential(network.backbone, last)
             stages.append(

@@ -12,6 +12,7 @@ References: the ledger in the book's chapter "Zhang et al. 2019".
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,7 +25,8 @@ from hashlab.data.parts import Labelled, Part
 from hashlab.errors import InputError
 from hashlab.losses import clouds
 from hashlab.losses.clouds import Centres, Recentre, class_wise_loss, cubic_loss, vertex_loss
-from hashlab.methods.base import About, check_labels, setting
+from hashlab.methods import adapt
+from hashlab.methods.base import About, check_labels, classes_and_labels, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
 
@@ -104,6 +106,14 @@ def read_s(text: str) -> tuple[float, ...]:
     return s
 
 
+def wide_classes(config: Config, training: adapt.Training) -> Mapping[str, str]:
+    """The rule that classes of a small set, on one level and on a frozen body, are wide:
+    s = 1 leaves the centres too near to each other for the few steps that there are.
+    """
+    small = training.images < adapt.SMALL and config.frozen is True and config.levels == 1
+    return {"s": "0.1"} if small else {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config(DeepConfig):
     """Settings of SHPDH."""
@@ -136,6 +146,7 @@ class Config(DeepConfig):
         "form": ("stable", "clamped"),
         "centre_pass": clouds.PASSES,
     }
+    ADAPTS: ClassVar[adapt.Rules] = {**adapt.DEEP, ("s",): wide_classes}
 
 
 class SHPDH(DeepMethod):
@@ -189,9 +200,9 @@ class SHPDH(DeepMethod):
         levels = getattr(train, "levels", None)
         if levels is not None and not self.config.tree:
             return trees.check_levels(levels, count)
-        fine = check_labels(train.labels, count)
+        fine = check_labels(train)
         if self.config.tree:
-            return trees.read(self.config.tree, _names(train, fine))[fine]
+            return trees.read(self.config.tree, classes_and_labels(train)[0])[fine]
         if self.config.levels != 1:
             raise InputError(
                 "shpdh needs labels on several levels, but these have one: name a tree "
@@ -216,9 +227,3 @@ class SHPDH(DeepMethod):
             self.centres, network, c.every, c.centre_pass, c.batch_size, seed, self.precision
         )
         return [self.phase("hashing", network, loss, c.epochs, c.lr, before_epoch=move)]
-
-
-def _names(train: Labelled, labels: np.ndarray) -> list[str]:
-    """Names of the classes 0, 1, …; their numbers where the set has no names."""
-    named = train.pool.about.classes if isinstance(train, Part) else ()
-    return list(named) or [str(label) for label in range(int(labels.max()) + 1)]

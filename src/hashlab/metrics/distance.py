@@ -126,6 +126,66 @@ def _checked(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
     return np.repeat(weights, bits_of_each).astype(np.int64)
 
 
+def bits_of(query: codes.Array, database: codes.Array) -> int:
+    """K of codes that are not packed, which their columns say;
+    raises InputError for codes that may be packed, and do not say it.
+    """
+    for array in (database, query):
+        if codes.is_array(array, 2, *codes.REAL) and not _may_be_packed(array):
+            return int(array.shape[1])
+    raise InputError(
+        "bits must be given: packed codes (uint8) do not say how many of their bits are used"
+    )
+
+
+def _may_be_packed(array: codes.Array) -> bool:
+    of_bytes = codes.is_array(array, 2, "uint8")
+    return of_bytes and (array.shape[1] % 8 == 0 or not codes.of_two_values(array))
+
+
+def packed(sides: list[codes.Array], distance: Distance) -> list[codes.Array]:
+    """Codes of both sides as packed ones, those of bits (0/1, -1/+1 or bool) packed.
+
+    An array of bytes that can be packed codes is taken for such, unless the other side has bits.
+    What is neither is left for `check_codes` to refuse.
+    """
+    of_bits = [_has_bits(side, distance) for side in sides]
+    certain = [
+        bits and not _is_packed(side, distance) for bits, side in zip(of_bits, sides, strict=True)
+    ]
+    if not any(certain):
+        return sides
+    pairs = zip(sides, of_bits, strict=True)
+    return [_pack_tables(side, distance) if bits else side for side, bits in pairs]
+
+
+def _has_bits(array: codes.Array, distance: Distance) -> bool:
+    wide = codes.is_array(array, 2, *codes.REAL) and array.shape[1] == sum(distance.tables)
+    return wide and codes.of_two_values(array)
+
+
+def _is_packed(array: codes.Array, distance: Distance) -> bool:
+    try:
+        check_codes(array, distance, "codes")
+    except InputError:
+        return False
+    return True
+
+
+def _pack_tables(array: codes.Array, distance: Distance) -> codes.Array:
+    """Bits (N, K) as packed codes, each table padded to whole words."""
+    if len(distance.tables) == 1:
+        return codes.pack(array)
+    ends = np.cumsum(distance.tables).tolist()
+    starts = [0, *ends[:-1]]
+    parts = [codes.pack(array[:, i:j]) for i, j in zip(starts, ends, strict=True)]
+    if isinstance(array, np.ndarray):
+        return np.concatenate(parts, axis=1)
+    import torch
+
+    return torch.cat(parts, dim=1)
+
+
 def check_codes(packed: Any, distance: Distance, name: str) -> None:
     """Raise InputError unless `packed` holds codes of the distance's tables,
     each padded to whole words.

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from hashlab import codes
-from hashlab.errors import InputError
+from hashlab.errors import InputError, did_you_mean
 from hashlab.metrics import distance, labels, rankings, report
 from hashlab.metrics.distance import Distance
 from hashlab.metrics.published import CONVENTIONS, Convention
@@ -30,7 +30,7 @@ def evaluate(
     query_labels: ArrayLike,
     database_labels: ArrayLike,
     *,
-    bits: int,
+    bits: int | None = None,
     relevance: str = "same_class",
     at: int | None = None,
     convention: str | None = None,
@@ -45,10 +45,13 @@ def evaluate(
     counts are the same.
 
     Args:
-        query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W), see `codes.pack`; of
-            queries for convention="asymmetric" the real outputs, (Q, K), instead.
-        query_labels, database_labels: what `relevance` needs, one row per code.
-        bits: K, the number of bits stored, of all tables together.
+        query_codes, database_codes: packed, uint8 (Q, 8 W) and (N, 8 W), see `codes.pack`; or their
+            bits, (Q, K) and (N, K) of bool, 0/1 or -1/+1 in any real type; of queries for
+            convention="asymmetric" the real outputs, (Q, K), instead.
+        query_labels, database_labels: what `relevance` needs, one row per code, in any usual form:
+            see `hashlab.labels`.
+        bits: K, the number of bits stored, of all tables together; None where codes are not packed,
+            which then say it.
         relevance: "same_class": (N,) classes, relevant if equal. "shares_label": (N, L) of 0 and 1,
             relevant with a label in common, gain = how many; a row without labels has nothing in
             common with any other. "levels": (N, L) classes per level, fine first, relevant if the
@@ -80,10 +83,15 @@ def evaluate(
         0.8333
     """
     rule = _convention(convention, at)
-    measure = distance.check(bits, tables, combine, weights)
     _check_one_kind(query_codes, database_codes)
-    distance.check_codes(database_codes, measure, "database codes")
+    bits = distance.bits_of(query_codes, database_codes) if bits is None else codes.whole(bits)
+    measure = distance.check(bits, tables, combine, weights)
     real = rule.name == "asymmetric"
+    if real:
+        (database_codes,) = distance.packed([database_codes], measure)
+    else:
+        query_codes, database_codes = distance.packed([query_codes, database_codes], measure)
+    distance.check_codes(database_codes, measure, "database codes")
     if real:
         _check_outputs(query_codes, measure)
     else:
@@ -166,7 +174,10 @@ def evaluate_distances(
 
 def _convention(name: str | None, at: int | None) -> Convention:
     if name not in (None, *CONVENTIONS):
-        raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}, got {name!r}")
+        raise InputError(
+            f"convention must be one of {', '.join(CONVENTIONS)}, got {name!r}"
+            f"{did_you_mean(name, CONVENTIONS)}"
+        )
     rule = CONVENTIONS["min_k_r" if name is None else name]
     if at is not None and not rule.cut:
         raise InputError(f"convention {name!r} has no cut-off, got at={at}")

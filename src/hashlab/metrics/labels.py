@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from hashlab import codes
-from hashlab.errors import InputError
+from hashlab import codes, labels
+from hashlab.errors import InputError, did_you_mean
 
 RELEVANCE = {
-    "same_class": "(N,) integers",
+    "same_class": "one class a row",
     "shares_label": "(N, L) of 0 and 1",
-    "levels": "(N, L) integers",
+    "levels": "(N, L) classes",
 }
 
 
@@ -35,8 +35,8 @@ class Relevance:
         name: "same_class", "shares_label" or "levels".
         query, database: (Q, L) and (N, L): int64 ranks 0..C-1 of the classes per level, or bool per
             label.
-        classes: of each level, the class that a rank stands for, int64 (C,) ascending; none for
-            several labels.
+        classes: of each level, the class that a rank stands for, int64 or text (C,) ascending; none
+            for several labels.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Relevance:
 
     @property
     def query_labels(self) -> np.ndarray:
-        """The labels of the queries as they were given, int64 (Q, L)."""
+        """The labels of the queries as they were given, int64 or text (Q, L)."""
         if self.several:
             return self.query.astype(np.int64)
         levels = zip(self.classes, self.query.T, strict=True)
@@ -112,37 +112,36 @@ def check(
     items: int,
     sides: tuple[str, str] = ("query codes", "database codes"),
 ) -> Relevance:
-    """Check labels and bring them into (rows, L) form;
+    """Check labels in any form (see `hashlab.labels`) and bring them into (rows, L) form;
     `sides` says what there are so many of, for messages.
+
+    Labels of a single column are classes, and share a label where they are the same one.
 
     Raises:
         InputError: unknown rule, wrong shape, type or number of labels, negative classes.
     """
     if relevance not in tuple(RELEVANCE):
-        raise InputError(f"relevance must be one of {', '.join(RELEVANCE)}, got {relevance!r}")
-    query = _checked(relevance, "query labels", query_labels, queries, sides[0])
-    database = _checked(relevance, "database labels", database_labels, items, sides[1])
-    if query.shape[1] != database.shape[1]:
         raise InputError(
-            f"query and database labels must have equally many columns, got {query.shape[1]} and "
-            f"{database.shape[1]}"
+            f"relevance must be one of {', '.join(RELEVANCE)}, got {relevance!r}"
+            f"{did_you_mean(relevance, RELEVANCE)}"
+        )
+    query = _table("query labels", query_labels, relevance)
+    database = _table("database labels", database_labels, relevance)
+    columns = query.shape[1:], database.shape[1:]
+    if relevance == "shares_label" and columns == ((1,), (1,)):
+        relevance = "same_class"
+    rows = _columns(relevance, "query labels", query, queries, sides[0])
+    others = _columns(relevance, "database labels", database, items, sides[1])
+    if len(rows) != len(others):
+        raise InputError(
+            f"query and database labels must have equally many columns, got {len(rows)} and "
+            f"{len(others)}"
         )
     if relevance == "shares_label":
-        return Relevance(relevance, query.astype(bool), database.astype(bool))
-    return _ranked(relevance, query, database)
-
-
-def _ranked(name: str, query: np.ndarray, database: np.ndarray) -> Relevance:
-    """Classes of any size, int64 (Q, L) and (N, L),
-    as ranks 0..C-1 among those that occur on a level.
-    """
-    both = np.concatenate([query, database])
-    ranks = np.empty_like(both)
-    classes = []
-    for level, column in enumerate(both.T):
-        names, ranks[:, level] = np.unique(column, return_inverse=True)
-        classes.append(names)
-    return Relevance(name, ranks[: len(query)], ranks[len(query) :], tuple(classes))
+        return Relevance(relevance, np.stack(rows, 1), np.stack(others, 1))
+    together = [labels.ranked_together(*level) for level in zip(rows, others, strict=True)]
+    classes, ranks, other_ranks = zip(*together, strict=True)
+    return Relevance(relevance, np.stack(ranks, 1), np.stack(other_ranks, 1), classes)
 
 
 _OTHERS = {  # number of axes -> the rules that take such labels, for messages
@@ -151,23 +150,34 @@ _OTHERS = {  # number of axes -> the rules that take such labels, for messages
 }
 
 
-def _checked(relevance: str, name: str, labels: Any, count: int, side: str) -> np.ndarray:
-    labels = codes.as_numpy(labels, name)
-    form = f"{name} must be {RELEVANCE[relevance]} for {relevance}"
-    kinds = "iub" if relevance == "shares_label" else "iu"
-    dimensions = 1 if relevance == "same_class" else 2
-    if labels.ndim != dimensions or labels.dtype.kind not in kinds or 0 in labels.shape[1:]:
-        hint = _OTHERS.get(labels.ndim, "") if labels.ndim != dimensions else ""
-        raise InputError(f"{form}, got {labels.shape} {labels.dtype}{hint}")
-    if len(labels) != count:
-        raise InputError(f"{name} must be as many as {side}, got {len(labels)} and {count}")
-    if labels.min() < 0:
-        raise InputError(f"{name} must not be negative, got {labels.min()}")
-    if relevance == "shares_label" and labels.max() > 1:
-        raise InputError(f"{form}, got {labels.max()}")
-    if labels.max() > np.iinfo(np.int64).max:
-        raise InputError(f"{name} must be below 2**63, got {labels.max()}")
-    return labels.reshape(count, -1).astype(np.int64)
+def _table(name: str, given: Any, relevance: str) -> np.ndarray:
+    """Labels as an array that has as many axes as the rule allows."""
+    given = codes.as_numpy(given, name)
+    axes = (1, 2) if relevance == "same_class" else (2,)
+    if given.ndim not in axes or 0 in given.shape[1:]:
+        hint = "" if given.ndim in axes else _OTHERS.get(given.ndim, "")
+        raise InputError(
+            f"{name} must be {RELEVANCE[relevance]} for {relevance}, got {codes.describe(given)}"
+            f"{hint}"
+        )
+    return given
+
+
+def _columns(
+    relevance: str, name: str, given: np.ndarray, count: int, side: str
+) -> list[np.ndarray]:
+    """What an item has on each level, or of each label: L arrays (N,)."""
+    if len(given) != count:
+        raise InputError(f"{name} must be as many as {side}, got {len(given)} and {count}")
+    if relevance == "shares_label":
+        return list(labels.several(given, name).T)
+    if relevance == "levels":
+        return labels.levels(given, name)
+    if not labels.has_one_class(given):
+        raise InputError(
+            f"{name} must be one class a row for same_class, got {codes.describe(given)}{_OTHERS[2]}"
+        )
+    return [labels.one_class(given, name)]
 
 
 def _masks(labels: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ class Report:
             count too, and an ideal ranking always has 1.
         mahp_at: {k: mean of hierarchical precision over the ranks 1..k}; for levels only.
             What this is not: a kind of AP. Every rank counts, not only those of relevant items.
-        query_labels: int64 (Q, L), for `per_class`.
+        query_labels: int64 or text (Q, L), for `per_class`.
     """
 
     bits: int | None
@@ -154,7 +154,7 @@ class Report:
             precision = from_the_end[::-1]
         return self.recall[drawn], precision
 
-    def per_class(self) -> dict[int, float]:
+    def per_class(self) -> dict[int | str, float]:
         """Mean AP of the queries of each class (fine level; each label that a query has);
         NaN if all were left out.
         """
@@ -165,12 +165,12 @@ class Report:
                 means[name] = float(ap.mean()) if len(ap) else float("nan")
         return means
 
-    def _members(self) -> dict[int, np.ndarray]:
+    def _members(self) -> dict[int | str, np.ndarray]:
         """Of each class, or label, which queries have it: bool (Q,)."""
         if self.relevance == "shares_label":
             return {label: has > 0 for label, has in enumerate(self.query_labels.T)}
         fine = self.query_labels[:, 0]
-        return {int(name): fine == name for name in np.unique(fine)}
+        return {name: fine == name for name in np.unique(fine).tolist()}
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of mAP, were the queries a sample of many:

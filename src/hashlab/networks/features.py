@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hashlab import files
+from hashlab.data import items
 from hashlab.data.batches import Batches, Images, Maps, View, statistics, stored
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
@@ -40,7 +41,8 @@ BLOCK = 4096  # images per file: what an interruption can lose
 
 
 class Network(nn.Module):
-    """A backbone and a head on its features, or on what it gives at some taps: images -> outputs.
+    """A backbone and a head on its features, or on what it gives at some taps: images, or features
+    that are given, -> outputs.
 
     What was computed before is taken as well as images (B, C, H, W): features (B, d), or what a
     backbone gives at the level up to which it is frozen.
@@ -64,7 +66,7 @@ class Network(nn.Module):
         """What the head takes: features (B, d), or a tuple with the maps of each tap,
         or their means (B, sum C).
         """
-        if x.ndim == 2 and self.backbone.frozen_level is None:
+        if self.backbone.computed(x):
             return x
         if not self.taps:
             return self.backbone(x)
@@ -77,10 +79,12 @@ class Network(nn.Module):
 
 def input_shape(
     backbone: str, shape: tuple[int, ...], crop: int = 0, size: int = 0
-) -> tuple[int, int, int]:
+) -> tuple[int, ...]:
     """(H, W, C) of what a backbone takes where images are (H, W[, C]);
-    those of libraries make three channels of one.
+    those of libraries make three channels of one. Features (d,) stay.
     """
+    if items.are_features(shape):
+        return shape
     channels = shape[2] if len(shape) == 3 else 1
     if channels == 1 and backbones.from_library(backbone):
         channels = 3
@@ -90,34 +94,61 @@ def input_shape(
     return shape[0], shape[1], channels
 
 
-def view_of(backbone: str, start: str, images: Images, **how: Any) -> View:
+def check_given(settings: Mapping[str, Any]) -> None:
+    """Raise InputError where settings that somebody chose ask of features what only images have."""
+    for name in ("shift", "crop", "flip", "size"):
+        value = settings.get(name)
+        if value not in (None, 0, "auto", "no"):
+            raise InputError(f"{name} is for images, not for features: leave it out, got {value}")
+
+
+def view_of(backbone: str, start: str, images: Images, **how: Any) -> View | items.Vectors:
     """How images become the input of a backbone:
-    normalised by their own statistics, as those for training are.
+    normalised by their own statistics, as those for training are. Given features stay as they are.
 
     A library's network takes three channels, and with weights the statistics that these were trained
-    with.
+    with; one of somebody's own those that it was registered with.
 
     Args:
         start: what the backbone starts from, see `weights`.
         how: of `View`.
     """
     shape = stored(images).shape
+    if items.are_features(shape):
+        return items.Vectors(*shape)
     mean, std = statistics(images)
     channels = shape[2] if len(shape) == 3 else 1
-    if backbones.from_library(backbone):
-        if len(mean) == 1:
-            mean = 3 * mean  # a tuple, three times the same
-            std = 3 * std
-        if start != weights.SCRATCH:
-            mean, std = weights.normalisation(backbone)
+    if backbones.from_library(backbone) and len(mean) == 1:
+        mean = 3 * mean  # a tuple, three times the same
+        std = 3 * std
+    given = backbones.normalisation(backbone, start)
+    if given is not None:
+        _check_channels(backbone, given[0], mean)
+        mean, std = given
     return View(shape[0], shape[1], channels, mean, std, **how)
 
 
+def _check_channels(backbone: str, given: Sequence[float], own: Sequence[float]) -> None:
+    """Raise InputError unless a backbone's normalisation is for images of as many channels."""
+    if len(given) != len(own):
+        raise InputError(
+            f"backbone {backbone} normalises {len(given)} channels, the images have {len(own)}"
+        )
+
+
 def check_shape(images: Images, expected: tuple[int, ...]) -> None:
-    """Raise InputError unless images are of the shape (H, W[, C]) that was trained on."""
+    """Raise InputError unless images are of the shape (H, W[, C]), or features of the width (d,),
+    that was trained on.
+    """
     shape = tuple(stored(images).shape)
-    if shape != expected:
-        raise InputError(f"images of {expected} expected, as in training, got {shape}")
+    if shape == expected:
+        return
+    wanted = items.described(expected)
+    if items.are_features(expected) and items.are_features(shape):
+        raise InputError(f"{wanted} expected, got {(len(images), *shape)}")
+    same_kind = items.are_features(expected) == items.are_features(shape)
+    got = shape if same_kind else items.described(shape)
+    raise InputError(f"{wanted} expected, as in training, got {got}")
 
 
 @dataclass(frozen=True)
@@ -126,12 +157,14 @@ class Origin:
 
     backbone: str
     weights: str  # as records name them
-    seed: int | None  # that they were drawn with; None where they were not
+    seed: int | None  # that they were drawn with; None where they follow from the weights alone
 
     @classmethod
     def of(cls, backbone: str, start: str, seed: int) -> Self:
-        drawn_with = seed if start == weights.SCRATCH else None
-        return cls(backbone, weights.describe(start, backbone), drawn_with)
+        of_seed = start == weights.SCRATCH or backbones.is_registered(backbone)
+        drawn_with = seed if of_seed else None
+        name = backbones.identity(backbone)
+        return cls(name, weights.describe(start, backbone), drawn_with)
 
 
 @dataclass(frozen=True)
@@ -141,7 +174,7 @@ class FeatureKey:
     images: Hashable
     origin: Hashable
     taps: tuple[str, ...]
-    view: View
+    view: View | items.Vectors
     precision: str
     device: str
     maps: bool = False  # rather than their means
@@ -153,9 +186,10 @@ class FeatureNet:
     Args:
         network: a backbone and a head.
         backbone: the backbone's name.
-        shape: of the images, (H, W) or (H, W, C).
+        shape: of the images, (H, W) or (H, W, C); or of given features, (d,).
         view: how images become the network's input.
-        precision: of the network; auto for what suits the device.
+        precision: of the network; auto for what suits the device, and for given features float32:
+            a layer or two gain nothing from less.
         origin: where the backbone's weights came from; None where that is not known.
         deterministic, resident_mb: as in `DeepConfig`.
     """
@@ -165,7 +199,7 @@ class FeatureNet:
         network: Network,
         backbone: str,
         shape: tuple[int, ...],
-        view: View,
+        view: View | items.Vectors,
         device: torch.device,
         precision: str = "auto",
         origin: Origin | None = None,
@@ -177,7 +211,8 @@ class FeatureNet:
         self.shape = shape
         self.view = view
         self.device = device
-        self.precision = numerics.auto_precision(device) if precision == "auto" else precision
+        usual = "float32" if items.are_features(shape) else numerics.auto_precision(device)
+        self.precision = usual if precision == "auto" else precision
         self.origin = origin
         self.deterministic = deterministic
         self.resident_mb = resident_mb
@@ -190,13 +225,20 @@ class FeatureNet:
         all_frozen = self.network.backbone.frozen is True
         return all_frozen and (self.network.pooled or not self.network.taps)
 
+    def learn(self, images: Images) -> None:
+        """Take the statistics that given features are standardised by; of images, `view` has them."""
+        backbone = self.network.backbone
+        if isinstance(backbone, backbones.Given):
+            mean, std = items.moments(stored(images))
+            backbone.stages[backbones.GIVEN].learn(torch.from_numpy(mean), torch.from_numpy(std))
+
     def batches(
         self, images: Images, labels: np.ndarray | None = None, shared: Shared | None = None
     ) -> Batches:
         """Batches of images uint8 (N, H, W[, C]), or of their features where these stay as they are,
-        or of the maps of the level up to which the backbone does.
+        or of the maps of the level up to which the backbone does; or of given features (N, d).
 
-        Raises InputError for images of another shape.
+        Raises InputError for images of another shape, or features of another width.
         """
         if self.features_stay:
             return Batches(self.features(images, shared), labels, self.device, None)
@@ -236,7 +278,7 @@ class FeatureNet:
     def _compute_maps(self, images: Images, level: str) -> Maps:
         self.network.eval()
         backbone = self.network.backbone
-        function = self._in_precision(lambda x: backbone.forward_levels(x, (level,))[0])
+        function = self._in_precision(backbone.kept)
         with numerics.deterministic(self.deterministic):
             return compute_maps(function, level, images, self._batches(images), self._facts)
 
@@ -285,6 +327,13 @@ class FeatureNet:
             batches = self._to_encode(images, shared)
             return batches.map(self._in_precision(self.network), "encoding").numpy()
 
+    @torch.inference_mode()
+    def outputs_of(self, batches: Batches, rows: np.ndarray) -> Tensor:
+        """The head's outputs for rows (M,) of what is trained on: float32 (M, K), on the CPU."""
+        self.network.eval()
+        apply = self._in_precision(self.network)
+        return torch.cat([apply(block).float().cpu() for block in batches.some(rows)])
+
     def _to_encode(self, images: Images, shared: Shared | None) -> Batches:
         """Batches of what was computed before where it was, or will be found again."""
         known = isinstance(images, Part) and self.origin is not None
@@ -319,24 +368,33 @@ class FeatureNet:
         }
 
 
-def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View]:
+def from_facts(facts: dict[str, Any]) -> tuple[str, tuple[int, ...], View | items.Vectors]:
     """Backbone, shape of the images and view, as `FeatureNet.state` writes them;
     raises InputError for others.
     """
     backbone = fact(facts, "backbone", str)
-    view = View.read(fact(facts, "view", dict))
+    of_view = fact(facts, "view", dict)
     shape = tuple(fact(facts, "shape", list))
+    kind = items.Vectors if backbone == backbones.GIVEN else View
+    view = kind.read(of_view)
     if shape != view.stored:
         raise InputError(f"the model's shape must be that of its view, {view.stored}, got {shape}")
     return backbone, shape, view
 
 
-def at_start(backbone: str, view: View, start: str, seed: int, frozen: bool | str) -> Backbone:
+def at_start(
+    backbone: str,
+    view: View | items.Vectors,
+    start: str,
+    seed: int,
+    frozen: bool | str,
+    hidden: int = 0,
+) -> Backbone:
     """A backbone for a view, with its first weights;
     where they are drawn, they follow from the seed alone.
     """
     torch.manual_seed(seeds.derived(seed, "backbone"))
-    return backbones.create(backbone, view.shape, start, frozen)
+    return backbones.create(backbone, view.shape, start, frozen, hidden)
 
 
 def pooled(levels: Sequence[Tensor]) -> Tensor:
@@ -416,7 +474,7 @@ def compute_maps(
 
 
 def _halves(x: Tensor, level: str) -> np.ndarray:
-    """Maps (N, C, H, W) as float16 (N, H, W, C); vectors stay (N, C).
+    """Maps (N, C, H, W) as float16 (N, H, W, C); vectors (N, C) and tokens (N, T, C) stay.
 
     Raises InputError where they are beyond half precision.
     """

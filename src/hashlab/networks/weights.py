@@ -1,5 +1,5 @@
-"""What a network starts from: `scratch`, weights that are published under a name of `SOURCES`, or
-a safetensors file, named by its SHA-256.
+"""What a network starts from: `scratch`, weights that are published under a name of `SOURCES`, what
+timm publishes for a network of its own, or a safetensors file; files are named by their SHA-256.
 
 Each of them is a condition of its own: results from different weights never stand in one column.
 """
@@ -19,10 +19,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from hashlab.errors import InputError
+from hashlab.networks import timm_models
 
 SCRATCH = "scratch"
 IMAGENET = "torchvision-imagenet"
 LITE0 = "efficientnet-lite0"
+TIMM = "timm"
+
+OWN: dict[str, str] = {}  # registered backbone -> what its weights are called as they are made
 
 Channels = tuple[float, float, float]
 Values = Mapping[str, Tensor]
@@ -34,12 +38,12 @@ def describe(weights: str, name: str) -> str:
     with the SHA-256 of their file.
     """
     if weights == SCRATCH:
-        return weights
+        return OWN.get(name, weights)
     if weights in SOURCES:  # `load` takes no other file
         return f"{weights} sha256:{_pin(weights, name)}"
-    file = _file(weights)
-    with file.open("rb") as content:
-        return f"{file.name} sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
+    file = file_of(weights, name)
+    label = weights if weights == TIMM else file.name
+    return f"{label} sha256:{_digest(file)}"
 
 
 def normalisation(name: str) -> tuple[Channels, Channels]:
@@ -53,12 +57,33 @@ def normalisation(name: str) -> tuple[Channels, Channels]:
 def _pin(weights: str, name: str) -> str:
     digest = SOURCES[weights].digests.get(name)
     if digest is None:
-        own = [word for word, source in SOURCES.items() if name in source.digests]
-        others = ", ".join([SCRATCH, *own])
-        raise InputError(
-            f"backbone {name} has no weights {weights}; expected: {others} or a safetensors file"
-        )
+        raise _no_such(weights, name)
     return digest
+
+
+def _no_such(weights: str, name: str) -> InputError:
+    own = [word for word, source in SOURCES.items() if name in source.digests]
+    own += [TIMM] if timm_models.is_name(name) else []
+    others = ", ".join([SCRATCH, *own])
+    return InputError(
+        f"backbone {name} has no weights {weights}; expected: {others} or a safetensors file"
+    )
+
+
+def file_of(weights: str, name: str) -> Path:
+    """The safetensors file that holds the weights of the architecture `name`: that of a path, or the
+    one that timm publishes, which is fetched when first used.
+
+    Raises InputError where there is none.
+    """
+    if weights in SOURCES or (weights == TIMM and not timm_models.is_name(name)):
+        raise _no_such(weights, name)
+    return timm_models.published(name) if weights == TIMM else _file(weights)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _file(weights: str) -> Path:
@@ -81,12 +106,10 @@ def check(weights: str, network: nn.Module, dropped: str, name: str) -> None:
     """
     if weights in SOURCES:
         if _pin(weights, name) and (file := SOURCES[weights].file(name)).is_file():
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            _check_digest(weights, file, digest, name)
+            _check_digest(weights, file, _digest(file), name)
     elif weights != SCRATCH:
         try:
-            with safe_open(_file(weights), "pt") as content:
+            with safe_open(file_of(weights, name), "pt") as content:
                 shapes = {key: tuple(content.get_slice(key).get_shape()) for key in content.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise InputError(f"{weights} cannot be read as safetensors: {error}") from None
@@ -125,7 +148,7 @@ def load(weights: str, network: nn.Module, dropped: str, name: str) -> None:
         _check_shapes(weights, shapes, network, dropped, name)
     else:
         check(weights, network, dropped, name)
-        values = safetensors.torch.load_file(_file(weights))
+        values = safetensors.torch.load_file(file_of(weights, name))
     own = network.state_dict()
     kept = {
         key: value

@@ -12,6 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from hashlab import labels
 from hashlab.codes import as_numpy, binarize, check_bits
 from hashlab.errors import InputError
 
@@ -47,8 +48,8 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.check_settings()
         X = self._features(X, reset=True)
         check_varying(X)
-        labels = self.check_labels(y, len(X)) if self.supervised else None
-        self._fit(X, labels, np.random.default_rng(self.random_state))
+        members = self.check_labels(y, len(X)) if self.supervised else None
+        self._fit(X, members, np.random.default_rng(self.random_state))
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -162,34 +163,22 @@ def in_one_sentence(error: ValueError) -> str:
 
 
 def membership(y: Any, count: int, several: bool, name: str) -> np.ndarray:
-    """Labels (N,) or (N, L) as 0/1 membership, float64 (N, C);
-    raises InputError where they do not fit.
+    """Labels of one class a row, or (N, L) 0/1, as 0/1 membership, float64 (N, C);
+    raises InputError where they do not fit. See `hashlab.labels` for their forms.
     """
-    y = whole(np.asarray(y))
-    if y.ndim == 2 and not several:
-        raise InputError(f"{name} takes one label per row, (N,) integers, got {y.shape} {y.dtype}")
-    if y.ndim not in (1, 2) or len(y) != count or y.dtype.kind not in "biu":
-        wanted = f"({count},) integers" + (f" or ({count}, L) 0/1" if several else "")
+    y = as_numpy(y, "labels")
+    wanted = f"({count},) classes" + (f" or ({count}, L) 0/1" if several else "")
+    if y.ndim not in (1, 2) or len(y) != count:
         raise InputError(f"labels must be {wanted}, got {y.shape} {y.dtype}")
-    return _several(y) if y.ndim == 2 else _one(y)
-
-
-def whole(y: np.ndarray) -> np.ndarray:
-    """Whole numbers that came as floats or objects, as integers; everything else as it is."""
-    if y.dtype.kind not in "fO":
-        return y
-    try:
-        with np.errstate(
-            invalid="ignore"
-        ):  # NaN: it is unequal to whatever comes out, and so stays as it is
-            integers = y.astype(np.int64)
-    except (TypeError, ValueError, OverflowError):
-        return y
-    return integers if np.array_equal(integers, y) else y
+    if labels.has_one_class(y):
+        return _one(y)
+    if not several:
+        raise InputError(f"{name} takes one class per row, {wanted}, got {y.shape} {y.dtype}")
+    return _several(labels.several(y))
 
 
 def _one(y: np.ndarray) -> np.ndarray:
-    classes, index = np.unique(y, return_inverse=True)
+    classes, index = labels.ranked(y, negative=True)
     if len(classes) < 2:
         raise InputError(
             f"labels must be of two classes at least, got one class: {classes.tolist()}"
@@ -198,8 +187,6 @@ def _one(y: np.ndarray) -> np.ndarray:
 
 
 def _several(y: np.ndarray) -> np.ndarray:
-    if y.min(initial=0) < 0 or y.max(initial=0) > 1:
-        raise InputError(f"labels (N, L) must be 0 or 1, got values from {y.min()} to {y.max()}")
     if not y.any() or y.all(axis=0).any():
         raise InputError(
             "labels (N, L) must tell rows apart, got no label at all or one that every row has"

@@ -26,11 +26,11 @@ class COSDISH(LinearHasher):
     Seen in a public implementation: the steps, T_sto = 10, T_alt = 3, |Ω| = K, ridge weight 1,
     random start, equal votes keep the old bit. Inferred: s0 = −r with r = similar / dissimilar
     pairs in the sampled columns, which balances S; that implementation has +r, here a switch. Ours:
-    constant features are left unscaled. See `two_approximation` for why no Cholesky factor is
-    needed.
+    where there are fewer rows than K all are drawn, and constant features are left unscaled. See
+    `two_approximation` for why no Cholesky factor is needed.
 
     Args:
-        bits: K, at most the number of training rows.
+        bits: K.
         outer: T_sto, how many times columns are drawn.
         inner: T_alt, how many times Ω and Γ take turns in between.
         dissimilar: the value s0 of dissimilar pairs, "-r" or "+r".
@@ -78,13 +78,9 @@ class COSDISH(LinearHasher):
             )
 
     def _fit(self, X: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
-        if len(X) < self.bits:
-            raise InputError(
-                f"COSDISH samples as many rows as bits ({self.bits}), got n_samples={len(X)}"
-            )
         B = signs(rng.standard_normal((len(X), self.bits)))  # (N, K)
         for _ in range(self.outer):
-            omega = rng.choice(len(X), self.bits, replace=False)
+            omega = rng.choice(len(X), min(self.bits, len(X)), replace=False)
             S = similarity(labels, labels[omega], self.dissimilar)  # (N, K)
             for _ in range(self.inner):
                 B = improve(B, S, omega)
@@ -110,28 +106,28 @@ def similarity(rows: np.ndarray, sampled: np.ndarray, dissimilar: str) -> np.nda
 
 def improve(B: np.ndarray, S: np.ndarray, omega: np.ndarray) -> np.ndarray:
     """One turn: new codes of the sampled rows, bit by bit, then of all others;
-    B (N, K), S (N, K), omega (K,).
+    B (N, K), S (N, M), omega (M,).
     """
     gamma = np.ones(len(B), bool)
     gamma[omega] = False
     new = B.copy()
     new[omega] = sampled_codes(B[gamma], S[gamma], S[omega])
-    votes = S[gamma] @ new[omega]  # (N - K, K)
+    votes = S[gamma] @ new[omega]  # (N - M, K)
     new[gamma] = np.where(np.abs(votes) < 1e-5, B[gamma], signs(votes))
     return new
 
 
 def sampled_codes(B: np.ndarray, S: np.ndarray, S_omega: np.ndarray) -> np.ndarray:
-    """New codes of the sampled rows, (K, K), given the old ones B (N - K, K) of all others.
+    """New codes of the M sampled rows, (M, K), given the old ones B (N - M, K) of all others.
 
     With R = K S_Ω − Σ b_m b_mᵀ over the bits found so far, and L = K S_Γ − Σ B_Γm b_mᵀ, the next
     bit b minimises bᵀQb + pᵀb, Q = −2R without its diagonal, p = −2 LᵀB_Γk. Lᵀ B_Γk needs products
     of columns of B_Γ alone, so that the large matrices are multiplied once for all bits.
     """
     q = B.shape[1]
-    votes = S.T @ B  # (K, K)
+    votes = S.T @ B  # (M, K)
     products = B.T @ B  # (K, K)
-    codes = np.empty((q, q))
+    codes = np.empty((len(S_omega), q))
     R = q * S_omega
     for k in range(q):
         p = -2 * (q * votes[:, k] - codes[:, :k] @ products[:k, k])

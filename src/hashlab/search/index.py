@@ -1,0 +1,481 @@
+"""An index of codes: add, remove, search, keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hashlab import _disk, codes
+from hashlab.errors import InputError
+from hashlab.search import columns, combining, engines, store
+from hashlab.search.columns import Columns
+from hashlab.search.combining import Measure
+from hashlab.search.store import Content
+
+PROBES = 8  # cells that a fast search looks into
+
+
+class Index:
+    """Codes with ids and metadata, searched exactly.
+
+    Results are in the order (distance, id): of items equally far, the smaller id comes first, text by
+    its code points. So they depend neither on the order of adding, nor on the engine: FAISS
+    where it is installed (`pip install 'hashlab[search]'`), else NumPy.
+
+    An index is not to be used by several threads at once while it changes.
+
+    Args:
+        bits: K, of a code.
+        tables: bits of each hash table, where a packed row holds several, each padded to whole
+            64-bit words; see `metrics.evaluate`.
+
+    Attributes:
+        notes: facts about the whole, JSON values by name, which are saved with it.
+
+    Raises:
+        InputError: tables that do not add up to `bits`.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import codes, search
+        >>> packed = codes.pack(np.array([[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 1, 1]]) > 0)
+        >>> index = search.Index(bits=4)
+        >>> index.add(["c", "b", "a"], packed, [{"label": "cat"}, {"label": "dog"}, {}])
+        >>> distances, ids = index.search(packed[:1], k=3)
+        >>> distances.tolist(), ids.tolist()
+        ([[0, 1, 3]], [['c', 'b', 'a']])
+        >>> index.search(packed[:1], k=1, where={"label": "dog"})[1].tolist()
+        [['b']]
+    """
+
+    def __init__(self, bits: int, tables: Sequence[int] | None = None):
+        self.bits = int(bits) if isinstance(bits, np.integer) else bits
+        self.tables = codes.check_tables(self.bits, tables)
+        self.notes: dict[str, Any] = {}
+        width = sum(codes.row_bytes(table) for table in self.tables)
+        self._ids = np.empty(0, np.int64)  # ascending; text as its bytes in UTF-8, kind S
+        self._codes = np.empty((0, width), np.uint8)
+        self._columns = Columns(0)
+        self._laid_out: dict[Measure, np.ndarray] = {}  # the last of a weighted distance
+        self._cells: engines.Cells | None = None  # of fast searches
+        self._saved: tuple[Path, str] | None = None  # folder and digest that it was read from
+        self._held: Path | None = None  # the folder whose lock `edit` has
+
+    # ---- what is in it
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, item: object) -> bool:
+        try:
+            return self._rows_of([item])[0] >= 0
+        except InputError:
+            return False
+
+    def __iter__(self) -> Iterator[tuple[int | str, dict[str, Any]]]:
+        """Every id with its metadata, in the order of ids."""
+        return iter(zip(self.ids.tolist(), self._columns.of(range(len(self))), strict=True))
+
+    @property
+    def ids(self) -> np.ndarray:
+        """All ids in ascending order, int64 or text (N,)."""
+        return _shown(self._ids)
+
+    def codes(self, ids: Sequence[Any] | np.ndarray | None = None) -> np.ndarray:
+        """Packed codes of some items, or of all in the order of ids, uint8 (n, bytes).
+
+        Raises InputError for an id that is not in the index.
+        """
+        return self._codes if ids is None else self._codes[self._known(ids)]
+
+    def meta(self, ids: Sequence[Any] | np.ndarray | None = None) -> list[dict[str, Any]]:
+        """Metadata of some items, or of all in the order of ids, a dict each.
+
+        Raises InputError for an id that is not in the index.
+        """
+        return self._columns.of(range(len(self)) if ids is None else self._known(ids))
+
+    # ---- changing it
+
+    def add(
+        self,
+        ids: Sequence[Any] | np.ndarray,
+        packed: np.ndarray,
+        meta: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        """Add items, all or none.
+
+        Args:
+            ids: whole numbers (int64) or text, one kind in an index, each new.
+            packed: uint8 (n, bytes), see `codes.pack`, or what a method's `encode` gives.
+            meta: a dict for each item, or a dict of lists; JSON values.
+
+        Raises:
+            InputError: ids that are there already or twice, or of another kind; codes of another
+                width; metadata that JSON does not know, or of another length.
+        """
+        ids = _read_ids(ids)
+        packed = combining.check_codes(packed, self.tables, "codes")
+        if len(ids) != len(packed):
+            raise InputError(f"ids and codes must be as many, got {len(ids)} and {len(packed)}")
+        more = columns.read(meta, len(ids))
+        self._check_kind(ids)
+        every = np.concatenate([self._ids, ids]) if len(self) else ids
+        order = np.argsort(every, kind="stable")
+        every = every[order]
+        twice = np.flatnonzero(every[1:] == every[:-1])
+        if len(twice):
+            raise InputError(
+                f"ids must be new and differ, got {_shown(every[twice[:1]]).tolist()[0]!r} twice"
+            )
+        self._ids = every
+        self._codes = np.concatenate([self._codes, packed])[order]
+        self._columns = columns.joined(self._columns, more).take(order)
+        self._forget()
+
+    def remove(self, ids: Sequence[Any] | np.ndarray) -> None:
+        """Remove items, all or none; raises InputError for an id that is not in the index."""
+        keep = np.ones(len(self), bool)
+        keep[self._known(ids)] = False
+        rows = np.flatnonzero(keep)
+        self._ids = self._ids[rows]
+        self._codes = self._codes[rows]
+        self._columns = self._columns.take(rows)
+        self._forget()
+
+    # ---- searching
+
+    def search(
+        self,
+        packed: np.ndarray,
+        k: int,
+        *,
+        where: Mapping[str, Any] | None = None,
+        combine: str | None = None,
+        weights: Sequence[int] | None = None,
+        fast: bool = False,
+        nprobe: int = PROBES,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest items of each query, in the order (distance, id).
+
+        Args:
+            packed: codes of queries, uint8 (Q, bytes).
+            k: how many, at most as many as there are.
+            where: only among items with these values, as `{"label": "cat"}`; of a list any.
+            combine: "sum" of the tables' distances (default); "union": that of the nearest table,
+                ties broken by the sum before the id; "weighted": the sum of `weights`.
+            weights: whole numbers 0..15, one per table or bit, for "weighted".
+            fast: look only into the `nprobe` nearest of about sqrt(N) cells: approximate. Needs
+                FAISS, and a first search that takes seconds to make the cells; over all items and by
+                the sum only.
+            nprobe: cells that are looked into.
+
+        Returns:
+            distances, int32 (Q, k), and ids, int64 or text (Q, k).
+
+        Raises:
+            InputError: an empty index, nothing that `where` asks for, k out of 1..N, codes of
+                another width, a combination that cannot be.
+        """
+        measure = combining.check(self.tables, combine, weights)
+        query = combining.check_codes(packed, self.tables, "query codes")
+        rows = self._among(where)
+        k = _whole("k", k, 1, len(self) if rows is None else len(rows))
+        if fast:
+            if rows is not None or measure.combine != "sum":
+                raise InputError("fast=True searches all items by the sum of distances only")
+            distances, at = self._fast(query, k, nprobe)
+            return distances, _shown(self._ids[at])
+        database = self._database(measure, rows)
+        distances, at = engines.nearest(measure, measure.laid_out(query), database, k)
+        return distances, _shown(self._ids[at if rows is None else rows[at]])
+
+    def count(self, where: Mapping[str, Any] | None = None) -> int:
+        """How many items a search is among; raises InputError as `search`."""
+        rows = self._among(where)
+        return len(self) if rows is None else len(rows)
+
+    def within(
+        self,
+        packed: np.ndarray,
+        radius: int,
+        *,
+        where: Mapping[str, Any] | None = None,
+        combine: str | None = None,
+        weights: Sequence[int] | None = None,
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """All items at most `radius` away from each query, in the order (distance, id).
+
+        Args:
+            radius: 0 or more; of a union of tables that of the nearest.
+            packed, where, combine, weights: as in `search`.
+
+        Returns:
+            distances, int32, and ids, int64 or text, a list of Q arrays each.
+
+        Raises:
+            InputError: as `search`.
+        """
+        measure = combining.check(self.tables, combine, weights)
+        query = combining.check_codes(packed, self.tables, "query codes")
+        rows = self._among(where)
+        radius = _whole("radius", radius, 0, None)
+        found = engines.within(
+            measure, measure.laid_out(query), self._database(measure, rows), radius
+        )
+        ids = _shown(self._ids[found.rows if rows is None else rows[found.rows]])
+        cuts = found.ends[1:-1]
+        if not len(query):
+            return [], []
+        return np.split(found.distances, cuts), np.split(ids, cuts)
+
+    # ---- keeping it
+
+    def save(self, path: str | Path) -> Path:
+        """Write the index as a folder, which appears whole, and return that.
+
+        It may take the place of the index that this one was opened from, or saved to before.
+
+        Raises:
+            InputError: a folder that holds something else, or an index that is not the one that
+                this one was opened from, or has changed since: see `edit`.
+            OSError: there is no room; what was there is as it was.
+        """
+        folder = store.check_target(path)
+        name = folder.absolute()
+        parts = store.packed(
+            Content(self.tables, self._ids, self._codes, self._columns, self.notes)
+        )
+        digest = _digest_of(parts)
+        with nullcontext() if self._held == name else _disk.lock(folder):
+            there = store.described(store.check_target(folder))["digest"] if _is(folder) else None
+            if there != digest:
+                self._check_unchanged(name, there)
+                store.write(parts, folder)
+        self._saved = (name, digest)
+        return folder
+
+    def _check_unchanged(self, folder: Path, there: str | None) -> None:
+        """Raise InputError where a folder has another index than this one came from."""
+        mine = self._saved[1] if self._saved and self._saved[0] == folder else None
+        if there is None or there == mine:
+            return
+        if mine is None:
+            raise InputError(f"{folder} holds another index; open that, or give a new folder")
+        raise InputError(f"{folder} has changed since it was opened; change it in search.edit(…)")
+
+    # ---- inside
+
+    def _forget(self) -> None:
+        self._laid_out = {}
+        self._cells = None
+
+    def _check_kind(self, ids: np.ndarray) -> None:
+        if len(self) and len(ids) and self._ids.dtype.kind != ids.dtype.kind:
+            kinds = {"i": "whole numbers", "S": "text"}
+            here, come = kinds[self._ids.dtype.kind], kinds[ids.dtype.kind]
+            raise InputError(f"the ids of this index are {here}, got {come}")
+
+    def _rows_of(self, ids: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """The row of each id, int64 (n,), -1 where there is none."""
+        ids = _read_ids(ids)
+        self._check_kind(ids)
+        rows = np.searchsorted(self._ids, ids)
+        inside = rows < len(self)
+        inside[inside] = self._ids[rows[inside]] == ids[inside]
+        return np.where(inside, rows, -1)
+
+    def _known(self, ids: Sequence[Any] | np.ndarray) -> np.ndarray:
+        rows = self._rows_of(ids)
+        if (rows < 0).any():
+            missing = list(ids)[int(np.argmin(rows))]
+            raise InputError(f"{missing!r} is not in the index")
+        return rows
+
+    def _among(self, where: Mapping[str, Any] | None) -> np.ndarray | None:
+        """The rows that are searched; None for all."""
+        if not len(self):
+            raise InputError("the index is empty: there is nothing to search")
+        if where is None:
+            return None
+        rows = np.flatnonzero(self._columns.matching(where))
+        if not len(rows):
+            words = ", ".join(f"{name}={_either(value)}" for name, value in where.items())
+            raise InputError(f"none of the {len(self)} items has {words}")
+        return rows
+
+    def _database(self, measure: Measure, rows: np.ndarray | None) -> np.ndarray:
+        """The codes that are searched, laid out for a measure."""
+        if measure.combine != "weighted":
+            return self._codes if rows is None else self._codes[rows]
+        if measure not in self._laid_out:
+            self._laid_out = {measure: measure.laid_out(self._codes)}
+        database = self._laid_out[measure]
+        return database if rows is None else database[rows]
+
+    def _fast(self, query: np.ndarray, k: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and rows by cells; a query whose cells hold fewer than k is answered exactly."""
+        probes = _whole("nprobe", nprobe, 1, None)
+        if self._cells is None:
+            self._cells = engines.Cells(self._codes)
+        distances, rows = self._cells.nearest(query, k, probes)
+        short = (rows < 0).any(axis=1)
+        plain = Measure(self.tables)
+        distances[short], rows[short] = engines.nearest(plain, query[short], self._codes, k)
+        return distances, rows
+
+
+# ---- on disk
+
+
+def open_index(address: str | Path) -> Index:
+    """The index that `Index.save` or `hashlab index` wrote, its arrays mapped into memory.
+
+    What others write there later does not change it.
+
+    Raises:
+        InputError: no index, or a file of it that is missing, truncated or altered.
+    """
+    folder = Path(address)
+    while True:
+        before = _stamp(folder)
+        try:
+            content, digest = store.read(folder)
+            break
+        except InputError:
+            if _stamp(folder) == before:  # else another process has just replaced it
+                raise
+    index = Index(sum(content.tables), content.tables)
+    index.notes = content.notes
+    index._ids = content.ids
+    index._codes = content.codes
+    index._columns = content.columns
+    index._saved = (folder.absolute(), digest)
+    return index
+
+
+@contextmanager
+def edit(
+    path: str | Path, bits: int | None = None, tables: Sequence[int] | None = None
+) -> Iterator[Index]:
+    """An index on disk to change, while other processes that want to wait; it is saved at the end.
+
+    Where there is none yet, one of `bits` and `tables` is made. An exception leaves it as it was
+    when it was last saved.
+
+    Raises:
+        InputError: an index of other bits or tables, or none and no `bits`; as `open_index`.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from hashlab import search
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with search.edit(f"{folder}/codes.index", bits=64) as index:
+        ...         index.add([7], np.zeros((1, 8), np.uint8))
+        ...     print(len(search.open_index(f"{folder}/codes.index")))
+        1
+    """
+    folder = store.check_target(path)
+    with _disk.lock(folder):
+        if _is(folder):
+            index = open_index(folder)
+            _check_same(index, folder, bits, tables)
+        elif bits is None:
+            raise InputError(f"{folder} is not an index; give the bits of a new one")
+        else:
+            index = Index(bits, tables)
+        index._held = folder.absolute()
+        try:
+            yield index
+            index.save(folder)
+        finally:
+            index._held = None
+
+
+def _check_same(index: Index, folder: Path, bits: int | None, tables: Sequence[int] | None) -> None:
+    if bits is not None and codes.check_tables(bits, tables) != index.tables:
+        own = " + ".join(map(str, index.tables))
+        other = " + ".join(map(str, tables or (bits,)))
+        raise InputError(f"{folder} holds codes of {own} bits, not {other}")
+
+
+def _is(folder: Path) -> bool:
+    return (folder / store.SUMMARY).is_file()
+
+
+def _stamp(folder: Path) -> bytes | None:
+    """What tells one state of an index from the next; None where there is none."""
+    summary = _disk.restored(folder) / store.SUMMARY
+    try:
+        return summary.read_bytes() if summary.is_file() else None
+    except OSError:
+        return None
+
+
+# ---- ids and numbers
+
+
+def _read_ids(ids: object) -> np.ndarray:
+    """Ids as int64, or text as its bytes, (n,)."""
+    given = ids if isinstance(ids, np.ndarray) else np.array(_list(ids))
+    if given.ndim == 1 and not len(given):
+        return np.empty(0, np.int64)
+    if given.ndim != 1 or given.dtype.kind not in "iuU":
+        raise InputError(f"ids must be (N,) whole numbers or text, got {codes.describe(given)}")
+    if given.dtype.kind == "U":
+        return _as_bytes(given.tolist() if isinstance(ids, np.ndarray) else list(ids))  # type: ignore[call-overload]
+    if given.dtype == np.uint64 and given.max() > np.iinfo(np.int64).max:
+        raise InputError(f"ids must be whole numbers below 2^63, got {given.max()}")
+    return given.astype(np.int64)
+
+
+def _list(ids: object) -> list[Any]:
+    """Ids that all are whole numbers or all are text, as NumPy would not insist on."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence):
+        raise InputError(f"ids must be (N,) whole numbers or text, got {type(ids).__name__}")
+    kinds = {str if isinstance(one, str) else type(one) for one in ids}
+    if len(kinds) > 1 and not all(issubclass(kind, int | np.integer) for kind in kinds):
+        names = " and ".join(sorted(kind.__name__ for kind in kinds))
+        raise InputError(f"ids must be all whole numbers or all text, got {names}")
+    return list(ids)
+
+
+def _as_bytes(ids: list[str]) -> np.ndarray:
+    """Text as UTF-8, whose bytes are in the order of its code points."""
+    if any("\0" in one for one in ids):
+        raise InputError("ids must be text without NUL characters, got one with")
+    try:
+        return np.array([one.encode("utf-8", "surrogateescape") for one in ids], "S")
+    except UnicodeEncodeError:
+        raise InputError("ids must be text that UTF-8 knows, got a lone surrogate") from None
+
+
+def _shown(ids: np.ndarray) -> np.ndarray:
+    """Ids as they were given."""
+    if ids.dtype.kind != "S":
+        return ids
+    return np.char.decode(ids, "utf-8", "surrogateescape")
+
+
+def _either(value: object) -> str:
+    """Values of which any is asked for, in words."""
+    return " or ".join(dict.fromkeys(map(str, value if isinstance(value, list) else [value])))
+
+
+def _whole(name: str, number: object, least: int, most: int | None) -> int:
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    if not whole or number < least or (most is not None and number > most):  # type: ignore[operator]
+        limits = f"of {least} or more" if most is None else f"in {least}..{most}"
+        items = "" if most is None else ", the items that are searched"
+        raise InputError(f"{name} must be a whole number {limits}{items}, got {number!r}")
+    return int(number)  # type: ignore[call-overload]
+
+
+def _digest_of(parts: Mapping[str, bytes]) -> str:
+    return json.loads(parts[store.SUMMARY])["digest"]
