@@ -220,6 +220,16 @@ def test_the_list_is_the_ranking_with_ties_as_they_come(opened, stored):
         expected.append(f"{rank}: {a} {label}, {word}, distance {far[image]}, {side} the radius")
     options = page.locator("#explorer-nearest [role=option]")
     assert [option.get_attribute("aria-label") for option in options.all()] == expected
+    choose(page, "CSQ", 12, 5)  # where many images share a code
+    arrays = stored("CSQ", 12)
+    far = codes.hamming(arrays["query_codes"][4:5], arrays["database_codes"])[0]
+    images = []
+    for option in options.all():
+        option.click()
+        images.append(
+            int(re.search(r"image (\d+)", page.inner_text("#explorer-comparison"))[1]) - 1
+        )
+    assert images == np.argsort(far, kind="stable")[:24].tolist()
 
 
 @browser
