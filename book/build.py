@@ -46,30 +46,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-SETUP_CELL = """\
-# On Colab, on Kaggle, and wherever HASHLAB_SETUP is set: fetch the book and install its package, once.
-# Anywhere else this cell does nothing. {cost}
-import importlib.util
-import os
-import shutil
-import subprocess
-import sys
-
-hosted = "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
-if hosted or os.environ.get("HASHLAB_SETUP"):
-    book = os.path.abspath("{folder}")
-    if not os.path.isdir(book):
-        shutil.rmtree(book + ".part", ignore_errors=True)
-        subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{address}", book + ".part"], check=True)
-        os.rename(book + ".part", book)
-    package = importlib.util.find_spec("hashlab")  # of a folder of that name it knows no file
-    if package is None or package.origin is None:
-        install = [sys.executable, "-m", "pip", "install", "--quiet", book + "[search]"]
-        subprocess.run(install, check=True)
-        importlib.invalidate_caches()
-    os.environ["HASHLAB_RESULTS"] = os.path.join(book, "results")
-    os.environ["HASHLAB_EXPERIMENTS"] = os.path.join(book, "experiments")
-    os.environ["HASHLAB_DATA"] = os.path.join(book, "data", "cache")"""
+SETUP_CELL = ROOT / "book" / "setup_cell.txt"  # code, with places for address, folder and cost
 
 
 # ---- notebooks
@@ -90,7 +67,8 @@ def setup_cell(address: str, chapter: str) -> NotebookNode:
         f"The chapter takes about {10 * -(-seconds // 10)} s on two CPU cores." if seconds else ""
     )
     folder = address.rsplit("/", 1)[1]
-    source = SETUP_CELL.format(address=address, folder=folder, cost=cost).replace(". \n", ".\n")
+    code = SETUP_CELL.read_text().rstrip("\n")
+    source = code.format(address=address, folder=folder, cost=cost).replace(". \n", ".\n")
     return nbformat.v4.new_code_cell(source, metadata={"tags": ["remove-cell"]})
 
 

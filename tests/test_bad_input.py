@@ -664,7 +664,6 @@ def run_words(method="mu_liu", dataset="digits", command="run", bits="8", more=(
 HUGE = str(10**23)
 NUL = "a\0b"
 WORDS = {
-    "no command": (words(), "the following arguments are required: COMMAND"),
     "no such command": (words("fly"), "invalid choice: 'fly'"),
     "no such method": (run_words("magic"), "unknown method 'magic'; expected one of"),
     "a method with NUL": (run_words(NUL), "unknown method"),
@@ -737,7 +736,7 @@ WORDS = {
     "no such setting": (run_words(speed=3), "unknown setting 'speed' of mu_liu"),
     "a deep setting": (run_words(lr="[" * 9999), "setting lr must be a number"),
     "no device at all": (run_words(more=("--device", "")), "device '' cannot be used"),
-    "no file at all": (words("evaluate", ""), "file: a path of .* is expected, got ''"),
+    "no file at all": (words("evaluate", ""), "a path of .* is expected, got ''"),
     "no folder of records at all": (words("verify", "--root", ""), "a path of .* is expected"),
     "no folder of a run at all": (run_words(more=("--root", "")), "a path of .* is expected"),
     "no model at all": (run_words(more=("--save-model", "")), "a path of .* is expected"),
@@ -760,7 +759,7 @@ WORDS = {
     "a picture with NUL": (words("data", "show", "digits", "-o", NUL + ".png"), "NUL|null"),
     "weights with NUL": (run_words(weights=NUL), "NUL|null|no such file"),
     "a tree with NUL": (run_words("shpdh", tree=NUL), "NUL|null"),
-    "a name too long": (words("evaluate", "a" * 5000), "name too long"),
+    "a name too long": (words("evaluate", "a" * 5000 + ".npz"), "name too long"),
     "a folder for a file": (lambda at: ["evaluate", str(at.folder)], "folder|directory"),
     "no such set to fetch": (words("data", "fetch", "world"), "unknown data set 'world'"),
     "no set to fetch": (words("data", "fetch"), "a data set is expected after `data fetch`"),
@@ -1487,7 +1486,10 @@ PYTHON = {
         "distances must be",
     ),
     "load no set": (python(lambda: data.load("world")), "unknown data set 'world'"),
-    "load None": (python(lambda: data.load(None)), "unknown data set None"),
+    "load None": (
+        python(lambda: data.load(None)),
+        "unknown data set None",
+    ),
     "load a list": (python(lambda: data.load(["digits"])), "unknown data set"),
     "load a protocol of a list": (
         python(lambda: data.load("digits", protocol=["digits"])),
@@ -1671,7 +1673,10 @@ PYTHON = {
     "load a model of nothing": (lambda at: lambda: methods.load(at.folder / "x"), "is not a model"),
     "load a model with NUL": (python(lambda: methods.load(NUL)), "NUL|null"),
     "run nothing": (python(lambda: experiments.run(None, "digits", 8)), "unknown method None"),
-    "run on nothing": (python(lambda: experiments.run("itq", None, 8)), "unknown data set None"),
+    "run on nothing": (
+        python(lambda: experiments.run("itq", None, 8)),
+        "the name of a data set, or one, is expected, got NoneType",
+    ),
     "run text bits": (
         python(lambda: experiments.run("itq", "digits", "8")),
         "bits must be a whole number",

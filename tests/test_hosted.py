@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from processes import run
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book"))
@@ -98,14 +99,14 @@ def published(tmp_path_factory):
     """A git repository of what stands here, as a reader would find it at its address."""
     home = tmp_path_factory.mktemp("published") / "their-book"
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    names = run(*listed, cwd=ROOT).stdout
     for name in filter(None, names.split("\0")):
         if (ROOT / name).is_file():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             os.link(ROOT / name, home / name)
     who = ["-c", "user.name=reader", "-c", "user.email=reader@example.org"]
     for words in (["init", "-q"], ["add", "-A", "-f"], [*who, "commit", "-q", "-m", "the book"]):
-        subprocess.run(["git", *words], cwd=home, check=True)
+        assert run("git", *words, cwd=home).returncode == 0
     return f"file://{home}"
 
 
@@ -166,8 +167,6 @@ def test_the_clone_is_all_that_is_left_behind(published, host, tmp_path):
     assert shutil.which("git")
     cell = build.setup_cell(published, "01_made").source.replace("[search]", "")
     environment = {**os.environ, "PIP_NO_BUILD_ISOLATION": "1", "PIP_NO_DEPS": "1"}
-    done = subprocess.run(
-        [host, "-c", cell], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = run(host, "-c", cell, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["their-book"]

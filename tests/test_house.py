@@ -59,6 +59,7 @@ def code_cells(path):
 
 CONDA_NAMES = {"torch": "pytorch"}
 PYPI_ONLY = {
+    "axe-playwright-python",
     "jupyter-book",
     "sphinx-mathjax-offline",
     "cosmic-ray",
@@ -398,6 +399,7 @@ print("two")
 def chapter(tmp_path, build, monkeypatch):
     """Writes notebooks/01_made.py in a folder of its own and says where it is."""
     monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
+    (tmp_path / "kept").mkdir()
     monkeypatch.setattr(build, "SECONDS", tmp_path / "kept" / "seconds.json")
 
     def write(last):

@@ -395,7 +395,7 @@ def test_readme_scores_codes_of_ones_own(capsys):
     (example,) = [
         block
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        if "codes.pack(" in block
+        if "signs = " in block
     ]
     names = {}
     exec(compile(example, "README.md", "exec"), names)

@@ -459,7 +459,7 @@ BAD = {
     ),
     "weights of nothing": (TWO | {"combine": "weighted", "weights": (0, 0)}, "not all 0"),
     "real queries": (
-        {"query_codes": np.zeros((4, 12))},
+        {"query_codes": np.full((4, 12), 0.5)},
         "query codes of 12 bits must be .* got .* float64",
     ),
     "outputs too narrow": (
