@@ -190,7 +190,7 @@ def test_files_that_are_passed_over_are_counted(tmp_path, capsys):
     (folder / "cat" / "README").write_text("mine")
     (folder / ".hidden.txt").write_text("mine")
     assert main(["data", "add", "kept", str(folder), "--root", str(tmp_path / "c")]) == 0
-    assert "passed over, by ending: .txt 1, without ending 1\n" in capsys.readouterr().out
+    assert "passed over: 1 .txt, 1 hidden, 1 without suffix\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -370,6 +370,17 @@ def test_labels_in_every_form(labels, classes):
     assert mine.classes == mine.train.classes == classes
     assert mine.checksum == plain.checksum and mine.fingerprint == plain.fingerprint
     assert np.array_equal(mine.train.labels, plain.train.labels)
+
+
+@pytest.mark.parametrize(
+    "form", [np.array, lambda y: np.array(y, object), lambda y: np.array(y)[:, None], list]
+)
+def test_labels_of_parts_may_differ_in_form(form):
+    x = np.arange(24.0).reshape(12, 2)
+    y = ["b", "a", "c"] * 4
+    mine = data.from_arrays(train=(x, y), query=(x, form(y)))
+    assert mine.classes == ("a", "b", "c")
+    assert mine.query.labels.tolist() == [1, 0, 2] * 4
 
 
 def test_several_labels_and_levels_in_arrays():
