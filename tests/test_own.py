@@ -18,7 +18,7 @@ from PIL import Image
 
 from hashlab import data, experiments, methods, records
 from hashlab.cli import main
-from hashlab.data import folders, opening, own, prepared, protocols
+from hashlab.data import cache, folders, opening, own, prepared, protocols
 from hashlab.data.choices import Choice
 from hashlab.errors import InputError
 
@@ -370,6 +370,18 @@ def test_labels_in_every_form(labels, classes):
     assert mine.classes == mine.train.classes == classes
     assert mine.checksum == plain.checksum and mine.fingerprint == plain.fingerprint
     assert np.array_equal(mine.train.labels, plain.train.labels)
+
+
+def test_features_of_own_images_lie_beside_own_sets_and_go_with_theirs(tmp_path):
+    root = tmp_path / "c"
+    own.add("kept", photos(tmp_path / "kept"), root, size=8)
+    pool = data.load("kept", root=root).train.pool
+    beside = cache.features_beside(pool.about, pool.folder)
+    assert beside == root / "features"
+    for name in ("kept", "kept-too"):
+        (beside / f"{name}-{'0a' * 8}").mkdir(parents=True)
+    own.remove("kept", root)
+    assert [one.name[:-17] for one in beside.iterdir()] == ["kept-too"]
 
 
 @pytest.mark.parametrize(

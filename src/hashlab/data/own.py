@@ -9,6 +9,7 @@ here. Its form in the cache is that of `prepared`.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -399,7 +400,7 @@ def _write_rows(file: Path, array: np.ndarray) -> None:
 
 
 def remove(name: str, path: str | Path | None = None) -> Path:
-    """Remove a set of one's own from the cache, damaged or not; records stay.
+    """Remove a set of one's own from the cache, damaged or not, and its features; records stay.
 
     Returns the folder that is no more. Raises InputError where there is no such set.
     """
@@ -414,7 +415,15 @@ def remove(name: str, path: str | Path | None = None) -> Path:
             raise InputError(f"there is no set of your own called {name}; there are: {known}")
         _disk.discard(target)
         _disk.discard(aside)
+        _discard_features(name, target)
     return target
+
+
+def _discard_features(name: str, target: Path) -> None:
+    """Remove what networks have made of a set: folders `NAME-` and sixteen digits."""
+    folder = cache.features_beside(_bare(name), target)
+    for beside in folder.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 16}"):
+        _disk.discard(beside)
 
 
 # ---- at once, without the cache
