@@ -18,7 +18,7 @@ from PIL import Image
 
 from hashlab import data, experiments, methods, records
 from hashlab.cli import main
-from hashlab.data import folders, opening, own, prepared, protocols
+from hashlab.data import cache, folders, opening, own, prepared, protocols
 from hashlab.data.choices import Choice
 from hashlab.errors import InputError
 
@@ -190,7 +190,7 @@ def test_files_that_are_passed_over_are_counted(tmp_path, capsys):
     (folder / "cat" / "README").write_text("mine")
     (folder / ".hidden.txt").write_text("mine")
     assert main(["data", "add", "kept", str(folder), "--root", str(tmp_path / "c")]) == 0
-    assert "passed over, by ending: .txt 1, without ending 1\n" in capsys.readouterr().out
+    assert "passed over: 1 .txt, 1 hidden, 1 without suffix\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -370,6 +370,29 @@ def test_labels_in_every_form(labels, classes):
     assert mine.classes == mine.train.classes == classes
     assert mine.checksum == plain.checksum and mine.fingerprint == plain.fingerprint
     assert np.array_equal(mine.train.labels, plain.train.labels)
+
+
+def test_features_of_own_images_lie_beside_own_sets_and_go_with_theirs(tmp_path):
+    root = tmp_path / "c"
+    own.add("kept", photos(tmp_path / "kept"), root, size=8)
+    pool = data.load("kept", root=root).train.pool
+    beside = cache.features_beside(pool.about, pool.folder)
+    assert beside == root / "features"
+    for name in ("kept", "kept-too"):
+        (beside / f"{name}-{'0a' * 8}").mkdir(parents=True)
+    own.remove("kept", root)
+    assert [one.name[:-17] for one in beside.iterdir()] == ["kept-too"]
+
+
+@pytest.mark.parametrize(
+    "form", [np.array, lambda y: np.array(y, object), lambda y: np.array(y)[:, None], list]
+)
+def test_labels_of_parts_may_differ_in_form(form):
+    x = np.arange(24.0).reshape(12, 2)
+    y = ["b", "a", "c"] * 4
+    mine = data.from_arrays(train=(x, y), query=(x, form(y)))
+    assert mine.classes == ("a", "b", "c")
+    assert mine.query.labels.tolist() == [1, 0, 2] * 4
 
 
 def test_several_labels_and_levels_in_arrays():

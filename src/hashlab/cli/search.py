@@ -135,6 +135,7 @@ def _write(file: Path, text: str) -> None:
     from hashlab import files
 
     files.write(file, text.encode("utf-8", "replace"))
+    print(f"hashlab: open {file} in a browser", file=sys.stderr)
 
 
 # ---- as text and as JSON

@@ -38,6 +38,11 @@ def home(about: SetInfo, path: str | Path | None = None) -> Path:
     return _disk.restored(above / about.name)
 
 
+def features_beside(about: SetInfo, folder: Path) -> Path:
+    """Where features of a set that lies in `folder` are kept: never among sets of one's own."""
+    return (folder.parent.parent if about.own else folder.parent) / "features"
+
+
 def where(about: SetInfo, path: str | Path | None = None) -> str:
     """Where the cache has a set that is not embedded, or how to get it, in words;
     its files are not looked at.

@@ -93,7 +93,8 @@ def _all_paths(listing: Listing) -> list[str]:
 
 
 def _of_folders(folder: Path, levels: bool) -> Collection:
-    paths = _images(folder)
+    images, passed = folders.listing(folder)
+    paths = _relative(images, folder)
     check_names(paths)
     ways = [PurePosixPath(path).parts[:-1] for path in paths]
     loose = [path for path, way in zip(paths, ways, strict=True) if not way]
@@ -112,11 +113,11 @@ def _of_folders(folder: Path, levels: bool) -> Collection:
         listing = _tree_of_folders(folder, paths, ways)
     else:
         listing = listing_of({"all": paths}, [[way[0]] for way in ways], str(folder))
-    return Collection(listing, _no_images(folder, paths))
+    return Collection(listing, (folders.passed_over(passed),) if passed else ())
 
 
-def _images(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in folders.files(folder)]
+def _relative(images: Sequence[Path], folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in images]
 
 
 def _tree_of_folders(folder: Path, paths: list[str], ways: Sequence[tuple[str, ...]]) -> Listing:
@@ -131,24 +132,6 @@ def _tree_of_folders(folder: Path, paths: list[str], ways: Sequence[tuple[str, .
         )
     rows = [["/".join(way[:end]) for end in range(depth, 0, -1)] for way in ways]
     return listing_of({"all": paths}, rows, str(folder))
-
-
-def _no_images(folder: Path, images: Sequence[str]) -> tuple[str, ...]:
-    """How many files of a folder are no images, by their endings."""
-    known = {folder / path for path in images}
-    others = Counter(
-        path.suffix.lower() or "without ending"
-        for path in folder.rglob("*")
-        if path.is_file() and path not in known and not _is_hidden(path, folder)
-    )
-    if not others:
-        return ()
-    kinds = ", ".join(f"{ending} {count}" for ending, count in sorted(others.items()))
-    return (f"passed over, by ending: {kinds}",)
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -261,7 +244,7 @@ def _not_named(folder: Path, file: Path, lines: Mapping[str, object]) -> tuple[s
     """Which images of the folder the CSV file does not name."""
     images: list[str] = []
     with suppress(InputError):  # none that is known by its ending
-        images = _images(folder)
+        images = _relative(folders.files(folder), folder)
     left = [path for path in images if path not in lines]
     if not left:
         return ()

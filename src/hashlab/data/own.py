@@ -9,6 +9,7 @@ here. Its form in the cache is that of `prepared`.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from hashlab.data.listed import Listing
 from hashlab.data.prepared import Split
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
+from hashlab.labels import has_one_class, ranked, several, texts
 from hashlab.progress import Progress
 
 SIZE = 224  # side of the images that are kept, where nothing else is said
@@ -104,8 +106,8 @@ def _own(name: str, folder: Path) -> tuple[Own, dict[str, Any]]:
 def _titled(about: SetInfo, relevance: str) -> SetInfo:
     """A set with its kind of labels, and in words what it holds."""
     kind = f"features of {about.shape[0]} numbers" if len(about.shape) == 1 else "images"
-    several = {"shares_label": "labels", "levels": "classes in a tree"}.get(relevance, "classes")
-    title = f"Your own {kind}, {len(about.classes)} {several}"
+    words = {"shares_label": "labels", "levels": "classes in a tree"}.get(relevance, "classes")
+    title = f"Your own {kind}, {len(about.classes)} {words}"
     return dataclasses.replace(about, relevance=relevance, title=title)
 
 
@@ -318,8 +320,8 @@ def _facts(choice: Choice) -> prepared.Facts:
 
     def facts(known: SetInfo, splits: Mapping[str, Split]) -> dict[str, Any]:
         some = next(iter(splits.values())).labels
-        several = "levels" if known.levels else "shares_label"
-        about = _titled(known, "same_class" if some.ndim == 1 else several)
+        of_several = "levels" if known.levels else "shares_label"
+        about = _titled(known, "same_class" if some.ndim == 1 else of_several)
         pool = prepared.pool_of(about, splits)
         dataset = parts.Dataset.split(pool, choices.protocol(about, choice))
         noted = {"of": about.own, "relevance": about.relevance, "checksum": dataset.checksum}
@@ -398,7 +400,7 @@ def _write_rows(file: Path, array: np.ndarray) -> None:
 
 
 def remove(name: str, path: str | Path | None = None) -> Path:
-    """Remove a set of one's own from the cache, damaged or not; records stay.
+    """Remove a set of one's own from the cache, damaged or not, and its features; records stay.
 
     Returns the folder that is no more. Raises InputError where there is no such set.
     """
@@ -413,7 +415,15 @@ def remove(name: str, path: str | Path | None = None) -> Path:
             raise InputError(f"there is no set of your own called {name}; there are: {known}")
         _disk.discard(target)
         _disk.discard(aside)
+        _discard_features(name, target)
     return target
+
+
+def _discard_features(name: str, target: Path) -> None:
+    """Remove what networks have made of a set: folders `NAME-` and sixteen digits."""
+    folder = cache.features_beside(_bare(name), target)
+    for beside in folder.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 16}"):
+        _disk.discard(beside)
 
 
 # ---- at once, without the cache
@@ -570,7 +580,7 @@ def _joined(labels: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) 
                 f"{key}: as many labels as images are expected, got {len(array)} for"
                 f" {len(values[key])}"
             )
-    kinds = {(array.ndim, array.shape[1:], array.dtype.kind in "US") for array in labels.values()}
+    kinds = {(array.ndim, array.shape[1:], array.dtype.kind in "USOT") for array in labels.values()}
     if len(kinds) > 1:
         got = ", ".join(f"{key} {codes.describe(array)}" for key, array in labels.items())
         raise InputError(f"labels of one kind are expected in all parts, got {got}")
@@ -614,31 +624,16 @@ def _finite(array: np.ndarray, name: str) -> np.ndarray:
     return numbers
 
 
-def _as_labels(labels: Any, name: str) -> np.ndarray:
-    if labels is None:
+def _as_labels(given: Any, name: str) -> np.ndarray:
+    """Labels (N,) or (N, L) as an array; raises InputError where there are none."""
+    if given is None:
         raise InputError(f"{name}: labels are expected, got none")
-    if isinstance(labels, list | tuple):
-        labels = np.array(labels)
-    array = codes.as_numpy(labels, f"labels of {name}")
-    if array.dtype.kind == "O" and all(isinstance(one, str) for one in array.flat):
-        array = array.astype(str)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim not in (1, 2) or array.dtype.kind not in "biufU" or not array.size:
+    array = codes.as_numpy(given, f"labels of {name}")
+    if array.ndim not in (1, 2) or not array.size:
         raise InputError(
             f"labels must be (N,) numbers or text, or (N, L), got {codes.describe(array)}"
         )
-    if array.dtype.kind == "f":
-        if not (np.isfinite(array).all() and (array == np.round(array)).all()):
-            raise InputError("labels must be whole numbers or text, got others")
-        array = array.astype(np.int64)
-    return array
-
-
-def _ranked(labels: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """The names (C,) of the classes in sorted order, and the number of each label: int64 (N,)."""
-    values, ranks = np.unique(labels, return_inverse=True)
-    return tuple(map(str, values.tolist())), ranks.reshape(-1).astype(np.int64)
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
 def _listing(
@@ -670,25 +665,19 @@ def _listing(
     )
 
 
-def _numbers(labels: np.ndarray, levels: bool) -> tuple[np.ndarray, tuple[tuple[str, ...], ...]]:
+def _numbers(array: np.ndarray, levels: bool) -> tuple[np.ndarray, tuple[tuple[str, ...], ...]]:
     """Labels by number, int64 (N,), (N, L) or 0/1 uint8 (N, C), and the names of all classes."""
     if levels:
-        if labels.ndim != 2 or labels.shape[1] < 2:
-            raise InputError(f"labels on levels must be (N, L), got {codes.describe(labels)}")
-        ranked = [_ranked(column) for column in labels.T]
-        return np.stack([ranks for _, ranks in ranked], 1), tuple(one for one, _ in ranked)
-    if labels.ndim == 1:
-        classes, ranks = _ranked(labels)
-        return ranks, (classes,)
-    if labels.dtype.kind == "U" or not np.isin(labels, (0, 1)).all():
-        raise InputError(
-            f"labels (N, L) must be 0 and 1, or on levels, got {codes.describe(labels)}"
-        )
-    classes = tuple(map(str, range(labels.shape[1])))
-    if (labels.sum(1) == 1).all():  # one-hot: classes
-        present, ranks = np.unique(labels.argmax(1), return_inverse=True)
-        return ranks.astype(np.int64), (tuple(map(str, present.tolist())),)
-    return labels.astype(np.uint8), (classes,)
+        if array.ndim != 2 or array.shape[1] < 2:
+            raise InputError(f"labels on levels must be (N, L), got {codes.describe(array)}")
+        columns = [ranked(column, negative=True) for column in array.T]
+        numbers = np.stack([ranks for _, ranks in columns], 1)
+        return numbers, tuple(texts(names) for names, _ in columns)
+    if has_one_class(array):
+        names, ranks = ranked(array, negative=True)
+        return ranks, (texts(names),)
+    classes = tuple(map(str, range(array.shape[1])))
+    return several(array).astype(np.uint8), (classes,)
 
 
 def _words(words: np.ndarray, count: int, name: str) -> list[str]:

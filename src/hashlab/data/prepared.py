@@ -252,7 +252,7 @@ def refuse_broken(broken: list[str], listing: listed.Listing, skip: bool) -> Non
     raise InputError(
         f"{len(broken)} of {count} images cannot be read: {'; '.join(broken[:20])}{more}."
         " Replace them and run this again (the others are not read twice), or leave them out with"
-        " --skip-broken"
+        " --skip-broken, in Python with skip_broken=True"
     )
 
 

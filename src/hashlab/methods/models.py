@@ -328,7 +328,8 @@ def encode_files(
     """
     if items.are_features(method.shape):
         raise InputError(
-            f"a model of images is expected, got one of {items.described(method.shape)}"
+            f"a model of images is expected, got one of {items.described(method.shape)}; features"
+            " are encoded in Python: hashlab.methods.load(MODEL).encode(features)"
         )
     output = Path(output)
     files.check_file(output, ".npz")

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hashlab import files
-from hashlab.data import items
+from hashlab.data import cache, items
 from hashlab.data.batches import Batches, Images, Maps, View, statistics, stored
 from hashlab.data.parts import Part
 from hashlab.errors import InputError
@@ -512,7 +512,7 @@ def _folder(images: Part, batches: Batches, facts: dict[str, Any]) -> Path:
     }
     text = json.dumps(facts, sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return images.pool.folder.parent / "features" / f"{about.name}-{short}"
+    return cache.features_beside(about, images.pool.folder) / f"{about.name}-{short}"
 
 
 def _file(folder: Path, block: int, name: str) -> Path:
