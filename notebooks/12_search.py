@@ -388,7 +388,7 @@ print(f"test images at distance 0:   {at_zero} of {len(closest)}")
 of_tests = search.Index(48)
 of_tests.add(np.arange(len(tests)), tests)
 groups = {r: search.duplicates(of_tests, r) for r in range(3)}
-fine = run.codes()["query_labels"][:, -1]  # the hundred classes
+fine = run.codes()["query_labels"][:, 0]  # the hundred classes
 
 
 def of_one_class(ids):
