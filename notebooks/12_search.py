@@ -415,7 +415,7 @@ table(
 # ends may be far apart. A class has a hundred test images here: a group that is larger holds several classes, and what
 # it tells of is the network, not a picture with copies. To look
 # for copies, use codes without labels (ITQ or LSH on the features), radius 0 first, and compare the pictures within each group
-# ({func}`hashlab.search.duplicates`; `hashlab duplicates` shows them).
+# (`hashlab.search.duplicates`; `hashlab duplicates` shows them).
 #
 # ## Cost against quality
 #
