@@ -37,6 +37,7 @@
 
 # %%
 import math
+import warnings
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -644,6 +645,8 @@ WAYS = {
     "pre-trained": {"pretrain_epochs": 3, "epochs": 7},
 }
 
+# classes on one code are what the ends of the scale are to show
+warnings.simplefilter("ignore", UserWarning)
 tuning = digits.tuning()
 train = tuning.train
 learners, distances, score = {}, {}, {}
