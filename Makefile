@@ -21,11 +21,9 @@ book: $(READY)  ## render the committed, executed notebooks to _build/html
 	@$(BIN)/python book/build.py html
 
 check-book: book  ## look at every page in Chromium: widths, colours, barriers, words
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[check]"
 	@$(BIN)/python book/check.py
 
 pdf: book  ## the whole book as _build/hashlab.pdf, by Chromium
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[check]"
 	@$(BIN)/python book/pdf.py
 
 test: lint  ## style, unit tests, and every notebook run again and compared
@@ -67,5 +65,5 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@echo "Setting up .venv: this takes a few minutes, once."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[book,test,search,weights,onnx]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[book,test,search,weights,onnx,check]"
 	@echo "$(CURDIR)" > $@

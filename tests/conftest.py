@@ -134,18 +134,18 @@ def browser_path():
 
 def pytest_runtest_setup(item):
     """`@pytest.mark.real_data("mnist")` skips where the set is not cached, `@pytest.mark.browser`
-    where there is no browser; both fail under HASHLAB_REQUIRE_DATA=1.
+    where there is no browser; they fail under HASHLAB_REQUIRE_DATA=1 and HASHLAB_REQUIRE_BROWSER=1.
     """
     for marker in item.iter_markers("real_data"):
         for name in marker.args:
-            _ask_for("real data", missing_data(name))
+            _ask_for("real data", "HASHLAB_REQUIRE_DATA", missing_data(name))
     if item.get_closest_marker("browser"):
-        _ask_for("a browser", missing_browser())
+        _ask_for("a browser", "HASHLAB_REQUIRE_BROWSER", missing_browser())
 
 
-def _ask_for(what: str, reason: str | None) -> None:
+def _ask_for(what: str, variable: str, reason: str | None) -> None:
     verb = "are" if what == "real data" else "is"
-    if reason and os.environ.get("HASHLAB_REQUIRE_DATA") == "1":
+    if reason and os.environ.get(variable) == "1":
         pytest.fail(f"{what} {verb} required here, but there is {reason}", pytrace=False)
     if reason:
         pytest.skip(f"there is {reason}")
