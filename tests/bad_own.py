@@ -291,7 +291,7 @@ OWN = {
     "labels of one class": (given(features=X, labels=np.zeros(12, int)), "two classes or more"),
     "labels of 0, 1 and 2": (
         given(features=X, labels=np.tile([0, 1, 2], (12, 1))),
-        "must be 0 and 1",
+        "of 0 and 1",
     ),
     "labels of three axes": (
         given(features=X, labels=np.zeros((12, 2, 2))),

@@ -31,6 +31,7 @@ COMMANDS = (
     "evaluate --pn --csv",
     "convert",
     "build.py results",
+    "build.py explorer",
 )
 
 
