@@ -36,7 +36,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from hashlab import _disk
+from hashlab.files import _disk
 
 NOTEBOOKS = ROOT / "notebooks"
 SECONDS = ROOT / "book" / "seconds.json"  # of each chapter, when it was executed last

@@ -16,8 +16,9 @@ import numpy as np
 from hashlab_book import ROOT
 from methods_page import what
 
-from hashlab import _disk, codes, data, grid, methods, plots
+from hashlab import codes, data, grid, methods, plots
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.records import Record
 
 GRID = ROOT / "experiments" / "explorer.toml"

@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hashlab import _disk, methods
+from hashlab import methods
+from hashlab.files import _disk
 from hashlab.methods.base import KINDS, About
 from hashlab.methods.deep import DeepConfig
 from hashlab.methods.shallow import ShallowConfig

@@ -25,7 +25,7 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.annotations import Link
 from pypdf.generic import ArrayObject, Fit, NameObject
 
-from hashlab import _disk
+from hashlab.files import _disk
 
 TARGET = ROOT / "_build" / "hashlab.pdf"
 SHEET = {"format": "A4", "print_background": True}

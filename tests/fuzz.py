@@ -36,9 +36,11 @@ import trials
 from PIL import Image
 from processes import PATIENCE
 
-from hashlab import codes, data, files, formats, methods, metrics, photos, records, search
+from hashlab import codes, data, files, methods, metrics, records, search
 from hashlab.data import folders, listed, opening, own, prepared
 from hashlab.errors import InputError
+from hashlab.files import formats
+from hashlab.methods import photos
 from hashlab.networks import backbones, weights
 from hashlab.search import store
 from hashlab.training import checkpoints

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from processes import threads, wait_until
 
-from hashlab import _disk, data
+from hashlab import data
 from hashlab.data import cache, opening, parts, protocols, sets
 from hashlab.errors import InputError
+from hashlab.files import _disk
 
 TINY = sets.SetInfo(
     name="mnist",

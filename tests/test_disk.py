@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from processes import PATIENCE, python, threads
 
-from hashlab import _disk, data, experiments, methods, records
+from hashlab import data, experiments, methods, records
 from hashlab.data import prepared
 from hashlab.errors import InputError
+from hashlab.files import _disk
 
 LEFT = ".NAME.0123abcd.hashlab-part"  # as a process that was killed leaves it
 

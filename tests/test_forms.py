@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hashlab import codes, files, formats, metrics
+from hashlab import codes, files, metrics
 from hashlab.cli import main
+from hashlab.files import formats
 
 CODES = {  # bool (N, K) -> the same bits, as somebody may have them
     "bool": lambda bits: bits,

@@ -369,7 +369,7 @@ def test_words_that_cannot_be(words, message, written, tmp_path, capsys):
 
 
 def test_the_files_of_the_project_can_be_read():
-    from hashlab import _disk
+    from hashlab.files import _disk
 
     files = sorted((_disk.checkout() / "experiments").glob("*.toml"))
     assert files

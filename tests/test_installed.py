@@ -16,10 +16,10 @@ import pytest
 from processes import python, run
 
 import hashlab
-from hashlab import _disk
 from hashlab.chapters import reported
 from hashlab.data import cache
 from hashlab.errors import InputError
+from hashlab.files import _disk
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name("installed.py")
@@ -203,7 +203,7 @@ def copy(tmp_path, monkeypatch):
     monkeypatch.delenv("HASHLAB_RESULTS", raising=False)
 
     def place(*parts, project=None):
-        file = tmp_path.joinpath(*parts, "hashlab", "_disk.py")
+        file = tmp_path.joinpath(*parts, "hashlab", "files", "_disk.py")
         monkeypatch.setattr(_disk, "__file__", str(file))
         if project is not None:
             (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "{project}"\n')

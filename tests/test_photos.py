@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hashlab import _disk, codes, methods, photos, search
+from hashlab import codes, methods, search
 from hashlab.cli import main
 from hashlab.errors import InputError
+from hashlab.files import _disk
+from hashlab.methods import photos
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 RNG = np.random.default_rng(0)

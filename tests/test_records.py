@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from processes import python
 
-from hashlab import _disk, codes, data, experiments, files, methods, metrics, records
+from hashlab import codes, data, experiments, files, methods, metrics, records
 from hashlab.cli import main, settings
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.methods.base import from_recorded, recorded
 
 QUICK = {"epochs": 1, "pretrain_epochs": 1}

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from processes import PATIENCE, started
 
-from hashlab import _disk, codes, search
+from hashlab import codes, search
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.search import store
 
 

@@ -30,10 +30,10 @@ from killing import Moments, snapshot, watch
 from PIL import Image
 from processes import PATIENCE
 
-from hashlab import cli, methods, photos, records
+from hashlab import cli, methods, records
 from hashlab.data import cache, opening, own, parts, sets
 from hashlab.errors import InputError
-from hashlab.methods import graphs
+from hashlab.methods import graphs, photos
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)

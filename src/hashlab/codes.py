@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ TO_BINARIZE = ": codes.pack(codes.binarize(x)) makes codes of real outputs, 1 wh
 WORD = 64  # bits per machine word: packed rows are whole words
 # Of a code: twice the longest that are published; a number beyond is a slip, or a trap for memory.
 MOST_BITS = 65_536
+COMBINE = ("sum", "union", "weighted")  # what is done with the distances of several tables
+MOST_WEIGHT = 15
 _BLOCK = 1 << 21  # pairs handled at once by `hamming` (16 MB of XORed words)
 
 
@@ -205,6 +207,38 @@ def check_tables(bits: int, tables: Sequence[int] | None) -> tuple[int, ...]:
     if sum(tables) != bits:
         raise InputError(f"tables must add up to {bits} bits, got {tables}")
     return tables
+
+
+def check_combine(combine: str | None, weights: Any) -> str:
+    """How several tables are combined: one of `COMBINE`, "sum" where None is asked for.
+
+    Raises InputError for another word, or weights that are not given if and only if they are asked for.
+    """
+    combine = "sum" if combine is None else combine
+    if combine not in COMBINE:
+        raise InputError(f"combine must be one of {', '.join(COMBINE)}, got {combine!r}")
+    if (weights is not None) != (combine == "weighted"):
+        raise InputError("weights are given if and only if combine='weighted'")
+    return combine
+
+
+def weights_of_bits(weights: Any, tables: Sequence[int]) -> np.ndarray:
+    """A weight for each bit, int64 (K,), of whole numbers 0..15, one per table or one per bit.
+
+    Raises InputError for others, or none but 0.
+    """
+    given = as_numpy(weights, "weights")
+    bits = sum(tables)
+    if given.dtype.kind not in "iu" or given.shape not in ((len(tables),), (bits,)):
+        raise InputError(
+            f"weights must be {len(tables)} (one per table) or {bits} (one per bit) whole numbers, "
+            f"got {given.shape} {given.dtype}"
+        )
+    if given.min() < 0 or given.max() > MOST_WEIGHT or given.max() == 0:
+        raise InputError(
+            f"weights must lie in 0..{MOST_WEIGHT}, not all 0, got {given.min()} to {given.max()}"
+        )
+    return np.repeat(given, tables if len(given) == len(tables) else 1).astype(np.int64)
 
 
 def check_packed(packed: Array, bits: int, name: str = "packed codes") -> None:

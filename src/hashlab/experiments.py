@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 import hashlab
-from hashlab import _disk, files, methods, metrics, records
+from hashlab import files, methods, metrics, records
 from hashlab.data.opening import load as load_data
 from hashlab.data.parts import Dataset
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.methods import adapt, models
 from hashlab.methods.base import Shared, recorded
 from hashlab.networks import backbones, weights

@@ -46,11 +46,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hashlab import _disk, codes, experiments, files, methods, metrics, records
+from hashlab import codes, experiments, files, methods, metrics, records
 from hashlab.data import opening
 from hashlab.data.opening import load as load_data
 from hashlab.data.parts import Dataset
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.methods import adapt
 from hashlab.methods.base import MOST_BITS, Shared, recorded
 from hashlab.networks import backbones

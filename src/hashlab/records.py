@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from hashlab import _disk, codes, files, metrics
+from hashlab import codes, files, metrics
 from hashlab.data import own
 from hashlab.errors import InputError
-from hashlab.files import ARRAYS
+from hashlab.files import ARRAYS, _disk
 from hashlab.metrics import plain as plain_metrics
 
 # What every record holds, with its type; an object holds at least what is listed here. (…, None):

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hashlab import _disk, codes, grid
+from hashlab import codes, grid
 from hashlab.chapters import differences, tables
 from hashlab.chapters.differences import Difference
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.metrics import diagnostics, uncertainty
 from hashlab.metrics.diagnostics import Diagnosis
 from hashlab.plots import palette

@@ -49,7 +49,8 @@ def read_input(
     """
     import numpy as np
 
-    from hashlab import files, formats
+    from hashlab import files
+    from hashlab.files import formats
 
     single = {name: getattr(parsed, name) for name in files.ARRAYS if getattr(parsed, name)}
     if not parsed.files and not single:

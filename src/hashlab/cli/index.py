@@ -30,8 +30,8 @@ def index(parsed: argparse.Namespace) -> None:
     from hashlab.search import store
 
     store.check_target(parsed.output)  # before what takes seconds to import
-    from hashlab import photos
     from hashlab.data import folders
+    from hashlab.methods import photos
 
     changes = photos.build(
         parsed.model,

@@ -14,7 +14,7 @@ from hashlab.cli.common import add_command, add_device, add_import, path
 from hashlab.errors import InputError
 
 if TYPE_CHECKING:
-    from hashlab.photos import Neighbours, Photos
+    from hashlab.methods.photos import Neighbours, Photos
 
 NEIGHBOURS = 20  # that are shown where nothing is said
 SIDE = 24  # columns of a picture on a terminal
@@ -59,7 +59,7 @@ def search(parsed: argparse.Namespace) -> None:
 
         files.check_file(parsed.html, ".html")
     where = conditions(parsed.where)
-    from hashlab import photos
+    from hashlab.methods import photos
 
     opened = _opened(parsed.index)
     k = parsed.k
@@ -84,8 +84,8 @@ def duplicates(parsed: argparse.Namespace) -> None:
         from hashlab import files
 
         files.check_file(parsed.html, ".html")
-    from hashlab import photos
     from hashlab import search as searching
+    from hashlab.methods import photos
 
     opened = _opened(parsed.index)
     groups = [group.tolist() for group in searching.duplicates(opened.index, parsed.radius)]
@@ -100,7 +100,7 @@ def duplicates(parsed: argparse.Namespace) -> None:
 
 
 def _opened(path: Path) -> Photos:
-    from hashlab import photos
+    from hashlab.methods import photos
 
     opened = photos.open_photos(path)
     if opened.missing > 0:
@@ -187,7 +187,7 @@ def _shown(opened: Photos, one: Neighbours) -> list[str]:
     """What was asked for and the nearest, side by side, as many as the terminal is wide."""
     import numpy as np
 
-    from hashlab import photos
+    from hashlab.methods import photos
 
     columns = shutil.get_terminal_size().columns
     names = one.names[: max(0, columns // (SIDE + 1) - 1)]

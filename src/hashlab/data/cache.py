@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hashlab import _disk, files, progress
+from hashlab import files, progress
 from hashlab.data import cifar
 from hashlab.data.parts import Arrays, canonical
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
+from hashlab.files import _disk
 
 OWN = "own"  # in the cache folder: where sets of one's own are
 

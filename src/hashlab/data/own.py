@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hashlab import _disk, codes, files
+from hashlab import codes, files
 from hashlab.data import cache, choices, folders, labelled, parts, prepared, protocols, sets
 from hashlab.data.choices import GIVEN, Choice
 from hashlab.data.labelled import Collection
@@ -25,6 +25,7 @@ from hashlab.data.listed import Listing
 from hashlab.data.prepared import Split
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.labels import has_one_class, ranked, several, texts
 from hashlab.progress import Progress
 

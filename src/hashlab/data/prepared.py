@@ -29,10 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from hashlab import _disk, files
+from hashlab import files
 from hashlab.data import cache, folders, listed, parts
 from hashlab.data.sets import SetInfo
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.progress import Progress
 
 PLAN = "plan.json"  # in an unfinished cache: what it is to become

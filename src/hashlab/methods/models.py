@@ -18,9 +18,10 @@ import numpy as np
 from torch import Tensor
 
 import hashlab
-from hashlab import _disk, codes, files
+from hashlab import codes, files
 from hashlab.data import folders, items
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.networks import backbones
 from hashlab.progress import Progress
 from hashlab.training import checkpoints

@@ -11,8 +11,6 @@ import numpy as np
 from hashlab import codes
 from hashlab.errors import InputError
 
-COMBINE = ("sum", "union", "weighted")
-
 
 @dataclass(frozen=True)
 class Distance:
@@ -101,29 +99,11 @@ def check(bits: int, tables: Any, combine: str | None, weights: Any) -> Distance
             missing, not whole numbers 0..15, or not one per table or bit.
     """
     tables = codes.check_tables(bits, tables)
-    combine = "sum" if combine is None else combine
-    if combine not in COMBINE:
-        raise InputError(f"combine must be one of {', '.join(COMBINE)}, got {combine!r}")
-    if (weights is not None) != (combine == "weighted"):
-        raise InputError("weights are given if and only if combine='weighted'")
-    of_bits = np.ones(bits, np.int64) if weights is None else _checked(weights, tables)
+    combine = codes.check_combine(combine, weights)
+    of_bits = np.ones(bits, np.int64)
+    if weights is not None:
+        of_bits = codes.weights_of_bits(weights, tables)
     return Distance(tables, combine, of_bits)
-
-
-def _checked(weights: Any, tables: tuple[int, ...]) -> np.ndarray:
-    weights = codes.as_numpy(weights, "weights")
-    if weights.dtype.kind not in "iu" or weights.shape not in ((len(tables),), (sum(tables),)):
-        raise InputError(
-            f"weights must be {len(tables)} (one per table) or {sum(tables)} (one per bit) whole "
-            "numbers, "
-            f"got {weights.shape} {weights.dtype}"
-        )
-    if weights.min() < 0 or weights.max() > 15 or weights.max() == 0:
-        raise InputError(
-            f"weights must lie in 0..15, not all 0, got {weights.min()} to {weights.max()}"
-        )
-    bits_of_each = tables if len(weights) == len(tables) else 1
-    return np.repeat(weights, bits_of_each).astype(np.int64)
 
 
 def bits_of(query: codes.Array, database: codes.Array) -> int:

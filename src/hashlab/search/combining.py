@@ -13,8 +13,6 @@ import numpy as np
 from hashlab import codes
 from hashlab.errors import InputError
 
-COMBINE = ("sum", "union", "weighted")
-MOST_WEIGHT = 15
 ROWS = 1 << 14  # codes whose bits are repeated at once
 
 
@@ -85,34 +83,13 @@ def check(tables: tuple[int, ...], combine: str | None, weights: Sequence[int] |
         InputError: an unknown combination, or weights that are missing, not whole numbers 0..15, or
             not one per table or bit.
     """
-    combine = "sum" if combine is None else combine
-    if combine not in COMBINE:
-        raise InputError(f"combine must be one of {', '.join(COMBINE)}, got {combine!r}")
-    if (weights is not None) != (combine == "weighted"):
-        raise InputError("weights are given if and only if combine='weighted'")
+    combine = codes.check_combine(combine, weights)
     if weights is None:
         return _unweighted(tables, combine)
-    return Measure(tables, combine, _of_bits(weights, tables))
+    return Measure(tables, combine, tuple(codes.weights_of_bits(weights, tables).tolist()))
 
 
 _unweighted = cache(Measure)  # a search of one query takes less than making one
-
-
-def _of_bits(weights: Sequence[int], tables: tuple[int, ...]) -> tuple[int, ...]:
-    """A weight for each bit, of weights for tables or bits."""
-    given = codes.as_numpy(weights, "weights")
-    bits = sum(tables)
-    if given.dtype.kind not in "iu" or given.shape not in ((len(tables),), (bits,)):
-        raise InputError(
-            f"weights must be {len(tables)} (one per table) or {bits} (one per bit) whole numbers, "
-            f"got {given.shape} {given.dtype}"
-        )
-    if given.min() < 0 or given.max() > MOST_WEIGHT or given.max() == 0:
-        raise InputError(
-            f"weights must lie in 0..{MOST_WEIGHT}, not all 0, got {given.min()} to {given.max()}"
-        )
-    of_bits = np.repeat(given, tables if len(given) == len(tables) else 1)
-    return tuple(of_bits.tolist())
 
 
 def check_codes(packed: object, tables: tuple[int, ...], name: str) -> np.ndarray:

@@ -5,10 +5,9 @@ equal distances, nor which of them it leaves out at the k-th place; its scan is 
 same, and is asked for a proof before it is used (`ordered`). Its radius is strict and its ranges
 have real distances: both stay in here.
 
-Approximate is only `Cells`, FAISS's IndexBinaryIVF. Two others were tried and left out: a graph
-(IndexBinaryHNSW) found half to seven tenths of the neighbours where many distances are equal, as
-they are among short codes; lookups in several tables (IndexBinaryMultiHash) were slower than the
-scan on clustered codes, where the buckets that a lookup meets hold nearly everything.
+Approximate is only `Cells`, FAISS's IndexBinaryIVF. Two others are left out, for on clustered codes
+they find less and take longer: a graph (IndexBinaryHNSW), and lookups in several tables
+(IndexBinaryMultiHash), whose buckets are crowded there; `benchmarks/search.py --others` shows it.
 """
 
 from __future__ import annotations

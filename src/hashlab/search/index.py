@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from hashlab import _disk, codes
+from hashlab import codes
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.search import columns, combining, engines, store
 from hashlab.search.columns import Columns
 from hashlab.search.combining import Measure

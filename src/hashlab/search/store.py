@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hashlab import _disk, codes, files
+from hashlab import codes, files
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.search import combining
 from hashlab.search.columns import NOTHING, Columns
 

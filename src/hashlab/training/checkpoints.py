@@ -23,8 +23,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hashlab import _disk
 from hashlab.errors import InputError
+from hashlab.files import _disk
 from hashlab.training import numerics
 
 State = tuple[dict[str, Tensor], dict[str, Any]]

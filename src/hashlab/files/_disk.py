@@ -59,7 +59,7 @@ def checkout() -> Path | None:
 
     A copy may lie in the folder of somebody's project, beside a `pyproject.toml` that is theirs.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     folder = package.parents[1]
     try:
         text = (folder / "pyproject.toml").read_text(encoding="utf-8")

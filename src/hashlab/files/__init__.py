@@ -24,9 +24,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from hashlab import _disk, codes
-from hashlab._disk import write as write
+from hashlab import codes
 from hashlab.errors import InputError
+from hashlab.files import _disk
+from hashlab.files._disk import write as write
 
 CODES = ("query_codes", "database_codes")
 LABELS = ("query_labels", "database_labels")
