@@ -857,11 +857,12 @@ print("\n".join(tables.command(group) for group in groups))
 # all the same number of maps; a 3×3 convolution follows. So fine places learn from coarse ones what they are part of.
 # Every level then has a code of its own, and a last layer fuses them:
 #
-# $$ p^3 = W_3 * x^3, \qquad p^l = W_l * x^l + \operatorname{enlarge}\left( p^{l+1} \right), \qquad
+# $$ \begin{gathered} p^3 = W_3 * x^3, \qquad p^l = W_l * x^l + \operatorname{enlarge}\left( p^{l+1} \right), \\
 #    z^l = V_l \operatorname{mean} \max\left( 0,\; S_l * p^l \right) + v_l,
-#    \qquad z = V \left[ z^1; z^2; z^3 \right] + v . $$ (eq:dmsh-pyramid)
+#    \qquad z = V \left[ z^1; z^2; z^3 \right] + v . \end{gathered} $$ (eq:dmsh-pyramid)
 #
-# ($p^l$ are the maps of the pyramid on level $l$, $*$ is a convolution, $W_l$ are 1×1 and $S_l$ 3×3.) We train it with the mean of the loss over the fused outputs and
+# ($p^l$ are the maps of the pyramid on level $l$, $*$ is a convolution, $W_l$ are 1×1 and $S_l$ 3×3.) We train it with
+# the mean of the loss over the fused outputs and
 # those of the levels. That there is a top-down path, and that codes are learned at several scales and then fused, was
 # read; the rest is our choice.
 
