@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -101,10 +102,14 @@ def test_classes_on_one_level_are_wide_in_a_small_set():
         assert methods.create("shpdh", 8, **settings | changes).settings_for(images).s == s
 
 
+# Records of the book, whatever $HASHLAB_RESULTS says.
+KEPT = Path(__file__).resolve().parents[1] / "results"
+
+
 def test_all_records_keep_their_names(monkeypatch):
     """Of the settings that they name, today's defaults make the run that was recorded."""
     monkeypatch.setattr(experiments.weights, "describe", lambda start, _: start)
-    kept = [record for name in DEEP for record in records.load(method=name)]
+    kept = [record for name in DEEP for record in records.load(KEPT, method=name)]
     assert len(kept) > 600
     for record in kept:
         usual = dataclasses.asdict(methods.create(record.method, 96).config)
@@ -207,3 +212,15 @@ def test_a_grid_knows_a_run_whose_defaults_gave_way(few):
         assert made(settings) and not made({})
     failed = is_of({})  # does not say how many images it had
     assert failed({}) and not failed({"epochs": 15})
+
+
+def test_where_small_ends_and_how_many_steps_it_gets():
+    """Five steps an epoch want 40 epochs for 200 steps; from 1,000 images on nothing is adapted."""
+    method = methods.create("csq", 8)
+    assert method.settings_for(640).epochs == 40
+    assert method.settings_for(999).epochs == 29
+    assert (
+        method.settings_for(1000).epochs
+        == adapt.settled(method.config, set(), adapt.Training(5000)).epochs
+        == 10
+    )

@@ -152,3 +152,15 @@ def test_the_record_has_it(digits, monkeypatch, tmp_path):
             records.verify(broken)
     monkeypatch.undo()
     assert "collapse" not in experiments.run("lsh", digits, 12)
+
+
+def test_idle_bits_count_from_eight_on():
+    """Of fewer bits many may be constant by chance, and one class may have one code."""
+    rows = np.zeros((6, 8), bool)
+    rows[:, 0], rows[::2, 1] = [0, 0, 0, 1, 1, 1], True
+    classes = np.array([0, 0, 0, 1, 1, 1])
+    assert collapse.look(rows, classes) is None  # 6 of 8 constant, as two classes leave them
+    wide = np.array([0, 1, 2, 3, 4, 5])
+    assert collapse.look(np.c_[rows[:, :2], rows[:, :2], rows[:, 2:6]], wide).constant_bits == 4
+    assert collapse.look(np.c_[rows[:, :2], rows[:, :2], rows[:, 2:5]], wide % 2) is None
+    assert collapse.look(np.zeros((6, 8), bool), np.zeros(6, int)) is None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hashlab import codes, files, metrics
 from hashlab.cli import main
+from hashlab.errors import InputError
 from hashlab.files import formats
 
 CODES = {  # bool (N, K) -> the same bits, as somebody may have them
@@ -305,3 +306,72 @@ def test_several_cuts_are_reports_each(tmp_path, capsys):
         ]
         assert float(value) == reports[f"at {at}"]["map"]
     assert {row["at"] for row in rows if row["measure"] == "precision"} == set(map(str, range(17)))
+
+
+def converted(tmp_path, **words):
+    """What `hashlab convert` makes of four files; or its exit code, where it makes nothing."""
+    options = [
+        part for name, file in words.items() for part in (f"--{name.replace('_', '-')}", str(file))
+    ]
+    code = main(["convert", *options, "-o", str(tmp_path / "out.npz")])
+    return dict(np.load(tmp_path / "out.npz")) if code == 0 else code
+
+
+def columns_of(tmp_path, codes_column, labels_column=("0", "1")):
+    """Four one-column files with these codes and labels on both sides."""
+    files_of = {}
+    for side in ("query", "database"):
+        for kind, cells in (("codes", codes_column), ("labels", labels_column)):
+            file = tmp_path / f"{side}_{kind}.csv"
+            file.write_text("".join(f"{cell}\n" for cell in cells))
+            files_of[f"{side}_{kind}"] = file
+    return files_of
+
+
+def test_a_column_of_digits_is_asked_about(tmp_path, capsys):
+    """Digits of one length may be hexadecimal; those of several lengths, and single ones, are numbers."""
+    assert converted(tmp_path, **columns_of(tmp_path, ("10", "11"))) == 2
+    assert "may be hexadecimal or whole numbers" in capsys.readouterr().err
+    for cells in (("9", "10"), ("3", "5")):
+        out = converted(tmp_path, **columns_of(tmp_path, cells), bits=4)
+        stored = np.unpackbits(out["query_codes"], axis=1, bitorder="little")[:, :4]
+        assert stored.tolist() == [[int(cell) >> bit & 1 for bit in range(4)] for cell in cells]
+        assert out["query_labels"].ravel().tolist() == [0, 1]
+    for cells in (("0a", "ff"), ("ab", "cd")):
+        out = converted(tmp_path, **columns_of(tmp_path, cells))
+        assert out["query_codes"].shape == (2, 1) and int(out["bits"]) == 8
+
+
+def test_rows_of_other_widths_are_named(tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text("1,0\n0,1\n1\n")
+    with pytest.raises(InputError, match="row 3 has 1 cells, 2 are expected"):
+        formats.read_file(file)
+
+
+def test_one_line_says_what_stands_between_its_cells(tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text("1;0;1\n")
+    assert formats.read_file(file)[""].tolist() == [[1, 0, 1]]
+
+
+def test_one_array_of_a_matlab_file_needs_no_name(tmp_path):
+    file = tmp_path / "x.mat"
+    scipy.io.savemat(file, {"mine": np.eye(2)})
+    assert list(formats.read_file(file)) == ["mine"]
+
+
+def test_a_sparse_matrix_is_measured_before_it_is_filled(tmp_path, monkeypatch):
+    file = tmp_path / "x.mat"
+    scipy.io.savemat(file, {"mine": scipy.sparse.csc_array(np.eye(2, 8))})
+    assert formats.read_file(file)["mine"].shape == (2, 8)
+    monkeypatch.setattr(files, "MOST_BYTES", 15)
+    with pytest.raises(InputError, match="too large"):
+        formats.read_file(file)
+
+
+def test_labels_without_codes_are_asked_for(tmp_path, capsys):
+    file = tmp_path / "x.mat"
+    scipy.io.savemat(file, {"query_labels": [[0, 1]], "database_labels": [[0, 1]]})
+    assert main(["convert", str(file), "-o", str(tmp_path / "out.npz")]) == 2
+    assert "query_codes" in capsys.readouterr().err

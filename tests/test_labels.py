@@ -279,3 +279,16 @@ def test_classes_of_a_set_are_those_that_it_names():
 def test_several_labels_without_names_have_no_classes():
     table = np.stack([RANKS % 2, RANKS // 2, RANKS % 3 == 0], 1)
     assert trained("dpsh", table.astype(float))[0].classes is None
+
+
+def test_the_least_whole_number_is_one():
+    names, ranks = labels.ranked(np.array([-(2.0**63), 3.0]), negative=True)
+    assert names.tolist() == [-(2**63), 3] and ranks.tolist() == [0, 1]
+    with pytest.raises(InputError):
+        labels.ranked(np.array([-(2.0**64), 3.0]), negative=True)
+
+
+def test_a_column_of_ones_is_not_one_hot():
+    assert not labels.is_one_hot(np.ones((3, 1), int))
+    assert not labels.is_one_hot(np.array([["1", "0"], ["0", "1"]]))
+    assert labels.is_one_hot(np.eye(3))
