@@ -21,6 +21,8 @@ from hashlab.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["binarize", "hamming", "pack", "pad", "row_bytes", "trim", "unpack", "words"]
+
 Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 REAL = ("bool", "int", "uint", "float", "bfloat")  # types of real numbers, by their beginning

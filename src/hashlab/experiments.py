@@ -31,6 +31,8 @@ from hashlab.records import Record
 from hashlab.training import loop, numerics
 from hashlab.training.seeds import check_seed
 
+__all__ = ["Run", "plan", "prepare", "run"]
+
 CHECKPOINTS = ".checkpoints"  # under the root of the records
 STAGES = tuple(records.STAGES)
 

@@ -58,6 +58,8 @@ from hashlab.networks import backbones
 from hashlab.records import Record
 from hashlab.training.seeds import check_seed
 
+__all__ = ["Choice", "Done", "Grid", "Job", "Kept", "Row", "Worker", "joined", "read", "unseen"]
+
 WIDEN = 3  # times that a list of numbers is made longer, at most
 WAIT = 0.2  # seconds until a process looks again at what the others have done
 BODY = ("backbone", "weights", "size", "frozen", "epochs")  # what a run's seconds depend on most

@@ -26,6 +26,21 @@ from hashlab.errors import InputError
 from hashlab.files import ARRAYS, _disk
 from hashlab.metrics import plain as plain_metrics
 
+__all__ = [
+    "Record",
+    "compact",
+    "comparison",
+    "digest",
+    "files_of",
+    "load",
+    "name",
+    "read",
+    "render",
+    "root",
+    "table",
+    "verify",
+]
+
 # What every record holds, with its type; an object holds at least what is listed here. (…, None):
 # null where that is not known, or where there is no such thing.
 STAGES = {"train": float, "encode": float, "evaluate": float}

@@ -10,6 +10,8 @@ import torch
 
 from hashlab.errors import InputError
 
+__all__ = ["derived"]
+
 
 def derived(seed: int, *words: str | int) -> int:
     """A seed for one purpose: SHA-256 of the seed and some words,
