@@ -1,7 +1,8 @@
 """Sphinx extension: the pages in book/api, made of the package's docstrings.
 
-Docstrings are plain text, in which only two things have a meaning: `code` in single backticks, which
-becomes a link where it is a name of these pages, and formulas, as :math:`x^2`. Every name leads on to
+Docstrings are plain text, in which few things have a meaning: `code` in single backticks, which becomes a
+link where it is a name of these pages; an indented line, which is a formula; and what is indented after
+`::`, which is code. Every name leads on to
 the chapters that explain it, by book/explained.toml, and names in the text of a chapter lead back.
 """
 
@@ -14,9 +15,11 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 from typing import Any
 
+from as_tex import as_tex
 from docutils import nodes
 from hashlab_book import ROOT
 from sphinx.addnodes import pending_xref
@@ -26,10 +29,18 @@ from sphinx.util.nodes import make_refnode
 PAGES = ROOT / "book" / "api"
 EXPLAINED = ROOT / "book" / "explained.toml"
 DOCUMENTED = re.compile(
-    r"^\.\. auto(?P<kind>\w+):: (?P<name>[\w.]+)\n(?P<options>(?: +:.*\n)*)", re.MULTILINE
+    r"^\.\. (?:auto|py:)(?P<kind>\w+):: (?P<name>[\w.]+)\n(?P<options>(?: +:.*\n)*)", re.MULTILINE
 )
 CODE = re.compile(r"(:[\w:]+:`[^`]*`|``.+?``|`[^`]*`)", re.DOTALL)
-BLOCK = re.compile(r"(^ *>>>.*?(?:\n\s*\n|\Z)|::\n\n(?: +.*\n|\n)+)", re.MULTILINE | re.DOTALL)
+EXAMPLE = r"^ *>>>.*?(?:\n\s*\n|\Z)"
+INDENTED = r"::\n\n(?: +[^\n]*(?:\n|\Z)|\n)+"
+MATH = r"^\.\. math::[^\n]*"
+BLOCK = re.compile(f"({EXAMPLE}|{INDENTED}|{MATH})", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^(?:Args|Attributes|Returns|Raises|Example|Labels):$", re.MULTILINE)
+HANGING = re.compile(
+    r"^(\w+: \S.*)\n((?: {4}.*(?:\n|\Z))+)", re.MULTILINE
+)  # Reference: … on several lines
+FORMULA = re.compile(r"(?<!::)\n\n((?: {4}\S.*(?:\n|\Z))+)")
 SIGNS = re.compile(r"([|*\\]|(?<=\w)_(?!\w))")  # what reStructuredText would take for its own
 LINK = "hashlab"  # kind of reference: to a name, if it is one
 
@@ -57,10 +68,11 @@ def documented(pages: Path = PAGES) -> Iterator[str]:
             if match["kind"] != "module":
                 yield match["name"]
                 continue
-            module = importlib.import_module(match["name"])
-            chosen = re.search(r":members: *(.+)", match["options"])
-            names = re.split(r", *", chosen[1].strip()) if chosen else members(module)
-            yield from (f"{module.__name__}.{name}" for name in names)
+            if chosen := re.search(r":members:(.*)", match["options"]):
+                module = importlib.import_module(match["name"])
+                names = chosen[1].replace(",", " ").split() or members(module)
+                left_out = "Config" if ":exclude-members: Config" in match["options"] else None
+                yield from (f"{match['name']}.{name}" for name in names if name != left_out)
 
 
 @cache
@@ -80,7 +92,10 @@ def explained(file: Path = EXPLAINED) -> dict[str, list[str]]:
 
 def as_rst(text: str) -> str:
     """Plain text as reStructuredText: signs stand for themselves, except in code, formulas and examples."""
-    blocks = BLOCK.split(text)
+    text = HANGING.sub(lambda match: f"{match[1]}\n{dedent(match[2])}", text)
+    section = SECTION.search(text)
+    end = section.start() if section else len(text)
+    blocks = BLOCK.split(FORMULA.sub(_formula, text[:end]) + text[end:])
     for i in range(0, len(blocks), 2):
         parts = CODE.split(blocks[i])
         parts[::2] = [SIGNS.sub(r"\\\1", part) for part in parts[::2]]
@@ -88,8 +103,20 @@ def as_rst(text: str) -> str:
     return "".join(blocks)
 
 
+def _formula(match: re.Match[str]) -> str:
+    return f"\n\n.. math:: {as_tex(match[1])}\n"
+
+
 def _write_as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]):
     lines[:] = as_rst("\n".join(lines)).split("\n")
+
+
+def _without_twice(
+    app: Any, what: str, name: str, thing: Any, *rest: Any
+) -> tuple[str, None] | None:
+    """No signature for a class whose attributes are listed: they are what it has, nobody makes one."""
+    listed = what == "class" and re.search(r"^\s*Attributes:$", thing.__doc__ or "", re.MULTILINE)
+    return ("", None) if listed else None
 
 
 def _lead_on(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
@@ -168,5 +195,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_post_transform(LinkNames)
     app.connect("autodoc-process-docstring", _write_as_rst, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", _lead_on, priority=700)
+    app.connect("autodoc-process-signature", _without_twice)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Grids as data: a TOML file describes the runs behind a table, a `Worker` does those that are missing.
+"""Grids as data: a TOML file describes the runs behind a table, a `Worker` does those that are missing::
 
     title = "Two methods on digits"
     dataset = "digits"

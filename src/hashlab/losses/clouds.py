@@ -19,8 +19,9 @@ PASSES = ("plain", "train")
 
 
 def squared_distances(u: Tensor, c: Tensor) -> Tensor:
-    """||u_i - c_m||^2 of outputs u (B, K) and centres c (M, K):
-    (B, M), in single precision at least.
+    """Of outputs u (B, K) from centres c (M, K): (B, M), in single precision at least.
+
+    ||u_i - c_m||^2
     """
     u = _single_at_least(u)  # it is a difference of large squares
     c = _single_at_least(c)
@@ -63,15 +64,19 @@ def beyond_edge(u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cubic_loss(u: Tensor) -> Tensor:
-    """sum_k relu(|u_k| - 1.1), a mean over images:
-    keeps outputs u (B, K) in the cube, or just outside it.
+    """Keeps outputs u (B, K) in the cube, or just outside it: a mean over images.
+
+    J_cubic = mean_i sum_k relu(|u_ik| - 1.1)
     """
     below, above = beyond_edge(u)
     return (below + above).mean()
 
 
 def vertex_loss(u: Tensor) -> Tensor:
-    """||u - sgn u||^2, a mean over images: draws outputs u (B, K) to the corners of the cube."""
+    """Draws outputs u (B, K) to the corners of the cube: a mean over images.
+
+    J_vertex = mean_i ||u_i - sgn u_i||^2
+    """
     return (u - quantisation.signs(u)).square().sum(1).mean()
 
 

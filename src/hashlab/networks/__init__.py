@@ -1,4 +1,4 @@
-"""Backbones with named levels, the weights that they start from, and their features.
+"""Backbones with named levels, the weights that they start from, and their features::
 
 networks.names()                            # our own, torchvision's, and those that are registered
 networks.levels("resnet18", (224, 224, 3))  # what it gives on the way
