@@ -66,7 +66,7 @@ def as_tex(text: str) -> str:
 
 
 def _line(line: str) -> str:
-    return "".join(map(_token, TOKEN.finditer(line))).strip()
+    return re.sub(" +", " ", "".join(map(_token, TOKEN.finditer(line)))).strip()
 
 
 def _token(match: re.Match[str]) -> str:

@@ -76,15 +76,21 @@ def documented(pages: Path = PAGES) -> Iterator[str]:
 
 
 @cache
-def explained(file: Path = EXPLAINED) -> dict[str, list[str]]:
-    """For each name the pages of the book that explain it; none where it needs none."""
+def chapters_of(file: Path = EXPLAINED) -> dict[str, list[str]]:
+    """For each name, or module for all its names, the pages that explain it; none where none has to."""
     pages: dict[str, list[str]] = {}
     for page, names in tomllib.loads(file.read_text(encoding="utf-8")).items():
         for name in names:
-            pages.setdefault(name, [])
+            pages.setdefault(f"hashlab.{name}", [])
             if page != "nowhere":
-                pages[name].append(page)
+                pages[f"hashlab.{name}"].append(page)
     return pages
+
+
+def explained(name: str) -> list[str] | None:
+    """The pages that explain a name, or its module; None where nothing is said of either."""
+    pages = chapters_of()
+    return pages.get(name, pages.get(name.rpartition(".")[0]))
 
 
 # ---- docstrings
@@ -121,7 +127,7 @@ def _without_twice(
 
 def _lead_on(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Add where a name is explained."""
-    chapters = explained().get(name)
+    chapters = explained(name)
     if chapters:
         links = ", ".join(f":doc:`/{chapter}`" for chapter in chapters)
         lines += ["", ".. rst-class:: explained", "", f"Explained in {links}.", ""]

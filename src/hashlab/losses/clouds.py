@@ -19,9 +19,11 @@ PASSES = ("plain", "train")
 
 
 def squared_distances(u: Tensor, c: Tensor) -> Tensor:
-    """Of outputs u (B, K) from centres c (M, K): (B, M), in single precision at least.
+    """How far outputs u (B, K) are from centres c (M, K).
 
-    ||u_i - c_m||^2
+        ||u_i - c_m||^2
+
+    (B, M), in single precision at least.
     """
     u = _single_at_least(u)  # it is a difference of large squares
     c = _single_at_least(c)
@@ -64,18 +66,22 @@ def beyond_edge(u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cubic_loss(u: Tensor) -> Tensor:
-    """Keeps outputs u (B, K) in the cube, or just outside it: a mean over images.
+    """Keeps outputs u (B, K) in the cube, or just outside it.
 
-    J_cubic = mean_i sum_k relu(|u_ik| - 1.1)
+        J_cubic = mean_i sum_k relu(|u_ik| - 1.1)
+
+    A scalar, a mean over images.
     """
     below, above = beyond_edge(u)
     return (below + above).mean()
 
 
 def vertex_loss(u: Tensor) -> Tensor:
-    """Draws outputs u (B, K) to the corners of the cube: a mean over images.
+    """Draws outputs u (B, K) to the corners of the cube.
 
-    J_vertex = mean_i ||u_i - sgn u_i||^2
+        J_vertex = mean_i ||u_i - sgn u_i||^2
+
+    A scalar, a mean over images.
     """
     return (u - quantisation.signs(u)).square().sum(1).mean()
 

@@ -33,9 +33,11 @@ def off_diagonal(count: int, device: torch.device) -> Tensor:
 
 
 def squared_distances(u: Tensor) -> Tensor:
-    """Of all pairs of outputs u (B, K): (B, B), never below 0.
+    """How far apart the outputs u (B, K) of all pairs are.
 
-    ||u_i - u_j||^2
+        ||u_i - u_j||^2
+
+    (B, B), never below 0.
     """
     lengths = u.square().sum(1)  # (B,)
     return (lengths[:, None] + lengths[None, :] - 2 * u @ u.T).clamp(min=0)

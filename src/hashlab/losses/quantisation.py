@@ -28,25 +28,31 @@ def signs(u: Tensor) -> Tensor:
 
 
 def squared(u: Tensor) -> Tensor:
-    """The pull grows with the distance from the code (DPSH).
+    """The pull grows with the distance from the code.
 
-    mean_ik (u_ik - sgn u_ik)^2 = mean_ik (|u_ik| - 1)^2
+        mean_ik (u_ik - sgn u_ik)^2 = mean_ik (|u_ik| - 1)^2
+
+    As in DPSH.
     """
     return (u - signs(u)).square().mean()
 
 
 def absolute(u: Tensor) -> Tensor:
-    """The same pull everywhere (DSH).
+    """The same pull everywhere.
 
-    mean_ik | |u_ik| - 1 |
+        mean_ik | |u_ik| - 1 |
+
+    As in DSH.
     """
     return (u - signs(u)).abs().mean()
 
 
 def log_cosh(u: Tensor) -> Tensor:
-    """Squared near the code and absolute far from it (DHN), stable for any u.
+    """Squared near the code and absolute far from it.
 
-    mean_ik log cosh(|u_ik| - 1)
+        mean_ik log cosh(|u_ik| - 1)
+
+    As in DHN; stable for any u.
     """
     away = (u - signs(u)).abs()
     return (away + F.softplus(-2 * away) - math.log(2)).mean()

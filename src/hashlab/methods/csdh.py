@@ -52,9 +52,11 @@ def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
 
 
 def hamming_embedding(u: Tensor) -> Tensor:
-    """The Hamming distance of codes, and smooth between them: of u (B, K), (B, B).
+    """The Hamming distance of codes, and smooth between them.
 
-    d_ij = (K - u_i.u_j) / 2
+        d_ij = (K - u_i.u_j) / 2
+
+    Of u (B, K), (B, B).
     """
     return (u.shape[1] - u @ u.T) / 2
 
@@ -86,9 +88,11 @@ def contrastive(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
 
 
 def likelihood(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
-    """As in DPSH; `low` is not used.
+    """How unlikely the similarities are, as in DPSH.
 
-    log(1 + exp theta) - s theta,  theta = u_i.u_j / 2
+        log(1 + exp theta) - s theta,  theta = u_i.u_j / 2
+
+    `low` is not used.
     """
     return pairs.likelihood_loss(u @ u.T / 2, s)
 

@@ -66,9 +66,11 @@ def classifier(b: Tensor, y: Tensor, ridge: float) -> Tensor:
 def discrete_step(
     b: Tensor, w: Tensor, y: Tensor, u: Tensor, eta: float, cycles: int = 10
 ) -> Tensor:
-    """Better codes (N, K) than the codes b: each bit in turn is the best one.
+    """Better codes than b (N, K), of outputs U and classes Y.
 
-    min_B ||Y - B W||^2 + eta ||B - U||^2
+        min_B ||Y - B W||^2 + eta ||B - U||^2
+
+    Each bit in turn is the best one, all others held.
     """
     return learned_codes.descend(b, y @ w.T + eta * u, w @ w.T, cycles)
 
