@@ -130,7 +130,7 @@ def _lead_on(app: Any, what: str, name: str, thing: Any, options: Any, lines: li
     chapters = explained(name)
     if chapters:
         links = ", ".join(f":doc:`/{chapter}`" for chapter in chapters)
-        lines += ["", ".. rst-class:: explained", "", f"Explained in {links}.", ""]
+        lines += ["", ".. container:: explained", "", f"   Explained in {links}.", ""]
 
 
 # ---- links
