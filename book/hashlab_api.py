@@ -12,7 +12,7 @@ import importlib
 import inspect
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
@@ -34,14 +34,14 @@ DOCUMENTED = re.compile(
 CODE = re.compile(r"(:[\w:]+:`[^`]*`|``.+?``|`[^`]*`)", re.DOTALL)
 EXAMPLE = r"^ *>>>.*?(?:\n\s*\n|\Z)"
 INDENTED = r"::\n\n(?: +[^\n]*(?:\n|\Z)|\n)+"
-MATH = r"^\.\. math::[^\n]*"
-BLOCK = re.compile(f"({EXAMPLE}|{INDENTED}|{MATH})", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(f"({EXAMPLE}|{INDENTED})", re.MULTILINE | re.DOTALL)
 SECTION = re.compile(r"^(?:Args|Attributes|Returns|Raises|Example|Labels):$", re.MULTILINE)
 HANGING = re.compile(
     r"^(\w+: \S.*)\n((?: {4}.*(?:\n|\Z))+)", re.MULTILINE
 )  # Reference: … on several lines
-FORMULA = re.compile(r"(?<!::)\n\n((?: {4}\S.*(?:\n|\Z))+)")
+FORMULA = re.compile(r"\n\n((?: {4}\S.*(?:\n|\Z))+)")
 SIGNS = re.compile(r"([|*\\]|(?<=\w)_(?!\w))")  # what reStructuredText would take for its own
+SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 LINK = "hashlab"  # kind of reference: to a name, if it is one
 
 
@@ -101,16 +101,25 @@ def as_rst(text: str) -> str:
     text = HANGING.sub(lambda match: f"{match[1]}\n{dedent(match[2])}", text)
     section = SECTION.search(text)
     end = section.start() if section else len(text)
-    blocks = BLOCK.split(FORMULA.sub(_formula, text[:end]) + text[end:])
-    for i in range(0, len(blocks), 2):
-        parts = CODE.split(blocks[i])
-        parts[::2] = [SIGNS.sub(r"\\\1", part) for part in parts[::2]]
-        blocks[i] = "".join(parts)
-    return "".join(blocks)
+    return _outside(BLOCK, text[:end], _with_formulas) + _outside(BLOCK, text[end:], _escaped)
 
 
-def _formula(match: re.Match[str]) -> str:
-    return f"\n\n.. math:: {as_tex(match[1])}\n"
+def _outside(pattern: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
+    """Text that is changed where the pattern, one group, does not match."""
+    parts = pattern.split(text)
+    parts[::2] = map(change, parts[::2])
+    return "".join(parts)
+
+
+def _escaped(text: str) -> str:
+    return _outside(CODE, text, lambda part: SIGNS.sub(r"\\\1", part))
+
+
+def _with_formulas(text: str) -> str:
+    parts = FORMULA.split(text)
+    parts[::2] = map(_escaped, parts[::2])
+    parts[1::2] = [f"\n\n.. math:: {as_tex(formula)}\n" for formula in parts[1::2]]
+    return "".join(parts)
 
 
 def _write_as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]):
@@ -194,6 +203,15 @@ def _within_heading(node: nodes.Node) -> bool:
     return isinstance(node.parent, nodes.title)
 
 
+def _honest_lists(app: Any, name: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """The parameters of a signature are no list of definitions to a screen reader."""
+
+    def plain(match: re.Match[str]) -> str:
+        return re.sub(r"<(/?)d[ld]>", r"<\1div>", match[0])
+
+    context["body"] = SIGNATURE.sub(plain, context.get("body", ""))
+
+
 def setup(app: Any) -> dict[str, Any]:
     for name in ("autodoc", "napoleon", "viewcode"):
         app.setup_extension(f"sphinx.ext.{name}")
@@ -202,5 +220,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", _write_as_rst, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", _lead_on, priority=700)
     app.connect("autodoc-process-signature", _without_twice)
+    app.connect("html-page-context", _honest_lists)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -90,6 +90,8 @@ As in `rate`::
 
     a * b
 
+    c * d
+
 Args:
     x: (B,), *all*.
 
@@ -108,6 +110,7 @@ def test_a_docstring_as_it_is_meant(api):
         r".. math:: \operatorname*{mean}_{ik} (u_{ik} - \operatorname{sgn} u_{ik} )^{2}",
         "As in `rate`::",
         "    a * b",
+        "    c * d",
         "Args:\n    x: (B,), \\*all\\*.",
         "Reference: somebody,\nsomewhere.",
         "Example:\n    >>> 2 * 3\n    6\n",
