@@ -126,8 +126,10 @@ source(pairs.likelihood_loss)
 # dissimilar one is pushed apart along that line until its squared distance reaches a *margin*, here $2K$, and then it
 # is left alone:
 #
-# $$ \ell_{ij} = \tfrac12\, s_{ij}\, \lVert u_i - u_j \rVert^2
-#    + \tfrac12 (1 - s_{ij}) \max\left( 2K - \lVert u_i - u_j \rVert^2,\, 0 \right) . $$ (eq:fl-margin)
+# $$ \begin{aligned}
+# \ell_{ij} = {} & \tfrac12\, s_{ij}\, \lVert u_i - u_j \rVert^2 \\
+#    & + \tfrac12 (1 - s_{ij}) \max\left( 2K - \lVert u_i - u_j \rVert^2,\, 0 \right) .
+# \end{aligned} $$ (eq:fl-margin)
 
 # %% mystnb={"image": {"alt": "Two planes with the same nine points of three classes A, B and C, and an arrow at each. Left, DPSH: the arrows of a class lean towards a common direction, A upwards, B to the left, C to the lower right. Right, DSH: all arrows point outwards, away from the other classes, and those of one class fan out."}, "figure": {"caption": "Pairs. With DPSH the three points of a class lean towards a common direction; with DSH every point flees from the six of other classes, and the arrows fan out.", "name": "fig:fl-pairs-plane"}}
 margin = {"m": 2 * 2, "alpha": 0}  # no penalty: the next chapter's matter
@@ -150,8 +152,12 @@ figure = draw.planes(pairwise, z, labels)
 # another. The query shall agree with the positive more than with the negative, by a margin $\alpha$. How far this is
 # from true goes into a logistic loss:
 #
-# $$ \ell_{q+-} = \log\left( 1 + e^{\alpha - (\Theta_{q+} - \Theta_{q-})} \right), \qquad
-#    -\frac{\partial \ell_{q+-}}{\partial u_q} \;\propto\; u_+ - u_- . $$ (eq:fl-triplet)
+# $$ \begin{aligned}
+# \ell_{q+-} &= \log\left( 1 + e^{\alpha - (\Theta_{q+} - \Theta_{q-})} \right), \\
+# -\frac{\partial \ell_{q+-}}{\partial u_q} &\;\propto\; u_+ - u_- .
+# \end{aligned} $$ (eq:fl-triplet)
+#
+# ($\propto$: equal up to a positive factor.)
 
 
 # %% mystnb={"image": {"alt": "Two planes. Left, three images: the query and the positive of class A, the negative of class B. The arrows of query and positive cross over to the upper side of each other and away from the negative; the arrow of the negative points away from both. Right, all triplets of the nine points: outward arrows that are much like those of DPSH."}, "figure": {"caption": "Triplets. Three images at the left: each is a query in turn, so the positive is moved too. At the right all triplets of the nine.", "name": "fig:fl-triplets-plane"}}
@@ -250,10 +256,10 @@ figure = draw.planes(centre, z, labels)
 # KSH does without a network, in {doc}`08_before_deep_learning`). ADSH {cite:p}`jiang2018adsh` takes turns: codes $b_j$ of
 # all $N$ training images for given outputs of the network, then the network for given codes, with
 #
-# $$ \sum_{i,j} \left( u_i^{\mathsf T} b_j - K S_{ij} \right)^2 + \lambda \sum_i \lVert b_i - u_i \rVert^2,
-#    \qquad u_i = \tanh z_i, $$ (eq:fl-asymmetric)
+# $$ \sum_{i,j} \left( u_i^{\mathsf T} b_j - K S_{ij} \right)^2
+#    + \lambda \sum_i \lVert b_i - u_i \rVert^2 , $$ (eq:fl-asymmetric)
 #
-# where $S_{ij}$ is 1 for similar images and negative for others. It is called asymmetric because the two sides of a
+# where $u_i = \tanh z_i$, and $S_{ij}$ is 1 for similar images and negative for others. It is called asymmetric because the two sides of a
 # pair are different things: an output that can move a little, and a code that can only flip. DSDH {cite:p}`li2017dsdh`
 # does both: pairs of outputs, and a pull to codes that a linear classifier can read.
 
@@ -428,8 +434,9 @@ table(
 # $\lfloor C/2 \rfloor \lceil C/2 \rceil$ of all $C (C-1)/2$. ($\lfloor x \rfloor$ is $x$ rounded down, $\lceil x \rceil$
 # rounded up.) This holds for every bit, so the mean distance between two classes is at most
 #
-# $$ \bar d \;\le\; K \cdot \frac{\lfloor C/2 \rfloor \lceil C/2 \rceil}{C (C - 1) / 2} ,
-#    \quad\text{for even } C \quad \frac{K}{2} \cdot \frac{C}{C - 1} . $$ (eq:fl-room)
+# $$ \bar d \;\le\; K \cdot \frac{\lfloor C/2 \rfloor \lceil C/2 \rceil}{C (C - 1) / 2} , $$ (eq:fl-room)
+#
+# which is $\frac{K}{2} \cdot \frac{C}{C - 1}$ for even $C$.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Largest possible mean distance between the codes of different classes, as a share of the bits, against the number of classes from 2 to 100. It starts at 1 for two classes, is two thirds for three and four, and falls quickly towards one half."}, "figure": {"caption": "The largest mean distance between the codes of classes falls quickly to half of the bits as classes become more.", "name": "fig:fl-room"}}
 counts = [2, 3, 4, 5, 6, 8, 10, 20, 50, 100]

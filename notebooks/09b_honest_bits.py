@@ -37,7 +37,7 @@
 # z_i$:
 #
 # $$ \mathcal{L} = \operatorname*{mean}_{i \neq j}\, \ell_{ij}
-#    + \lambda\, \operatorname*{mean}_{i,k} \left( |u_{ik}| - 1 \right)^2 . $$ (eq:hb-penalty)
+#    + \lambda \operatorname*{mean}_{i,k}\, ( |u_{ik}| - 1 )^2 . $$ (eq:hb-penalty)
 #
 # Here are four short trainings on the 8×8 `digits`, 16 bits, that differ in $\lambda$ only.
 
@@ -81,7 +81,7 @@ weighed = {
 }
 outputs = {weight: weighed[weight].outputs(query) for weight in WEIGHTS}
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four histograms of outputs from minus 3 to 3. Without a penalty: one hill around zero with long tails on both sides. With weight 0.1: the tails are gone and the hill is broad. With weight 1: two clear peaks near minus one and one. With weight 10: two narrower peaks."}, "figure": {"caption": "Outputs of DPSH for the query digits, by the weight of its penalty; what lies beyond ±3 is counted at the edge. Which network has the best codes?", "name": "fig:hb-histograms"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four histograms of outputs from minus 3 to 3. Without a penalty: one hill around zero with long tails on both sides. With weight 0.1: the tails are gone and the hill is broad. With weight 1: two clear peaks near minus one and one. With weight 10: two narrower peaks."}, "figure": {"caption": "Outputs of DPSH for the query digits, by the weight of its penalty; what lies beyond ±3 is counted at the edge. The best codes are not where you might look for them.", "name": "fig:hb-histograms"}}
 figure = draw.histograms(
     {f"λ = {weight:g}": outputs[weight] for weight in WEIGHTS},
     "output that the loss sees",
@@ -255,8 +255,9 @@ label = ax.set_ylabel("")
 #
 # $$ \frac{\partial \mathcal{L}}{\partial u_i} =
 #    \sum_{j} \frac{\partial \mathcal{L}}{\partial \Theta_{ij}}\; u_j
-#    \;\longrightarrow\; 0 \quad\text{when all } u_j \to 0 , $$ (eq:hb-saddle)
+#    \;\longrightarrow\; 0 , $$ (eq:hb-saddle)
 #
+# when all $u_j \to 0$,
 # where $\Theta_{ij}$ and $\Theta_{ji}$ count as one. Flip the sign of one bit in *all* images, and no inner product changes;
 # so nothing prefers $+1$ to $-1$. The right plane has a slope at the origin: somebody, here the centre, knows which side
 # to take.
@@ -303,7 +304,7 @@ table(
 # What comes of a saddle can be worked out. For small outputs $\sigma(\Theta) \approx \frac12$, and descent on DPSH's pairs
 # follows a linear rule: every image is drawn along the outputs of its class and away from those of the others,
 #
-# $$ -\frac{\partial \mathcal{L}}{\partial u_i} \;\approx\; \frac{1}{2N(N-1)} \Big( \sum_{j \neq i,\; s_{ij} = 1} u_j
+# $$ -\frac{\partial \mathcal{L}}{\partial u_i} \approx \frac{1}{2N(N-1)} \Big( \sum_{\substack{j \neq i \\ s_{ij} = 1}} u_j
 #    - \sum_{s_{ij} = 0} u_j \Big) . $$ (eq:hb-linear)
 #
 # In this rule *every bit is on its own*: bit 3 of an image is moved by bit 3 of others and by nothing else. Let there be
@@ -395,8 +396,8 @@ print(f"{agree:.0%} of the bits of classes are as the noise had them")
 # (sec:hb-saturation)=
 # ## Far out
 #
-# At the other end, far from zero, waits the opposite trouble. Where the loss sees $u = \tanh(\beta z)$, the slope $\beta (1
-# - u^2)$ multiplies the gradient on the way back. Here it is in single precision, in which networks compute:
+# At the other end, far from zero, waits the opposite trouble. Where the loss sees $u = \tanh(\beta z)$, the slope
+# $\beta (1 - u^2)$ multiplies the gradient on the way back. Here it is in single precision, in which networks compute:
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "The slope of tanh βz in single precision. A plain 0 is exactly zero.", "name": "tbl:hb-slopes"}}
 places = torch.tensor([0.0, 0.5, 1.0, 2.0, 5.0, 10.0], requires_grad=True)
@@ -487,10 +488,9 @@ print(f"half of each:    {halves:.6f}, {halves / alike:.2f} times as fast")
 # every code be the same $b$. Their agreement $a = u^{\mathsf T} b / K$ may be negative, as $u$ and $b$ are different things.
 # The best constant is the mean of $S$, and what is left is its variance. One pair in $C$ is similar, so
 #
-# $$ \min_a \; \operatorname*{mean}_{i,j}\, (a - S_{ij})^2 = \frac{4}{C} \Big( 1 - \frac1C \Big)
-#    \quad\text{at}\quad a = \frac2C - 1 , $$ (eq:hb-constant)
+# $$ \min_a \; \operatorname*{mean}_{i,j}\, (a - S_{ij})^2 = \frac{4}{C} \Big( 1 - \frac1C \Big) $$ (eq:hb-constant)
 #
-# 0.36 for ten classes, where ignorance ($a = 0$) costs 1. "Everything is opposite to everything" is an excellent start, and
+# at $a = 2/C - 1$: 0.36 for ten classes, where ignorance ($a = 0$) costs 1. "Everything is opposite to everything" is an excellent start, and
 # all images get one code. A symmetric loss cannot fall into this: there $a = u^{\mathsf T} u / K \ge 0$. The authors' code
 # of ADSH sets $S_{ij} = -\eta$ for other images instead, $\eta$ being the ratio of similar to dissimilar pairs. Then the
 # mean of $S$ is 0, and a constant gains nothing. Both, on `digits`:

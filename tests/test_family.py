@@ -78,6 +78,7 @@ def test_the_most_codes_by_trying_keep_to_plotkins_bound(bits):
     for distance in range(bits // 2 + 1, bits + 1):
         assert family.most(bits, distance) <= family.plotkin(bits, distance)
     assert family.plotkin(bits, bits) == family.most(bits, bits) == 2
+    assert family.plotkin(8, 5) == 4  # rounded down before it is doubled
 
 
 def test_the_closest_two_codes():
