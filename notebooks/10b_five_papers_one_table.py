@@ -22,7 +22,6 @@
 # > too: CIFAR-10 has none, so we put *animal* and *vehicle* above its ten classes.
 
 # %%
-
 import numpy as np
 
 from hashlab import methods
