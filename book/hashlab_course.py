@@ -24,21 +24,7 @@ EXERCISE = 10  # minutes
 BOX = (132, 50)  # pixels of the reading map
 STEP = (178, 74)
 EDGE = 8
-PACKAGES = [
-    "torch",
-    "torchvision",
-    "numpy",
-    "matplotlib",
-    "seaborn",
-    "scikit-learn",
-    "scipy",
-    "numba",
-    "faiss-cpu",
-    "timm",
-    "jupyter-book",
-    "myst-nb",
-    "jupytext",
-]
+PACKAGES = "torch torchvision numpy matplotlib scikit-learn scipy numba faiss-cpu timm jupyter-book"
 
 
 def chapters() -> list[dict[str, Any]]:
@@ -103,7 +89,7 @@ class Status(Markdown):
 
     def markdown(self) -> str:
         lines = ["| package | version |", "|---|---|", f"| Python | {sys.version.split()[0]} |"]
-        lines += [f"| {name} | {found} |" for name in PACKAGES if (found := _version(name))]
+        lines += [f"| {name} | {found} |" for name in PACKAGES.split() if (found := _version(name))]
         lines += ["", "Table: What this copy of the book was built with.", ""]
         lines += ["| notebook | seconds |", "|---|---|"]
         measured = seconds()
