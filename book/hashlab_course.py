@@ -31,7 +31,9 @@ def chapters() -> list[dict[str, Any]]:
     """The chapters in the order of their files, as course.toml describes them, with their titles."""
     described = tomllib.loads((ROOT / "book" / "course.toml").read_text())["chapters"]
     for chapter in described:
-        chapter["notebook"] = jupytext.read(ROOT / "notebooks" / f"{chapter['file']}.py")
+        chapter["notebook"] = jupytext.read(
+            ROOT / "notebooks" / f"{chapter['file']}.py", fmt="py:percent"
+        )
         first = chapter["notebook"].cells[0].source
         chapter["title"] = re.search(r"^# (.+)$", first, re.MULTILINE).group(1)
     return sorted(described, key=lambda chapter: chapter["file"])
