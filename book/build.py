@@ -6,6 +6,7 @@ the README's table and the cover's pictures.
     python book/build.py results                     # results/ -> README's table, cover's pictures
     python book/build.py methods                     # what methods say of themselves -> methods.md
     python book/build.py explorer                    # codes of results/digits -> explorer-data.js
+    python book/build.py seconds [NAME …]            # time the chapters -> seconds.json, nothing else
 
 A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed
 aside, in a folder of its own, and takes the place of the old one only when every cell has run.
@@ -29,6 +30,7 @@ from pathlib import Path
 import ipykernel.kernelspec
 import jupytext
 import nbformat
+from finish import finish
 from hashlab_book import ROOT, repository
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -207,6 +209,7 @@ def html(output: Path) -> int:
     with _disk.lock(folder), _disk.aside(folder) as beside:
         code = render(beside)
         if code == 0:
+            finish(beside / "_build" / "html")
             _disk.swap(beside / "_build" / "html", folder)
             print(f"The book is ready. Open {folder / 'index.html'}")
     return code
