@@ -28,7 +28,7 @@ def repository(root: Path = ROOT) -> str | None:
 
 
 def published(address: str | None) -> dict[str, Any]:
-    """Theme options of a book published at `address`: repository, issue and Colab buttons;
+    """Theme options of a book published at `address`: repository, issue, Colab and Binder buttons;
     none without one.
     """
     if address is None:
@@ -39,7 +39,10 @@ def published(address: str | None) -> dict[str, Any]:
         "path_to_docs": "",
         "use_repository_button": True,
         "use_issues_button": True,
-        "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+        "launch_buttons": {
+            "colab_url": "https://colab.research.google.com",
+            "binderhub_url": "https://mybinder.org",
+        },
     }
 
 

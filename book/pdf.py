@@ -68,7 +68,8 @@ PUT = """html => {
 }"""
 # What sticks out of the paper: [by how many pixels, kind, first words]
 CUT = """width => [...document.querySelectorAll(".bd-article :is(p, pre, table, img, div, mjx-container, span)")]
-    .map(box => [Math.round(box.getBoundingClientRect().right - width), box])
+    .map(box => [box, box.getBoundingClientRect()])
+    .map(([box, edges]) => [Math.round(edges.left + Math.max(edges.width, box.scrollWidth) - width), box])
     .filter(([over, box]) => over > 1 && !box.closest("svg, mjx-assistive-mml, .visually-hidden"))
     .map(([over, box]) => [over, box.tagName.toLowerCase(), box.textContent.trim().slice(0, 50)])"""
 NUMBERS = """numbers => document.querySelectorAll(".contents b")
@@ -127,7 +128,10 @@ def contents(listed: list[Chapter]) -> str:
             lines.append(f"<h3>{escape(part)}</h3>")
         link = f'<a href="#{chapter.name}">{escape(chapter.title)}</a>'
         lines.append(f"<p>{link}<i></i><b>000</b></p>")
-    return "\n".join([*lines, "</div>"])
+    # Chromium notes the sheet of a name only where a link leads to it; bookmarks need those of all sections.
+    names = [name for chapter in listed for name, _ in chapter.sections]
+    links = "".join(f'<a href="#{name}"></a>' for name in names)
+    return "\n".join([*lines, "</div>", f"<div hidden>{links}</div>"])
 
 
 def heads(listed: list[Chapter]) -> str:

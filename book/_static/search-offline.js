@@ -2,7 +2,7 @@
 // opened from disk: there the words come from search-texts.js, which was loaded as a script.
 if (location.protocol === "file:" && typeof PAGE_TEXTS !== "undefined") {
   const elsewhere = window.fetch.bind(window);
-  const root = new URL(document.documentElement.dataset.content_root, location.href).href;
+  const root = new URL(document.documentElement.dataset.content_root || "./", location.href).href;
   window.fetch = (address, ...more) => {
     const whole = new URL(address, location.href).href;
     const name = decodeURI(whole.slice(root.length)).replace(/\.html$/, "");
