@@ -283,43 +283,68 @@ def published(tmp_path_factory):
     return f"file://{home}"
 
 
+CAMPAIGN = os.environ.get("HASHLAB_CAMPAIGN") == "1"
+HOSTS = {
+    "colab": {"IMITATE_COLAB": "1"},
+    "kaggle": {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"},
+    "asked for": {"HASHLAB_SETUP": "1"},
+}
+ALONE = {"PIP_NO_BUILD_ISOLATION": "1", "PIP_NO_DEPS": "1"}  # nothing of other hosts is fetched
+
+
 @pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    """The Python of an environment with what Colab ships, `google.colab` among it, without hashlab."""
-    home = tmp_path_factory.mktemp("host") / "env"
-    venv.create(home, with_pip=False, symlinks=True)
-    (site,) = home.glob("lib/*/site-packages")
-    (here,) = (path for path in sys.path if path.endswith("site-packages"))
-    (site / "shipped.pth").write_text(f"{here}\nimport google.colab\n")
-    colab = site / "google" / "colab"
-    colab.mkdir(parents=True)
-    (colab / "__init__.py").write_text("")
-    return home / "bin" / "python"
+def new_host(tmp_path_factory):
+    """`new_host()`: the Python of a new environment with what Colab ships, without hashlab;
+    `google.colab` is imported there where IMITATE_COLAB is set.
+    """
+
+    def made():
+        home = tmp_path_factory.mktemp("host") / "env"
+        venv.create(home, with_pip=False, symlinks=True)
+        (site,) = home.glob("lib/*/site-packages")
+        (here,) = (path for path in sys.path if path.endswith("site-packages"))
+        imitated = "import os; os.environ.get('IMITATE_COLAB') and __import__('google.colab')"
+        (site / "shipped.pth").write_text(f"{here}\n{imitated}\n")
+        colab = site / "google" / "colab"
+        colab.mkdir(parents=True)
+        (colab / "__init__.py").write_text("")
+        return home / "bin" / "python"
+
+    return made
 
 
-def notebooks(campaign):
-    """All chapters in the long form; else those that read records and reported figures."""
-    return SOURCES if campaign else [source for source in SOURCES if source.stem.startswith("06b")]
+@pytest.fixture(scope="module")
+def host(new_host):
+    return new_host()
 
 
-def test_notebooks_run_alone_in_an_empty_folder_twice(
-    published, host, tmp_path, campaign, count, monkeypatch
-):
+@pytest.fixture
+def bare(monkeypatch):
+    """An environment in which nothing leads to this checkout."""
     for variable in (*VARIABLES, "PYTHONPATH"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "1")
-    monkeypatch.setenv("PIP_NO_DEPS", "1")
-    chosen = notebooks(campaign)
-    for source in chosen:
-        notebook = build.convert(source, published)
-        again = nbformat.v4.new_code_cell(notebook.cells[0].source)
-        notebook.cells.insert(1, again)  # the first cell, run twice
-        notebook.cells.append(nbformat.v4.new_code_cell("import hashlab\nprint(hashlab.__file__)"))
-        for _ in range(2):
-            done = executed(notebook, host, tmp_path)
-            where = done.cells[-1].outputs[0].text.strip()
-            assert Path(where).is_relative_to(host.parents[1])  # not this checkout's
-    count("notebooks alone", len(chosen), len(chosen))
+    for name, value in ALONE.items():
+        monkeypatch.setenv(name, value)
+
+
+# All chapters in the long form; else one that reads records and reported figures.
+ALONE_TRIED = SOURCES if CAMPAIGN else [path for path in SOURCES if path.stem.startswith("06b")]
+
+
+@pytest.mark.parametrize("source", ALONE_TRIED, ids=lambda path: path.stem)
+def test_a_notebook_runs_alone_in_an_empty_folder_twice(
+    published, host, tmp_path, count, monkeypatch, bare, source
+):
+    monkeypatch.setenv("IMITATE_COLAB", "1")
+    notebook = build.convert(source, published)
+    again = nbformat.v4.new_code_cell(notebook.cells[0].source)
+    notebook.cells.insert(1, again)  # the first cell, run twice
+    notebook.cells.append(nbformat.v4.new_code_cell("import hashlab\nprint(hashlab.__file__)"))
+    for _ in range(2):
+        done = executed(notebook, host, tmp_path)
+        where = done.cells[-1].outputs[0].text.strip()
+        assert Path(where).is_relative_to(host.parents[1])  # not this checkout's
+    count(f"{source.stem} alone", 2, 2)
 
 
 def executed(notebook, python, folder):
@@ -335,11 +360,29 @@ def executed(notebook, python, folder):
     return asyncio.run(client.async_execute(cleanup_kc=True, stderr=subprocess.DEVNULL))
 
 
-def test_the_clone_is_all_that_is_left_behind(published, host, tmp_path):
-    """What the cell leaves in the reader's folder has the book's name."""
+# What tells the hosts apart is tried above; the long form sets each of them up for real.
+@pytest.mark.parametrize("kind", HOSTS if CAMPAIGN else ["asked for"])
+def test_the_set_up_works_on_every_host_any_number_of_times(
+    published, new_host, tmp_path, monkeypatch, bare, kind
+):
+    """The cell leaves a folder with the book's name behind, and nothing else."""
     assert shutil.which("git")
+    for name, value in HOSTS[kind].items():
+        monkeypatch.setenv(name, value)
     cell = build.setup_cell(published, "01_made").source.replace("[search]", "")
-    environment = {**os.environ, "PIP_NO_BUILD_ISOLATION": "1", "PIP_NO_DEPS": "1"}
-    done = run(host, "-c", cell, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["their-book"]
+    python = new_host()
+    ask = "import hashlab; from hashlab import records; print(hashlab.__file__, records.root())"
+    for _ in range(2):  # a second start finds what the first has brought
+        done = run(python, "-c", f"{cell}\n{cell}\n{ask}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        package, results = done.stdout.splitlines()[-1].split()
+        assert Path(package).is_relative_to(python.parents[1])
+        assert Path(results) == tmp_path / "their-book" / "results"
+        assert [path.name for path in tmp_path.iterdir()] == ["their-book"]
+
+
+def test_elsewhere_the_set_up_fetches_nothing(published, new_host, tmp_path, bare):
+    cell = build.setup_cell(published, "01_made").source
+    done = run(new_host(), "-c", cell, cwd=tmp_path)
+    assert done.returncode == 1 and "The package hashlab is not installed here" in done.stderr
+    assert list(tmp_path.iterdir()) == []
