@@ -21,7 +21,7 @@ def name(path):
 
 
 def cells(path, kind):
-    return [cell for cell in jupytext.read(path).cells if cell.cell_type == kind]
+    return [cell for cell in jupytext.read(path, fmt="py:percent").cells if cell.cell_type == kind]
 
 
 def texts(path):
