@@ -182,6 +182,15 @@ def test_what_a_page_asks_for_in_vain_is_told(chromium, tmp_path, head, said):
     assert served == (not head.endswith('"/_static/hashlab.css">'))
 
 
+@browser
+def test_what_a_server_does_not_have_is_told(chromium, tmp_path):
+    offline = importlib.import_module("offline")
+    head = "<script>fetch('gone.json').catch(() => 0)</script>"
+    folder = write_book(tmp_path / "html", head=head)
+    lines = list(offline.problems(chromium, folder, [folder / "first.html"]))
+    assert any(line.startswith("http, ") and "gone.json answers 404" in line for line in lines)
+
+
 def test_a_heavy_book_is_told(book, monkeypatch):
     offline = importlib.import_module("offline")
     assert list(offline.too_large(book)) == []
