@@ -22,6 +22,7 @@ book: $(READY)  ## render the committed, executed notebooks to _build/html
 
 check-book: book  ## look at every page in Chromium: widths, colours, barriers, words
 	@$(BIN)/python book/check.py
+	@$(BIN)/python book/offline.py
 
 pdf: book  ## the whole book as _build/hashlab.pdf, by Chromium
 	@$(BIN)/python book/pdf.py
