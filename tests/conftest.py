@@ -30,7 +30,17 @@ hypothesis.settings.load_profile("hashlab")
 
 CAMPAIGN = os.environ.get("HASHLAB_CAMPAIGN") == "1"
 FIGURES = []
-LONG = ("test_trials", "test_fuzz", "test_checkpoints", "test_hosted", "test_house", "test_tested")
+LONG = (
+    "test_trials",
+    "test_fuzz",
+    "test_grids",
+    "test_checkpoints",
+    "test_hosted",
+    "test_house",
+    "test_tested",
+    "test_metrics_differential",
+    "test_timm_models",
+)
 
 
 @pytest.fixture(scope="session")
