@@ -39,6 +39,7 @@ def published(address: str | None) -> dict[str, Any]:
         "path_to_docs": "",
         "use_repository_button": True,
         "use_issues_button": True,
+        "use_edit_page_button": True,
         "launch_buttons": {"colab_url": "https://colab.research.google.com"},
     }
 
