@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from hashlab.errors import InputError
 from hashlab.progress import Progress
-from hashlab.search import engines
+from hashlab.search import engines, given
 from hashlab.search.combining import Measure
-from hashlab.search.index import Index, _whole
+from hashlab.search.index import Index
 
 PAIRS = 1 << 24  # compared at once, all of which may be near
 
@@ -30,8 +29,8 @@ def duplicates(index: Index, radius: int) -> list[np.ndarray]:
         InputError: an empty index, a radius below 0.
     """
     if not len(index):
-        raise InputError("the index is empty: there is nothing to search")
-    radius = _whole("radius", radius, 0, None)
+        raise given.nothing(0, None)
+    radius = given.whole("radius", radius, 0, None)
     distinct, kind = np.unique(index.codes(), axis=0, return_inverse=True)
     group = _components(Measure(index.tables), distinct, radius)[kind.reshape(-1)]
     order = np.argsort(group, kind="stable")
