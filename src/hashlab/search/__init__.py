@@ -11,5 +11,6 @@ either by its address, and `shards` are Parquet files that fill them. `given` re
 from hashlab.search.groups import duplicates
 from hashlab.search.index import Index, edit
 from hashlab.search.opening import Searched, open_index
+from hashlab.search.shards import load as load_shards
 
-__all__ = ["Index", "Searched", "duplicates", "edit", "open_index"]
+__all__ = ["Index", "Searched", "duplicates", "edit", "load_shards", "open_index"]

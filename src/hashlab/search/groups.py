@@ -7,12 +7,12 @@ import numpy as np
 from hashlab.progress import Progress
 from hashlab.search import engines, given
 from hashlab.search.combining import Measure
-from hashlab.search.index import Index
+from hashlab.search.opening import Searched
 
 PAIRS = 1 << 24  # compared at once, all of which may be near
 
 
-def duplicates(index: Index, radius: int) -> list[np.ndarray]:
+def duplicates(index: Searched, radius: int) -> list[np.ndarray]:
     """Groups of items that are at most `radius` apart, by one step or several.
 
     They are the connected components of the graph of all pairs within the radius: two items of a

@@ -7,11 +7,14 @@ that distance, of which the smallest ids are taken.
 
 A collection has the fields
 
-    id      int64, or text (VARCHAR): the primary key
+    id      int64, or text (VARCHAR): the primary key; `&` stands there as `&0`, and `'` as `&1`
     code    the K bits, padded to whole bytes; HAMMING, BIN_FLAT: every code is compared
     meta    JSON: `facts`, what is known of the item, as text; `has`, what `where` looks for
 
 and its description says of how many bits and tables its codes are, and what `notes` there are.
+
+Milvus Lite cannot delete an id with a `'`, which ends the text in its SQL; so none is there. Ids
+have the same order in either form, for of each sign the form begins like no other sign's.
 """
 
 from __future__ import annotations
@@ -153,12 +156,12 @@ class Collection:
     def __iter__(self) -> Iterator[tuple[int | str, dict[str, Any]]]:
         """Every id with its metadata, in the order of ids."""
         for row in self._all("meta"):
-            yield row["id"], _facts(row)
+            yield _outside(row["id"]), _facts(row)
 
     @property
     def ids(self) -> np.ndarray:
         """All ids in ascending order, int64 or text (N,)."""
-        return self._array([row["id"] for row in self._all()])
+        return self._array([_outside(row["id"]) for row in self._all()])
 
     def codes(self, ids: Sequence[Any] | np.ndarray | None = None) -> np.ndarray:
         """Packed codes of some items, or of all in the order of ids, uint8 (n, bytes).
@@ -196,7 +199,7 @@ class Collection:
         ids, rows = self._rows(ids, packed, meta)
         present = self._present(ids)
         if present:
-            raise InputError(f"ids must be new and differ, got {present[0]!r} twice")
+            raise InputError(f"ids must be new and differ, got {_outside(present[0])!r} twice")
         try:
             self._write(rows)
         except BaseException:
@@ -244,7 +247,7 @@ class Collection:
         if not nearest or len(nearest[0][0]) < k:  # or nothing, or less than k
             given.whole("k", k, 1, self._some(condition, where))
         distances = np.array([far for _, far in nearest], np.int32).reshape(len(query), k)
-        ids = [name for names, _ in nearest for name in names.tolist()]
+        ids = [_outside(one) for names, _ in nearest for one in names.tolist()]
         return distances, self._array(ids).reshape(len(query), k)
 
     def within(
@@ -267,7 +270,8 @@ class Collection:
         hits = [self._around(one, radius, condition) for one in query]
         if not any(len(ids) for ids, _ in hits):
             self._some(condition, where)
-        return [far for _, far in hits], [ids for ids, _ in hits]
+        ids = [self._array([_outside(one) for one in ids.tolist()]) for ids, _ in hits]
+        return [far for _, far in hits], ids
 
     # ---- inside: asking
 
@@ -384,12 +388,12 @@ class Collection:
 
     def _known(self, ids: Sequence[Any] | np.ndarray, *fields: str) -> list[Any]:
         """The rows of some items, in their order; raises InputError where one is missing."""
-        read = self._read_ids(ids).tolist()
-        rows = self._of(np.array(read, self._dtype), *fields)
-        missing = next((one for one in read if one not in rows), None)
-        if missing is not None:
-            raise InputError(f"{missing!r} is not in the index")
-        return [rows[one] for one in read]
+        read = self._read_ids(ids)
+        rows = self._of(read, *fields)
+        missing = [one for one in read.tolist() if one not in rows]
+        if missing:
+            raise InputError(f"{_outside(missing[0])!r} is not in the index")
+        return [rows[one] for one in read.tolist()]
 
     def _of(self, ids: np.ndarray, *fields: str) -> dict[Any, Any]:
         """The rows that there are of some ids."""
@@ -420,9 +424,9 @@ class Collection:
         facts = columns.read(meta, len(ids)).of(range(len(ids)))
         unique, counts = np.unique(ids, return_counts=True)
         if len(unique) < len(ids):
-            twice = unique[counts > 1].tolist()[0]
+            twice = _outside(unique[counts > 1].tolist()[0])
             raise InputError(f"ids must be new and differ, got {twice!r} twice")
-        stored = [_meta(name, fact) for name, fact in zip(ids.tolist(), facts, strict=True)]
+        stored = [_meta(_outside(one), fact) for one, fact in zip(ids.tolist(), facts, strict=True)]
         parts = zip(ids.tolist(), self._stored(packed), stored, strict=True)
         return ids, [{"id": one, "code": code, "meta": known} for one, code, known in parts]
 
@@ -455,7 +459,7 @@ class Collection:
         return np.array(ids, self._dtype)
 
     def _read_ids(self, ids: object) -> np.ndarray:
-        """Ids as int64 or text, (n,); raises InputError for what Milvus does not keep."""
+        """Ids as Milvus has them, int64 or text (n,); raises InputError for what it does not keep."""
         read = given.read_ids(ids)
         kind = "INT64" if read.dtype.kind == "i" else "VARCHAR"
         if self._kind and len(read) and kind != self._kind:
@@ -463,7 +467,7 @@ class Collection:
         shown = given.shown(read)
         for one in shown.tolist():
             _check_id(one)
-        return shown
+        return shown if kind == "INT64" else np.array([_inside(one) for one in shown], str)
 
     def _stored(self, packed: np.ndarray) -> list[bytes]:
         """Codes as Milvus has them: whole bytes, and no padding between tables."""
@@ -548,6 +552,16 @@ def _literal(value: Any) -> str:
         return str(int(value))
     marked = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{marked}"'
+
+
+def _inside(one: str) -> str:
+    """Text as it is in Milvus."""
+    return one.replace("&", "&0").replace("'", "&1")
+
+
+def _outside(one: int | str) -> int | str:
+    """The inverse of `_inside`."""
+    return one if isinstance(one, int) else one.replace("&1", "'").replace("&0", "&")
 
 
 def _check_id(one: int | str) -> None:

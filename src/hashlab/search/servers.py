@@ -109,7 +109,7 @@ class Server:
         self.name = name
         self._library = library
         self._file = file
-        with self._errors():
+        with self._errors(f"does not answer within {ANSWER:.0f} s"):
             self._client = library.MilvusClient(
                 uri, token=token or "", timeout=ANSWER, grpc_options=options
             )
@@ -146,13 +146,13 @@ class Server:
             _leave(self._file)
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, what: str = "cannot do it") -> Iterator[None]:
         errors = self._library.MilvusException
         try:
             yield
         except errors as error:
             reason = " ".join(str(getattr(error, "message", "") or error).split())[:300]
-            raise InputError(f"{self.name}: Milvus answers: {reason}") from None
+            raise InputError(f"{self.name} {what}: {reason}") from None
 
 
 def _library() -> ModuleType:
