@@ -13,11 +13,14 @@ import secrets
 import signal
 import socket
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from hashlab import codes, search
+from hashlab import codes, methods, search
+from hashlab.cli import main
 from hashlab.errors import InputError
 from hashlab.search import milvus, servers
 
@@ -322,7 +325,7 @@ def test_shards_fill_either_index_and_loading_again_changes_nothing(address, tmp
     whole = shards(tmp_path / "shards")
     assert search.load_shards(tmp_path / "shards", tmp_path / "an.index") == 120
     mine = search.open_index(tmp_path / "an.index")
-    assert same_items(mine, whole) and mine.notes == {"model": {"sha256": "m" * 64}}
+    assert same_items(mine, whole) and mine.notes == {"model": {"sha256": "m" * 64}, "shards": True}
     before = (tmp_path / "an.index" / "index.json").read_bytes()
     search.load_shards(tmp_path / "shards", tmp_path / "an.index")
     assert (tmp_path / "an.index" / "index.json").read_bytes() == before
@@ -445,6 +448,7 @@ search.load_shards(folder, address)
 """
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("moment", ["after create_collection", "before 1", "after 2", "before 4"])
 def test_a_loading_that_is_killed_is_done_again(moment, tmp_path, start):
     whole = shards(tmp_path / "shards")
@@ -582,3 +586,69 @@ def test_a_token_is_of_the_environment_where_none_is_given(monkeypatch):
     servers.opened("http://h:1", None, new=False)
     servers.opened("http://h:1", "mine", new=False)
     assert given == ["root:secret", "mine"]
+
+
+# ---- commands
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with `model`, `other`, twelve photographs, and `shards` of their codes."""
+    folder = tmp_path_factory.mktemp("work")
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    for name, seed in (("model", 0), ("other", 255)):
+        train = SimpleNamespace(images=pixels ^ seed, labels=np.arange(12) % 3)
+        methods.create("lsh", 16).fit(train).save(folder / name)
+    method = methods.load(folder / "model")
+    sha256 = json.loads((folder / "model" / "model.json").read_text())["sha256"]
+    names = [f"{('cat', 'dog')[n % 2]}/{n % 11:02}{'b' * (n == 11)}.png" for n in range(12)]
+    pixels[11] = pixels[0]
+    for name, image in zip(names, pixels, strict=True):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / name)
+    stored = [row.tobytes() for row in codes.trim(method.encode(pixels), 16)]
+    labels = [name.split("/")[0] for name in names]
+    (folder / "shards").mkdir()
+    for part in (slice(0, 7), slice(7, 12)):
+        file = folder / "shards" / f"{part.start}.parquet"
+        parquet(file, names[part], stored[part], labels[part], model=sha256)
+    return folder
+
+
+def test_commands_take_an_address(work, address, monkeypatch, capsys):
+    """What they print is the same wherever the index is."""
+    monkeypatch.chdir(work)
+    printed = []
+    for place in ("an.index", address):
+        for _ in range(2):
+            assert main(["index", "model", "shards", "--shards", "-o", place]) == 0
+            assert capsys.readouterr().out == f"{place}: 12 images of shards are in it\n"
+        assert main(["search", place, "cat/00.png", "-k", "5", "--json"]) == 0
+        assert main(["search", place, "cat/00.png", "--radius", "9", "--where", "label=dog"]) == 0
+        assert main(["search", place, "cat/00.png", "--html", "near.html", "--model", "model"]) == 0
+        assert main(["duplicates", place, "--radius", "0", "--json"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    nearest = json.loads(printed[1].splitlines()[0])[0]["neighbours"]
+    assert [one["path"] for one in nearest[:2]] == ["cat/00.png", "dog/00b.png"]
+    assert nearest[1] == {"distance": 0, "path": "dog/00b.png", "label": "dog"}
+
+
+def test_commands_refuse_in_one_sentence(work, address, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(servers, "ANSWER", 1.0)
+    for words, said in (
+        (["index", "other", "shards", "--shards", "-o", address], "shards is of another model"),
+        (["index", "model", "cat", "--shards", "-o", address], "cat holds no shards"),
+        (["index", "model", "cat", "-o", address], "is filled with codes"),
+        (
+            ["index", "model", "shards", "--shards", "--skip-broken", "-o", address],
+            "are for images",
+        ),
+        (["search", address, "cat/00.png"], "has no collection"),
+        (["search", "milvus:none.db", "cat/00.png"], "there is no file"),
+        (["duplicates", "milvus:http://127.0.0.1:1/a"], "127.0.0.1:1 does not answer within 1 s"),
+    ):
+        assert main(words) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and said in err and err.count("\n") == 1 and "Traceback" not in err

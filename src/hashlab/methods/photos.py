@@ -31,7 +31,7 @@ from hashlab.progress import Progress
 from hashlab.search import Index, Searched
 from hashlab.search.opening import is_remote
 from hashlab.search.pages import Picture, page
-from hashlab.search.shards import described
+from hashlab.search.shards import OF_SHARDS, described
 
 BLOCK = 256  # images that are encoded at a time
 EVERY = 60.0  # seconds between two savings while it is made
@@ -130,8 +130,7 @@ def open_photos(path: str | Path) -> Photos:
         InputError: as `search.open_index`; an index of something else.
     """
     index = search.open_index(path)
-    of_shards = "photos" not in index.notes and isinstance(index.notes.get("model"), dict)
-    if not of_shards:
+    if OF_SHARDS not in index.notes:
         _check_notes(index, path)
     return Photos(index, path)
 

@@ -26,6 +26,7 @@ from hashlab.search.index import edit
 from hashlab.search.opening import Searched, is_remote, open_index
 
 SUMMARY = "shards.json"
+OF_SHARDS = "shards"  # a note of an index that was made of shards
 BITS, MODEL = b"hashlab.bits", b"hashlab.model"  # in the metadata of a file
 
 
@@ -73,7 +74,7 @@ def load(
     """
     shards = described(folder)
     total = _check(shards)
-    notes = {"model": shards.model, **(notes or {})}
+    notes = {"model": shards.model, OF_SHARDS: True, **(notes or {})}
     if is_remote(address):
         index = open_index(address, bits=shards.bits, tables=shards.tables, token=token)
         with index:
