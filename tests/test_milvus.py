@@ -9,10 +9,12 @@ import fcntl
 import json
 import os
 import random
+import re
 import secrets
 import signal
 import socket
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +26,7 @@ from hashlab.cli import main
 from hashlab.errors import InputError
 from hashlab.search import milvus, servers
 
+README = Path(__file__).resolve().parents[1] / "README.md"
 STEPS = 250  # operations of each kind of ids
 SERVERS = ["lite", *filter(None, [os.environ.get("HASHLAB_MILVUS")])]
 OPERATIONS = ["add", "add", "put", "remove", "search", "search", "within", "count", "look"]
@@ -285,6 +288,20 @@ def test_what_fails_half_way_leaves_nothing(address, narrow, monkeypatch):
             patch.setattr(servers.Server, "ask", failing)
             theirs.add(range(100, 120), np.zeros((20, 8), np.uint8))
         assert same_items(mine, theirs)
+
+
+def test_the_readme_searches_in_a_file(tmp_path, monkeypatch):
+    """Its block runs, again too, and finds what a local index finds."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "milvus:" in block]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for _ in range(2):
+        exec(compile(block, "README.md", "exec"), names)
+    index = search.Index(64)
+    index.add(np.arange(1000), names["packed"], {"label": ["even", "odd"] * 500})
+    wanted = index.search(names["packed"][:2], k=3, where={"label": "odd"})
+    assert same_results((names["distances"], names["ids"]), wanted)
 
 
 # ---- shards

@@ -131,37 +131,32 @@ def _summarised(folder: Path, parts: list[Path]) -> Shards:
 
 def blocks(shards: Shards) -> Iterator[Block]:
     """What is in shard after shard; raises InputError for one that is damaged, or of other codes."""
+    width = -(-shards.bits // 8)
     for file in shards.files:
-        table = _table(file, shards)
-        table = table.filter(table["code"].is_valid())
-        stored = np.frombuffer(b"".join(table["code"].to_pylist()), np.uint8)
-        rows = codes.pad(stored.reshape(len(table), -(-shards.bits // 8)), shards.bits)
-        packed = files.split_tables(rows, shards.bits, shards.tables)
-        labels = "label" in table.column_names
-        yield Block(
-            table["path"].to_pylist(),
-            packed,
-            table["label"].to_pylist() if labels else [None] * len(table),
-        )
+        names, stored, labels = _columns(file, shards.bits)
+        rows = np.frombuffer(b"".join(stored), np.uint8).reshape(len(names), width)
+        packed = codes.pad(rows, shards.bits)
+        yield Block(names, files.split_tables(packed, shards.bits, shards.tables), labels)
 
 
-def _table(file: Path, shards: Shards) -> Any:
-    """The columns of a shard that are read."""
+def _columns(file: Path, bits: int) -> tuple[list[str], list[bytes], list[Any]]:
+    """Paths, codes and labels of a shard, of what has a code."""
     arrow, parquet = _arrow()
     try:
         content = io.BytesIO(files.read_bytes(file))
         part = parquet.ParquetFile(content, page_checksum_verification=True)
         names = [name for name in ("path", "code", "label") if name in part.schema_arrow.names]
-        fits = names[:2] == ["path", "code"] and _fits(part.schema_arrow, shards.bits, arrow.types)
-        table = part.read(columns=names) if fits else None
-    except (arrow.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"{file} is damaged, or no Parquet: {' '.join(str(error).split())[:150]}"
-        ) from None
-    if table is None or table["path"].null_count:
-        width = -(-shards.bits // 8)
-        raise InputError(f"{file} is no shard: columns path (text) and code ({width} bytes) needed")
-    return table
+        if names[:2] != ["path", "code"] or not _fits(part.schema_arrow, bits, arrow.types):
+            raise ValueError(f"columns path (text) and code ({-(-bits // 8)} bytes) are expected")
+        table = part.read(columns=names, use_threads=False)
+        table = table.filter(table["code"].is_valid())
+        if table["path"].null_count:
+            raise ValueError("a code without a path")
+        paths, stored, *labels = (table[name].to_pylist() for name in names)
+    except (arrow.ArrowException, LookupError, OSError, OverflowError, ValueError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise InputError(f"{file} is no shard, or is damaged: {reason}") from None
+    return paths, stored, labels[0] if labels else [None] * len(paths)
 
 
 def _fits(schema: Any, bits: int, types: Any) -> bool:
