@@ -17,6 +17,8 @@ import argparse
 import os
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +45,24 @@ def resident(process: str = "self") -> dict[str, int]:
 
 
 def children() -> list[str]:
-    """Processes that this one has started: Milvus Lite's is the only one."""
+    """Processes that this one has started, among them Milvus Lite's."""
     tasks = Path("/proc/self/task").glob("*/children")
     return [pid for task in tasks for pid in task.read_text().split()]
 
 
-def told_memory(name: str, before: dict[str, int], after: dict[str, int], items: int) -> None:
-    own, mapped = ((after[key] - before[key]) / items for key in ("RssAnon", "RssFile"))
+def memory_of(path: Path, shards: int | None) -> dict[str, int]:
+    """What a new process grows by where it opens an index and searches it once."""
+    small = search.Index(BITS, shards=shards)
+    small.add([0], np.zeros((1, BITS // 8), np.uint8))
+    small.search(small.codes(), 1)  # loads FAISS
+    before = resident()
+    search.open_index(path, shards=shards).search(np.zeros((1, BITS // 8), np.uint8), 10)
+    after = resident()
+    return {key: after[key] - before[key] for key in before}
+
+
+def told_memory(name: str, grown: dict[str, int], items: int) -> None:
+    own, mapped = (grown[key] / items for key in ("RssAnon", "RssFile"))
     print(f"  {name}: {own:.1f} bytes a code of its own, {mapped:.1f} mapped from files")
 
 
@@ -80,16 +93,17 @@ def searches(items: int, shards: int, most: int, folder: Path) -> None:
     del whole
     indexes: dict[str, Any] = {}
     for name, count in (("local", None), (f"{shards} shards", shards)):
-        before = resident()
         indexes[name] = search.open_index(path, shards=count)
-        indexes[name].search(query[:1], 10)
-        told_memory(name, before, resident(), items)
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            told_memory(name, pool.submit(memory_of, path, count).result(), items)
     if items <= most:
         file = folder / f"{items}.db"
         indexes["Milvus Lite"] = filled(f"milvus:{file}", packed)
         indexes["Milvus Lite"].search(query[:1], 10)
-        (server,) = children()
-        told_memory("Milvus Lite", {"RssAnon": 0, "RssFile": 0}, resident(server), items)
+        server = next(
+            pid for pid in children() if "milvus" in Path(f"/proc/{pid}/comm").read_text()
+        )
+        told_memory("Milvus Lite", resident(server), items)
         print(f"  Milvus Lite: {file.stat().st_size / items:.1f} bytes a code in its file")
     for count, k in QUERIES:
         compared(indexes, query[:count], k)
