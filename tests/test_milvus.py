@@ -523,10 +523,20 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         host = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(InputError, match=f"{host} does not answer"):
+        with pytest.raises(InputError, match=f"{host} does not answer as Milvus"):
             search.open_index(f"milvus:{host}/a")
-    with pytest.raises(InputError, match=f"{host} does not answer"):  # now nobody is there
+    with pytest.raises(
+        InputError, match=f"{host} does not answer as Milvus"
+    ):  # now nobody is there
         search.open_index(f"milvus:{host}/a")
+
+
+def test_an_index_that_was_closed(address):
+    with search.open_index(address, bits=8) as index:
+        index.add([1], np.zeros((1, 8), np.uint8))
+    index.close()
+    with pytest.raises(InputError, match="has been closed; open it again"):
+        len(index)
 
 
 def test_the_wait_for_an_answer_is_ten_seconds():
@@ -664,7 +674,10 @@ def test_commands_refuse_in_one_sentence(work, address, monkeypatch, capsys):
         ),
         (["search", address, "cat/00.png"], "has no collection"),
         (["search", "milvus:none.db", "cat/00.png"], "there is no file"),
-        (["duplicates", "milvus:http://127.0.0.1:1/a"], "127.0.0.1:1 does not answer within 1 s"),
+        (
+            ["duplicates", "milvus:http://127.0.0.1:1/a"],
+            "127.0.0.1:1 does not answer as Milvus within 1 s",
+        ),
     ):
         assert main(words) == 2
         out, err = capsys.readouterr()

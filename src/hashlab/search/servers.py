@@ -109,13 +109,15 @@ class Server:
         self.name = name
         self._library = library
         self._file = file
-        with self._errors(f"does not answer within {ANSWER:.0f} s"):
+        with self._errors(f"does not answer as Milvus within {ANSWER:.0f} s"):
             self._client = library.MilvusClient(
                 uri, token=token or "", timeout=ANSWER, grpc_options=options
             )
 
     def ask(self, what: str, *words: Any, **more: Any) -> Any:
         """What a method of `pymilvus.MilvusClient` gives."""
+        if self._client is None:
+            raise InputError(f"{self.name}: this index has been closed; open it again")
         with self._errors():
             return getattr(self._client, what)(*words, timeout=PATIENCE, **more)
 
