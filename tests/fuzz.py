@@ -20,6 +20,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -575,6 +576,31 @@ def read_index(folder):
     return parts
 
 
+def make_shards(folder):
+    """Shards, and what the Parquet file itself says of them: two ways."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = {"hashlab.bits": "12", "hashlab.model": "0" * 64}
+    stored = pa.array([bytes(2), bytes(2)], pa.binary(2))
+    columns = {"path": ["a.jpg", "b.jpg"], "code": stored, "label": ["cat", "dog"]}
+    table = pa.table(columns).replace_schema_metadata(about)
+    facts = {"model": {"sha256": "0" * 64, "tables": None}, "bits": 12, "images": 2, "size": 2}
+    for name in ("alone", "told"):
+        (folder / name).mkdir()
+        pq.write_table(table, folder / name / "0.parquet", write_page_checksum=True)
+    (folder / "told" / "shards.json").write_text(json.dumps(facts))
+
+
+def read_shards(folder):
+    for name in ("alone", "told"):
+        with tempfile.TemporaryDirectory() as out:
+            search.load_shards(folder / name, Path(out) / "an.index")
+            index = search.open_index(Path(out) / "an.index")
+            json.dumps([list(index), index.codes().tolist(), index.notes])
+    return []
+
+
 def sign_index(folder):
     """`index.json` names the arrays that are there, and itself, if it is still what it was."""
     for file in folder.glob("*/index.json"):
@@ -629,6 +655,7 @@ FORMATS = {
     "pictures": Format(make_pictures, {"*": harm_bytes}, read_pictures, same_shape),
     "weights": Format(make_weights, {"*": harm_tensors}, read_weights),
     "index": Format(make_index, {"*/*.json": harm_json, "*/*.npy": harm_bytes}, read_index),
+    "shards": Format(make_shards, {"*/*.json": harm_json, "*/*.parquet": harm_bytes}, read_shards),
     "index, signed": Format(
         make_index, {"*/*.json": harm_json, "*/*.npy": harm_array}, read_index,
         lambda sound, found: [len(part) for part in sound] == [len(part) for part in found], sign_index,

@@ -28,6 +28,7 @@ FORMATS = (
     "pictures",
     "weights",
     "index",
+    "shards",
     "index, signed",
 )
 

@@ -20,6 +20,7 @@ COMMANDS = (
     "encode",
     "index",
     "index again",
+    "index --shards",
     "export",
     "data fetch, by hand",
     "data fetch",

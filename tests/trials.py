@@ -127,6 +127,26 @@ def opens(folder):
         photos.open_photos(folder / "an.index")
 
 
+def model_and_shards(folder):
+    """A model, and two shards of its codes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    model_and_images(folder)
+    sha256 = json.loads((folder / "model" / "model.json").read_text())["sha256"]
+    about = {"hashlab.bits": "8", "hashlab.model": sha256}
+    (folder / "shards").mkdir()
+    for number in range(2):
+        columns = {"path": [f"{number}.png"], "code": pa.array([b"a"], pa.binary(1))}
+        table = pa.table(columns).replace_schema_metadata(about)
+        pq.write_table(table, folder / "shards" / f"{number}.parquet")
+
+
+def index_of_shards(folder):
+    words = ("--shards", "-o", folder / "an.index")
+    return hashlab("index", folder / "model", folder / "shards", *words)
+
+
 def model_to_export(folder):
     hashlab("run", "lsh", "digits", "--bits", 8, "--root", folder / "records",
             "--save-model", folder / "model")  # fmt: skip
@@ -317,6 +337,7 @@ COMMANDS = {
     "encode": Command(encode, model_and_images),
     "index": Command(index, model_and_images, opens),
     "index again": Command(index, changed_images, opens),
+    "index --shards": Command(index_of_shards, model_and_shards, opens),
     "export": Command(export, model_to_export),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),

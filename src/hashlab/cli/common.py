@@ -102,3 +102,8 @@ def path(word: str) -> Path:
             f"a path of one character or more, none of them NUL, is expected, got {word!r}"
         )
     return Path(word)
+
+
+def address(word: str) -> Path | str:
+    """An index: its folder, or its address in Milvus, which is no path."""
+    return word if word.startswith("milvus:") else path(word)
