@@ -193,9 +193,7 @@ def stored(record: Record) -> dict[str, bytes]:
     return {file.name: files.read_bytes(file) for file in (*of_codes, record.path)}
 
 
-def keep(
-    contents: Mapping[str, bytes], protocol: str, path: str | Path | None = None
-) -> Record:
+def keep(contents: Mapping[str, bytes], protocol: str, path: str | Path | None = None) -> Record:
     """Keep a record that was made elsewhere, and return it; one that is there already stays.
 
     Args:

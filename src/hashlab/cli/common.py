@@ -65,13 +65,14 @@ def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
 
 
-def add_place(command: argparse.ArgumentParser) -> None:
+def add_place(command: argparse.ArgumentParser, default: str | None = "local") -> None:
     """Where work is to be done: see `hashlab.scale`."""
     text = (
         "local: this machine; ray: the Ray cluster that it belongs to, or that $RAY_ADDRESS names; "
-        "ray://HOST:PORT: one that is reached from outside (default: local)"
+        "ray://HOST:PORT: one that is reached from outside"
     )
-    command.add_argument("--on", default="local", metavar="PLACE", help=text)
+    text += f" (default: {default})" if default else ""
+    command.add_argument("--on", default=default, metavar="PLACE", help=text)
     text = "of this machine that work side by side (default: 1)"
     command.add_argument("--processes", type=int, metavar="N", help=text)
     text = "that one piece of work takes of a cluster, with as many threads (default: 1)"

@@ -48,8 +48,8 @@ class Ticket:
 class Pool(ABC):
     """Does tasks; closed at the end of a `with` block, or by `close`."""
 
-    def check(self) -> None:
-        """Raise InputError where tasks cannot be done at a place that there is."""
+    def check(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raise InputError where a machine cannot do these tasks."""
 
     @abstractmethod
     def room(self) -> int:
@@ -76,7 +76,7 @@ class Pool(ABC):
     @abstractmethod
     def _finished(self, seconds: float | None) -> list[tuple[Ticket, Outcome]]: ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most of what is done here is over by then
         """Interrupt what is under way, as Ctrl-C does, and wait until that is saved."""
 
     def __enter__(self) -> Self:
