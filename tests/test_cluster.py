@@ -53,7 +53,8 @@ class Cluster:
         return os.environ | quiet | {"RAY_ADDRESS": f"127.0.0.1:{self.port}"}
 
     def begin(self, *words):
-        said = self.stack.enter_context(open(f"{self.folder}/{len(self.nodes)}.out", "w+"))
+        file = Path(self.folder, f"{len(self.nodes)}.out")
+        said = self.stack.enter_context(file.open("w"))
         start = [sys.executable, "-m", "ray.scripts.scripts", "start", *words, *NODE]
         alone = {key: value for key, value in self.environment.items() if key != "RAY_ADDRESS"}
         node = started(start, stdout=said, stderr=said, env=alone)

@@ -108,7 +108,7 @@ def encode(
     encoder = partial(Encoder, _contents(model), device, images.seen, about["labels"])
     with open_pool(encoder) as pool:
         pool.check()
-        with _disk.lock(folder / ABOUT):
+        with _disk.lock(folder / "shards"):
             _check_place(folder, about)  # another process may have been faster
             _begin(folder, about)
             _fill(folder, _cut(images, size), pool)
