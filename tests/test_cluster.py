@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from processes import kill, run, started, wait_until
+from processes import PATIENCE, kill, run, started, wait_until
 from test_scale import draw, many, state
 from trials import state as masked_state
 
@@ -42,42 +42,39 @@ class Cluster:
         self.nodes = []
         head = ["--head", f"--port={self.port}", f"--ray-client-server-port={self.client_port}"]
         self.begin(*head, "--include-dashboard=false", f"--temp-dir={folder}")
-        self.wait()
-        self.begin(f"--address=127.0.0.1:{self.port}")
-        self.begin(f"--address=127.0.0.1:{self.port}")
-        self.wait()
+        self.renew()
+        self.renew()
 
     @property
     def environment(self):
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "HASHLAB_PROGRESS": "0"}
-        return os.environ | quiet | {"RAY_ADDRESS": f"127.0.0.1:{self.port}"}
+        patient = {"RAY_raylet_start_wait_time_s": str(PATIENCE)}  # this machine may be busy
+        return os.environ | quiet | patient | {"RAY_ADDRESS": f"127.0.0.1:{self.port}"}
 
     def begin(self, *words):
+        """Start a node, and wait until it has joined."""
         file = Path(self.folder, f"{len(self.nodes)}.out")
         said = self.stack.enter_context(file.open("w"))
         start = [sys.executable, "-m", "ray.scripts.scripts", "start", *words, *NODE]
         alone = {key: value for key, value in self.environment.items() if key != "RAY_ADDRESS"}
-        node = started(start, stdout=said, stderr=said, env=alone)
-        self.nodes.append((self.stack.enter_context(node), said.name))
-
-    def wait(self):
-        """Until all nodes have joined."""
-        for process, said in self.nodes:
-            if process.poll() is None:
-                wait_until(lambda said=said: "runtime started" in Path(said).read_text(), "a node")
+        node = self.stack.enter_context(started(start, stdout=said, stderr=said, env=alone))
+        self.nodes.append(node)
+        wait_until(
+            lambda: "runtime started" in file.read_text() or node.poll() is not None, "a node"
+        )
+        assert node.poll() is None, file.read_text()
 
     def lose_a_node(self):
-        kill(self.nodes[-1][0])
-        self.nodes[-1][0].wait()
+        kill(self.nodes[-1])
+        self.nodes[-1].wait()
 
     def renew(self):
-        """A node in the place of the one that was lost."""
+        """One node more."""
         self.begin(f"--address=127.0.0.1:{self.port}")
-        self.wait()
 
     def workers(self):
         """Processes of this cluster that are at a task, but for those of the last node."""
-        groups = {process.pid for process, _ in self.nodes[:-1]}
+        groups = {node.pid for node in self.nodes[:-1]}
         return [
             pid for pid, title, group in processes() if title == "ray::serve" and group in groups
         ]
@@ -164,7 +161,7 @@ def model(tmp_path_factory, digits):
 def test_an_encoding_loses_workers_a_node_and_its_driver_and_nothing_else(
     cluster, model, digits, tmp_path
 ):
-    if cluster.nodes[-1][0].poll() is not None:
+    if cluster.nodes[-1].poll() is not None:
         cluster.renew()
     images = many(draw(tmp_path / "images", digits), 80)
     words = hashlab("encode", model, images, "--shard", 256, "-o", tmp_path / "s", "--on", "ray")

@@ -53,6 +53,8 @@ def grid(parsed: argparse.Namespace) -> int:
     if parsed.budget is not None and not parsed.budget > 0:
         raise InputError(f"--budget must be more than 0 minutes, got {parsed.budget}")
     check_place(parsed)
+    if parsed.shared is not None and parsed.on == "local":
+        raise InputError("--shared is a folder that machines share: it goes with --on ray")
     rows = grids.joined([grids.read(file) for file in parsed.files])
     budget = float("inf") if parsed.budget is None else 60 * parsed.budget
     # a driver needs no GPU of its own
