@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from killing import snapshot
 from processes import PATIENCE, kill, run, started, wait_until
 from test_scale import draw, many, state
-from trials import state as masked_state
 
 from hashlab import grid, methods, records
 from hashlab.scale import shards
@@ -149,7 +149,7 @@ def test_a_grid_loses_workers_a_node_and_its_driver_and_nothing_else(cluster, wr
     list(grid.Worker(grid.read(written), local, "cpu").work())
     assert codes_of(tmp_path / "r") == codes_of(local) and len(codes_of(local)) == 12
     assert all(records.verify(record) == [] for record in records.load(tmp_path / "r"))
-    assert masked_state(tmp_path / "r").keys() == masked_state(local).keys()
+    assert snapshot(tmp_path / "r").keys() == snapshot(local).keys()  # nothing is left over
 
 
 @pytest.fixture(scope="module")

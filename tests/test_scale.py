@@ -209,7 +209,7 @@ def test_a_folder_that_a_machine_does_not_see_is_named(tmp_path):
     with grid.shared(tmp_path / "r") as place:
         grid.Doer(place.folder, "cpu", place.mark)
         mark = place.mark
-    assert not mark.exists()
+    assert not mark.exists() and not mark.parent.exists()
     with pytest.raises(
         InputError, match=r"not seen from here, .* --shared FOLDER, or --shared none"
     ):

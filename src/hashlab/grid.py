@@ -611,8 +611,18 @@ def shared(root: Path, folder: Path | None = None) -> Iterator[Place]:
     place = (folder or root).absolute()
     files.check_folder(place)
     mark = place / CLAIMS / f"seen-{secrets.token_hex(4)}"
-    with _disk.lock(mark):
-        yield Place(place, _disk.lock_file(mark))
+    try:
+        with _disk.lock(mark):
+            yield Place(place, _disk.lock_file(mark))
+    finally:
+        _remove_claims(place)
+
+
+def _remove_claims(root: Path) -> None:
+    """Remove the folder of the claims, unless another process has some."""
+    with suppress(OSError):
+        _disk.sweep(root / CLAIMS)
+        (root / CLAIMS).rmdir()
 
 
 class Done(NamedTuple):
@@ -668,13 +678,7 @@ class Worker:
             self.pool.close()
             for locks in self._claims.values():
                 locks.close()
-            self._tidy()
-
-    def _tidy(self) -> None:
-        """Remove the folder of the claims, unless another process has some."""
-        with suppress(OSError):
-            _disk.sweep(self.root / CLAIMS)
-            (self.root / CLAIMS).rmdir()
+            _remove_claims(self.root)
 
     def _begin(self) -> bool:
         """Begin as many jobs as there is room for; whether there may be more to begin later."""
