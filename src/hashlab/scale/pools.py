@@ -176,6 +176,7 @@ class Processes(Pool):
                 child.pipe.send(ticket.task)
                 self._busy[child.pipe] = child, ticket
                 return
+            child.end()
         child = _Child(self._make, self._first)
         with suppress(OSError):  # dead already: that is seen where its answer is read
             child.pipe.send(ticket.task)

@@ -246,18 +246,23 @@ class Encoder:
 
     def _parquet(self, shard: Shard, stored: list[Any], reasons: list[Any]) -> bytes:
         pa, pq = sources.arrow()
-        schema = pa.schema(
-            [
-                ("path", pa.string()),
-                ("code", pa.binary(-(-self.method.bits // 8))),
-                ("label", getattr(pa, self.labels)()),
-                ("error", pa.string()),
-            ]
-        )
-        table = pa.table([shard.names, stored, shard.labels, reasons], schema=schema)
+        columns = [shard.names, stored, shard.labels, reasons]
+        table = pa.table(columns, schema=schema(self.method.bits, self.labels))
         out = io.BytesIO()
         pq.write_table(table, out, compression="zstd", write_page_checksum=True)
         return out.getvalue()
+
+
+def schema(bits: int, labels: str) -> Any:
+    """The columns of a shard, as Arrow says them."""
+    pa, _ = sources.arrow()
+    fields = {
+        "path": pa.string(),
+        "code": pa.binary(-(-bits // 8)),
+        "label": getattr(pa, labels)(),
+        "error": pa.string(),
+    }
+    return pa.schema(list(fields.items()))
 
 
 # ---- reading them
@@ -265,8 +270,8 @@ class Encoder:
 
 def errors(folder: str | Path) -> Iterator[tuple[str, str]]:
     """Broken images: name and reason."""
-    for table in _tables(folder, ["path", "error"]):
-        pairs = zip(table["path"].to_pylist(), table["error"].to_pylist(), strict=True)
+    for columns in _columns(folder):
+        pairs = zip(columns["path"], columns["error"], strict=True)
         yield from ((name, reason) for name, reason in pairs if reason is not None)
 
 
@@ -277,23 +282,32 @@ def read(folder: str | Path) -> Iterator[Codes]:
     damaged.
     """
     width = -(-about(folder)["bits"] // 8)
-    for table in _tables(folder, ["path", "code", "label"]):
-        table = table.filter(table["code"].is_valid())
-        data = b"".join(table["code"].to_pylist())
-        packed = np.frombuffer(data, np.uint8).reshape(len(table), width)
-        yield Codes(table["path"].to_pylist(), packed, table["label"].to_pylist())
+    for columns in _columns(folder):
+        rows = [row for row, code in enumerate(columns["code"]) if code is not None]
+        data = b"".join(columns["code"][row] for row in rows)
+        packed = np.frombuffer(data, np.uint8).reshape(len(rows), width)
+        names, labels = ([columns[name][row] for row in rows] for name in ("path", "label"))
+        yield Codes(names, packed, labels)
 
 
-def _tables(folder: str | Path, columns: list[str]) -> Iterator[Any]:
-    """These columns of shard after shard."""
+def _columns(folder: str | Path) -> Iterator[dict[str, list[Any]]]:
+    """The columns of shard after shard."""
     pa, pq = sources.arrow()
     facts = about(folder)
+    left = facts["images"]
     for number in range(-(-facts["images"] // facts["size"])):
         file = shard_file(folder, number)
+        content = files.read_bytes(file)
         try:
-            data = io.BytesIO(files.read_bytes(file))
-            table = pq.read_table(data, columns=columns, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
+            table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+            columns = table.to_pydict()
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             reason = " ".join(str(error).split())[:150]
             raise InputError(f"{file} is no shard, or is damaged ({reason})") from None
-        yield table
+        count = min(left, facts["size"])
+        if table.schema != schema(facts["bits"], facts["labels"]) or len(table) != count:
+            raise InputError(
+                f"{file} is no shard of {count} images, or of others than {ABOUT} says"
+            )
+        left -= count
+        yield columns
