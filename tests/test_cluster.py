@@ -48,7 +48,11 @@ class Cluster:
     @property
     def environment(self):
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "HASHLAB_PROGRESS": "0"}
-        patient = {"RAY_raylet_start_wait_time_s": str(PATIENCE)}  # this machine may be busy
+        patient = {  # this machine may be busy
+            "RAY_raylet_start_wait_time_s": str(PATIENCE),
+            "RAY_agent_register_timeout_ms": str(1000 * PATIENCE),
+            "RAY_worker_register_timeout_seconds": str(PATIENCE),
+        }
         return os.environ | quiet | patient | {"RAY_ADDRESS": f"127.0.0.1:{self.port}"}
 
     def begin(self, *words):
