@@ -10,8 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from sphinx.transforms import SphinxTransform
+
 ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
+TABLE = "Table: "  # how the caption below a table starts
 
 
 def repository(root: Path = ROOT) -> str | None:
@@ -55,7 +59,45 @@ def _honest_roles(app: Any, name: str, template: str, context: dict[str, Any], t
     )
 
 
+class TableCaptions(SphinxTransform):
+    """Tables get captions, and so numbers, without a word that a notebook would not show well.
+
+    A table of a text is followed by a paragraph that starts with "Table: ", and `(tbl:name)=` before
+    it names it. A table that a cell displays has both in the cell's metadata, as figures have:
+    `mystnb={"table": {"caption": "…", "name": "tbl:…"}}`.
+    """
+
+    default_priority = 200  # before targets are handed on to what follows them
+
+    def apply(self, **_: Any) -> None:
+        for table in list(self.document.findall(nodes.table)):
+            self._of_a_text(table)
+        for cell in list(self.document.findall(nodes.container)):
+            if cell.get("nb_element") == "cell_code":
+                self._of_a_cell(cell)
+
+    def _of_a_text(self, table: nodes.table) -> None:
+        below = table.next_node(descend=False, siblings=True)
+        if not isinstance(below, nodes.paragraph) or not below.astext().startswith(TABLE):
+            return
+        words = below.next_node(nodes.Text)
+        words.parent.replace(words, nodes.Text(words.astext().removeprefix(TABLE)))
+        below.parent.remove(below)
+        table.insert(0, nodes.title("", "", *below.children))
+
+    def _of_a_cell(self, cell: nodes.container) -> None:
+        wanted = cell.get("cell_metadata", {}).get("mystnb", {}).get("table")
+        table = next(cell.findall(nodes.table), None)
+        if not wanted or table is None:
+            return
+        table.insert(0, nodes.title("", wanted["caption"]))
+        if "name" in wanted:
+            table["names"].append(nodes.fully_normalize_name(wanted["name"]))
+            self.document.note_explicit_target(table)
+
+
 def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configure, priority=100)
+    app.add_transform(TableCaptions)
     app.connect("html-page-context", _honest_roles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -554,6 +554,23 @@ def test_links_inside_the_book_lead_somewhere(pages):
                 )
 
 
+def test_every_public_name_is_rendered_and_linked(pages, build):
+    """Names of the package stand on its pages and in the index; chapters lead to them and they lead back."""
+    found, _ = pages
+    api = load("hashlab_api")
+    ids = {name for page, of in found.items() if page.startswith("book/api/") for name in of.ids}
+    assert set(api.documented()) <= ids
+    index = {link.partition("#")[2] for link in found["genindex.html"].leads}
+    assert set(api.documented()) <= index
+    metrics = found["book/api/metrics.html"].leads
+    assert "codes.html#hashlab.codes.pack" in metrics  # of the docstring of evaluate
+    for chapter in api.explained("hashlab.metrics.evaluate"):
+        assert f"../../{chapter}.html" in metrics
+    assert "../../_modules/hashlab/metrics/evaluation.html#evaluate" in metrics
+    back = "../book/api/metrics.html#hashlab.metrics.evaluate"
+    assert back in found["notebooks/01_hamming_space.html"].leads
+
+
 def test_what_is_cited_is_in_the_bibliography(pages):
     keys = set(
         re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Grids as data: a TOML file describes the runs behind a table, a `Worker` does those that are missing.
+"""Grids as data: a TOML file describes the runs behind a table, a `Worker` does those that are missing::
 
     title = "Two methods on digits"
     dataset = "digits"
@@ -61,6 +61,8 @@ from hashlab.networks import backbones
 from hashlab.records import Record
 from hashlab.scale import pools
 from hashlab.training.seeds import check_seed
+
+__all__ = ["Choice", "Done", "Grid", "Job", "Kept", "Row", "Worker", "joined", "read", "unseen"]
 
 WIDEN = 3  # times that a list of numbers is made longer, at most
 WAIT = 0.2  # seconds until a process looks again at what the others have done

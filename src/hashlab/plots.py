@@ -19,6 +19,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from hashlab import codes
@@ -69,11 +70,11 @@ def box(
     pad: float = 0.4,
     linewidth: float = 2,
     **look: Any,
-) -> None:
+) -> Text:
     """Write a text into a white box with a coloured border; `look` goes to `ax.text`."""
     border = {"edgecolor": colour, "linewidth": linewidth}
     frame = {"boxstyle": f"{style},pad={pad}", "facecolor": "white", **border}
-    ax.text(x, y, text, ha="center", va="center", bbox=frame, **look)
+    return ax.text(x, y, text, ha="center", va="center", bbox=frame, **look)
 
 
 def arrow(

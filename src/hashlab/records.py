@@ -26,6 +26,21 @@ from hashlab.errors import InputError
 from hashlab.files import ARRAYS, _disk
 from hashlab.metrics import plain as plain_metrics
 
+__all__ = [
+    "Record",
+    "compact",
+    "comparison",
+    "digest",
+    "files_of",
+    "load",
+    "name",
+    "read",
+    "render",
+    "root",
+    "table",
+    "verify",
+]
+
 # What every record holds, with its type; an object holds at least what is listed here. (…, None):
 # null where that is not known, or where there is no such thing.
 STAGES = {"train": float, "encode": float, "evaluate": float}
@@ -783,6 +798,13 @@ def table(runs: Iterable[Record]) -> list[dict[str, Any]]:
     """One line per set of conditions: seeds, mean and standard deviation of mAP, seconds.
 
     The standard deviation is that of a sample (n - 1), None for a single seed.
+
+    Example:
+        >>> from hashlab import experiments, records
+        >>> runs = [experiments.run("lsh", "digits", 16, seed) for seed in (0, 1, 2)]
+        >>> (row,) = records.table(runs)
+        >>> row["method"], row["bits"], row["seeds"]
+        ('lsh', 16, 3)
     """
     groups: dict[tuple, list[Record]] = {}
     for record in runs:

@@ -29,7 +29,10 @@ from hashlab.training import loop
 
 
 def exponentiated_loss(b: Tensor, y: Tensor, c: float) -> Tensor:
-    """exp(-y c b∘b'/K) for every pair of codes b (B, K) in {-1, +1}; y (B, B) is +1 or -1.
+    """The loss of every pair of codes b (B, K) in {-1, +1}; y (B, B) is +1 or -1.
+
+        l_ij = exp(-c y_ij b_i.b_j / K)
+
     Returns (B, B).
     """
     return torch.exp(-y * c * (b @ b.T) / b.shape[1])

@@ -28,6 +28,15 @@ def duplicates(index: Index, radius: int) -> list[np.ndarray]:
 
     Raises:
         InputError: an empty index, a radius below 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import codes, search
+        >>> index = search.Index(bits=4)
+        >>> packed = codes.pack(np.array([[0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1]]))
+        >>> index.add([10, 11, 12], packed)
+        >>> [group.tolist() for group in search.duplicates(index, radius=1)]
+        [[10, 11]]
     """
     if not len(index):
         raise InputError("the index is empty: there is nothing to search")
