@@ -65,5 +65,5 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@echo "Setting up .venv: this takes a few minutes, once."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[book,test,search,milvus,weights,onnx,check]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[book,test,search,milvus,weights,onnx,scale,check]"
 	@echo "$(CURDIR)" > $@

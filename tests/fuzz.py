@@ -43,6 +43,7 @@ from hashlab.errors import InputError
 from hashlab.files import formats
 from hashlab.methods import photos
 from hashlab.networks import backbones, weights
+from hashlab.scale import shards
 from hashlab.search import store
 from hashlab.training import checkpoints
 
@@ -539,6 +540,18 @@ def read_pictures(folder):
     return [(image.shape, image.dtype, image.tobytes()) for image in decoded]
 
 
+def read_shards(folder):
+    parts = [
+        (part.names, part.codes.tolist(), part.labels) for part in shards.read(folder / "shards")
+    ]
+    return parts, list(shards.errors(folder / "shards"))
+
+
+def make_shards(folder):
+    trials.model_and_images(folder)
+    trials.encode_shards(folder)
+
+
 def make_weights(folder):
     network = backbones.create("tiny", (8, 8))
     (folder / "start.safetensors").write_bytes(safetensors.torch.save(network.state_dict()))
@@ -653,6 +666,10 @@ FORMATS = {
     "own list": Format(make_own_list, {"labels.csv": harm_lines}, read_own_list, lambda sound, found: True),
     "own arrays": Format(trials.own_arrays, {"x.npz": harm_npz}, read_own_arrays, lambda sound, found: True),
     "pictures": Format(make_pictures, {"*": harm_bytes}, read_pictures, same_shape),
+    "shards": Format(
+        make_shards, {"shards/*.json": harm_json, "shards/*.parquet": harm_bytes}, read_shards,
+        lambda sound, found: True,
+    ),
     "weights": Format(make_weights, {"*": harm_tensors}, read_weights),
     "index": Format(make_index, {"*/*.json": harm_json, "*/*.npy": harm_bytes}, read_index),
     "shards": Format(make_shards, {"*/*.json": harm_json, "*/*.parquet": harm_bytes}, read_shards),

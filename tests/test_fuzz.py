@@ -26,6 +26,7 @@ FORMATS = (
     "own list",
     "own arrays",
     "pictures",
+    "shards",
     "weights",
     "index",
     "shards",

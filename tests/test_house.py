@@ -57,7 +57,7 @@ def code_cells(path):
 
 # ---- dependencies and versions
 
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "ray": "ray-core"}
 PYPI_ONLY = {
     "axe-playwright-python",
     "jupyter-book",
@@ -106,7 +106,7 @@ def test_every_import_is_declared(project):
     }
     extras = project["project"]["optional-dependencies"]
     needed = itertools.chain(
-        *(extras[name] for name in ("search", "milvus", "weights", "timm", "onnx", "book"))
+        *(extras[name] for name in ("search", "milvus", "weights", "timm", "onnx", "scale", "book"))
     )
     declared = pairs([*project["project"]["dependencies"], *needed])
     known = (

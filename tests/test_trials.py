@@ -18,6 +18,7 @@ COMMANDS = (
     "grid",
     "compact",
     "encode",
+    "encode --on",
     "index",
     "index again",
     "index --shards",

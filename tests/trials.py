@@ -33,7 +33,7 @@ from processes import PATIENCE
 from hashlab import cli, methods, records
 from hashlab.data import cache, opening, own, parts, sets
 from hashlab.errors import InputError
-from hashlab.methods import graphs, photos
+from hashlab.methods import graphs, models, photos
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
@@ -105,6 +105,13 @@ def model_and_images(folder):
 
 def encode(folder):
     return hashlab("encode", folder / "model", folder / "images", "-o", folder / "codes.npz")
+
+
+def encode_shards(folder):
+    """Two shards, in this process."""
+    with mock.patch.object(models, "BLOCK", 2):
+        return hashlab("encode", folder / "model", folder / "images", "--on", "local",
+                       "--shard", 2, "-o", folder / "shards")  # fmt: skip
 
 
 def index(folder):
@@ -335,6 +342,7 @@ COMMANDS = {
     "grid": Command(grid, sound=verified),
     "compact": Command(compact, two_records, verified),
     "encode": Command(encode, model_and_images),
+    "encode --on": Command(encode_shards, model_and_images),
     "index": Command(index, model_and_images, opens),
     "index again": Command(index, changed_images, opens),
     "index --shards": Command(index_of_shards, model_and_shards, opens),
