@@ -589,7 +589,7 @@ def read_index(folder):
     return parts
 
 
-def make_shards(folder):
+def make_told_shards(folder):
     """Shards, and what the Parquet file itself says of them: two ways."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -605,7 +605,7 @@ def make_shards(folder):
     (folder / "told" / "shards.json").write_text(json.dumps(facts))
 
 
-def read_shards(folder):
+def load_shards(folder):
     for name in ("alone", "told"):
         with tempfile.TemporaryDirectory() as out:
             search.load_shards(folder / name, Path(out) / "an.index")
@@ -672,7 +672,9 @@ FORMATS = {
     ),
     "weights": Format(make_weights, {"*": harm_tensors}, read_weights),
     "index": Format(make_index, {"*/*.json": harm_json, "*/*.npy": harm_bytes}, read_index),
-    "shards": Format(make_shards, {"*/*.json": harm_json, "*/*.parquet": harm_bytes}, read_shards),
+    "shards to load": Format(
+        make_told_shards, {"*/*.json": harm_json, "*/*.parquet": harm_bytes}, load_shards
+    ),
     "index, signed": Format(
         make_index, {"*/*.json": harm_json, "*/*.npy": harm_array}, read_index,
         lambda sound, found: [len(part) for part in sound] == [len(part) for part in found], sign_index,
