@@ -61,7 +61,8 @@ class Cluster:
         said = self.stack.enter_context(file.open("w"))
         start = [sys.executable, "-m", "ray.scripts.scripts", "start", *words, *NODE]
         alone = {key: value for key, value in self.environment.items() if key != "RAY_ADDRESS"}
-        node = self.stack.enter_context(started(start, stdout=said, stderr=said, env=alone))
+        words = {"stdout": said, "stderr": said, "env": alone}
+        node = self.stack.enter_context(started(start, patience=6 * PATIENCE, **words))
         self.nodes.append(node)
         wait_until(
             lambda: "runtime started" in file.read_text() or node.poll() is not None, "a node"
@@ -240,5 +241,6 @@ def test_a_share_that_no_machine_has_is_named_before_any_work(cluster, written, 
     ):
         place = ["--root", tmp_path / "r", "--on", "ray", *words]
         done = run(*hashlab("grid", written, *place), env=cluster.environment)
-        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1
     assert not list((tmp_path / "r").rglob("*.json"))
