@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ import torch
 from encode import model, photographs
 from index_memory import resident
 
-from hashlab import experiments, grid, scale, search
+from hashlab import experiments, files, grid, scale, search
 from hashlab.chapters.figures.search import best_ms
 from hashlab.scale import pools, shards
 
@@ -95,13 +95,13 @@ def timed(ways: dict[str, Way], count: int, what: str, pattern: str) -> Figures:
             clock, start = time.time(), time.perf_counter()
             way(Path(folder))
             seconds = time.perf_counter() - start
-            files = sorted(Path(folder).rglob(pattern))
-            first = min(file.stat().st_mtime for file in files) - clock
-            made = [(file.name, file.read_bytes()) for file in files]
+            written = sorted(Path(folder).rglob(pattern))
+            first = min(file.stat().st_mtime for file in written) - clock
+            made = [(file.name, file.read_bytes()) for file in written]
         before = made if before is None else before
         assert made == before, f"{name} gives other codes"
         ratio = figures[0]["seconds"] / seconds if figures else 1.0
-        figures.append({"way": name, "count": count, "files": len(files)})
+        figures.append({"way": name, "count": count, "files": len(written)})
         figures[-1] |= {"first": first, "seconds": seconds, "ratio": ratio}
         print(
             f"  {name}: {seconds:.1f} s, the first after {first:.1f} s; "
@@ -113,7 +113,7 @@ def timed(ways: dict[str, Way], count: int, what: str, pattern: str) -> Figures:
 
 def runs(ray: bool, folder: Path) -> Figures:
     """A grid, by a plain loop and by workers."""
-    (folder / "runs.toml").write_text(RUNS)
+    files.write(folder / "runs.toml", RUNS.encode())
     rows = grid.read(folder / "runs.toml")
     jobs = [(bits, seed) for bits in (8, 12, 16, 24) for seed in range(6)]
     print(f"a grid of {len(jobs)} runs", flush=True)
@@ -161,16 +161,17 @@ def cluster(wanted: bool) -> Iterator[float | None]:
         return
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # names of sockets must be short
+    with ExitStack() as stack:
+        # a short name, for those of sockets must be short
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray"))
         words = ["start", "--head", f"--port={port}", f"--num-cpus={cores()}", "--block"]
         words += [f"--temp-dir={folder}", "--include-dashboard=false", "--disable-usage-stats"]
         words += ["--object-store-memory=100000000"]
-        log = Path(folder, "log")
+        log = stack.enter_context(tempfile.NamedTemporaryFile())
         command = [sys.executable, "-m", "ray.scripts.scripts", *words]
-        with log.open("w") as out:
-            head = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            yield started(head, log, f"127.0.0.1:{port}")
+            yield started(head, Path(log.name), f"127.0.0.1:{port}")
         finally:
             os.environ.pop("RAY_ADDRESS", None)
             head.terminate()
@@ -363,7 +364,7 @@ def main() -> None:
     for more in measured(given):
         figures |= more
         if given.output:
-            given.output.write_text(json.dumps(figures, indent=1) + "\n")
+            files.write(given.output, (json.dumps(figures, indent=1) + "\n").encode())
 
 
 def measured(given: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -218,7 +218,7 @@ class Encoder:
         self.labels = labels
         with tempfile.TemporaryDirectory(prefix="hashlab-") as copy:
             for name, content in model.items():
-                (Path(copy) / name).write_bytes(content)
+                files.write(Path(copy) / name, content)
             self.method = methods.load(copy, device)
 
     def __call__(self, shard: Shard) -> bytes:
