@@ -32,8 +32,10 @@ def grown(path: Path, shards: int | None, bits: int = 64) -> dict[str, int]:
     small.add([0], np.zeros((1, bits // 8), np.uint8))
     small.search(small.codes(), 1)  # loads FAISS
     before = resident()
-    search.open_index(path, shards=shards).search(np.zeros((1, bits // 8), np.uint8), 10)
-    after = resident()
+    index = search.open_index(path, shards=shards)
+    index.search(np.zeros((1, bits // 8), np.uint8), 10)
+    after = resident()  # while the index is there
+    assert len(index)
     return {key: after[key] - before[key] for key in before}
 
 

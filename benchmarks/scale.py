@@ -354,11 +354,17 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=1024, help="to encode")
     parser.add_argument("--no-ray", action="store_true", help="start no Ray cluster")
-    parser.add_argument("-o", "--output", type=Path, help="a JSON file for the figures")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="a JSON file for the figures; other parts in it stay"
+    )
     given = parser.parse_args()
-    figures = machine()
-    print(f"# {figures['command']}, at commit {figures['commit']}; {figures['cores']} cores, load")
-    print(f"# {figures['load']} at the start; {figures['versions']}", flush=True)
+    own = machine()
+    print(f"# {own['command']}, at commit {own['commit']}; {own['cores']} cores, load")
+    print(f"# {own['load']} at the start; {own['versions']}", flush=True)
+    figures: dict[str, Any] = {"machine": {}}
+    if given.output and given.output.exists():
+        figures = json.loads(given.output.read_bytes())
+    figures["machine"] |= dict.fromkeys(given.parts, own)
     os.environ["OMP_NUM_THREADS"] = "1"  # of workers
     torch.set_num_threads(1)
     for more in measured(given):
@@ -371,7 +377,6 @@ def measured(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The figures of part after part."""
     working = not {"grid", "encode"}.isdisjoint(given.parts)
     with tempfile.TemporaryDirectory() as name, cluster(working and not given.no_ray) as ray:
-        yield {"ray": ray}
         if "grid" in given.parts:
             yield {"grid": runs(ray is not None, Path(name))}
         if "encode" in given.parts:
