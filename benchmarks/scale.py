@@ -11,7 +11,7 @@ starting costs, and the pace from there on. Every way has to give the same codes
 computes on one thread.
 
 `search`: codes are random, of 64 bits: nearly every k-th neighbour is tied, which is what costs
-Milvus a second question. Every index has to give the same neighbours. Each time is the best of a few
+Milvus a second question. Every index has to give the same neighbours. Each time is the best of twenty
 searches, those of all indexes in turn, because what else the machine does can only add to it.
 Memory is what the process has grown by, its own and what it has mapped from files; of Milvus Lite it
 is its process. Ratios compare times of this run only.
@@ -48,6 +48,7 @@ PARTS = ("grid", "encode", "search")
 BITS = 64
 QUERIES = ((1, 10), (1, 100), (100, 10))  # queries at once, and k
 BLOCK = 100_000  # codes that are added at once
+REPEATS = 20
 SHARD = 256  # photographs
 LOCAL, LITE = "local", "Milvus Lite"
 NAME = "photos/2024/{:012d}.jpg"  # an id that is a path
@@ -312,7 +313,7 @@ def compared(indexes: dict[str, Any], queries: np.ndarray) -> Figures:
             results = zip(exact, index.search(query, k), strict=True)
             assert all(np.array_equal(a, b) for a, b in results), f"{name} finds others"
         works = {name: partial(index.search, query, k) for name, index in indexes.items()}
-        took = best_ms(works, 5)
+        took = best_ms(works, REPEATS)
         common = {"codes": len(indexes[LOCAL]), "queries": count, "k": k}
         for name, ms in took.items():
             figures.append(common | {"index": name, "ms": ms, "ratio": ms / took[LOCAL]})
