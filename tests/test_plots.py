@@ -19,6 +19,34 @@ def texts(ax):
     return [text.get_text() for text in ax.texts]
 
 
+def way(bits, relevant=(True, False)):
+    outputs = np.array([0.5, -2.0, 0.0])
+    listed = np.zeros((2, 2, 2), np.uint8)
+    return hamming.from_image_to_list(
+        np.zeros((2, 2), np.uint8), outputs, listed, np.array(bits, bool), [1, 7], relevant
+    )
+
+
+def test_the_way_to_a_list_shows_outputs_bits_and_where_they_differ():
+    ax = way([[1, 0, 1], [0, 0, 0]])
+    bars = [patch for patch in ax.patches if patch.get_width() == 0.7]
+    heights = np.array([-bar.get_height() for bar in bars])  # the axis grows downwards
+    assert np.allclose(heights / np.abs(heights).max(), [0.25, -1, 0])
+    digits = [text for text in ax.texts if text.get_text() in ("0", "1")]
+    digits.sort(key=lambda text: (text.get_position()[1], text.get_position()[0]))
+    assert [int(text.get_text()) for text in digits] == [1, 0, 1, 1, 0, 1, 0, 0, 0]
+    frames = [patch for patch in ax.patches if np.isclose(patch.get_width(), 0.88)]
+    assert sorted(int(frame.get_x()) for frame in frames) == [0, 2]
+    assert {frame.get_y() + 0.44 for frame in frames} == {digits[-1].get_position()[1]}
+    assert {"rank 1", "rank 7", "0 ✓", "2 ✗"} <= set(texts(ax))
+    assert len(ax.images) == 3
+
+
+def test_the_way_to_a_list_refuses_bits_of_another_length():
+    with pytest.raises(InputError, match=r"bits \(2, 3\) expected.*\(2, 2\)"):
+        way([[1, 0], [0, 0]])
+
+
 @pytest.mark.parametrize("bits", [1, 3, 5])
 def test_cube_has_every_code_at_its_distance_and_every_edge_once(bits):
     ax = hamming.cube(bits)
