@@ -6,6 +6,7 @@ the README's table and the cover's pictures.
     python book/build.py results                     # results/ -> README's table, cover's pictures
     python book/build.py methods                     # what methods say of themselves -> methods.md
     python book/build.py explorer                    # codes of results/digits -> explorer-data.js
+    python book/build.py seconds [NAME …]            # time the chapters -> seconds.json, nothing else
 
 A chapter is written in notebooks/NN_name.py (jupytext percent format). Its .ipynb is executed
 aside, in a folder of its own, and takes the place of the old one only when every cell has run.
@@ -29,6 +30,7 @@ from pathlib import Path
 import ipykernel.kernelspec
 import jupytext
 import nbformat
+from finish import finish
 from hashlab_book import ROOT, repository
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -40,6 +42,7 @@ from hashlab.files import _disk
 
 NOTEBOOKS = ROOT / "notebooks"
 SECONDS = ROOT / "book" / "seconds.json"  # of each chapter, when it was executed last
+GPU_SECONDS = ROOT / "book" / "seconds_gpu.json"  # the same where there was a GPU
 AT_A_TIME = 2
 CELL_TIMEOUT = 300  # seconds
 METADATA = {
@@ -62,10 +65,12 @@ def setup_cell(address: str, chapter: str) -> NotebookNode:
 
     It says how long the chapter takes, as far as that was measured.
     """
-    seconds = measured().get(chapter)
-    cost = (
-        f"The chapter takes about {10 * -(-seconds // 10)} s on two CPU cores." if seconds else ""
-    )
+    times = [
+        f"{10 * -(-measured(file)[chapter] // 10)} s {where}"
+        for file, where in ((SECONDS, "on two CPU cores"), (GPU_SECONDS, "with a GPU"))
+        if chapter in measured(file)
+    ]
+    cost = f"The chapter takes about {', '.join(times)}." if times else ""
     folder = address.rsplit("/", 1)[1]
     code = SETUP_CELL.read_text().rstrip("\n")
     source = code.format(address=address, folder=folder, cost=cost).replace(". \n", ".\n")
@@ -121,22 +126,30 @@ def this_kernel() -> AsyncKernelManager:
     return manager
 
 
-def measured() -> dict[str, int]:
-    """Seconds that each chapter took when it was executed last, as far as known."""
-    return json.loads(SECONDS.read_text()) if SECONDS.is_file() else {}
+def seconds_file() -> Path:
+    """Where the seconds of this machine belong."""
+    import torch
+
+    return GPU_SECONDS if torch.cuda.is_available() else SECONDS
 
 
-def note(chapter: str, seconds: float) -> None:
+def measured(file: Path | None = None) -> dict[str, int]:
+    """Seconds that each chapter took when it was executed last, as far as known; on the CPU by default."""
+    file = file or SECONDS
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def note(chapter: str, seconds: float, always: bool = False) -> None:
     """Keep how long a chapter took, unless what is known is still about right: published notebooks say it."""
-    known = measured()
-    if seconds / 2 < known.get(chapter, 0) < seconds * 2:
+    known = measured(seconds_file())
+    if not always and seconds / 2 < known.get(chapter, 0) < seconds * 2:
         return
     changed = known | {chapter: round(seconds)}
-    _disk.write(SECONDS, (json.dumps(changed, indent=1, sort_keys=True) + "\n").encode())
+    _disk.write(seconds_file(), (json.dumps(changed, indent=1, sort_keys=True) + "\n").encode())
 
 
-async def execute(source: Path, address: str | None) -> None:
-    """Run `source` in an empty folder and put the result in the place of its .ipynb."""
+async def executed(source: Path, address: str | None) -> tuple[NotebookNode, float]:
+    """The notebook of `source`, run in an empty folder, and how many seconds that took."""
     notebook = convert(source, address)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -151,11 +164,16 @@ async def execute(source: Path, address: str | None) -> None:
         # What the kernel process says of itself is not the notebook's; a failing cell is reported
         # by nbclient.
         await client.async_execute(cleanup_kc=True, stderr=subprocess.DEVNULL)
-    notebook.metadata = nbformat.from_dict(
-        METADATA
-    )  # without the version of the Python that ran it
+    # Metadata without the version of the Python that ran it.
+    notebook.metadata = nbformat.from_dict(METADATA)
+    return notebook, time.perf_counter() - start
+
+
+async def execute(source: Path, address: str | None) -> None:
+    """Run `source` and put the result in the place of its .ipynb."""
+    notebook, seconds = await executed(source, address)
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
-    note(source.stem, time.perf_counter() - start)
+    note(source.stem, seconds)
     _disk.write(source.with_suffix(".ipynb"), text.encode())
 
 
@@ -178,20 +196,51 @@ async def execute_all(chosen: list[Path]) -> int:
     return (await asyncio.gather(*map(one, chosen))).count(False)
 
 
-def notebooks(names: list[str], everything: bool) -> int:
-    """Bring the named notebooks, or all, in step with their sources; returns the exit code."""
+def chosen_sources(names: list[str]) -> list[Path] | None:
+    """The named chapters, or all; None, having said so, where one does not exist."""
     unknown = sorted(set(names) - {source.stem for source in sources()})
     if unknown:
         print(f"no such chapter: {', '.join(unknown)}", file=sys.stderr)
+        return None
+    return [source for source in sources() if not names or source.stem in names]
+
+
+def quiet_and_single() -> None:
+    """As committed notebooks are run: without progress bars, a thread for each of two at a time."""
+    os.environ.setdefault("HASHLAB_PROGRESS", "0")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def notebooks(names: list[str], everything: bool) -> int:
+    """Bring the named notebooks, or all, in step with their sources; returns the exit code."""
+    chosen = chosen_sources(names)
+    if chosen is None:
         return 2
-    chosen = [source for source in sources() if not names or source.stem in names]
     if not everything:
         chosen = [source for source in chosen if out_of_step(source, repository())]
     if not chosen:
         print("All notebooks are in step with their sources.")
-    os.environ.setdefault("HASHLAB_PROGRESS", "0")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    quiet_and_single()
     return 1 if asyncio.run(execute_all(chosen)) else 0
+
+
+def seconds(names: list[str]) -> int:
+    """Time the named chapters, or all, one after another, and keep that; no notebook is changed.
+    Returns the exit code.
+    """
+    chosen = chosen_sources(names)
+    if chosen is None:
+        return 2
+    quiet_and_single()
+    for source in chosen:
+        try:
+            _, took = asyncio.run(executed(source, None))
+        except CellExecutionError as error:
+            print(f"{source.name}: a cell failed\n{error}", file=sys.stderr)
+            return 1
+        note(source.stem, took, always=True)
+        print(f"{source.stem}: {took:.0f} s", flush=True)
+    return 0
 
 
 # ---- html
@@ -207,6 +256,7 @@ def html(output: Path) -> int:
     with _disk.lock(folder), _disk.aside(folder) as beside:
         code = render(beside)
         if code == 0:
+            finish(beside / "_build" / "html")
             _disk.swap(beside / "_build" / "html", folder)
             print(f"The book is ready. Open {folder / 'index.html'}")
     return code
@@ -320,11 +370,17 @@ def main() -> int:
     )
     commands.add_parser("methods", help="write the page of the methods, book/methods.md")
     commands.add_parser("explorer", help="write what the explorer shows, from its records")
+    command = commands.add_parser("seconds", help="time the chapters, and keep how long they take")
+    command.add_argument(
+        "names", nargs="*", metavar="NAME", help="a chapter; all where none is given"
+    )
     chosen = parser.parse_args()
     if chosen.command == "notebooks":
         return notebooks(chosen.names, chosen.all)
     if chosen.command == "html":
         return html(chosen.output.resolve())
+    if chosen.command == "seconds":
+        return seconds(chosen.names)
     return {"results": results, "methods": methods, "explorer": explorer}[chosen.command]()
 
 

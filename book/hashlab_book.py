@@ -28,7 +28,7 @@ def repository(root: Path = ROOT) -> str | None:
 
 
 def published(address: str | None) -> dict[str, Any]:
-    """Theme options of a book published at `address`: repository, issue and Colab buttons;
+    """Theme options of a book published at `address`: repository, issue, Colab and Binder buttons;
     none without one.
     """
     if address is None:
@@ -39,7 +39,11 @@ def published(address: str | None) -> dict[str, Any]:
         "path_to_docs": "",
         "use_repository_button": True,
         "use_issues_button": True,
-        "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+        "use_edit_page_button": True,
+        "launch_buttons": {
+            "colab_url": "https://colab.research.google.com",
+            "binderhub_url": "https://mybinder.org",
+        },
     }
 
 
@@ -57,6 +61,35 @@ def _honest_roles(app: Any, name: str, template: str, context: dict[str, Any], t
     context["body"] = body.replace(
         '<div role="list" class="citation-list">', '<div class="citation-list">'
     )
+
+
+def how_to_run(name: str, address: str | None) -> str:
+    """What a reader who downloads the notebook `name` has to know, as HTML."""
+    if address is None:
+        how = (
+            "It runs where the package <code>hashlab</code> is installed from a copy of this book; alone in a folder "
+            "it finds neither the package nor the records."
+        )
+    else:
+        how = (
+            "Its first cell fetches the book and installs the package, on Colab and Kaggle by itself and anywhere "
+            "else if <code>HASHLAB_SETUP=1</code> is set before Jupyter starts; without that it needs an environment "
+            f'in which <a href="{address}">the book\'s package</a> is installed.'
+        )
+    return (
+        f'<div class="how-to-run"><p>This page is the notebook <code>{name}</code>, to be had from the button '
+        f"<em>Download this page</em>, without its outputs. {how}</p></div>"
+    )
+
+
+def _about_running(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Say below a chapter how its notebook runs, and load the texts where they are searched."""
+    source = Path(app.env.doc2path(page, base=False)) if page in app.env.all_docs else Path()
+    if source.suffix == ".ipynb":
+        context["body"] += how_to_run(source.name, repository(Path(app.srcdir)))
+    if page == "search":
+        app.add_js_file("search-texts.js")
+        app.add_js_file("search-offline.js")
 
 
 class TableCaptions(SphinxTransform):
@@ -100,4 +133,5 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configure, priority=100)
     app.add_transform(TableCaptions)
     app.connect("html-page-context", _honest_roles)
+    app.connect("html-page-context", _about_running)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,7 +17,7 @@
 # of the abstract one by one. Every number comes from a recorded run that the grid file names, and every verdict is
 # computed from them.
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from hashlab import data
@@ -42,7 +42,7 @@ RIVALS = ["DPSH", "classifier"]
 # hashing loss of this grid. The **classifier** has no hashing loss: a layer of $K$ outputs stands before the class
 # scores, and the signs of these outputs are the code. It is the control of this book: what does a hashing loss add?
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "What all rows have in common, and how to run them again.", "name": "tbl:mu-real-terms"}}
 reproduction.terms(tail, NAMES[0])
 
 # %% [markdown]
@@ -52,11 +52,10 @@ reproduction.terms(tail, NAMES[0])
 #
 # ## mAP by code length
 #
-# Each cell is the mean over three seeds ± their standard deviation, and in brackets half of Student's 95 % interval
-# of that mean. Three seeds leave wide intervals. What the abstract reports is in italics, at a length that it does
-# not name and on a protocol that was not seen: context, not a race.
+# {numref}`tbl:mu-real-map` has the means over three seeds, which leave wide intervals. What the abstract reports stands
+# below, at a length that it does not name and on a protocol that was not seen: context, not a race.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP on CIFAR-10 (cifar10-59k): mean over three seeds ± their standard deviation, in brackets half of Student's 95 % interval of the mean. In italics what the abstract reports, on a protocol that was not seen.", "name": "tbl:mu-real-map"}}
 on_cifar = [
     row for row in reported.load("mu_liu") if row["dataset"] == "CIFAR-10"
 ]
@@ -64,11 +63,10 @@ bodies = {"tail trained": tail, "fully trained": full}
 reproduction.map_table(bodies, NAMES, on_cifar)
 
 # %% [markdown]
-# The same as differences, seed by seed: the mean, half of the interval over seeds, half of that over queries, and a
-# verdict. It is *above* or *below* only where both intervals lie on that side of zero, after Holm's correction among
-# the four lengths of a line. *Open* does not mean equal.
+# {numref}`tbl:mu-real-gains` has the same as differences, seed by seed, with a verdict: *above* or *below* only where both
+# intervals lie on that side of zero. *Open* does not mean equal.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of Mu and Liu minus that of its rivals: mean ± half of the interval over seeds ± half of that over queries, and a verdict after Holm's correction among the lengths of a line.", "name": "tbl:mu-real-gains"}}
 reproduction.difference_table(tail, NAMES[0], RIVALS)
 
 # %% [markdown]
@@ -91,10 +89,10 @@ ax = figures.map_by_bits(tail, NAMES)
 ax = figures.precision_recall(tail, NAMES)
 
 # %% [markdown]
-# Who looks only at the first results sees the same order, {numref}`fig:mu-real-at`. The lines rise a little with N:
+# Who looks only at the first results sees the same order, {numref}`fig:mu-real-at`. The lines rise a little with $n$:
 # of the first thousand a larger share is right than of the first ten, for nearest is not surest.
 
-# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. The classifier rises and is highest, DPSH lies below it and hardly rises, Mu and Liu lies lowest, with the widest band."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:mu-real-at"}}
+# %% mystnb={"image": {"alt": "Precision among the first n, n up to 1,000, at 48 bits. The classifier rises and is highest, DPSH lies below it and hardly rises, Mu and Liu lies lowest, with the widest band."}, "figure": {"caption": "Precision among the first n of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:mu-real-at"}}
 ax = figures.precision_at(tail, NAMES)
 
 # %% [markdown]
@@ -138,10 +136,10 @@ figure = figures.bits_used(tail, NAMES)
 # %% [markdown]
 # ## The claims, one by one
 #
-# Four claims of the abstract can be asked of CIFAR-10, and one question of ours. *Holds* means: established at every
-# code length; *does not hold*: the opposite is established at one at least; anything else is *open*.
+# {numref}`tbl:mu-real-claims` asks four claims of the abstract of CIFAR-10, and one question of ours. *Holds* means:
+# established at every code length; *does not hold*: the opposite is established at one at least; anything else is *open*.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The claims of the abstract that CIFAR-10 can answer, and one question of ours.", "name": "tbl:mu-real-claims"}}
 SHALLOW = ["ITQ", "SDH", "COSDISH", "KSH"]
 claimed = on_cifar[0]["value"]
 no_lower = reproduction.against_figure(tail, NAMES[0], claimed)
@@ -206,7 +204,7 @@ tables.table(
 # queries were not asked. Where the best of a list stood at its end, the list was made longer, as happened to the
 # scale $c$.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "What was tried for each row on held-out training images, at 24 bits, and what was chosen.", "name": "tbl:mu-real-search"}}
 reproduction.searched(tail, NAMES)
 
 # %% [markdown]
@@ -218,7 +216,7 @@ reproduction.searched(tail, NAMES)
 #
 # As in every chapter, the last cell fails if something that the text says stops being true.
 
-# %%
+# %% tags=["hide-input"]
 LENGTHS = (12, 24, 32, 48)
 means = {
     (name, bits): np.mean([run.map for run in tail.group(name, bits)])

@@ -19,8 +19,9 @@
 #
 # This chapter tries to. All methods of the book meet here under one protocol: the same features, split, metric and
 # seeds, and the same small budget for choosing settings. Controls that know next to nothing about hashing run along.
+# {numref}`fig:side-24` is what came of it. The rest of the chapter asks how much of this order is worth believing.
 
-# %%
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Imports, records, drawing", "image": {"alt": "About thirty rows, a method each, sorted by mAP at 24 bits, in six kinds with a colour and a mark each. DMSH stands alone on top near 0.71. Below it, from 0.66 down to 0.56, most other methods follow closely, shallow and deep ones mixed, with CSDH, DCH and CCA-ITQ in front; MLSH is at 0.5. A wide gap, then ITQ near 0.3, the other methods without labels below it, and random codes at 0.1."}, "figure": {"caption": "All methods of this book at 24 bits, by mAP: a mark per seed, a bar at their mean, a colour and a mark for each kind. The chapter asks how much of this order can be believed.", "name": "fig:side-24"}}
 from collections import Counter
 from itertools import pairwise
 
@@ -28,10 +29,34 @@ import numpy as np
 from scipy import stats
 
 from hashlab import codes, data, experiments, methods, records
-from hashlab.chapters import comparison, reported
+from hashlab.chapters import comparison, exercises, reported
 from hashlab.chapters.differences import difference, verdicts, with_verdicts
 from hashlab.chapters.figures import side_by_side
 from hashlab.chapters.tables import recorded, spread, table
+
+kept = records.load(dataset="cifar10")
+compared = {name: comparison.found(kept, name) for name in comparison.GRIDS}
+runs = [
+    record
+    for one in compared.values()
+    for group in one.records.values()
+    for record in group
+]
+maps = {
+    bits: {
+        name: [record.map for record in one.records[bits]]
+        for name, one in compared.items()
+    }
+    for bits in comparison.BITS
+}
+kinds = {name: methods.about(name).kind for name in compared}
+short, long = comparison.BITS
+
+ax = side_by_side.ranking(
+    maps[long],
+    kinds,
+    f"mAP at {long} bits (a mark per seed, a bar at their mean)",
+)
 
 # %% [markdown]
 # ## While you watch
@@ -44,7 +69,7 @@ LIVE = [*methods.SHALLOW, "dpsh", "csq", "mu_liu"]
 digits = data.load("digits")
 live = {name: experiments.run(name, digits, 24, 0) for name in LIVE}
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output"] mystnb={"table": {"caption": "One seed on digits, 24 bits, most methods with default settings: a glimpse, no result.", "name": "tbl:side-live"}}
 table(
     ["method", "kind", "mAP", "seconds of training"],
     *[
@@ -64,7 +89,7 @@ table(
 # Methods that see no labels lie lower than most of those that do. On top are two old ones that see labels and look at
 # kernels, KSH and SDH. The deep ones have the package's defaults; those of DPSH for a small set were chosen on held-out
 # digits among others, those of the other two on none of this. One seed on an easy set under unequal care is a glimpse and
-# no result. The rest of the chapter is read from records.
+# no result. Everything else in this chapter is read from records.
 #
 # ## One protocol
 #
@@ -79,6 +104,8 @@ table(
 # | seeds | three; the queries are asked once |
 # | metric | mAP over the whole ranking, expected under ties |
 #
+# Table: The protocol.
+#
 # *Frozen* is the great simplification here. A deep method usually changes its features, too; here it gets a single
 # layer to work with, and what is compared is how well its **loss** places bits, not how well it trains a network. In
 # return every run takes seconds on a processor core, all methods but DMSH and MLSH get exactly the same input, and shallow
@@ -87,16 +114,7 @@ table(
 #
 # The table is not only words. The records say the same:
 
-# %%
-kept = records.load(dataset="cifar10")
-compared = {name: comparison.found(kept, name) for name in comparison.GRIDS}
-runs = [
-    record
-    for one in compared.values()
-    for group in one.records.values()
-    for record in group
-]
-
+# %% tags=["hide-input"]
 print(
     f"{len(compared)} methods, {len(runs)} runs, {sum(len(one.tried) for one in compared.values())} tried before"
 )
@@ -124,7 +142,7 @@ print(
 # column of its own: other weights, other numbers. (The nine networks that are trained as a whole, [near the
 # end](#sec:whole), took a GPU and are not made by it.) Ours took
 
-# %%
+# %% tags=["hide-input"]
 looked = [
     comparison.tuned(kept, name, variant)
     for name, looks in comparison.LOOKS.items()
@@ -155,11 +173,11 @@ print(f"{minutes:.0f} minutes of one processor core")
 # same validation part; no query was involved.
 #
 # Each setting is trained on nine tenths of the training images. Then it is graded by the last tenth: one half of these
-# 500 images is searched for each image of the other half, and the other way round. The best one of each row was run on
-# the queries.
+# 500 images is searched for each image of the other half, and the other way round. The best one of each row of
+# {numref}`tbl:side-settings` was run on the queries.
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "What was chosen for each method, its mAP among held-out images, and that of the other settings that were tried.", "name": "tbl:side-settings"}}
 def words(variant):
     return (
         ", ".join(f"{key} {value}" for key, value in variant.items())
@@ -174,19 +192,15 @@ grade = {
 
 
 def grades(name):
-    """The grades of all that was tried for a method, the chosen one in bold."""
-    one, cells = compared[name], []
-    for variant, value in zip(
-        comparison.variants(name), grade[name], strict=True
-    ):
-        mark = "**" if variant == one.best else ""
-        cells.append(f"{mark}{words(variant)}: {value:.3f}{mark}")
-    return [f"`{name}`", *cells, *[""] * (4 - len(cells))]
+    """What was chosen for a method, its grade, and those of the others."""
+    one = compared[name]
+    at = comparison.best(one.tried)
+    others = [f"{g:.3f}" for i, g in enumerate(grade[name]) if i != at]
+    chosen, best = words(one.best), f"{grade[name][at]:.3f}"
+    return [f"`{name}`", best, chosen, ", ".join(others)]
 
 
-table(
-    ["method", "first", "second", "third", "fourth"], *map(grades, compared)
-)
+table(["method", "grade", "chosen", "the others"], *map(grades, compared))
 
 # %% [markdown]
 # ### What to search when choosing
@@ -196,7 +210,7 @@ table(
 # this protocol nine in ten images are new to the network, so the grade should be that of new images. The two ways of
 # grading do not choose alike:
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "How many methods take which learning rate when settings are graded in two ways, and how close the order of all methods by that grade is to the order on the queries.", "name": "tbl:side-grades"}}
 deep = [name for name in compared if compared[name].beyond]
 measures = {
     "images that were trained on": lambda r: r.map,
@@ -224,10 +238,7 @@ for searched, value in measures.items():
 table(
     [
         "graded by a search of",
-        *(
-            f"methods that take the rate {lr}"
-            for lr in comparison.RATES["lr"]
-        ),
+        *(f"rate {lr}" for lr in comparison.RATES["lr"]),
         "Kendall's tau",
     ],
     *[
@@ -245,8 +256,11 @@ table(
 # larger one. Among new images the smaller rate is often the better one. ({doc}`05_mlsh` met the same with the weight of
 # its ridge.)
 #
-# Is the order of all methods by this grade also closer to the order that the queries will find? Kendall's tau, which is
-# 1 for equal orders and 0 for unrelated ones, is the larger one here. But with other methods it would be another one:
+# Is the order of all methods by this grade also closer to the order that the queries will find? Kendall's tau compares
+# two orders: it is the share of pairs of methods that stand alike in both, minus the share of those that do not, so 1 for
+# equal orders and 0 for unrelated ones. It is the larger one here. But with other methods it would be another one. A
+# *bootstrap* shows by how much: draw as many methods, with replacement, nearly a thousand times, and look at how the
+# difference varies.
 
 
 # %%
@@ -271,13 +285,12 @@ least, most = np.quantile(lead, (0.025, 0.975))
 print(f"difference of the two, 95 % interval: {least:+.2f} to {most:+.2f}")
 
 # %% [markdown]
-# (A bootstrap: as many methods are drawn, with replacement, nearly a thousand times.) The interval holds both signs, so
-# this is open. What speaks for held-out images is the argument, and the rates.
+# The interval holds both signs, so this is open. What speaks for held-out images is the argument, and the rates.
 #
 # Is the grid in the right place, then? With the other setting as chosen, one smaller and one larger rate were tried
 # once. They choose nothing. This is how many methods they would have helped by more than 0.01, and which:
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Learning rates beyond the grid: how many methods they would have helped by more than 0.01.", "name": "tbl:side-beyond"}}
 gain = {
     name: [
         comparison.unseen(r) - max(grade[name])
@@ -307,17 +320,7 @@ table(
 #
 # ## The ranking
 
-# %%
-maps = {
-    bits: {
-        name: [record.map for record in one.records[bits]]
-        for name, one in compared.items()
-    }
-    for bits in comparison.BITS
-}
-kinds = {name: methods.about(name).kind for name in compared}
-short, long = comparison.BITS
-
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Look up DMSH's head"}
 # DMSH's head on the last level only, the input of the others (chapter 6)
 HEAD = "dmsh, last level"
 head_runs = recorded(
@@ -334,14 +337,7 @@ head_runs = recorded(
 )
 head_maps = [record.map for record in head_runs]
 
-# %% mystnb={"image": {"alt": "About thirty rows, a method each, sorted by mAP at 24 bits, in six kinds with a colour and a mark each. DMSH stands alone on top near 0.71. Below it, from 0.66 down to 0.56, most other methods follow closely, shallow and deep ones mixed, with CSDH, DCH and CCA-ITQ in front; MLSH is at 0.5. A wide gap, then ITQ near 0.3, the other methods without labels below it, and random codes at 0.1."}}
-ax = side_by_side.ranking(
-    maps[long],
-    kinds,
-    f"mAP at {long} bits (a mark per seed, a bar at their mean)",
-)
-
-# %% mystnb={"image": {"alt": "The same for 12 bits. DMSH again on top, near 0.68; the same method on the last level alone is second, near 0.65; CCA-ITQ, CNNH, CSDH and DHN follow around 0.6. OrthoHash at 0.5 and MLSH at 0.4 are the last of those that use labels. The order in the middle has changed, the gap above ITQ has not."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The same for 12 bits. DMSH again on top, near 0.68; the same method on the last level alone is second, near 0.65; CCA-ITQ, CNNH, CSDH and DHN follow around 0.6. OrthoHash at 0.5 and MLSH at 0.4 are the last of those that use labels. The order in the middle has changed, the gap above ITQ has not."}, "figure": {"caption": "The same at 12 bits, with DMSH on the last level alone as a row more. The order in the middle has changed; the gap above ITQ has not.", "name": "fig:side-12"}}
 ax = side_by_side.ranking(
     maps[short] | {HEAD: head_maps},
     kinds | {HEAD: kinds["dmsh"]},
@@ -349,53 +345,30 @@ ax = side_by_side.ranking(
 )
 
 # %% [markdown]
-# And in figures: means over three seeds ± their standard deviation. The split and the queries are the same for all
-# seeds, so the spread is that of training alone. Seconds are those of a processor core: the sum over all threads,
-# without the features, which are the same for all. Other work on the machine makes a core slower, too, so only large
-# differences between them mean something.
-
-# %% tags=["hide-input"]
+# In numbers, {numref}`tbl:side-map`. The split and the queries are the same for all seeds, so the spread is that of
+# training alone. Seconds are the sum over all threads, without the features, which are the same for all. Other work on
+# the machine makes a core slower, too, so only large differences between them mean something.
 
 
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of all methods, mean over three seeds ± their standard deviation, and seconds of a processor core for training at 24 bits.", "name": "tbl:side-map"}}
 def row(name):
-    one = compared[name]
-    cpu = {
-        step: np.mean([r.cpu_seconds[step] for r in one.records[long]])
-        for step in ("train", "encode")
-    }
-    cells = [spread(maps[bits][name]) for bits in comparison.BITS]
-    return [
-        f"`{name}`",
-        kinds[name],
-        methods.about(name).year or "",
-        *cells,
-        *(f"{cpu[s]:.1f}" for s in cpu),
-    ]
+    seconds = [r.cpu_seconds["train"] for r in compared[name].records[long]]
+    at = [spread(maps[bits][name]) for bits in (long, short)]
+    return [f"`{name}`", *at, kinds[name], f"{np.mean(seconds):.1f}"]
 
 
-head = [
-    "method",
-    "kind",
-    "year",
-    *(f"mAP, {bits} bits" for bits in comparison.BITS),
-]
-of_head = [
-    f"`{HEAD}`",
-    kinds["dmsh"],
-    "",
-    spread(head_maps),
-    "not run",
-    *(
-        f"{np.mean([r.cpu_seconds[step] for r in head_runs]):.1f}"
-        for step in ("train", "encode")
-    ),
-]
+best_first = sorted(compared, key=lambda name: -np.mean(maps[long][name]))
+head_seconds = np.mean([r.cpu_seconds["train"] for r in head_runs])
 table(
-    [*head, "training, s", "encoding 60,000, s"],
-    *map(
-        row, sorted(compared, key=lambda name: -np.mean(maps[long][name]))
-    ),
-    of_head,
+    ["method", f"{long} bits", f"{short} bits", "kind", "training, s"],
+    *map(row, best_first),
+    [
+        f"`{HEAD}`",
+        "not run",
+        spread(head_maps),
+        kinds["dmsh"],
+        f"{head_seconds:.1f}",
+    ],
 )
 
 # %% tags=["hide-input"]
@@ -419,7 +392,7 @@ print(
 # above every other row:
 
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "What DMSH owes to its head, and what to its levels, at 12 bits: differences of mAP ± seeds ± queries.", "name": "tbl:side-head"}}
 best_other = max(
     (name for name in compared if name != "dmsh"),
     key=lambda name: np.mean(maps[short][name]),
@@ -442,15 +415,15 @@ table(
 #
 # **Two shallow methods keep up**, from 2011 and 2012. KSH looks at kernels to a thousand training images, so its bits
 # bend around the classes, while most deep methods have to cut with flat planes here; it also takes the longest to train.
-# CCA-ITQ cuts with flat planes and needs less than two seconds. It does so with a strong ridge, $\rho = 1$: a weaker one
-# finds trained images better and new ones worse. All this is no contradiction to the literature, where deep methods may
+# CCA-ITQ cuts with flat planes and needs less than two seconds. It does so with a strong ridge, $\rho = 1$ (a *ridge* holds
+# the weights of a linear map small): a weaker one finds trained images better and new ones worse. All this is no contradiction to the literature, where deep methods may
 # bend the features themselves.
 #
 # **Many losses lie close together.** From the second method down to the control `classifier_sign`, a dozen are within
 # four hundredths at 24 bits, deep and shallow. The deep ones with one linear layer on one and the same input, the fair
 # comparison of losses, span
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Deep methods with one linear layer on one and the same input: how far apart their mAP lies.", "name": "tbl:side-linear"}}
 linear = [
     name
     for name in deep
@@ -536,7 +509,7 @@ def look(name, **changed):
 # (with its margin of 0.2 on the cosine) and DCWH the lead over nine other classes that brings the soft-max down to a loss
 # of 0.01, for DSH the margin. Above 1, it can never have it.
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "One setting of three losses: the share of the possible lead that the loss asks for, sure bits of new images, mean distance between the codes of classes (of 24 bits), and mAP among held-out images.", "name": "tbl:side-content"}}
 lead = np.log(9 / np.expm1(0.01))
 asks = {
     "orthohash": lambda scale: (
@@ -577,16 +550,16 @@ for name, (setting, values) in VARIED.items():
         )
 table(
     [
-        "",
+        "setting",
         "asks for",
-        "sure bits, new images",
-        "bits between classes, of 24",
-        "mAP among held-out images",
+        "sure bits",
+        "bits apart",
+        "mAP",
     ],
     *rows,
 )
 
-# %% mystnb={"image": {"alt": "mAP among held-out images against the share of sure bits. Three lines rise steeply from the lower left: OrthoHash from scale 16 to scale 2, DCWH from s = 4 to s = 0.25, DSH from margin 4 to margin 1. They begin below and to the left of a cloud of grey dots, the other methods, which lies at 0.79 to 0.88 and above 0.6, and end at its lower edge. The last steps, to s = 0.0625 and to margin 0.5, go right and hardly up or down."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "mAP among held-out images against the share of sure bits. Three lines rise steeply from the lower left: OrthoHash from scale 16 to scale 2, DCWH from s = 4 to s = 0.25, DSH from margin 4 to margin 1. They begin below and to the left of a cloud of grey dots, the other methods, which lies at 0.79 to 0.88 and above 0.6, and end at its lower edge. The last steps, to s = 0.0625 and to margin 0.5, go right and hardly up or down."}, "figure": {"caption": "Surer bits, better retrieval: lines follow one setting of OrthoHash, DCWH and DSH; grey are the other deep methods at their chosen settings, without the one-hot control.", "name": "fig:side-sure"}}
 grey = [
     (class_bits(tuned[n])[1], max(grade[n]))
     for n in deep
@@ -600,7 +573,7 @@ ax = side_by_side.paths(
 )
 
 # %% [markdown]
-# Grey are the other deep methods at their chosen settings, without the one-hot control. The constants of the authors'
+# The constants of the authors'
 # code are scale 8, $s = 1$ and margin 2; they lie far down on the left, where a bit of a new image is sure in hardly four
 # cases of five. What follows is how we read this; what the outputs do in between was not measured.
 #
@@ -642,7 +615,7 @@ for name in pairs:
 print(f"csq: {max(grade['csq']):.3f}")
 
 # %% [markdown]
-# With the same codes DPN does what CSQ does. What is left between these two and OrthoHash is the loss, in which both ask
+# With the same codes DPN does what CSQ does ({doc}`09_family_of_losses` counts how far apart such codes are). What is left between these two and OrthoHash is the loss, in which both ask
 # for every bit and the cosine does not, and the batch normalisation in OrthoHash's head (one seed each).
 #
 # (sec:whole)=
@@ -653,7 +626,7 @@ print(f"csq: {max(grade['csq']):.3f}")
 # with one of two learning rates that the validation part chose, on a GPU in bfloat16. There OrthoHash, DSH and DCWH have
 # the constants of their authors' code (scale 8, margin 2, $s = 1$); the frozen column has those that were chosen above.
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP and sure bits at 24 bits, with a frozen network and with one that is trained as a whole.", "name": "tbl:side-whole"}}
 whole = comparison.whole(kept)
 surer = {
     n: [
@@ -664,11 +637,11 @@ surer = {
 }
 table(
     [
-        "24 bits, three seeds",
-        "mAP, frozen",
-        "mAP, trained as a whole",
-        "sure bits, frozen",
-        "sure bits, as a whole",
+        "method",
+        "mAP frozen",
+        "mAP whole",
+        "sure frozen",
+        "sure whole",
     ],
     *[
         [
@@ -702,7 +675,7 @@ table(
 # the control where both intervals lie on one side of zero, still after Holm's correction for as many rows as the table
 # has; otherwise it is *open* ({doc}`11_how_a_run_works` explains the words). Open does not mean level.
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Each method minus the control: difference of mAP ± seeds ± queries, and the verdict among all rows of the table.", "name": "tbl:side-control"}}
 CONTROL = "classifier_sign"
 against = {
     bits: {
@@ -718,7 +691,7 @@ shown = {
 names = sorted(against[long], key=lambda name: -against[long][name].mean)
 table(
     [
-        f"against `{CONTROL}`, ± seeds ± queries",
+        "method",
         *(f"{bits} bits" for bits in comparison.BITS),
     ],
     *[
@@ -731,7 +704,7 @@ table(
 # How many of the published methods that use labels are shown to differ from the control, each as if it were the only
 # one that was looked at, and all together?
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "How many of the 22 published methods that use labels are above or below the control, each judged by itself, and among all of them.", "name": "tbl:side-counts"}}
 LABELS_NOT_USED = [
     "lsh",
     "sklsh",
@@ -753,7 +726,7 @@ for bits, found in against.items():
     among_all = verdicts(found)
     together[bits] = Counter(among_all[name] for name in published)
 table(
-    [f"{len(published)} published methods that use labels", *WORDS],
+    ["verdict", *WORDS],
     *[
         [f"{bits} bits, {how}", *(counts[bits][word] for word in WORDS)]
         for bits in comparison.BITS
@@ -770,21 +743,21 @@ table(
 # survive the correction. The means alone would rank them all. With three seeds only large differences can be shown
 # among so many, however certain the queries are. And where the network is trained as a whole?
 
-# %%
+# %% mystnb={"table": {"caption": "Trained as a whole, at 24 bits: each method minus the control, ± seeds ± queries, with its verdict by itself.", "name": "tbl:side-whole-control"}}
 at_whole = {
     name: difference(group, whole[CONTROL])
     for name, group in whole.items()
     if name != CONTROL
 }
 table(
-    [f"against `{CONTROL}`, trained as a whole", "± seeds ± queries"],
+    ["method", "difference"],
     *[
         [f"`{name}`", cell]
         for name, cell in with_verdicts(at_whole).items()
     ],
 )
 
-# %%
+# %% tags=["hide-input"]
 below = [name for name, one in at_whole.items() if one.mean < 0]
 below_alone = [n for n, one in at_whole.items() if one.verdict == "below"]
 below_all = [n for n, v in verdicts(at_whole).items() if v == "below"]
@@ -810,7 +783,7 @@ print(
 # `src/hashlab/chapters/papers/ddsh.csv` with its source). Its deep methods train their networks, ours do not; its shallow methods take
 # deep features, as here.
 
-# %% mystnb={"image": {"alt": "Eight methods in two columns joined by lines: as reported, DSDH, DPSH, DHN, DSH, COSDISH, SDH, ITQ, LSH from top to bottom at 12 bits; here DHN and SDH are on top, DPSH and DSDH follow, DSH has fallen below COSDISH, and ITQ and LSH are last on both sides."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Eight methods in two columns joined by lines: as reported, DSDH, DPSH, DHN, DSH, COSDISH, SDH, ITQ, LSH from top to bottom at 12 bits; here DHN and SDH are on top, DPSH and DSDH follow, DSH has fallen below COSDISH, and ITQ and LSH are last on both sides."}, "figure": {"caption": "Eight methods in the order of one paper's table, and in ours, at 12 bits. Only the last two keep their places.", "name": "fig:side-reported"}}
 theirs = {
     row["method"]: row["value"]
     for row in reported.load("ddsh")
@@ -821,7 +794,7 @@ ax = side_by_side.slopes(
     theirs, ours, [f"reported, {short} bits", f"here, {short} bits"]
 )
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Kendall's tau of the two orders.", "name": "tbl:side-tau"}}
 LAST = ["itq", "lsh"]
 agreement = {}
 for bits in comparison.BITS:
@@ -874,16 +847,16 @@ table(
 # ## Exercises
 #
 # ### Exercise 1: the ceiling of one-hot
-# `classifier_onehot` writes the predicted class and nothing else. Suppose a classifier is right with probability $a$ on
+# `classifier_onehot` writes the predicted class and nothing else. Suppose a classifier is right with probability $p$ on
 # queries and on database images alike, and errs into all other classes alike. Which precision do the items with the
-# query's code have, and why is the mAP not simply $a$?
+# query's code have, and why is the mAP not simply $p$?
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# With ten classes of equal size, a query whose class was predicted rightly (probability $a$) finds, among the items that
-# carry its code, a share $a$ of its class. If the prediction was wrong, the share is $(1 - a)/9$. So the mean precision
-# of the first group of ties is $a^2 + (1 - a)^2/9$, and only a share $a$ of the relevant items stands in it; the rest
-# follows in one big group of ties at the same distance. For $a = 0.85$ the first precision is about 0.725.
+# With ten classes of equal size, a query whose class was predicted rightly (probability $p$) finds, among the items that
+# carry its code, a share $p$ of its class. If the prediction was wrong, the share is $(1 - p)/9$. So the mean precision
+# of the first group of ties is $p^2 + (1 - p)^2/9$, and only a share $p$ of the relevant items stands in it; the rest
+# follows in one big group of ties at the same distance. For $p = 0.85$ the first precision is about 0.725.
 #
 # </details>
 #
@@ -910,9 +883,76 @@ table(
 #
 # </details>
 #
-# ## What this chapter claims
+# ### Exercise 4, in code: Kendall's tau
+# Write the share of pairs of methods that stand alike in two rankings, minus the share of those that do not.
+
 
 # %%
+def tau_of(ours, theirs):
+    # your lines; two lists of values, without ties
+    ...
+
+
+orders = (
+    (([0.3, 0.2, 0.1], [9, 8, 7]), 1),
+    (([0.3, 0.2, 0.1], [7, 8, 9]), -1),
+    (([0.4, 0.3, 0.2, 0.1], [4, 3, 1, 2]), 2 / 3),
+)
+exercises.check(tau_of, *orders)
+
+
+# %% tags=["hide-cell"] jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Solution"}
+def tau_of(ours, theirs):
+    upper = np.triu_indices(len(ours), 1)
+    one, other = (
+        np.sign(np.subtract.outer(values, values))[upper]
+        for values in (ours, theirs)
+    )
+    return (one * other).mean()
+
+
+exercises.check(tau_of, *orders, required=True)
+
+# %% [markdown]
+# ### Exercise 5, in code: a verdict
+# Write "above", "below" or "open" for the differences of a few seeds: Student's 95 % interval of their mean is $\pm\, t\,
+# \sigma / \sqrt{S}$ for $S$ seeds with standard deviation $\sigma$ (dividing by $S - 1$), and
+# `stats.t.ppf(0.975, S - 1)` is $t$. How large must a difference be with three seeds, in deviations?
+
+
+# %%
+def verdict_of(differences):
+    # your lines
+    ...
+
+
+seeds = (
+    (([0.010, 0.011, 0.012],), "above"),
+    (([0.010, 0.001, 0.020],), "open"),
+    (([-0.03, -0.04, -0.035],), "below"),
+)
+exercises.check(verdict_of, *seeds)
+
+
+# %% tags=["hide-cell"] jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Solution"}
+def verdict_of(differences):
+    count, mean = len(differences), np.mean(differences)
+    t = stats.t.ppf(0.975, count - 1)
+    half = t * np.std(differences, ddof=1) / np.sqrt(count)
+    if abs(mean) <= half:
+        return "open"
+    return "above" if mean > 0 else "below"
+
+
+# with three seeds: more than 4.30 / sqrt(3), or 2.5 deviations
+exercises.check(verdict_of, *seeds, required=True)
+
+# %% [markdown]
+# ## What this chapter claims
+#
+# As in every chapter, the last cell fails if something that the text says stops being true.
+
+# %% tags=["hide-cell"] jupyter={"source_hidden": true}
 assert all(
     1 <= len(one.tried) <= 4 and len(group) == 3
     for one in compared.values()
@@ -1124,4 +1164,5 @@ assert (
     f"{0.85**2:.4f} {0.15**2 / 9:.4f} {0.85**2 + 0.15**2 / 9:.3f}"
     == "0.7225 0.0025 0.725"
 )
+assert f"{stats.t.ppf(0.975, 2):.2f} {4.3027 / 3**0.5:.1f}" == "4.30 2.5"
 print("every claim holds")

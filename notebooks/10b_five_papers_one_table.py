@@ -22,7 +22,6 @@
 # > too: CIFAR-10 has none, so we put *animal* and *vehicle* above its ten classes.
 
 # %%
-
 import numpy as np
 
 from hashlab import methods
@@ -39,7 +38,7 @@ LAST = LENGTHS[-1]
 FIVE = list(five_papers.PAPERS)
 NAMES = five_papers.NAMES  # the five, DPSH, and the classifier
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The terms under which all rows of this page were run.", "name": "tbl:five-terms"}}
 reproduction.terms(tail, FIVE[0])
 
 # %% [markdown]
@@ -48,17 +47,44 @@ reproduction.terms(tail, FIVE[0])
 # Mean over three seeds ± standard deviation; in brackets, half of Student's 95 % interval of the mean. *Tail trained*
 # means that the lower half of the network stays as ImageNet left it and the upper half is trained. *Fully trained* is
 # another network and has lines of its own, never mixed with these. Its grid is written down
-# (`experiments/five-papers.toml`) and **none of its runs has been made**, so its lines are empty. Other methods under the
-# same terms (`experiments/rivals-tail.toml`) have been run in part; what is complete is shown below the seven.
+# (`experiments/five-papers.toml`) and **none of its runs has been made**. Other methods under the same terms
+# (`experiments/rivals-tail.toml`) have been run in part; what is complete is in {numref}`tbl:five-rivals`.
 
-# %%
-reproduction.map_table(bodies, NAMES)
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP on CIFAR-10, protocol cifar10-59k, tail trained: the five, and two to compare them with.", "name": "tbl:five-maps"}}
+def maps(results, name, bits):
+    """mAP of each seed, none where it was not run."""
+    return [record.map for record in results.group(name, bits)]
+
+
+def map_table(results, names):
+    return table(
+        ["mAP", *(f"{bits} bits" for bits in LENGTHS)],
+        *[
+            [
+                name,
+                *(
+                    reproduction.cell(maps(results, name, bits))
+                    for bits in LENGTHS
+                ),
+            ]
+            for name in names
+        ],
+    )
+
+
+map_table(tail, NAMES)
+
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The same for other methods, as far as they have been run with all seeds.", "name": "tbl:five-rivals"}}
 others = reproduction.Results("rivals-tail")
-reproduction.map_table({"tail trained": others}, others.names)
+complete = [
+    name
+    for name in others.names
+    if any(maps(others, name, bits) for bits in LENGTHS)
+]
+map_table(others, complete)
 
-# %% mystnb={"image": {"alt": "mAP against code length for seven methods, each with a dot per seed. All rise from 12 bits on. DPSH begins highest and hardly rises after 24 bits; the classifier rises steadily to the highest value; CSDH ends with DPSH; Mu and Liu, MLSH, DMSH and SHPDH end together below them, MLSH and SHPDH having begun lowest."}, "figure": {"caption": "mAP against code length; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:five-map"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "mAP against code length for seven methods, each with a dot per seed. All rise from 12 bits on. DPSH begins highest and hardly rises after 24 bits; the classifier rises steadily to the highest value; CSDH ends with DPSH; Mu and Liu, MLSH, DMSH and SHPDH end together below them, MLSH and SHPDH having begun lowest."}, "figure": {"caption": "mAP against code length; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:five-map"}}
 ax = common_figures.map_by_bits(tail, NAMES)
 
 # %% [markdown]
@@ -67,10 +93,10 @@ ax = common_figures.map_by_bits(tail, NAMES)
 # A rank looks firm and is not. Below, the rank of each row by mean mAP, and in brackets where it lies in 95 of 100 cases
 # if the 1,000 queries are drawn again (the same ones for all) and the three seeds of each row, too.
 
-# %%
+# %% mystnb={"table": {"caption": "Rank of each row by mean mAP, and where it lies in 95 of 100 draws of queries and seeds.", "name": "tbl:five-ranks"}}
 five_papers.rank_table(tail, NAMES)
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Who is first at each length, and who else is in some of the draws.", "name": "tbl:five-first"}}
 rank = {bits: five_papers.ranks(tail, NAMES, bits) for bits in LENGTHS}
 table(
     ["bits", "first", "also first in some draws"],
@@ -93,7 +119,7 @@ table(
 # interval does allow for it, so two rows are compared by that, and by a bootstrap over queries, and must differ by both.
 # Of the pairs at each length, this many do: each for itself, and after Holm's correction for all pairs at that length.
 
-# %%
+# %% mystnb={"table": {"caption": "Pairs of rows that differ, each judged by itself, and after Holm's correction.", "name": "tbl:five-pairs"}}
 between = five_papers.pairs(tail, NAMES, LENGTHS)
 alone = {key: one.verdict for key, one in between.items()}
 corrected = {}
@@ -128,22 +154,20 @@ table(
 )
 
 # %% [markdown]
-# At 48 bits, line minus column, each with its verdict as if it were the only one:
+# At 48 bits, line minus column:
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Line minus column at 48 bits; bold where the two differ, if theirs were the only pair that is asked about.", "name": "tbl:five-versus"}}
 def versus(one, other):
-    """How far a row is above another at the last length, and the verdict."""
+    """How far a row is above another at the last length, in bold where it is shown."""
     if one == other:
         return ""
     if (LAST, one, other) in between:
         key, sign = (LAST, one, other), 1
     else:
         key, sign = (LAST, other, one), -1
-    word = alone[key]
-    if sign < 0:
-        word = {"above": "below", "below": "above"}.get(word, word)
-    return f"{sign * between[key].mean:+.3f} {word}"
+    text = f"{sign * between[key].mean:+.3f}"
+    return text if alone[key] == "open" else f"**{text}**"
 
 
 table(
@@ -160,7 +184,7 @@ table(
 #
 # Is DMSH's place due to its several levels, or to its head of two layers? The same head on the last level alone:
 
-# %%
+# %% mystnb={"table": {"caption": "DMSH minus the same head on the last level alone: difference of mAP ± seeds ± queries, and the verdict.", "name": "tbl:five-levels"}}
 reproduction.difference_table(tail, "DMSH", ["DMSH, conv5 alone"])
 
 # %% [markdown]
@@ -169,7 +193,7 @@ reproduction.difference_table(tail, "DMSH", ["DMSH, conv5 alone"])
 # All runs were made on one card, several at a time, so a run waited for others now more, now less. Seconds of training on
 # the clock, mean over seeds:
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Seconds of training on the clock, mean over seeds.", "name": "tbl:five-seconds"}}
 seconds = {
     name: {
         bits: np.mean(five_papers.training_seconds(tail, name, bits))
@@ -185,10 +209,10 @@ table(
     ],
 )
 
-# %% mystnb={"image": {"alt": "mAP at 48 bits against seconds of training, a large dot for the mean of each method. All took about the same time. DMSH, SHPDH and MLSH on the left and Mu and Liu on the right lie lowest, CSDH and DPSH above them on the right, the classifier on top."}, "figure": {"caption": "mAP at 48 bits against seconds of training; CIFAR-10, protocol cifar10-59k, tail trained, one card that several runs shared. A small dot per seed, a large one at their means.", "name": "fig:five-cost"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "mAP at 48 bits against seconds of training, a large dot for the mean of each method. All took about the same time. DMSH, SHPDH and MLSH on the left and Mu and Liu on the right lie lowest, CSDH and DPSH above them on the right, the classifier on top."}, "figure": {"caption": "mAP at 48 bits against seconds of training; CIFAR-10, protocol cifar10-59k, tail trained, one card that several runs shared. A small dot per seed, a large one at their means.", "name": "fig:five-cost"}}
 ax = figures.cost(tail, NAMES)
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "How much training times differ: the longest over the shortest.", "name": "tbl:five-spans"}}
 spans = {
     "between rows, at 48 bits": [seconds[n][LAST] for n in NAMES],
     "within a row, between lengths": max(
@@ -212,7 +236,7 @@ table(
 # Every figure of the five papers that we have seen, with what is known of its protocol, beside our nearest one. Of three
 # papers no figure was seen; nothing is put in its place.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "What the papers report, as far as we have seen it, and our nearest figure; in brackets what is not known of the paper's protocol.", "name": "tbl:five-reported"}}
 mnist = recorded(
     range(3),
     method="mu_liu",
@@ -291,26 +315,21 @@ for name, paper in five_papers.PAPERS.items():
         length = (
             f"{row['bits']} bits" if row["bits"] else "length not named"
         )
-        length = (
-            f"{row['bits']} bits" if row["bits"] else "length not named"
-        )
         lines.append(
             [
                 f"{name}: {row['method']}; {row['dataset']}, {length}",
                 f"{row['value']:g}, {row['metric']} ({row['status']})",
-                protocol,
                 ours,
-                comparable,
+                f"{comparable} ({protocol})",
                 verdict,
             ]
         )
     if not rows:
-        lines.append([name, "none seen", *["–"] * 4])
+        lines.append([name, "none seen", *["–"] * 3])
 table(
     [
         "paper, figure, images",
         "reported",
-        "protocol, as far as known",
         "ours",
         "comparable?",
         "verdict",
@@ -329,26 +348,26 @@ table(
 # our tables or across each other**: networks, splits and depths of the ranking differ, and some values are copies of
 # copies. (*Seen*: in the source itself; *seen at second hand*: a value that the source took from elsewhere.)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Tables with figures on CIFAR-10 for methods of this book, and what is known of how they were made.", "name": "tbl:five-sources"}}
 public = reported.context()
 of_table = {}
 for row in public:
     of_table.setdefault(row["table"], []).append(row)
 table(
-    ["table", "source", "protocol, as far as known", "metric", "status"],
+    ["table", "status", "metric", "protocol, as far as known", "source"],
     *[
         [
             name,
             *(
                 "; ".join(dict.fromkeys(row[key] for row in rows))
-                for key in ("source", "protocol", "metric", "status")
+                for key in ("status", "metric", "protocol", "source")
             ),
         ]
         for name, rows in of_table.items()
     ],
 )
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Figures of these tables: context, never to be compared with ours or across each other.", "name": "tbl:five-context"}}
 by_line = {}
 for row in public:
     by_line.setdefault((row["table"], row["method"]), {})[row["bits"]] = row
@@ -371,7 +390,7 @@ table(
 # %% [markdown]
 # How much a name says, and how little: the same method at the same length, on the same ten classes,
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The methods whose published figures at 48 bits lie farthest apart.", "name": "tbl:five-widest"}}
 published = {}
 for row in public:
     if row["bits"] == LAST:
@@ -396,7 +415,7 @@ table(
 # %% [markdown]
 # That is more than all that separates the seven rows of our own table at 48 bits:
 
-# %%
+# %% tags=["hide-input"]
 means = {
     bits: {n: np.mean([r.map for r in tail.group(n, bits)]) for n in NAMES}
     for bits in LENGTHS
@@ -410,13 +429,15 @@ print(f"{max(ours) - min(ours):.3f}")
 # Three learning rates for each row, then two to four values of its own settings, graded among held-out training images
 # at 24 bits with one seed; where the best stood at the end of a list, the list was made longer.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Settings that were tried and chosen, and mAP among held-out images: the least, and that of the chosen ones.", "name": "tbl:five-tried"}}
 reproduction.searched(tail, [*NAMES, "DMSH, conv5 alone"])
 
 # %% [markdown]
 # ## What this page claims
+#
+# As in every chapter, the last cell fails if something that the text says stops being true.
 
-# %%
+# %% tags=["hide-cell"] jupyter={"source_hidden": true}
 runs = [r for n in NAMES for bits in LENGTHS for r in tail.group(n, bits)]
 assert len(runs) == len(NAMES) * len(LENGTHS) * 3
 for field in ("protocol", "metric", "backbone", "weights"):

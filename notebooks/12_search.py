@@ -25,7 +25,9 @@ import faiss
 import numpy as np
 
 from hashlab import codes, data, methods, metrics, records, search, shallow
-from hashlab.chapters import five_papers, reproduction
+
+# %% tags=["hide-cell"]
+from hashlab.chapters import exercises, five_papers, reproduction
 from hashlab.chapters.figures import search as figures
 from hashlab.chapters.tables import table
 from hashlab.data.protocols import CIFAR100_IN_TRAIN
@@ -43,6 +45,8 @@ from hashlab.data.protocols import CIFAR100_IN_TRAIN
 # | *PQ* | for each of 8 pieces of the vector one byte, the name of its nearest centroid | everything, by tables |
 # | *OPQ* | the same after a learned rotation | everything, by tables |
 # | *IVF, PQ* | both | the cells nearest to the query |
+#
+# Table: The rivals.
 #
 # PQ and OPQ keep exactly as many bytes per item as a code of 64 bits. But their query stays a float vector: only one side
 # is rounded. A code rounds both sides, and rounds them to signs.
@@ -96,7 +100,7 @@ index.add(np.arange(ITEMS), packed)
 # How many of the ten truly nearest vectors are among the ten that each index returns? (Only what is exact is exactly the
 # same on every machine; milliseconds are for 100 queries on one thread, and are those of the machine that made this page.)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] mystnb={"table": {"caption": "Codes and float indexes: what an item takes, how long a scan is, and what it finds again.", "name": "tbl:search-bytes"}}
 true = flat.search(queries, NEAREST)[1]
 
 
@@ -161,6 +165,12 @@ given = data.from_arrays(
 )
 relevant = digits.query.labels[:, None] == digits.database.labels  # (Q, N)
 
+# %% [markdown]
+# Rankings by real distances are graded by a few lines, codes by `metrics.evaluate`:
+
+
+# %%
+
 
 def ranked_map(distances):
     """mAP of a ranking by real distances (Q, N)."""
@@ -170,6 +180,27 @@ def ranked_map(distances):
     return ((precision * hits).sum(1) / hits.sum(1)).mean()
 
 
+def unit(x):
+    """Rows of length 1."""
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+fitted = {
+    name: methods.create(name, BITS).fit(given.train, seed=0)
+    for name in ("lsh", "itq", "csq")
+}
+pairs = {
+    name: (one.encode(given.query), one.encode(given.database))
+    for name, one in fitted.items()
+}
+labels = digits.query.labels, digits.database.labels
+coded = {
+    name: metrics.evaluate(*both_sides, *labels, bits=BITS).map
+    for name, both_sides in pairs.items()
+}
+
+
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The same features as floats, as compressed floats and as codes; mAP for labels.", "name": "tbl:search-labels"}}
 def distances_of(index):
     """Distances (Q, N) as an index of FAISS sees them."""
     index.train(train)
@@ -178,11 +209,6 @@ def distances_of(index):
     full = np.empty_like(values)
     np.put_along_axis(full, ids, values, 1)
     return full
-
-
-def unit(x):
-    """Rows of length 1."""
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 WIDTH = train.shape[1]
@@ -209,17 +235,7 @@ lines = {
         ),
     ),
 }
-fitted = {
-    name: methods.create(name, BITS).fit(given.train, seed=0)
-    for name in ("lsh", "itq", "csq")
-}
-pairs = {
-    name: (one.encode(given.query), one.encode(given.database))
-    for name, one in fitted.items()
-}
-labels = digits.query.labels, digits.database.labels
-for name, both_sides in pairs.items():
-    quality = metrics.evaluate(*both_sides, *labels, bits=BITS).map
+for name, quality in coded.items():
     lines[f"{name.upper()}, 64 bits"] = (codes.row_bytes(BITS), quality)
 real = [
     unit(fitted["csq"].outputs(part))
@@ -248,7 +264,7 @@ table(
 # Codes invite another plan: keep a table from code to items, and look up all codes within radius $r$ of the query's. Their
 # number is a sum of binomials, and does not depend on how many items there are:
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Codes within a radius, and how many items would share a code if codes were spread evenly.", "name": "tbl:search-balls"}}
 N = 59_000
 balls = {
     bits: [sum(comb(bits, i) for i in range(r + 1)) for r in range(5)]
@@ -271,7 +287,7 @@ table(
 # places. So we measure, with codes of the database of CIFAR-10 (`cifar10-59k`, first seed of each row). How many queries
 # have *nothing* within radius 2, and how many fewer than a hundred items?
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Queries of CIFAR-10 with nothing, and with fewer than a hundred items, within radius 2.", "name": "tbl:search-few"}}
 results = reproduction.Results("five-papers-tail", "rivals-tail", "shallow")
 LENGTHS = (12, 24, 32, 48)
 SHOWN = ("ITQ", "DPSH", "CSDH", "classifier")
@@ -295,10 +311,10 @@ table(
     ],
 )
 
-# %% mystnb={"image": {"alt": "Share of queries with nothing within radius 2 against code length, four curves that start at zero for 12 bits. ITQ climbs steeply and ends far above all others; DPSH, the classifier and CSDH rise slowly and end low, in this order from above."}, "figure": {"caption": "Queries whose ball of radius 2 holds no item; CIFAR-10, protocol cifar10-59k, 59,000 items.", "name": "fig:empty-balls"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Share of queries with nothing within radius 2 against code length, four curves that start at zero for 12 bits. ITQ climbs steeply and ends far above all others; DPSH, the classifier and CSDH rise slowly and end low, in this order from above."}, "figure": {"caption": "Queries whose ball of radius 2 holds no item; CIFAR-10, protocol cifar10-59k, 59,000 items.", "name": "fig:empty-balls"}}
 ax = figures.sparse_balls(empty, "queries with nothing within radius 2")
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "How many different codes the 59,000 images have.", "name": "tbl:search-distinct"}}
 table(
     ["distinct codes in the database", *(f"{b} bits" for b in LENGTHS)],
     *[[name, *(f"{used[name, b]:,}" for b in LENGTHS)] for name in SHOWN],
@@ -334,6 +350,7 @@ def reordered(real_query, real_database):
     return np.take_along_axis(nearest, order, 1)
 
 
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The hundred nearest in three orders.", "name": "tbl:search-again"}}
 orders = {
     "by distance, then id": nearest,
     "by real outputs": reordered(z_query, z_database),
@@ -388,6 +405,8 @@ print(f"test images at distance 0:   {at_zero} of {len(closest)}")
 of_tests = search.Index(48)
 of_tests.add(np.arange(len(tests)), tests)
 groups = {r: search.duplicates(of_tests, r) for r in range(3)}
+
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Groups of test images, linked by steps of at most a radius.", "name": "tbl:search-groups"}}
 fine = run.codes()["query_labels"][:, 0]  # the hundred classes
 
 
@@ -422,7 +441,7 @@ table(
 # All codes of one length cost the same to keep and to search. Methods differ in what they take to train. From the
 # records of CIFAR-10, at 48 bits, a few in a figure and all in a table:
 
-# %% mystnb={"image": {"alt": "mAP at 48 bits against seconds of training on a logarithmic axis, a large dot for the mean of each method. DMSH, DPSH and the classifier, on a GPU, stand close together on top, the classifier highest. ITQ lies lowest and among the fastest; SDH and COSDISH are as fast and lie between ITQ and the deep group; KSH takes far longer for little more; CSQ, trained on a CPU, lies farthest right, above KSH and below the three on top."}, "figure": {"caption": "mAP at 48 bits against seconds of training; CIFAR-10, protocol cifar10-59k. Rows marked CPU ran on two cores, all others on one card that several runs shared: compare seconds within a kind only.", "name": "fig:search-cost"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "mAP at 48 bits against seconds of training on a logarithmic axis, a large dot for the mean of each method. DMSH, DPSH and the classifier, on a GPU, stand close together on top, the classifier highest. ITQ lies lowest and among the fastest; SDH and COSDISH are as fast and lie between ITQ and the deep group; KSH takes far longer for little more; CSQ, trained on a CPU, lies farthest right, above KSH and below the three on top."}, "figure": {"caption": "mAP at 48 bits against seconds of training; CIFAR-10, protocol cifar10-59k. Rows marked CPU ran on two cores, all others on one card that several runs shared: compare seconds within a kind only.", "name": "fig:search-cost"}}
 NAMES = [name for name in results.names if results.group(name, 48)]
 DRAWN = (
     "ITQ",
@@ -436,7 +455,7 @@ DRAWN = (
 )
 ax = figures.cost(results, DRAWN, 48)
 
-# %%
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP and seconds of training, 48 bits.", "name": "tbl:search-cost"}}
 quality = {
     name: np.mean([r.map for r in results.group(name, 48)])
     for name in NAMES
@@ -463,9 +482,17 @@ table(
 # common order. Which of the deep ones is
 # best is asked, with intervals, in {doc}`10b_five_papers_one_table`.
 #
+# ## What we learned
+#
+# - To find the same vectors again, compressed floats find more at equal bytes; a code's price is its merit.
+# - For labels, a few bytes that were taught are far better than floats that were not, and no better than floats that were.
+# - Lookups within a radius fail for long codes, because balls grow faster than they fill. A scan always answers.
+# - Order the hundred nearest again by something finer, if it was kept.
+# - Distance 0 is necessary for equal pictures, and far from sufficient where codes know classes.
+#
 # ## Exercises
 #
-# ### Exercise 1
+# ### Exercise 1: lookups or a scan
 # From which radius on are lookups in 64-bit codes more than a scan of a million items?
 #
 # <details class="solution"><summary>Solution</summary>
@@ -476,7 +503,7 @@ table(
 #
 # </details>
 #
-# ### Exercise 2
+# ### Exercise 2: too short a list
 # Re-rank only the ten nearest instead of a hundred. What happens to precision at 10, and why?
 #
 # <details class="solution"><summary>Solution</summary>
@@ -485,7 +512,56 @@ table(
 #
 # </details>
 #
-# ## What this page claims
+# ### Exercise 3: the codes within a radius
+# Write a function that lists all codes within radius 1 of a code, the code itself among them. Codes are whole numbers here,
+# and a bit is turned by `code ^ (1 << place)`. Return them sorted. (How long would the list be for radius 2?)
+
+
+# %%
+def within_one(code, bits): ...  # your lines
+
+
+BALLS = [((0b000, 3), [0, 1, 2, 4]), ((0b101, 3), [1, 4, 5, 7])]
+exercises.check(within_one, *BALLS)
+
+
+# %% tags=["hide-cell"] jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Solution"}
+def within_one(code, bits):
+    return sorted([code, *(code ^ (1 << place) for place in range(bits))])
+
+
+exercises.check(within_one, *BALLS, required=True)
+
+# %% [markdown]
+# ### Exercise 4: a scan in three lines
+# Write `nearest_codes`, which returns the places of the `count` nearest codes to one query, in the order (distance, place). Codes
+# are packed, as `codes.hamming` takes them. Compare it with `hashlab.search`.
+
+
+# %%
+def nearest_codes(query, database, count): ...  # your lines
+
+
+few_codes = packed[:1000]
+small = search.Index(BITS)
+small.add(np.arange(len(few_codes)), few_codes)
+ANSWERS = [
+    ((asked[[i]], few_codes, 5), small.search(asked[[i]], 5)[1][0])
+    for i in range(3)
+]
+exercises.check(nearest_codes, *ANSWERS)
+
+
+# %% tags=["hide-cell"] jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Solution"}
+def nearest_codes(query, database, count):
+    distances = codes.hamming(query, database)[0]
+    return np.argsort(distances, kind="stable")[:count]
+
+
+exercises.check(nearest_codes, *ANSWERS, required=True)
+
+# %% [markdown]
+# ## What this chapter claims
 
 # %% tags=["hide-input"]
 # Bytes

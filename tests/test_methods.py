@@ -147,25 +147,6 @@ def test_a_method_from_elsewhere_is_known_by_its_name(digits, tmp_path, monkeypa
         methods.register(other)
 
 
-def test_the_skeleton_for_contributors_is_a_file_that_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(methods, "REGISTERED", {})
-    text = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    file = tmp_path / "mine.py"
-    file.write_text(code)
-    own = ["--import", str(file)]
-    quick = ["--set", "epochs=1", "backbone=tiny", "margin=0.5", "--root", str(tmp_path)]
-    model = str(tmp_path / "model")
-    words = ["run", "mine", "digits", "--bits", "12", *quick, "--save-model", model]
-    assert main(words) == 2 and "unknown method 'mine'" in capsys.readouterr().err
-    assert main([*words, *own]) == 0
-    (record,) = records.load(tmp_path)
-    assert record.config["margin"] == 0.5 and record.method == "mine"
-    assert record.map > 0.2  # ten classes: it learns
-    assert main(["methods", "mine", *own]) == 0 and "margin=2.0" in capsys.readouterr().out
-    assert methods.load(model).classes == tuple("0123456789")
-
-
 @pytest.mark.parametrize(
     "content, words",
     [

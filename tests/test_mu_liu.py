@@ -18,64 +18,64 @@ SCALES = [0.5, 1.0, 4.0, 9.0]
 
 def random_codes(bits, count=6, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    t = torch.rand(count, bits, generator=generator, dtype=torch.float64) * 2 - 1
+    u = torch.rand(count, bits, generator=generator, dtype=torch.float64) * 2 - 1
     labels = torch.randint(0, 3, (count,), generator=generator)
-    return t, labels, 2.0 * (labels[:, None] == labels[None, :]).double() - 1
+    return u, labels, 2.0 * (labels[:, None] == labels[None, :]).double() - 1
 
 
 @pytest.mark.parametrize("c", SCALES)
 @pytest.mark.parametrize("bits", [1, 3, 12, 128])
 def test_bilinear_loss_with_plain_loops(bits, c):
-    t, _, y = random_codes(bits)
-    losses = bilinear_loss(t, y, c)
+    u, _, S = random_codes(bits)
+    losses = bilinear_loss(u, S, c)
     for i, j in itertools.product(range(6), range(6)):
         expected = 1.0
         for k in range(bits):
-            expected *= math.cosh(c / bits) - y[i, j] * t[i, k] * t[j, k] * math.sinh(c / bits)
+            expected *= math.cosh(c / bits) - S[i, j] * u[i, k] * u[j, k] * math.sinh(c / bits)
         assert losses[i, j].item() == pytest.approx(float(expected), rel=1e-9)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 64), st.sampled_from(SCALES), st.integers(0, 1000))
 def test_equal_to_the_exponential_at_the_corners(bits, c, seed):
-    t, _, y = random_codes(bits, seed=seed)
-    b = torch.where(t >= 0, 1.0, -1.0)
-    torch.testing.assert_close(bilinear_loss(b, y, c), exponentiated_loss(b, y, c))
+    u, _, S = random_codes(bits, seed=seed)
+    b = torch.where(u >= 0, 1.0, -1.0)
+    torch.testing.assert_close(bilinear_loss(b, S, c), exponentiated_loss(b, S, c))
 
 
 @pytest.mark.parametrize("c", SCALES)
 def test_is_the_expected_loss_of_random_bits(c):
-    """Over all 2^(2K) pairs of codes, each bit +1 with probability (1 + t) / 2, independently."""
+    """Over all 2^(2K) pairs of codes, each bit +1 with probability (1 + u) / 2, independently."""
     bits = 3
-    t, _, y = random_codes(bits, count=2, seed=3)
+    u, _, S = random_codes(bits, count=2, seed=3)
     expected = 0.0
     for corner in itertools.product((-1.0, 1.0), repeat=2 * bits):
         b = torch.tensor(corner, dtype=torch.float64).view(2, bits)
-        expected += ((1 + b * t) / 2).prod() * exponentiated_loss(b, y, c)[0, 1]
-    assert bilinear_loss(t, y, c)[0, 1].item() == pytest.approx(float(expected), rel=1e-12)
+        expected += ((1 + b * u) / 2).prod() * exponentiated_loss(b, S, c)[0, 1]
+    assert bilinear_loss(u, S, c)[0, 1].item() == pytest.approx(float(expected), rel=1e-12)
 
 
 @pytest.mark.parametrize("c", SCALES)
 def test_gradients(c):
-    t, labels, y = random_codes(5)
-    t.requires_grad_()
-    assert torch.autograd.gradcheck(lambda t: bilinear_loss(t, y, c), t)
-    assert torch.autograd.gradcheck(lambda z: mu_liu_loss(z, labels, c), t)
+    u, labels, S = random_codes(5)
+    u.requires_grad_()
+    assert torch.autograd.gradcheck(lambda u: bilinear_loss(u, S, c), u)
+    assert torch.autograd.gradcheck(lambda z: mu_liu_loss(z, labels, c), u)
 
 
 def test_gradient_of_one_bit_is_weighted_by_the_others():
-    """d l / d t_ik = -y sinh(c/K) t_jk * product over the other bits."""
-    t, _, y = random_codes(4, count=2)
+    """d l / d u_ik = -S sinh(c/K) u_jk * product over the other bits."""
+    u, _, S = random_codes(4, count=2)
     c, bits = 2.0, 4
-    t.requires_grad_()
-    gradient = torch.autograd.grad(bilinear_loss(t, y, c)[0, 1], t)[0]
-    t = t.detach()
-    agreement = [float(y[0, 1] * t[0, m] * t[1, m]) for m in range(bits)]
+    u.requires_grad_()
+    gradient = torch.autograd.grad(bilinear_loss(u, S, c)[0, 1], u)[0]
+    u = u.detach()
+    agreement = [float(S[0, 1] * u[0, m] * u[1, m]) for m in range(bits)]
     for k in range(bits):
         others = math.prod(
             math.cosh(c / bits) - agreement[m] * math.sinh(c / bits) for m in range(bits) if m != k
         )
-        expected = -float(y[0, 1] * t[1, k]) * math.sinh(c / bits) * others
+        expected = -float(S[0, 1] * u[1, k]) * math.sinh(c / bits) * others
         assert gradient[0, k].item() == pytest.approx(expected, rel=1e-9)
 
 
@@ -86,12 +86,12 @@ def test_pairs_are_balanced_and_no_image_pairs_with_itself(form):
     for i in range(4):
         for j in range(4):
             same = bool(labels[i] == labels[j])
-            y, value = 1 if same else -1, 1.0
+            S, value = 1 if same else -1, 1.0
             for a, b in zip(z[i].tolist(), z[j].tolist(), strict=True):
                 if form == "bilinear":
-                    value *= math.cosh(c / 3) - y * math.tanh(a) * math.tanh(b) * math.sinh(c / 3)
+                    value *= math.cosh(c / 3) - S * math.tanh(a) * math.tanh(b) * math.sinh(c / 3)
                 else:
-                    value *= math.exp(-y * c / 3 * max(-1, min(1, a)) * max(-1, min(1, b)))
+                    value *= math.exp(-S * c / 3 * max(-1, min(1, a)) * max(-1, min(1, b)))
             if i != j:
                 kinds[same].append(value)
     expected = (np.mean(kinds[True]) + np.mean(kinds[False])) / 2

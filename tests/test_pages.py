@@ -1,5 +1,6 @@
 """What every page of the book keeps to: its length, what is folded, captions, exercises, letters."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -13,6 +14,9 @@ CHAPTERS = [path for path in PAGES if re.match(r"\d\d[a-z]?_", path.name)]
 OF_RECORDS = re.compile(r"(_on_real_images|_one_table)$")  # pages that draw what was run elsewhere
 MOST_WORDS = 3_500
 MOST_OPEN_LINES = 350
+SPEC = importlib.util.spec_from_file_location("course", ROOT / "book" / "hashlab_course.py")
+course = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(course)
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 
 
@@ -28,13 +32,6 @@ def texts(path):
     """The Markdown of a page, its folded solutions left out."""
     text = "\n\n".join(cell.source for cell in cells(path, "markdown"))
     return re.sub(r"<details class=\"solution\">.*?</details>", "", text, flags=re.DOTALL)
-
-
-def words(text):
-    """How many words a reader meets; a formula is one, the frames of tables are none."""
-    text = re.sub(r"\$\$.*?\$\$|\$[^$]+\$", " formula ", text, flags=re.DOTALL)
-    text = re.sub(r"^\|?[-| :]+\|?$|\|", " ", text, flags=re.MULTILINE)
-    return len(re.findall(r"\S+", text))
 
 
 def is_folded(cell):
@@ -55,12 +52,12 @@ def about(cell, kind):
     ],
 )
 def test_words_are_counted_as_a_reader_meets_them(text, count):
-    assert words(text) == count
+    assert course.words(text) == count
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=name)
 def test_a_page_can_be_finished(path):
-    assert words(texts(path)) <= MOST_WORDS
+    assert course.words(texts(path)) <= MOST_WORDS
     is_open = [cell for cell in cells(path, "code") if not is_folded(cell)]
     lines = [line for cell in is_open for line in cell.source.splitlines() if line.strip()]
     assert len(lines) <= MOST_OPEN_LINES, "open code is what teaches; the rest is folded"
@@ -116,3 +113,38 @@ def test_letters_are_those_of_the_notation(path):
             letter = re.match(r"\\?\w+(?:\{\w\})?", symbol).group()
             first = rf"(?m)^\|[^|]*\$[^|]*{re.escape(letter)}"
             assert re.search(first, known), f"{symbol} is not on the page of notation"
+
+
+# ---- what the pages for courses say of the chapters
+
+
+def test_every_chapter_is_on_the_reading_map():
+    described = {chapter["file"]: chapter for chapter in course.chapters()}
+    expected = {path.stem for path in CHAPTERS if not OF_RECORDS.search(path.stem)}
+    assert set(described) == expected
+    places = [tuple(chapter["at"]) for chapter in described.values()]
+    assert len(set(places)) == len(places)
+    for chapter in described.values():
+        for need in chapter["needs"]:
+            assert described[need]["at"][0] < chapter["at"][0], "arrows lead to the right"
+    picture = course.drawing(list(described.values()), "../")
+    for name, chapter in described.items():
+        assert f'href="../notebooks/{name}.html"' in picture
+        assert f"<title>{chapter['title']}</title>" in picture
+    assert picture.count('class="way"') == sum(len(c["needs"]) for c in described.values())
+
+
+def test_minutes_grow_with_words_and_exercises():
+    cell = nbformat.v4.new_markdown_cell
+    text = cell("word " * 1_500 + "\n## Exercise 1\n<details>" + "word " * 900 + "</details>")
+    assert course.minutes(nbformat.v4.new_notebook(cells=[text])) == (10, 10)
+
+
+def plain(term):
+    return term.lower().replace("-", "")
+
+
+def test_words_of_the_glossary_stand_in_order():
+    lines = (ROOT / "book" / "glossary.md").read_text().split("```{glossary}\n")[1].split("\n\n")
+    terms = [entry.strip().splitlines()[0] for entry in lines if entry.strip() != "```"]
+    assert len(terms) > 30 and terms == sorted(terms, key=plain)

@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from hashlab import plots
+from hashlab import codes, plots
+from hashlab.chapters.figures import mu_liu as figures
 from hashlab.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
@@ -96,3 +97,38 @@ def test_losses_counts_whole_epochs():
     ax = plots.losses(history)
     assert [list(line.get_xdata()) for line in ax.lines] == [epochs, list(range(11, 21))]
     assert all(tick == int(tick) for tick in ax.get_xticks())
+
+
+def test_the_network_ends_in_a_classifier_and_in_bits():
+    ax = figures.network()
+    boxes = {text for text in names(ax) if text}
+    assert any("cross-entropy" in text for text in boxes) and any("tanh" in t for t in boxes)
+    assert len(boxes) == 6 and sum(text.get_text() == "" for text in ax.texts) >= 5  # arrows
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_the_identity_holds_at_both_ends_and_only_there(share):
+    line, curve, dots = figures.identity(share).lines
+    assert np.allclose(np.diff(line.get_ydata(), n=2), 0) and curve.get_ydata()[1] > 0
+    gap = line.get_ydata() - curve.get_ydata()
+    assert np.allclose(gap[[0, -1]], 0) and (gap[1:-1] > 0).all()
+    assert np.allclose(dots.get_ydata(), np.exp([share, -share]))
+
+
+def test_the_distance_of_classes_is_that_of_their_commonest_codes():
+    bits = np.zeros((9, 12), bool)
+    labels = np.array([7, 7, 7, 2, 2, 2, 5, 5, 5])
+    bits[:2, :3] = True  # two of three images of class 7, three bits
+    bits[8] = True  # one of three of class 5
+    found = figures.class_distances(codes.pack(bits), labels)
+    assert found.tolist() == [0, 3, 3]  # 2 and 5, 2 and 7, 5 and 7
+
+
+def test_scales_draws_a_curve_for_each_way_in_both_panels():
+    score = {"one": [0.5, 0.9, 0.1], "other": [0.8, 0.9, 0.2]}
+    least = {"one": [0, 4, 0], "other": [2, 3, 1]}
+    upper, lower = figures.scales((1, 4, 8), score, least).axes
+    for ax, ways in ((upper, score), (lower, least)):
+        drawn = [line.get_ydata().tolist() for line in ax.lines]
+        assert drawn == list(ways.values()) and set(ways) <= set(names(ax))
+        assert ax.lines[0].get_linewidth() > ax.lines[1].get_linewidth()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hashlab import methods
+from hashlab import experiments, methods
 from hashlab.chapters import reported
 from hashlab.errors import InputError
 
@@ -90,3 +90,29 @@ def test_context_that_is_not_complete(tmp_path):
     file.write_text(",".join(reported.OF_CONTEXT) + "\nt,m,d,12,x,0.5,p,RECALLED,memory\n")
     with pytest.raises(InputError, match="line 2: a status"):
         reported.context(tmp_path)
+
+
+def test_a_reported_figure_beside_our_own(tmp_path, monkeypatch):
+    """First five keys, then the rest: together all that is known, each in one of the two."""
+    monkeypatch.setenv("HASHLAB_RESULTS", str(tmp_path))
+    quick = {"epochs": 1, "pretrain_epochs": 0}
+    runs = [experiments.run("mu_liu", "digits", 8, seed, save=True, **quick) for seed in (0, 1)]
+    claim = reported.load("mu_liu")[0]
+    call = ("DIGITS", claim, {"both": runs, "one": runs[:1]})
+    first, rest = (
+        [
+            [cell.strip() for cell in line.split("|")[1:-1]]
+            for line in reported.beside(*call, rest=rest).data.splitlines()
+        ]
+        for rest in (False, True)
+    )
+    assert first[0] == rest[0] == ["DIGITS", "as reported", "both", "one"]
+    keys = [row[0] for row in first[2:]]
+    assert keys == list(reported.FIRST) and not set(keys) & {row[0] for row in rest}
+    (value, *_), known = first[2:], {row[0]: row[1:] for row in first[2:] + rest[2:]}
+    mean = (runs[0].map + runs[1].map) / 2
+    assert value[1] == f"**{claim['value']}**" and value[2].startswith(f"**{mean:.4f}")
+    assert value[3] == f"**{runs[0].map:.4f}**"
+    assert known["seeds"] == ["not seen", "0, 1", "0"]
+    assert "epochs 1, " in known["settings"][1] and "backbone" not in known["settings"][1]
+    assert known["source"][0] == claim["source"] and known["trained on"][1] == "1,200 images"

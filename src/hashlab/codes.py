@@ -21,6 +21,8 @@ from hashlab.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["binarize", "hamming", "pack", "pad", "row_bytes", "trim", "unpack", "words"]
+
 Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 REAL = ("bool", "int", "uint", "float", "bfloat")  # types of real numbers, by their beginning
@@ -44,6 +46,12 @@ def binarize(u: Array) -> Array:
 
     Raises:
         InputError: u is not 2-D, not of numbers, or holds NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import codes
+        >>> codes.binarize(np.array([[0.5, -1.0, 0.0]])).tolist()
+        [[True, False, True]]
     """
     if not is_array(u, 2, "int", "uint", "float", "bfloat"):
         raise InputError(f"outputs must be (N, K) real numbers, got {describe(u)}")
@@ -102,6 +110,13 @@ def unpack(packed: Array, bits: int) -> Array:
 
     Raises:
         InputError: the rows are not as wide as `bits` needs, or a padding bit is set.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import codes
+        >>> packed = codes.pack(np.array([[1, 0, 1]]))
+        >>> packed.shape, codes.unpack(packed, bits=3).tolist()
+        ((1, 8), [[True, False, True]])
     """
     check_packed(packed, bits)
     return unpackbits(packed)[:, :bits]
@@ -159,6 +174,13 @@ def hamming(a: Array, b: Array) -> Array:
 
     Raises:
         InputError: a or b is not packed, or they differ in width or kind.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import codes
+        >>> a = codes.pack(np.array([[1, 1, 1, 1], [0, 0, 0, 0]]))
+        >>> codes.hamming(a, codes.pack(np.array([[0, 1, 1, 1]]))).tolist()
+        [[1], [3]]
     """
     for codes in (a, b):
         if not is_array(codes, 2, "uint8") or codes.shape[1] % 8 or codes.shape[1] == 0:

@@ -31,6 +31,8 @@ from hashlab.records import Record
 from hashlab.training import loop, numerics
 from hashlab.training.seeds import check_seed
 
+__all__ = ["Run", "plan", "prepare", "run"]
+
 CHECKPOINTS = ".checkpoints"  # under the root of the records
 STAGES = tuple(records.STAGES)
 
@@ -130,6 +132,12 @@ def plan(
     Raises InputError, before any work starts, where one of the runs is not possible as far as
     settings, labels, shapes and places can tell; what only the features themselves show is raised
     by its run.
+
+    Example:
+        >>> from hashlab import experiments
+        >>> planned = experiments.plan(["lsh", "itq"], "digits", bits=[8, 16], seeds=[0, 1])
+        >>> len(planned), planned[0].do().method
+        (8, 'lsh')
     """
     backbones.device(how.get("device"))  # before data are read
     dataset = _dataset(data, protocol)

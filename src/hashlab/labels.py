@@ -87,6 +87,11 @@ def several(labels: Any, name: str = "labels") -> np.ndarray:
 
     Raises:
         InputError: other values, or other than two columns or more.
+
+    Example:
+        >>> from hashlab import labels
+        >>> labels.several([[0, 1, 1], [1, 0, 0]]).tolist()
+        [[False, True, True], [True, False, False]]
     """
     values = _values(labels, name)
     form = f"{name} must be (N, L) of 0 and 1, L at least 2"

@@ -9,17 +9,27 @@ others report of methods of this book, under other protocols: context, never bes
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from hashlab.chapters import tables
 from hashlab.errors import InputError
+from hashlab.records import Record
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 COLUMNS = ("paper", "method", "dataset", "bits", "metric", "value", "status", "source")
 OF_CONTEXT = ("table", *COLUMNS[1:6], "protocol", *COLUMNS[6:])
 CONTEXT = "context"
 STATUSES = ("SEEN", "SEEN-2nd")  # read in the source itself, or in somebody else's summary of it
+UNSEEN = "not seen"
+FIRST = ("value", "metric", "protocol", "network", "seeds")  # of what is known of a figure
 
 
 def load(paper: str, root: str | Path | None = None) -> list[dict]:
@@ -45,6 +55,50 @@ def context(root: str | Path | None = None) -> list[dict]:
     if not file.is_file():
         raise InputError(f"figures of others expected in {file}, which is missing")
     return _rows(file, OF_CONTEXT)
+
+
+def beside(
+    title: str, claim: dict, ours: Mapping[str, Sequence[Record]], *, rest: bool = False
+) -> Markdown:
+    """A reported figure beside runs of this book, a row for each thing that is known of them.
+
+    Args:
+        title: what all of them are of, such as "MNIST, 12 bits".
+        claim: a row of `load`.
+        ours: the head of a column -> records that differ in their seed only.
+        rest: what does not stand in the first five rows, instead of these.
+    """
+    columns = [_facts(group) for group in ours.values()]
+    theirs = dict.fromkeys(columns[0], UNSEEN)
+    theirs |= {"value": f"**{claim['value']}**", "source": claim["source"]}
+    theirs |= {"metric": f"{claim['metric']}; definition {UNSEEN}"}
+    keys = [key for key in theirs if (key in FIRST) != rest]
+    lines = [[key, theirs[key], *(column[key] for column in columns)] for key in keys]
+    return tables.table([title, "as reported", *ours], *lines)
+
+
+def _facts(group: Sequence[Record]) -> dict[str, str]:
+    """What there is to say of runs that differ only in their seed."""
+    first = group[0]
+    sizes = first.sizes
+    ends = {
+        name: np.mean([run.metrics[f"map_{name}"] for run in group]) for name in ("worst", "best")
+    }
+    settings = {k: v for k, v in first.config.items() if k not in ("backbone", "weights")}
+    seconds = np.mean([run.seconds["train"] for run in group])
+    return {
+        "value": f"**{tables.spread([run.map for run in group], 4)}**",
+        "metric": first.metric,
+        "protocol": f"{first.protocol}: {sizes['query']:,} queries, {sizes['database']:,} searched",
+        "network": f"{first.backbone}, weights {first.weights}",
+        "seeds": ", ".join(str(run.seed) for run in group),
+        "order of ties": "random; " + ", ".join(f"{name} {x:.4f}" for name, x in ends.items()),
+        "trained on": f"{sizes['train']:,} images",
+        "settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
+        "hardware": ", ".join(sorted({run.hardware["device"] for run in group})),
+        "time to train": f"{seconds:.0f} s",
+        "source": "recorded runs",
+    }
 
 
 def _folder(root: str | Path | None) -> Traversable:

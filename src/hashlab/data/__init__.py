@@ -1,9 +1,9 @@
-"""Data sets, their cache on disk, and the named protocols that split them.
+"""Data sets, their cache on disk, and the named protocols that split them::
 
-data = hashlab.data.load("mnist", protocol="mnist-full")
-data.train.images     # uint8 (60000, 28, 28)
-data.query.labels     # int64 (10000,)
-data.tuning()         # the same shape of object, for choosing settings: queries choose nothing
+    data = hashlab.data.load("mnist", protocol="mnist-full")
+    data.train.images     # uint8 (60000, 28, 28)
+    data.query.labels     # int64 (10000,)
+    data.tuning()         # the same shape of object, for choosing settings: queries choose nothing
 
 `from_folder` and `from_arrays` make such data of your own images or features.
 """

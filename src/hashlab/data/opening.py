@@ -20,6 +20,11 @@ def names(path: str | Path | None = None) -> list[str]:
 def info(name: str, path: str | Path | None = None) -> SetInfo:
     """What is known of the set called `name`, one of `names()`;
     raises InputError for another name, and where your own set is damaged.
+
+    Example:
+        >>> from hashlab import data
+        >>> data.info("digits").classes
+        ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
     if name in sets.names() or name not in own.names(path):
         return sets.info(name, names(path))

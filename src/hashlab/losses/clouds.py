@@ -19,7 +19,10 @@ PASSES = ("plain", "train")
 
 
 def squared_distances(u: Tensor, c: Tensor) -> Tensor:
-    """||u_i - c_m||^2 of outputs u (B, K) and centres c (M, K):
+    """How far outputs u (B, K) are from centres c (M, K).
+
+        ||u_i - c_m||^2
+
     (B, M), in single precision at least.
     """
     u = _single_at_least(u)  # it is a difference of large squares
@@ -63,15 +66,23 @@ def beyond_edge(u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cubic_loss(u: Tensor) -> Tensor:
-    """sum_k relu(|u_k| - 1.1), a mean over images:
-    keeps outputs u (B, K) in the cube, or just outside it.
+    """Keeps outputs u (B, K) in the cube, or just outside it.
+
+        J_cubic = mean_i sum_k relu(|u_ik| - 1.1)
+
+    A scalar, a mean over images.
     """
     below, above = beyond_edge(u)
     return (below + above).mean()
 
 
 def vertex_loss(u: Tensor) -> Tensor:
-    """||u - sgn u||^2, a mean over images: draws outputs u (B, K) to the corners of the cube."""
+    """Draws outputs u (B, K) to the corners of the cube.
+
+        J_vertex = mean_i ||u_i - sgn u_i||^2
+
+    A scalar, a mean over images.
+    """
     return (u - quantisation.signs(u)).square().sum(1).mean()
 
 

@@ -16,6 +16,11 @@ from hashlab.losses import classes
 def hadamard(bits: int) -> Tensor:
     """Sylvester's matrix (K, K) of -1 and +1 for K a power of two;
     two of its rows differ in K/2 places.
+
+    Example:
+        >>> from hashlab.losses import codebooks
+        >>> codebooks.hadamard(4).int().tolist()
+        [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]
     """
     h = torch.ones(1, 1)
     while len(h) < bits:

@@ -66,8 +66,9 @@ class Renew:
 
 
 def descend(b: Tensor, q: Tensor, gram: Tensor, cycles: int = 1) -> Tensor:
-    """Codes (N, K) that lessen tr(B G B^T) - 2 tr(B Q^T), from the codes b (N, K):
-    each bit in turn is the best one.
+    """Better codes (N, K) than the codes b (N, K): each bit in turn is the best one.
+
+        min_B tr(B G B^T) - 2 tr(B Q^T)
 
     Args:
         q: Q (N, K).

@@ -14,6 +14,12 @@ def similar(labels: Tensor, others: Tensor | None = None) -> Tensor:
     or 0/1 (B, L) and (N, L) of several.
 
     Images with several labels are similar when they share one.
+
+    Example:
+        >>> import torch
+        >>> from hashlab.losses import pairs
+        >>> pairs.similar(torch.tensor([3, 5, 3])).int().tolist()
+        [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
     """
     others = labels if others is None else others
     if labels.ndim == 1:
@@ -27,7 +33,12 @@ def off_diagonal(count: int, device: torch.device) -> Tensor:
 
 
 def squared_distances(u: Tensor) -> Tensor:
-    """||u_i - u_j||^2 of all pairs of outputs u (B, K): (B, B), never below 0."""
+    """How far apart the outputs u (B, K) of all pairs are.
+
+        ||u_i - u_j||^2
+
+    (B, B), never below 0.
+    """
     lengths = u.square().sum(1)  # (B,)
     return (lengths[:, None] + lengths[None, :] - 2 * u @ u.T).clamp(min=0)
 
@@ -71,8 +82,11 @@ def mean(losses: Tensor, s: Tensor, counted: Tensor | None = None, balance: str 
 
 
 def likelihood_loss(theta: Tensor, s: Tensor) -> Tensor:
-    """-log p(s | theta) for p = sigmoid(theta), per pair:
-    log(1 + exp(theta)) - s theta, stable for any theta.
+    """How unlikely a pair's kind s is, where it is similar with chance sigmoid(theta); per pair.
+
+        -log p(s | theta) = log(1 + exp theta) - s theta
+
+    Stable for any theta.
 
     Reference: Zhang, Zhang, Li and Guo, Supervised hashing with latent factor models, SIGIR 2014;
     used by DPSH, DHN, HashNet and many more.

@@ -17,24 +17,43 @@ from torch.nn import functional as F
 def signs(u: Tensor) -> Tensor:
     """The code of outputs u as -1 and +1, with +1 at zero as in `codes.binarize`;
     it passes no gradient.
+
+    Example:
+        >>> import torch
+        >>> from hashlab.losses import quantisation
+        >>> quantisation.signs(torch.tensor([-0.3, 0.0, 2.0])).tolist()
+        [-1.0, 1.0, 1.0]
     """
     return torch.where(u.detach() >= 0, 1.0, -1.0).to(u.dtype)
 
 
 def squared(u: Tensor) -> Tensor:
-    """(u - sgn u)^2, which is (|u| - 1)^2:
-    the pull grows with the distance from the code (DPSH).
+    """The pull grows with the distance from the code.
+
+        mean_ik (u_ik - sgn u_ik)^2 = mean_ik (|u_ik| - 1)^2
+
+    As in DPSH.
     """
     return (u - signs(u)).square().mean()
 
 
 def absolute(u: Tensor) -> Tensor:
-    """| |u| - 1 |: the same pull everywhere (DSH)."""
+    """The same pull everywhere.
+
+        mean_ik | |u_ik| - 1 |
+
+    As in DSH.
+    """
     return (u - signs(u)).abs().mean()
 
 
 def log_cosh(u: Tensor) -> Tensor:
-    """log cosh(|u| - 1): squared near the code and absolute far from it (DHN), stable for any u."""
+    """Squared near the code and absolute far from it.
+
+        mean_ik log cosh(|u_ik| - 1)
+
+    As in DHN; stable for any u.
+    """
     away = (u - signs(u)).abs()
     return (away + F.softplus(-2 * away) - math.log(2)).mean()
 

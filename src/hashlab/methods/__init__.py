@@ -83,7 +83,13 @@ def register(kind: type[Method]) -> type[Method]:
 
 
 def names() -> list[str]:
-    """The names that `create` takes."""
+    """The names that `create` takes.
+
+    Example:
+        >>> from hashlab import methods
+        >>> methods.names()[:5]
+        ['mu_liu', 'shpdh', 'mlsh', 'dmsh', 'csdh']
+    """
     return [*CLASSES, *SHALLOW, *REGISTERED]
 
 

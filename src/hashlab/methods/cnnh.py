@@ -29,8 +29,9 @@ from hashlab.training import loop
 
 @torch.no_grad()
 def factorise(h: Tensor, labels: Tensor, sweeps: int = 5, groups: int = 20) -> Tensor:
-    """Approximate codes (n, q) in [-1, 1] that lessen || q S - H H^T ||^2,
-    from the start `h` (n, q).
+    """Approximate codes H (n, q) in [-1, 1], from the start `h` (n, q).
+
+        min_H ||q S - H H^T||^2
 
     S (n, n) is +1 for similar images, -1 for others. Every entry in turn takes the step d = -g'/g''
     of Newton, cut so that it stays in [-1, 1], where with L = H H^T - q S
@@ -65,7 +66,9 @@ def cnnh_loss(z: Tensor, codes: Tensor) -> Tensor:
     """The loss of the second stage, of outputs z (B, K) that shall have the signs of codes (B, K):
     a scalar.
 
-    mean_ik log(1 + exp -z_ik b_ik), the cross-entropy of every bit.
+        mean_ik log(1 + exp -z_ik b_ik)
+
+    That is the cross-entropy of every bit.
     """
     return F.softplus(-z * codes).mean()
 

@@ -52,15 +52,19 @@ def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
 
 
 def hamming_embedding(u: Tensor) -> Tensor:
-    """d_ij = (K - u_i.u_j) / 2 of u (B, K):
-    the Hamming distance of codes, and smooth between them. (B, B).
+    """The Hamming distance of codes, and smooth between them.
+
+        d_ij = (K - u_i.u_j) / 2
+
+    Of u (B, K), (B, B).
     """
     return (u.shape[1] - u @ u.T) / 2
 
 
 def regression(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
-    """(1 - 2 d_ij / K - target)^2 with d the Hamming embedding distance:
-    code similarity is to be label similarity.
+    """Code similarity is to be label similarity, with d of `hamming_embedding`.
+
+        (1 - 2 d_ij / K - target)^2
 
     The target is 1 at s = 1, falls in a line, and is `low` at s = 0: -1 for opposite codes, 0 for
     half of the bits.
@@ -71,8 +75,9 @@ def regression(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
 
 
 def contrastive(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
-    """[s d + (1 - s) max(2K - d, 0)] / 2K with d = ||u_i - u_j||^2, which is 4 d_H at codes:
-    the pairs' loss of DSH.
+    """The pairs' loss of DSH, with a distance that is 4 times Hamming's at codes.
+
+        [s d + (1 - s) max(2 K - d, 0)] / (2 K),  d = ||u_i - u_j||^2
 
     A dissimilar pair is left in peace when half of the bits differ. DSH does not divide by K; here
     it makes one learning rate do for all lengths. `low` is not used.
@@ -83,7 +88,10 @@ def contrastive(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
 
 
 def likelihood(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
-    """log(1 + exp theta) - s theta with theta = u_i.u_j / 2 = K / 2 - d_H, as in DPSH.
+    """How unlikely the similarities are, as in DPSH.
+
+        log(1 + exp theta) - s theta,  theta = u_i.u_j / 2
+
     `low` is not used.
     """
     return pairs.likelihood_loss(u @ u.T / 2, s)

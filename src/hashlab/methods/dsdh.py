@@ -35,7 +35,7 @@ def dsdh_loss(
 ) -> Tensor:
     """The network's part of J for outputs u (B, K): a scalar.
 
-    mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik (u_ik - b_ik)^2,  theta_ij = u_i.u_j / 2.
+        mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik (u_ik - b_ik)^2,  theta_ij = u_i.u_j / 2
 
     Args:
         memory: (N, K), the outputs u_j of all training images, held fast.
@@ -66,8 +66,11 @@ def classifier(b: Tensor, y: Tensor, ridge: float) -> Tensor:
 def discrete_step(
     b: Tensor, w: Tensor, y: Tensor, u: Tensor, eta: float, cycles: int = 10
 ) -> Tensor:
-    """Codes (N, K) that lessen ||Y - B W||^2 + eta ||B - U||^2, from the codes b:
-    each bit in turn is the best one.
+    """Better codes than b (N, K), of outputs U and classes Y.
+
+        min_B ||Y - B W||^2 + eta ||B - U||^2
+
+    Each bit in turn is the best one, all others held.
     """
     return learned_codes.descend(b, y @ w.T + eta * u, w @ w.T, cycles)
 

@@ -28,50 +28,53 @@ from hashlab.networks import backbones
 from hashlab.training import loop
 
 
-def exponentiated_loss(b: Tensor, y: Tensor, c: float) -> Tensor:
-    """exp(-y c b∘b'/K) for every pair of codes b (B, K) in {-1, +1}; y (B, B) is +1 or -1.
+def exponentiated_loss(b: Tensor, S: Tensor, c: float) -> Tensor:
+    """The loss of every pair of codes b (B, K) in {-1, +1}; S (B, B) is +1 or -1.
+
+        l_ij = exp(-c S_ij b_i.b_j / K)
+
     Returns (B, B).
     """
-    return torch.exp(-y * c * (b @ b.T) / b.shape[1])
+    return torch.exp(-S * c * (b @ b.T) / b.shape[1])
 
 
-def bilinear_loss(t: Tensor, y: Tensor, c: float) -> Tensor:
-    """The smooth form of `exponentiated_loss` for t (B, K) in [-1, 1]:
+def bilinear_loss(u: Tensor, S: Tensor, c: float) -> Tensor:
+    """The smooth form of `exponentiated_loss` for u (B, K) in [-1, 1]:
     equal to it at the corners of the cube.
 
-        l_ij = prod_k [cosh(c/K) - y_ij t_ik t_jk sinh(c/K)]
+        l_ij = prod_k [cosh(c/K) - S_ij u_ik u_jk sinh(c/K)]
 
-    It is linear in t_ik and in t_jk, and the expected loss of independent random bits with means t.
+    It is linear in u_ik and in u_jk, and the expected loss of independent random bits with means u.
     The product is taken as a sum of logarithms, so that it is stable for any K. Returns (B, B).
     """
-    bits = t.shape[1]
-    agreement = y[:, :, None] * t[:, None, :] * t[None, :, :]  # (B, B, K) in [-1, 1]
-    log_factors = torch.log1p(-math.tanh(c / bits) * agreement)
+    bits = u.shape[1]
+    right = S[:, :, None] * u[:, None, :] * u[None, :, :]  # (B, B, K) in [-1, 1]
+    log_factors = torch.log1p(-math.tanh(c / bits) * right)
     return torch.exp(bits * math.log(math.cosh(c / bits)) + log_factors.sum(-1))
 
 
-def clipped_loss(z: Tensor, y: Tensor, c: float) -> Tensor:
-    """Another reading of "smooth": the exponential itself, of bits cut to a line, t = max(-1,
+def clipped_loss(z: Tensor, S: Tensor, c: float) -> Tensor:
+    """Another reading of "smooth": the exponential itself, of bits cut to a line, u = max(-1,
     min(1, z)).
 
     Returns (B, B). A bit outside -1..1 has no gradient. INFERRED, as `bilinear_loss` is.
     """
-    return exponentiated_loss(z.clamp(-1, 1), y, c)
+    return exponentiated_loss(z.clamp(-1, 1), S, c)
 
 
 def mu_liu_loss(z: Tensor, labels: Tensor, c: float = 1.0, form: str = "bilinear") -> Tensor:
     """The training loss of real outputs z (B, K) with labels (B,): a scalar.
 
-    The bilinear form takes t = tanh(z). An image makes no pair with itself. The balance of the
+    The bilinear form takes u = tanh(z). An image makes no pair with itself. The balance of the
     pairs is INFERRED: the paper's weights are unknown.
 
     Args:
         form: "bilinear" or "clipped".
     """
-    s = pairs.similar(labels)  # (B, B)
-    y = 2.0 * s - 1
-    losses = bilinear_loss(torch.tanh(z), y, c) if form == "bilinear" else clipped_loss(z, y, c)
-    return pairs.balanced_mean(losses, s, pairs.off_diagonal(len(z), z.device))
+    similar = pairs.similar(labels)  # (B, B)
+    S = 2.0 * similar - 1
+    losses = bilinear_loss(torch.tanh(z), S, c) if form == "bilinear" else clipped_loss(z, S, c)
+    return pairs.balanced_mean(losses, similar, pairs.off_diagonal(len(z), z.device))
 
 
 class MuLiuLoss(nn.Module):

@@ -65,6 +65,15 @@ def diagnose(packed: codes.Array, bits: int, outputs: codes.Array | None = None)
 
     Raises:
         InputError: codes or outputs of another shape or type, or none at all.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import codes
+        >>> from hashlab.metrics import diagnostics
+        >>> bits = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+        >>> diagnosis = diagnostics.diagnose(codes.pack(bits), bits=3)
+        >>> diagnosis.constant_bits, diagnosis.distinct, diagnosis.effective_bits
+        (1, 4, 2.0)
     """
     balance = bit_balance(packed, bits)
     correlation = bit_correlation(packed, bits)
@@ -121,8 +130,9 @@ def bucket_sizes(packed: codes.Array, bits: int) -> np.ndarray:
 
 
 def entropy(sizes: np.ndarray) -> float:
-    """Entropy in bits of falling into buckets of such sizes, -sum p log2 p:
-    as many fair bits tell as much.
+    """Entropy in bits of falling into buckets of such sizes: as many fair bits tell as much.
+
+        H = -sum_c p_c log_2 p_c
 
     It is the entropy of the codes at hand: N codes cannot show more than log2 N bits.
     """
@@ -132,7 +142,9 @@ def entropy(sizes: np.ndarray) -> float:
 
 
 def quantisation_error(outputs: codes.Array) -> float:
-    """Mean over images and bits of (u - b)^2, where b = 1 if u >= 0 and -1 otherwise.
+    """How far outputs are from their codes b, 1 where u >= 0 and -1 elsewhere.
+
+        mean_ik (u_ik - b_ik)^2
 
     Args:
         outputs: real numbers (N, K), on the scale on which they should be -1 and 1.

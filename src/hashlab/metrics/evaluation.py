@@ -41,6 +41,13 @@ def evaluate(
 ) -> Report:
     """Rank a database by the distance of its codes to each query's, and measure the rankings.
 
+    Where r_i is 1 for a relevant item at rank i and 0 for another, and R items are relevant, the average
+    precision of a query is
+
+        AP = (1 / min(k, R)) sum_{i=1..k} r_i (r_1 + ... + r_i) / i
+
+    as expected under a random order of ties; mAP is its mean over queries. `formulas` has the closed form.
+
     NumPy codes are compared on all cores that torch is set to use, tensors on their device; the
     counts are the same.
 
@@ -145,6 +152,12 @@ def evaluate_distances(
 
     Raises:
         InputError: as `evaluate`; also distances that are not (Q, N) numbers, or NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab import metrics
+        >>> metrics.evaluate_distances(np.array([[0.1, 0.3, 0.2]]), [7], [7, 7, 8]).map
+        0.8333333333333333
     """
     rule = _convention(convention, at)
     if rule.name == "asymmetric":

@@ -173,8 +173,11 @@ class Report:
         return {name: fine == name for name in np.unique(fine).tolist()}
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of mAP, were the queries a sample of many:
-        mean AP +- z s / sqrt(Q), s with Q - 1.
+        """Confidence interval of mAP, were the queries a sample of many.
+
+            mAP +- z s / sqrt(Q)
+
+        s is the standard deviation of their AP, with Q - 1.
 
         It says nothing about another training run; NaN with fewer than two queries that count.
         """

@@ -50,6 +50,12 @@ def over_seeds(differences: Sequence[float]) -> Interval:
 
     Raises InputError for fewer, or for what is no number. Where all are equal the interval is their
     value.
+
+    Example:
+        >>> from hashlab.metrics import uncertainty
+        >>> interval = uncertainty.over_seeds([0.02, 0.03, 0.01])
+        >>> round(interval.mean, 3), interval.low < 0 < interval.high  # open: zero lies within
+        (0.02, True)
     """
     paired = _checked(differences, LEAST, "a difference for each of at least three seeds")
     mean = float(paired.mean())

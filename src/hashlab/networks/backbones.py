@@ -485,6 +485,12 @@ def levels(name: str, shape: tuple[int, ...], hidden: int = 0) -> Mapping[str, L
     """What a backbone gives on the way, by name and in order; its weights are not made for it.
 
     Raises InputError as `create` does.
+
+    Example:
+        >>> from hashlab import networks
+        >>> levels = networks.levels("resnet18", (224, 224, 3))
+        >>> list(levels)[-1], levels["features"].channels
+        ('features', 512)
     """
     check(name, shape)
     if name == GIVEN:

@@ -21,6 +21,13 @@ class LSH(LinearHasher):
 
     Reference: M. Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002,
         section 3.
+
+    Example:
+        >>> import numpy as np
+        >>> from hashlab.shallow import LSH
+        >>> x = np.random.default_rng(0).normal(size=(100, 16))
+        >>> LSH(bits=8).fit(x).transform(x).shape
+        (100, 8)
     """
 
     def __init__(self, bits: int = 32, *, center: bool = True, random_state: int | None = 0):

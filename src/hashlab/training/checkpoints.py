@@ -27,6 +27,8 @@ from hashlab.errors import InputError
 from hashlab.files import _disk
 from hashlab.training import numerics
 
+__all__ = ["Checkpoints", "Interrupted"]
+
 State = tuple[dict[str, Tensor], dict[str, Any]]
 Check = Callable[[dict[str, Tensor], dict[str, Any]], None]
 

@@ -25,6 +25,8 @@ from hashlab.training.checkpoints import Checkpoints, Interrupted, interruptible
 from hashlab.training.phases import Phase, rate
 from hashlab.training.sharing import Outcome, Shared
 
+__all__ = ["Loop", "train"]
+
 EachEpoch = Callable[[str, int], None]  # called with a phase's name and the number of epochs done
 
 CHECK_EVERY = {"cpu": 1, "cuda": 50}  # steps: whether losses are finite, a GPU is made to wait for

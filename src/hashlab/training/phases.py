@@ -98,7 +98,13 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def rate(step: int, steps: int, schedule: str = "cosine") -> float:
-    """The factor on the learning rate at a step: linear warm-up over a tenth, then the schedule."""
+    """The factor on the learning rate at a step: linear warm-up over a tenth, then the schedule.
+
+    Example:
+        >>> from hashlab.training import phases
+        >>> [round(phases.rate(step, 20), 2) for step in (0, 1, 2, 11, 20)]
+        [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
     warm_up = max(steps // 10, 1)
     if step < warm_up:
         return (step + 1) / warm_up

@@ -10,10 +10,19 @@ import torch
 
 from hashlab.errors import InputError
 
+__all__ = ["derived"]
+
 
 def derived(seed: int, *words: str | int) -> int:
     """A seed for one purpose: SHA-256 of the seed and some words,
     so that no two purposes share their numbers.
+
+    Example:
+        >>> from hashlab.training import seeds
+        >>> seeds.derived(0, "shift", 1) == seeds.derived(0, "shift", 1)
+        True
+        >>> seeds.derived(0, "shift", 1) == seeds.derived(0, "shift", 2)
+        False
     """
     text = "/".join(map(str, (seed, *words)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import seaborn as sns
@@ -15,9 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import nn
 
+from hashlab.chapters.tables import table
 from hashlab.errors import InputError
+from hashlab.metrics import Report
+from hashlab.metrics.diagnostics import Diagnosis
 from hashlab.networks.backbones import Backbone, check_levels
 from hashlab.plots import HALO, arrow, axes, box, palette, panels, shades
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 
 def receptive_field(backbone: Backbone, level: str, channels: int, side: int) -> tuple[int, int]:
@@ -166,3 +173,37 @@ def by_scale(
     ax.tick_params(axis="x", length=0)
     sns.despine(ax=ax)
     return ax
+
+
+# ---- tables
+
+
+def scores(reports: Mapping[str, Report]) -> Markdown:
+    """Reports side by side: mAP, its extremes under ties, and precision within radius 2."""
+    head = [
+        "",
+        "mAP, ties in random order",
+        "worst order",
+        "best order",
+        "precision within radius 2",
+    ]
+    rows = []
+    for name, report in reports.items():
+        values = (report.map, report.map_worst, report.map_best, report.precision_radius2)
+        rows.append([name, *(f"{value:.3f}" for value in values)])
+    return table(head, *rows)
+
+
+def bits(diagnoses: Mapping[str, Diagnosis]) -> Markdown:
+    """What is good and bad about the bits of several sets of codes."""
+    each = list(diagnoses.values())
+    rows = {
+        "bits that never change": [str(one.constant_bits) for one in each],
+        "share of ones, least to greatest": [
+            f"{one.balance.min():.2f} to {one.balance.max():.2f}" for one in each
+        ],
+        "mean correlation of two bits": [f"{one.correlation:.2f}" for one in each],
+        "different codes": [str(one.distinct) for one in each],
+        "entropy (bits)": [f"{one.effective_bits:.1f}" for one in each],
+    }
+    return table(["", *diagnoses], *[[name, *cells] for name, cells in rows.items()])

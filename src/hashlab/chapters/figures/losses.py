@@ -52,6 +52,52 @@ def growth(loss: Loss, z: Tensor, sizes: tuple[float, float] = (1e-4, 1e-6)) -> 
     return float(np.log(norms[0] / norms[1]) / np.log(sizes[0] / sizes[1]))
 
 
+# What an image of class A, at (0, 0), is compared with: kind -> point -> letter of a class, and shape.
+COMPARED = {
+    "pairs": {(0.8, 0.55): "Ao", (0.75, -0.6): "Ao", (-0.85, 0.5): "Bo", (-0.7, -0.65): "Bo"},
+    "triplets": {(0.8, 0.55): "Ao", (-0.85, 0.5): "Bo"},
+    "classes": {(0.9, 0.0): "AD", (-0.7, 0.7): "BD", (-0.7, -0.7): "CD"},
+    "centres": {(0.95, 0.8): "As"},
+    "codes first": {(0.95, -0.8): " s"},
+}
+
+
+def kinds() -> Figure:
+    """A sketch of the kinds of supervision: arrows lead from an image of class A to what pulls it,
+    and dashed ones to it from what pushes it away.
+    """
+    figure, grid = panels(2, 3, (6.6, 4.8))
+    for ax, (kind, compared) in zip(grid.ravel(), COMPARED.items(), strict=False):
+        _sketch(ax, compared)
+        ax.set_title(kind, fontsize=13)
+    spare = grid[1, 2]
+    spare.axis("off")
+    shapes = "● an image\n◆ a class, learned\n■ a code, fixed"
+    spare.text(0, 0.5, shapes, va="center", fontsize=13, linespacing=1.7)
+    return figure
+
+
+def _sketch(ax: Axes, compared: Mapping[tuple[float, float], str]) -> None:
+    """Draw an image of class A, and what it is compared with, each with its arrow."""
+    ax.set(xlim=(-1.3, 1.3), ylim=(-1.2, 1.2), xticks=[], yticks=[], aspect="equal")
+    for point, (letter, shape) in compared.items():
+        pulls = letter in "A "
+        end, start = (0.72, 0.2) if pulls else (0.25, 0.78)
+        look = {"arrowstyle": "-|>", "lw": 2, "color": "0.35", "mutation_scale": 14}
+        look |= {"ls": "-" if pulls else (0, (2, 1)), "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", np.multiply(point, end), np.multiply(point, start), arrowprops=look)
+        _symbol(ax, point, letter, shape)
+    _symbol(ax, (0, 0), "A", "o")
+
+
+def _symbol(ax: Axes, point: tuple[float, float], letter: str, shape: str) -> None:
+    """Draw a letter on a disc, a diamond or a square in the colour of its class."""
+    colour = "0.25" if letter == " " else palette(3)[LETTERS.index(letter)]
+    ax.plot(*point, shape, ms=17, color=colour, mec="white", zorder=5)
+    words = {"ha": "center", "va": "center_baseline", "weight": "bold", "color": "white"}
+    ax.text(*point, letter, zorder=6, **words)
+
+
 def plane(
     z: Tensor,
     labels: Tensor,

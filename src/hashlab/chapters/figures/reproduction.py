@@ -74,13 +74,13 @@ def _interpolated(at: np.ndarray, recall: Sequence, precision: Sequence) -> np.n
 
 
 def precision_at(results: Results, names: Sequence[str], bits: int = 48) -> Axes:
-    """Precision among the first N of the ranking, N to 1,000."""
+    """Precision among the first n of the ranking, n to 1,000."""
     lines = {}
     for name, group in results.there(names, bits).items():
         found = [report(run).precision_at for run in group]
         ranks = list(found[0])
         lines[name] = (ranks, [[one[rank] for one in found] for rank in ranks])
-    return _curves(results, lines, "first N of the ranking", "precision among them", band=True)
+    return _curves(results, lines, "first n of the ranking", "precision among them", band=True)
 
 
 def tsne(

@@ -37,7 +37,7 @@ def ranking(
     """
     if missing := sorted(values.keys() - kinds.keys()):
         raise InputError(f"a kind for every method expected, got none for {missing[0]}")
-    ax = axes(ax, 6.4, 0.27 * len(values) + 0.8)
+    ax = axes(ax, 4.6, 0.29 * len(values) + 0.8)  # narrow, so that labels stay readable on a phone
     order = sorted(values, key=lambda name: np.mean(values[name]))
     used = sorted(
         {kinds[name] for name in values}
@@ -53,11 +53,11 @@ def ranking(
         ax.plot([mean, mean], (row - 0.38, row + 0.38), color=colour, lw=2)
         if kinds[name] not in named:
             named.add(kinds[name])
-            look = {"textcoords": "offset points", "va": "center", "color": colour, "fontsize": 9}
+            look = {"textcoords": "offset points", "va": "center", "color": colour, "fontsize": 11}
             ax.annotate(kinds[name], (max(values[name]), row), (8, 0), **look)
     ax.set(yticks=range(len(order)), yticklabels=order, ylim=(-0.7, len(order) - 0.3))
     ax.set_xlabel(xlabel)
-    ax.margins(x=0.14)
+    ax.margins(x=0.2)
     ax.grid(axis="y", color="0.9", lw=0.8)
     ax.tick_params(axis="y", length=0)
     sns.despine(ax=ax, left=True)
