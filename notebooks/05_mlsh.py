@@ -131,8 +131,8 @@ print(f"and are worse than the table on fc for {(ap[3] < ap[2]).sum()}")
 #
 # 1. **One network, several levels.** The image goes through the network once. Each level is averaged over all places,
 #    which leaves one number per map.
-# 2. **A table for each level, trained by itself.** A supervised hashing method turns the numbers of a level into bits.
-#    A summary of the paper spells it *CODISH*; we take it to be COSDISH {cite:p}`kang2016cosdish`.
+# 2. **A table for each level, trained by itself.** A supervised hashing method turns the numbers of a level into
+#    bits, its *table*. A summary of the paper spells it *CODISH*; we take it to be COSDISH {cite:p}`kang2016cosdish`.
 # 3. **No fusion before the bits.** Only when a query comes are the tables' answers made one.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A diagram with three rows, conv1 at the bottom, conv2 and fc above it, joined by arrows from level to level. In each row arrows lead from the level to a mean, to COSDISH and to a table of 8 bits; all three tables lead to one ranking."}, "figure": {"caption": "The network of MLSH and its tables: each level has its own, and they meet only in the ranking.", "name": "fig:mlsh-wiring"}}
@@ -218,7 +218,7 @@ print(
 print(f"random codes {cost.mean() / cost.min(1).mean():.2f} times the best")
 
 # %% [markdown]
-# The vote is a cheap step in the right direction, not a solution. The next turn works on what it left.
+# The vote is a cheap step in the right direction, not a solution.
 #
 # ### The codes of the sample: one bit at a time
 #
@@ -328,7 +328,7 @@ def course(bits, rounds=6):
 
 falling = {bits: course(bits) for bits in (8, 24)}
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "The objective per round, as a share of its value for random codes, for 8 and 24 bits. With 24 bits it drops in the first round to less than a fifth and then changes little; with 8 bits it falls more slowly, to less than a half."}, "figure": {"caption": "The objective of all training digits by round: long codes settle in the first one.", "name": "fig:mlsh-falling"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The objective per round, as a share of its value for random codes, for 8 and 24 bits. With 24 bits it drops in the first round to less than a fifth and then changes little; with 8 bits it falls more slowly, to less than a half."}, "figure": {"caption": "The objective of all training digits by round: 24 bits gain most in the first one, 8 bits little by little.", "name": "fig:mlsh-falling"}}
 ax = plots.curves(
     {
         f"{bits} bits": (range(len(costs)), costs / costs[0])
@@ -383,7 +383,7 @@ print(
 # b(x) &= \operatorname{sign}\left( W^{\mathsf T} x \right) .
 # \end{aligned} $$ (eq:mlsh-ridge)
 #
-# So a table is a target made of labels and a linear map that tries to hit it. Some levels hit it better,
+# So a table is a target made of labels and a linear map that tries to hit it. Later levels hit it better,
 # {numref}`tbl:mlsh-hits`.
 
 # %% tags=["hide-input", "nbval-ignore-output"] mystnb={"table": {"caption": "Which share of the bits of the training images the linear map gets right, for each level: later levels hit the target better.", "name": "tbl:mlsh-hits"}}
@@ -730,7 +730,7 @@ swept = {
     "two epochs": sweep(SETTINGS["epochs"]),
 }
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of mAP against bits in all, 12 to 96. The first, random weights, runs from about 0.63 to 0.95; the second, two epochs, from about 0.92 to 0.99. In both, the table on all features is highest. Two levels start far below the single table on fc at 12 bits and come about level with it at 96. Two tables on fc alone start between them and come level too."}, "figure": {"caption": "Digits, mAP by bits in all, a dot per seed: two levels begin below one table on the last level and come close to it. The panels have different scales.", "name": "fig:mlsh-sweep"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of mAP against bits in all, 12 to 96. The first, random weights, has means from about 0.70 to 0.94; the second, two epochs, from about 0.92 to 0.99. In both, the table on all features is highest. Two levels start far below the single table on fc at 12 bits and come about level with it at 96. Two tables on fc alone start between them and come level too."}, "figure": {"caption": "Digits, mAP by bits in all, a dot per seed: two levels begin below one table on the last level and come close to it. The panels have different scales.", "name": "fig:mlsh-sweep"}}
 figure, axes = plt.subplots(
     2, 1, figsize=(6.4, 7.4), sharex=True, layout="constrained"
 )
@@ -1084,6 +1084,7 @@ for ax, bits in zip(axes, (24, 96), strict=True):
     }
     ax.set_title(f"{bits} bits in all")
     drawn = trade(curves, ax)
+label = axes[0].set_xlabel("")
 
 # %% [markdown]
 # {numref}`fig:mlsh-cifar-pr` shows what the abstract may mean by recall and precision improved together: with 96 bits, two
