@@ -203,9 +203,8 @@ print(f"sum of all {S.size} entries: {abs(S.sum()):.6f}")
 # the best one:
 
 # %%
-signs = rng.choice(
-    [-1.0, 1.0], (8, 8)
-)  # random codes of the sampled images
+# random codes of the sampled images
+signs = rng.choice([-1.0, 1.0], (8, 8))
 every = np.array(list(product((-1.0, 1.0), repeat=8)))  # all 256 codes
 others = np.setdiff1d(np.arange(len(S)), omega)
 errors = 8 * S[others][:, None] - every @ signs.T  # (N - 8, 256, 8)
@@ -1207,7 +1206,9 @@ for sign, value in by_sign.items():
 
 
 # %%
-def ranking(distances, rule, weights): ...  # your lines
+def ranking(distances, rule, weights):
+    # your lines
+    ...
 
 
 DISTANCES = np.array([[0, 3, 1], [7, 3, 4]])  # two tables, three images
@@ -1241,7 +1242,9 @@ exercises.check(ranking, *RANKINGS, required=True)
 
 
 # %%
-def vote(classes, sampled, signs): ...  # your lines
+def vote(classes, sampled, signs):
+    # your lines
+    ...
 
 
 SIGNS = np.array([[1, 1, -1], [-1, 1, 1], [1, -1, 1]])
