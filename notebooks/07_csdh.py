@@ -106,30 +106,25 @@ figure = plots.code_rows(digits.query.images[two_each], shown)
 # 3. **Make the second follow the first**, for all pairs of a batch. How, is a choice that matters.
 # 4. **Keep the outputs close to codes**, so that little is lost when they are rounded to bits.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Boxes and arrows. Above: two images lead to a network, then to K outputs and tanh, then to the distance d. Below: the labels of the two images lead to the similarity s. Distance and similarity meet in the loss."}, "figure": {"caption": "The network of CSDH and its loss. Two images go through the same network; what is new stands out.", "name": "fig:csdh-network"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Boxes and arrows. Above: two images lead to a network that ends in tanh, and its outputs to the distance d. Below: the labels of the two images lead to the similarity s. Distance and similarity meet in the loss."}, "figure": {"caption": "The network of CSDH and its loss. Two images go through the same network; what is new stands out.", "name": "fig:csdh-network"}}
 ax = drawings.network(
     {
         "two images": (0, 0),
-        "network": (1, 0),
-        "$K$ outputs,\ntanh": (2, 0),
-        "distance $d_{ij}$": (3, 0),
+        "network, tanh": (1, 0),
+        "distance $d_{ij}$": (2, 0),
         "their labels": (0, 1),
-        "similarity $s_{ij}$": (2, 1),
-        "loss $\\ell_{ij}$": (3, 1),
+        "similarity $s_{ij}$": (1, 1),
+        "loss $\\ell_{ij}$": (2, 1),
     },
     [
-        ("two images", "network"),
-        ("network", "$K$ outputs,\ntanh"),
-        ("$K$ outputs,\ntanh", "distance $d_{ij}$"),
+        ("two images", "network, tanh"),
+        ("network, tanh", "distance $d_{ij}$"),
         ("their labels", "similarity $s_{ij}$"),
         ("similarity $s_{ij}$", "loss $\\ell_{ij}$"),
         ("distance $d_{ij}$", "loss $\\ell_{ij}$"),
     ],
     new=["distance $d_{ij}$", "similarity $s_{ij}$", "loss $\\ell_{ij}$"],
-    notes={
-        ("network", "$K$ outputs,\ntanh"): "features",
-        ("$K$ outputs,\ntanh", "distance $d_{ij}$"): "$u_i$, $u_j$",
-    },
+    notes={("network, tanh", "distance $d_{ij}$"): "$u_i$, $u_j$"},
 )
 
 # %% [markdown]
@@ -160,8 +155,7 @@ u = 0.9 * b  # outputs on their way to these codes
 print("outputs of 0.9: ", csdh.hamming_embedding(u)[0].numpy().round(2))
 
 # %% [markdown]
-# The last line is a warning: distances of outputs that have not arrived at $\pm 1$ lie closer to $K/2$ than those of
-# their codes.
+# Distances of outputs that have not arrived at $\pm 1$ lie closer to $K/2$ than those of their codes.
 #
 # ### Label similarity
 #
@@ -201,8 +195,10 @@ for kind in ("shares", "cosine"):
 # **Contrastive**: similar pairs are drawn together, others pushed apart until they are far enough. With the squared distance
 # $\delta_{ij} = \lVert u_i - u_j \rVert^2$, which is $4 d_{ij}$ at codes,
 #
-# $$ \ell^{\text{con}}_{ij} = \frac{1}{2K} \left[ s_{ij}\, \delta_{ij}
-#    + (1 - s_{ij}) \max(2K - \delta_{ij},\, 0) \right] . $$ (eq:csdh-contrastive)
+# $$ \begin{aligned}
+# & \ell^{\text{con}}_{ij} = \frac{1}{2K} \big[ s_{ij}\, \delta_{ij} \\
+# & \quad + (1 - s_{ij}) \max(2K - \delta_{ij},\, 0) \big] .
+# \end{aligned} $$ (eq:csdh-contrastive)
 #
 # It is the loss of deep supervised hashing (DSH) {cite:p}`liu2016dsh`, divided by $K$. A dissimilar pair that has reached
 # the *margin* $\delta_{ij} = 2K$, half of the bits, costs nothing more.
@@ -353,10 +349,12 @@ ax = figures.named_lines(
 #
 # The abstract says that bits come from an activation function, not which. We take $u = \tanh z$; a sigmoid brought to
 # $-1 \ldots 1$, a line cut off at $\pm 1$, and none, $u = z$, are settings. The first three keep outputs from running away,
-# but do not make them arrive at $\pm 1$. A penalty does. The loss of a batch of $M$ images is
+# but do not make them arrive at $\pm 1$. A penalty does. The loss of a batch is
 #
-# $$ \mathcal{L} = \operatorname*{mean}_{i \neq j} \, \ell_{ij}
-#    + \frac{\lambda}{M K} \sum_{i=1}^{M} \sum_{k=1}^{K} \left( |u_{ik}| - 1 \right)^2 . $$ (eq:csdh-total)
+# $$ \begin{aligned}
+# \mathcal{L} = {} & \operatorname*{mean}_{i \neq j} \, \ell_{ij} \\
+# & + \lambda \operatorname*{mean}_{i, k} \left( |u_{ik}| - 1 \right)^2 .
+# \end{aligned} $$ (eq:csdh-total)
 #
 # With ten classes a tenth of the pairs is similar, so the mean is mostly about pushing apart. The setting `balance` can
 # give similar and dissimilar pairs half of the weight each.
@@ -395,8 +393,7 @@ print(
 )
 
 # %% [markdown]
-# *Regression and likelihood* move $u_i$ along $u_j$, by an amount that depends on how far the pair is from where it
-# should be. The *contrastive* loss moves $u_i$ along the difference $u_i - u_j$, with the same weight for every pair
+# *Regression and likelihood* move $u_i$ along $u_j$, the more, the farther the pair is from where it should be. The *contrastive* loss moves $u_i$ along the difference $u_i - u_j$, with the same weight for every pair
 # within the margin. Where two images of different classes have nearly the same output, the difference is nearly zero,
 # and so is the push: **classes that have once fallen together are hardly parted again**. We shall see it happen.
 #
@@ -409,7 +406,7 @@ print(
 # | $d_{ij}$, $\delta_{ij}$ | `hamming_embedding(u)`; `d` in `contrastive` |
 # | $\tau_0$, $\lambda$ | `low`, `alpha` |
 #
-# Table: Letters in the code of CSDH; `B` is $M$.
+# Table: Letters in the code of CSDH; its `B` is $M$, the number of images in a batch.
 
 # %%
 tables.source(
@@ -521,7 +518,7 @@ of_scales.bits(diagnoses)
 
 # %% [markdown]
 # Codes from pixels tell much, only not what we ask. Trained networks put most images on a few codes, worth a little more
-# than the $\log_2 10 \approx 3.3$ bits that it takes to name a digit; so bits must repeat part of what others say.
+# than the $\log_2 10 \approx 3.3$ bits that it takes to name a digit.
 #
 # ## Near codes for similar images: which form does it best?
 #
@@ -643,8 +640,8 @@ tables.table(
 # images, 1,000 queries, 59,000 images that are searched. Networks are used in three ways, and mAP of one is never compared
 # with mAP of another:
 #
-# - **Frozen features**: MobileNetV2, trained by others on ImageNet and left as it is, sees images of 128 pixels; only
-#   the hash layer on top is trained.
+# - **Frozen features**: MobileNetV2, trained on ImageNet and left as it is, with images of 128 pixels; only the hash layer
+#   is trained.
 # - **Fine-tuned**: the same network, all of it trained on, with images of 96 pixels, as the abstract says.
 # - **From scratch**: a small network of three layers of convolutions, on images of 32 pixels.
 #
@@ -961,8 +958,8 @@ for group in groups:
 # %% [markdown]
 # ## What we learned
 #
-# - "Code similarity follows label similarity" can be meant in several ways. They differ in what they ask of dissimilar
-#   pairs: all bits, half of the bits, at least half, as many as possible.
+# - "Code similarity follows label similarity" can be meant in several ways, which differ in what they ask of dissimilar
+#   pairs.
 # - Half of the bits is easy once codes are long enough, more than half is possible by little, {eq}`eq:csdh-room`.
 # - With several labels only regression gives similarities between 0 and 1 distances of their own, {eq}`eq:csdh-wanted`;
 #   there the cosine is a large gain over 0/1.
