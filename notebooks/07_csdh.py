@@ -1047,7 +1047,9 @@ for group in groups:
 
 
 # %%
-def losses(d, bits, s): ...  # your lines
+def losses(d, bits, s):
+    # your lines
+    ...
 
 
 DISTANCES = [
@@ -1085,7 +1087,9 @@ exercises.check(losses, BY_HAND, *DISTANCES, required=True)
 
 
 # %%
-def whole_loss(u, y, lam): ...  # your lines
+def whole_loss(u, y, lam):
+    # your lines
+    ...
 
 
 U = np.tanh(np.random.default_rng(0).normal(size=(5, 8)))
