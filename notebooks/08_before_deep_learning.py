@@ -14,9 +14,8 @@
 #
 # Before networks learned features and codes together, the features were given: a vector of numbers for every image,
 # made by hand or by a network trained for something else. How does one turn vectors into bits? The answers
-# came between 2002 (LSH) and 2016 (COSDISH), and they are worth knowing for three reasons.
-# They take seconds. They are what a deep method must beat on its own features. And many losses of deep hashing are
-# one of these ideas with a network put under it.
+# came between 2002 (LSH) and 2016 (COSDISH). They are worth knowing: they take seconds, a deep method must beat them on
+# its own features, and many losses of deep hashing are one of these ideas with a network put under it.
 #
 # This chapter draws nine of them in two dimensions, where one can see what a bit does, derives each in a few lines,
 # and runs all of them on real digits. Codes, Hamming distance and mean average precision (mAP) are those of
@@ -65,7 +64,7 @@ from hashlab.errors import InputError
 # {numref}`fig:shallow-lines` shows that it matters: only on the right do all near rows
 # get the same code. (By luck, two random lines may do as well. Most draws cut a clump or leave two in one cell.)
 
-# %% mystnb={"image": {"alt": "Two panels with the same four clumps of rows at the corners of a tilted diamond. On the left two random lines cut the plane into four cells of different width, and clumps share a cell or are cut in two. On the right two lines run between the clumps, and each clump has a cell of its own."}, "figure": {"caption": "Four clumps under two lines: at random on the left, chosen on the right. The number of its bit stands at a line; cells that meet at a line differ in shade.", "name": "fig:shallow-lines"}}
+# %% mystnb={"image": {"alt": "Two panels with the same four clumps of rows at the corners of a tilted diamond. On the left one of two random lines runs through two of the clumps and cuts them. On the right two lines run between the clumps, and each clump has a cell of its own."}, "figure": {"caption": "Four clumps under two lines: at random on the left, chosen on the right. The number of its bit stands at a line; cells that meet at a line differ in shade.", "name": "fig:shallow-lines"}}
 rng = np.random.default_rng(0)
 ellipse, diamond, layers, layer, circle, place = chapter.plane(rng)
 
@@ -79,13 +78,13 @@ figure = figures.cell_maps(two_lines, diamond)
 # ## Random lines: LSH
 #
 # The simplest choice is none: take the lines at random. *Locality-sensitive hashing* {cite:p}`charikar2002similarity`
-# draws a vector $w_k$ of independent standard normal numbers and asks on which side of the line through the mean $\bar x$
-# with normal $w_k$ a row lies:
+# draws a vector $w_k$ of independent standard normal numbers and asks on which side of the line through the mean
+# $\bar x$ with normal $w_k$ a row lies:
 #
 # $$ f_k(x) = w_k^{\mathsf T} (x - \bar x), \qquad w_k \sim \mathcal{N}(0, I) . $$ (eq:shallow-lsh)
 #
 # (The mean is taken off by us: seen from the origin, features that are never negative all lie in one
-# direction, and most lines through the origin pass them by.) The method is two lines of code:
+# direction, and most lines through the origin pass them by.) In code:
 
 # %%
 source(shallow.LSH._fit, base.LinearHasher._outputs)
@@ -102,8 +101,9 @@ figure = figures.cell_maps(lsh, ellipse)
 #
 # ### What random lines guarantee
 #
-# Nothing has been learned, and yet there is a guarantee. Take two rows, seen from the mean as vectors $x$ and $x'$ with an angle $\alpha$ between them. A line through the
-# origin gives them different bits exactly when it passes between them ({numref}`fig:shallow-between`).
+# Nothing has been learned, and yet there is a guarantee. Take two rows, seen from the mean as vectors $x$ and $x'$
+# with an angle $\alpha$ between them. A line through the origin gives them different bits exactly when it passes
+# between them ({numref}`fig:shallow-between`).
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two arrows x and x′ from the origin with the angle alpha between them, and twelve evenly spaced lines through the origin. The solid lines are those that pass between the arrows; the dashed ones leave both on one side."}, "figure": {"caption": "Two rows, and lines through the mean. The solid lines give them different bits.", "name": "fig:shallow-between"}}
 ax = figures.separated(0.9)
@@ -117,8 +117,8 @@ ax = figures.separated(0.9)
 #
 # The expected Hamming distance of two codes is $K \alpha / \pi$: it *measures the angle*. With $K$ independent bits,
 # the share that agrees scatters around this value with standard deviation
-# $\sqrt{\tfrac{\alpha}{\pi} (1 - \tfrac{\alpha}{\pi}) / K}$. {numref}`fig:shallow-angle` counts it on pairs of vectors in
-# 64 dimensions.
+# $\sqrt{\tfrac{\alpha}{\pi} (1 - \tfrac{\alpha}{\pi}) / K}$. {numref}`fig:shallow-angle` counts it on pairs of
+# vectors in 64 dimensions.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The share of equal bits against the angle from 0 to 180 degrees. The formula is a straight line from one to zero. Dots for 4096 bits lie on it; triangles for 32 bits scatter around it by up to a tenth or two."}, "figure": {"caption": "The share of equal bits tells the angle: well with 4,096 bits, roughly with 32.", "name": "fig:shallow-angle"}}
 angles = np.linspace(0.05, 0.95, 19) * np.pi
@@ -175,11 +175,12 @@ figure = figures.cell_maps(waves, ellipse)
 # %% [markdown]
 # What is the chance that two rows get different bits? Fix the two phases $\psi = w^{\mathsf T} x + \beta$ and
 # $\psi' = w^{\mathsf T} x' + \beta$. The threshold falls between the cosines with probability
-# $\tfrac12 |\cos \psi - \cos \psi'|$, which is $|\sin \tfrac{\psi + \psi'}{2}|\,|\sin \tfrac{\psi - \psi'}{2}|$. The random
-# $\beta$ turns the first factor into its mean, $2/\pi$. What is left is $\tfrac{2}{\pi} |\sin \tfrac{\Delta}{2}|$ with
-# $\Delta = w^{\mathsf T} (x - x')$. Now write it as a sum of cosines, its *Fourier series*,
-# $|\sin \tfrac{\Delta}{2}| = \tfrac{4}{\pi} \sum_{p \ge 1} \frac{1 - \cos p\Delta}{4 p^2 - 1}$. The mean of a
-# cosine of a normal variable is $\mathbb{E} \cos p \Delta = e^{-\gamma p^2 \|x - x'\|^2 / 2}$. Together,
+# $\tfrac12 |\cos \psi - \cos \psi'|$, which is $|\sin \tfrac{\psi + \psi'}{2}|\,|\sin \tfrac{\psi - \psi'}{2}|$. The
+# random $\beta$ turns the first factor into its mean, $2/\pi$. What is left is
+# $\tfrac{2}{\pi} |\sin \tfrac{\Delta}{2}|$ with $\Delta = w^{\mathsf T} (x - x')$. Now write it as a sum of cosines,
+# its *Fourier series*, $|\sin \tfrac{\Delta}{2}| = \tfrac{4}{\pi} \sum_{p \ge 1} \frac{1 - \cos p\Delta}{4 p^2 - 1}$.
+# The mean of a cosine of a normal variable is $\mathbb{E} \cos p \Delta = e^{-\gamma p^2 \|x - x'\|^2 / 2}$.
+# Together,
 #
 # $$ P\left( b_k(x) \ne b_k(x') \right) = \frac{8}{\pi^2} \sum_{p=1}^{\infty}
 #    \frac{1 - e^{-\gamma p^2 \|x - x'\|^2 / 2}}{4 p^2 - 1} . $$ (eq:shallow-kernel)
@@ -223,8 +224,9 @@ ax = figures.measured(
 # $$ f_k(x) = w_k^{\mathsf T} (x - \bar x), \qquad w_k \text{ the } k\text{-th principal axis} . $$ (eq:shallow-pcah)
 #
 # A line across a direction of large variance separates rows that are far apart, and outputs along different axes are
-# *uncorrelated*: one says nothing linear about the other. There are two catches. There are at most $D$ axes, and so at most $D$ bits. And the axes are
-# unequal: the first may carry most of the variance and the last next to none, but each gets one bit.
+# *uncorrelated*: one says nothing linear about the other. There are two catches. There are at most $D$ axes, and so
+# at most $D$ bits. And the axes are unequal: the first may carry most of the variance and the last next to none, but
+# each gets one bit.
 #
 # ## Waves along the axes: SH
 #
@@ -235,11 +237,11 @@ ax = figures.measured(
 #
 # $$ \min_B \; \sum_{i,j} G_{ij} \| b_i - b_j \|^2, \qquad \sum_i b_i = 0, \qquad B^{\mathsf T} B = N I . $$ (eq:shallow-sh)
 #
-# With bits this is NP-hard. With real numbers in $B$ it becomes easy: the sum is $2 \operatorname{tr} B^{\mathsf T} \Lambda B$ with the graph's *Laplacian* $\Lambda$, which
-# holds $-G_{ij}$ off the diagonal and makes every row sum to 0. The best columns are the eigenvectors of $\Lambda$ with the
-# smallest eigenvalues after the constant one. But an eigenvector has no value for a new
-# row. So the paper lets the rows fill a box evenly. Along an axis of length $g$, with
-# $t$ from 0 to $g$, the eigenvectors become cosine waves,
+# With bits this is NP-hard: no quick way to solve it is known. With real numbers in $B$ it becomes easy: the sum is
+# $2 \operatorname{tr} B^{\mathsf T} \Lambda B$ with the graph's *Laplacian* $\Lambda$, which holds $-G_{ij}$ off the
+# diagonal; its diagonal makes every row sum to 0. The best columns are the eigenvectors of $\Lambda$ with the
+# smallest eigenvalues after the constant one. But an eigenvector has no value for a new row. So the paper lets the
+# rows fill a box evenly. Along an axis of length $g$, with $t$ from 0 to $g$, the eigenvectors become cosine waves,
 #
 # $$ \cos\left( p \pi \, \frac{t}{g} \right), \quad p = 1, 2, \dots, \qquad
 #    \text{with eigenvalues that grow with } \left( \frac{p \pi}{g} \right)^2 , $$ (eq:shallow-wave)
@@ -264,8 +266,8 @@ print(
 
 # %% [markdown]
 # The method: find the principal axes, lay a box around the rows, sort the waves of all axes by $p / g$, keep the
-# smoothest $K$, and take their signs. (Products of waves along two axes solve it too; their signs say nothing new.) In the
-# code $p$ is `mode`:
+# smoothest $K$, and take their signs. (Products of waves along two axes solve it too; their signs say nothing new.)
+# In the code $p$ is `mode`:
 
 # %%
 source(sh.smoothest)
@@ -278,17 +280,17 @@ axes_and_waves = {
 figure = figures.cell_maps(axes_and_waves, ellipse)
 
 # %% [markdown]
-# Two bits on one axis tell four stretches of it apart ({numref}`fig:shallow-axes`). What one pays: real data do not fill a
-# box evenly, and the ends of the box are the most extreme rows of the training set.
+# Two bits on one axis tell four stretches of it apart ({numref}`fig:shallow-axes`). What one pays: real data do not
+# fill a box evenly, and the ends of the box are the most extreme rows of the training set.
 #
 # (sec:shallow-itq)=
 # ## Turning the axes: ITQ
 #
-# The other answer to unequal axes is to *turn* them. Let $V \in \mathbb{R}^{N \times K}$ hold the coordinates of
-# all rows along the first $K$ principal axes, and let $O$ be any *orthogonal* matrix, $O^{\mathsf T} O = I$: a rotation,
-# perhaps with a mirror. It keeps distances and total variance, and changes nothing but where the signs cut.
-# Which rotation cuts best? *Iterative quantisation*
-# {cite:p}`gong2011itq` says: the one for which rounding to $\pm 1$ loses least,
+# The other answer to unequal axes is to *turn* them. Let $V \in \mathbb{R}^{N \times K}$ hold the coordinates of all
+# rows along the first $K$ principal axes, and let $O$ be any *orthogonal* matrix, $O^{\mathsf T} O = I$: a rotation,
+# perhaps with a mirror. It keeps distances and total variance, and changes nothing but where the signs cut. Which
+# rotation cuts best? *Iterative quantisation* {cite:p}`gong2011itq` says: the one for which rounding to $\pm 1$ loses
+# least,
 #
 # $$ \min_{B, O} \; \| B - V O \|^2, \qquad B \in \{-1, +1\}^{N \times K}, \qquad O^{\mathsf T} O = I . $$ (eq:shallow-itq)
 #
@@ -327,9 +329,9 @@ figure = figures.to_corners(outputs)
 #
 # ### Variance per bit
 #
-# The rotation has another effect: it *evens out the variances*. {numref}`fig:shallow-variance` takes the 1,200 training digits with 16 bits (`digits`: real handwritten digits
-# of 8×8 pixels, so $D = 64$). A control takes a rotation at random: it is ITQ before its first round, and known as PCA
-# with random rotation.
+# The rotation has another effect: it *evens out the variances*. {numref}`fig:shallow-variance` takes the 1,200
+# training digits with 16 bits (`digits`: real handwritten digits of 8×8 pixels, so $D = 64$). A control takes a
+# rotation at random: it is ITQ before its first round, and known as PCA with random rotation.
 
 # %% mystnb={"image": {"alt": "Variance of the output against the number of the bit, 1 to 16. PCAH starts far above the others and falls to a small fraction; the random rotation scatters around the common mean, and ITQ stays close to it for all bits."}, "figure": {"caption": "Variance of each output on digits: unequal along the axes, more even after a random rotation, nearly equal after ITQ.", "name": "fig:shallow-variance"}}
 digits = data.load("digits")
@@ -347,7 +349,7 @@ ax = plots.curves(lines, "bit", "variance of the output")
 _ = ax.set_xticks(range(1, 17, 3))
 
 # %% [markdown]
-# The total is the same for all three. Under PCAH the first four bits carry more than half of it, and
+# Under PCAH the first four bits carry more than half of the total, and
 # the last ones are spent on directions that hardly vary. After ITQ all carry nearly the same, as bits should that all
 # count the same. [Below](#sec:shallow-digits), even the random rotation is far better than the bare axes.
 #
@@ -398,12 +400,13 @@ print(f"CCA and linear discriminant analysis: cosine {cosine:.4f}")
 #    \varphi_j(x) = e^{-\gamma \|x - x_j\|^2} , $$ (eq:shallow-kernels)
 #
 # with $\bar\varphi_j$ the mean over the training rows. *Supervised hashing with kernels* {cite:p}`liu2012ksh` learns
-# the $w_{jk}$ from pairs. The inner product of two codes is $K$ when all bits agree and $-K$ when none does, so
+# the $w_{jk}$ from pairs. The inner product of two codes is $K$ when all bits agree and $-K$ when none does, so KSH
+# seeks
 #
 # $$ \min \; \| K S - B B^{\mathsf T} \|^2 . $$ (eq:shallow-ksh)
 #
-# $B B^{\mathsf T}$ is the sum of $b_k b_k^{\mathsf T}$ over the columns of $B$, and they are found one after another.
-# With $E_k = K S - \sum_{j<k} b_j b_j^{\mathsf T}$, what the bits so far have left over,
+# $B B^{\mathsf T}$ is the sum of $b_k b_k^{\mathsf T}$ over the columns $b_k$ of $B$, each a bit of all rows. They
+# are found one after another. With $E_k = K S - \sum_{j<k} b_j b_j^{\mathsf T}$, what the bits so far have left over,
 #
 # $$ \| E_k - b\, b^{\mathsf T} \|^2 = \| E_k \|^2 - 2\, b^{\mathsf T} E_k\, b + N^2 , $$ (eq:shallow-greedy)
 #
@@ -442,16 +445,16 @@ for k in (0, 3, 6, 9, 12):
 # For *supervised discrete hashing* {cite:p}`shen2015sdh` codes are good if a *linear classifier*
 # $W$ can read the labels from them. Codes, classifier and hash functions are learned together,
 #
-# $$ \min_{B, W, P} \; \| Y - B W \|^2 + \lambda \|W\|^2 + \nu \| B - \Phi P \|^2, \qquad B \in \{-1, +1\}^{N \times K} , $$ (eq:shallow-sdh)
+# $$ \min_{B, W, P} \; \| Y - B W \|^2 + \lambda \|W\|^2 + \nu \| B - \Phi P \|^2, \quad B \in \{-1, +1\}^{N \times K} , $$ (eq:shallow-sdh)
 #
-# where $\Phi$ holds the kernels of all rows to the anchors and a column of ones, and $P$ the weights of the hash functions.
-# With two of the three fixed, each has a simple answer. $W$ is a *ridge regression*, least squares with the size of the
-# weights held down by $\lambda$, and so is $P$, with a small ridge of ours that the equation leaves out.
-# $B$ *stays discrete*. Take one column $b$ of it, with $w$ its row of $W$, and let $B', W'$ be the rest. In
+# where $\Phi$ holds the kernels of all rows to the anchors and a column of ones, and $P$ the weights of the hash
+# functions. With two of the three fixed, each has a simple answer. $W$ is a *ridge regression*, least squares with
+# the size of the weights held down by $\lambda$, and so is $P$, with a small ridge of ours that the equation leaves
+# out. $B$ *stays discrete*. Take one column $b$ of it, with $w$ its row of $W$, and let $B', W'$ be the rest. In
 # $\|Y - B' W' - b\, w^{\mathsf T}\|^2$ the square of the last term is $N \|w\|^2$ whatever the signs, so only terms
 # linear in $b$ are left, and every entry of $b$ can be chosen on its own:
 #
-# $$ b = \operatorname{sign}\left( q - B' W' w \right), \qquad q \text{ the column of } Q = Y W^{\mathsf T} + \nu\, \Phi P . $$ (eq:shallow-dcc)
+# $$ b = \operatorname{sign}\left( q - B' W' w \right), \qquad q \text{ its column of } Q = Y W^{\mathsf T} + \nu\, \Phi P . $$ (eq:shallow-dcc)
 #
 # Then comes the next column, again and again, until no bit changes:
 
@@ -460,9 +463,8 @@ source(sdh.cyclic_descent)
 
 # %% [markdown]
 # Is it worth the trouble? The alternative is to *relax*: let $B$ be real, solve, and take signs at the end. With eight
-# bits we can also try all 256 codes for each row and know the best. {numref}`tbl:shallow-sdh` sets
-# the three side by side on the 1,200 digits, from six random starts: after one step, and after five rounds in which
-# $W$ and $P$ follow.
+# bits we can also try all 256 codes for each row and know the best. {numref}`tbl:shallow-sdh` has
+# all three on the 1,200 digits, from six random starts, after one step and after five rounds.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "The discrete step of SDH, three ways; lowest and highest of six starts.", "name": "tbl:shallow-sdh"}}
 turns = chapter.Turns(pixels, digits.train.labels, bits=8)
@@ -477,7 +479,7 @@ learned = {
 }
 table(
     [
-        "",
+        "codes are found",
         "one step: share of the possible gain",
         "rows with their best code",
         "five rounds: objective",
@@ -547,7 +549,7 @@ carried = {
 }
 table(
     [
-        "",
+        "method",
         "mAP of learned codes",
         "bits the function gets wrong",
         "mAP of new rows",
@@ -567,9 +569,9 @@ table(
 )
 
 # %% [markdown]
-# COSDISH's learned codes are faultless, and its line gets nearly every second bit of them wrong: no better than a
+# COSDISH's learned codes are faultless, and its lines get nearly every second bit of them wrong, little better than a
 # coin. On kernels the codes are followed well. A reported figure can hide this: if the database is ranked by its
-# *learned* codes, its labels go into the ranking. In this book every code comes from the function.
+# *learned* codes, its labels go into the ranking. On this page every code comes from the function.
 #
 # (sec:shallow-digits)=
 # ## All of them on digits
@@ -617,13 +619,14 @@ ax = plots.ladder(
 )
 
 # %% [markdown]
-# This is one seed on one small set: a look, not a ranking (that is {doc}`10_side_by_side`). But the
-# large differences of {numref}`fig:shallow-digits` have reasons that we have seen. Labels count most. Without them even
-# variances do: PCAH, on the bare axes, ends below random lines. SKLSH, which sees near neighbours only, ends last.
+# This is one seed on one small set: a look, not a ranking. But the large differences of {numref}`fig:shallow-digits`
+# have reasons that we have seen. Labels count most. Without them even variances do: PCAH, on the bare axes, ends
+# below random lines. Of all methods SKLSH, which sees near neighbours only, is last.
 #
 # ## Which one when
 #
-# - **No labels, any length of code, and a guarantee:** LSH. The more bits, the nearer to the angle.
+# - **No labels, any length of code, and a guarantee:** LSH. Nothing is learned, so little can go wrong, and the more
+#   bits, the nearer to the angle.
 # - **No labels, short codes:** ITQ. If it does not beat PCA with a random rotation on your features, learning the
 #   rotation gains you nothing.
 # - **No labels, few dimensions:** SH, which can take many bits from a long axis.
@@ -656,7 +659,7 @@ cores = {
 }
 table(
     [
-        "",
+        "method",
         "mAP, 12 bits",
         "mAP, 24 bits",
         "learning (s)",
@@ -731,8 +734,8 @@ table(
 # </details>
 #
 # ### Exercise 2: a rotation in the plane
-# The coordinates along two principal axes have variances $\sigma_1^2 > \sigma_2^2$. Turn them by an angle $\alpha$. What are
-# the variances of the outputs, and for which $\alpha$ are they equal? Are the outputs still uncorrelated?
+# The coordinates along two principal axes have variances $\sigma_1^2 > \sigma_2^2$. Turn them by an angle $\alpha$.
+# What are the variances of the outputs, and for which $\alpha$ are they equal? Are the outputs still uncorrelated?
 #
 # <details class="solution"><summary>Solution</summary>
 #
@@ -783,8 +786,8 @@ exercises.check(smoothest_waves, *BOXES, required=True)
 
 # %% [markdown]
 # ### Exercise 5: the best rotation
-# Write the second step of ITQ, {eq}`eq:shallow-procrustes`: the orthogonal matrix $O$ that brings coordinates $V$ (N, K)
-# nearest to codes $B$ (N, K). `np.linalg.svd(A)` gives $U_1$, the diagonal of $\Sigma$, and $U_2^{\mathsf T}$.
+# Write the second step of ITQ, {eq}`eq:shallow-procrustes`: the orthogonal matrix $O$ that brings coordinates $V$ (N,
+# K) nearest to codes $B$ (N, K). `np.linalg.svd(A)` gives $U_1$, the diagonal of $\Sigma$, and $U_2^{\mathsf T}$.
 
 
 # %%

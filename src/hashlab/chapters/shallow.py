@@ -201,9 +201,10 @@ WAYS: dict[str, Step] = {
 
 
 def reach(values: Sequence[float], form: str) -> str:
-    """The smallest and the largest of some values, in words.
+    """The smallest and the largest of some values, in words; one of them where both look the same.
 
-    >>> reach([0.5, 0.25, 0.75], ".0%")
-    '25% to 75%'
+    >>> reach([0.5, 0.25, 0.75], ".0%"), reach([0.25, 0.251], ".0%")
+    ('25% to 75%', '25%')
     """
-    return f"{min(values):{form}} to {max(values):{form}}"
+    ends = f"{min(values):{form}}", f"{max(values):{form}}"
+    return " to ".join(dict.fromkeys(ends))
