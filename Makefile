@@ -28,8 +28,7 @@ pdf: book  ## the whole book as _build/hashlab.pdf, by Chromium
 	@$(BIN)/python book/pdf.py
 
 test: lint  ## style, unit tests, and every notebook run again and compared
-	@$(BIN)/python -m pytest --doctest-modules src/hashlab
-	@$(BIN)/python -m pytest --nbval --nbval-current-env --numprocesses 2 --dist loadfile tests notebooks
+	@$(BIN)/python -m pytest --nbval --nbval-current-env --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30 tests notebooks
 
 notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb
 	@$(BIN)/python book/build.py notebooks --all
@@ -38,7 +37,7 @@ bench: $(READY)  ## run every script in benchmarks/ that measures speed
 	@set -e; for script in $(filter-out %/side_by_side.py %/small_sets.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$script"; env -u OMP_NUM_THREADS $(BIN)/python $$script; done
 
 # The attacks in their long forms; `make test` has them short. MUTANTS=300 tries a sample of the changes only.
-ATTACKS = $(wildcard $(addprefix tests/test_,trials.py fuzz.py bad_input.py metrics_differential.py checkpoints.py))
+ATTACKS = $(wildcard $(addprefix tests/test_,trials.py fuzz.py bad_input.py metrics_differential.py checkpoints.py grids.py))
 
 campaign: $(READY)  ## kill, crowd, harm and change everything, and say how much held (hours; goes on where it was)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[campaign]"
@@ -66,5 +65,5 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@echo "Setting up .venv: this takes a few minutes, once."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[book,test,search,weights,onnx,check]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[book,test,search,milvus,weights,onnx,scale,check]"
 	@echo "$(CURDIR)" > $@

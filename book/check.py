@@ -10,23 +10,38 @@ It says, and ends with 1, where
 - headings skip a level;
 - a text has a word that codespell knows to be misspelt.
 
+A page that was found good is not looked at again until it, what it loads, or this file changes;
+_build/checked.json keeps which ones these are. A page that is named is looked at in any case.
+
 Needs the extra `check`, and Chromium: in $CHROMIUM, or under its usual names.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hashlab_book import ROOT
 
+from hashlab.files import _disk
+
 PAGES = ROOT / "_build" / "html"
+# Beside the pages: {page: digest of all that it is made of}; none for what is faulty.
+CHECKED = "checked.json"
+AT_A_TIME = min(os.cpu_count() or 1, 8)  # browsers
+PATIENCE = 300_000  # milliseconds for a page to be there, on a busy machine
 TEXTS = (
     "README.md",
     "CONTRIBUTING.md",
@@ -38,7 +53,7 @@ TEXTS = (
 )
 NAMES = ("chromium", "chromium-browser", "google-chrome")  # of the browser
 PHONE, TABLET, DESK = 360, 768, 1280  # widths in pixels
-LOOKS = [(width, scheme) for scheme in ("light", "dark") for width in (PHONE, TABLET, DESK)]
+WIDTHS, SCHEMES = (PHONE, TABLET, DESK), ("light", "dark")
 SERIOUS = ("serious", "critical")
 READY = "() => !window.MathJax?.startup || MathJax.startup.promise.then(() => true)"
 # Boxes whose content is wider than they are: [how far, whether it can be scrolled, kind, first words]
@@ -56,6 +71,33 @@ OVERFLOW = """() => {
 }"""
 HEADINGS = """() => [...document.querySelectorAll(".bd-article :is(h1, h2, h3, h4, h5, h6)")]
     .map(heading => [Number(heading.tagName[1]), heading.innerText])"""
+# Once the page has taken its new width or colours.
+SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# Code has thousands of words in a dozen colours, and axe-core takes its time for each. What looks as
+# words before it do, on the same ground, is left out of the comparison of colours, from the fourth on.
+TWINS = """() => {
+    const grounds = new Map([[null, ""]]);
+    const ground = box => {
+        if (!grounds.has(box)) {
+            const {backgroundColor, backgroundImage, opacity, position} = getComputedStyle(box);
+            grounds.set(box, `${ground(box.parentElement)}/${[backgroundColor, backgroundImage, opacity, position]}`);
+        }
+        return grounds.get(box);
+    };
+    const times = new Map();
+    for (const box of document.querySelectorAll("body *")) {
+        box.removeAttribute("data-twin");
+        if (box.childElementCount || !box.checkVisibility()) continue;
+        const {color, fill, fontSize, fontWeight, textShadow, visibility} = getComputedStyle(box);
+        const look = [ground(box), color, fill, fontSize, fontWeight, textShadow, visibility].join();
+        times.set(look, (times.get(look) ?? 0) + 1);
+        if (times.get(look) > 3) box.setAttribute("data-twin", "");
+    }
+}"""
+# What axe-core runs, and on what.
+ALL_BUT_COLOURS = {"rules": {"color-contrast": {"enabled": False}}, "resultTypes": ["violations"]}
+COLOURS = {"runOnly": ["color-contrast"], "resultTypes": ["violations"]}
+ALL_BUT_TWINS = {"exclude": [["[data-twin]"]]}
 
 
 class Look(NamedTuple):
@@ -108,47 +150,129 @@ def skipped_headings(page: Any) -> Iterator[str]:
         last = level
 
 
-def barriers(page: Any, axe: Any) -> Iterator[str]:
+def barriers(page: Any) -> Iterator[str]:
     """What axe-core finds that keeps some readers out."""
-    for violation in axe.run(page).response["violations"]:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.evaluate(TWINS)
+    runs = [
+        Axe().run(page, options=ALL_BUT_COLOURS),
+        Axe().run(page, context=ALL_BUT_TWINS, options=COLOURS),
+    ]
+    for violation in (each for run in runs for each in run.response["violations"]):
         if violation["impact"] in SERIOUS:
             first = violation["nodes"][0]["html"][:80]
             yield f"{violation['id']}: {violation['help']} ({len(violation['nodes'])} times, first {first})"
 
 
-def problems(page: Any, look: Look, axe: Any) -> Iterator[str]:
+def problems(page: Any, look: Look) -> Iterator[str]:
     yield from too_wide(page, look.width)
     if look.width == DESK:  # what does not hang on the width is looked at once for each scheme
         yield from skipped_headings(page)
-        yield from barriers(page, axe)
+        yield from barriers(page)
 
 
-def look_at(chosen: list[Path], folder: Path) -> int:
-    """Print what is wrong with the pages; returns how much it was."""
-    from axe_playwright_python.sync_playwright import Axe
+def seen(page: Any, address: str) -> Iterator[str]:
+    """What is wrong with a page: it is opened once, and then changes its colours and width."""
+    events: list[str] = []
+    page.on("request", lambda request: events.extend(_foreign(request.url)))
+    page.on("pageerror", lambda error: events.append(f"a script fails: {error}"))
+    page.goto(address)
+    page.wait_for_function(READY)
+    for look in (Look(width, scheme) for scheme in SCHEMES for width in WIDTHS):
+        page.emulate_media(color_scheme=look.scheme)
+        page.set_viewport_size({"width": look.width, "height": 900})
+        page.evaluate(SETTLED)
+        yield from (f"({look}): {problem}" for problem in problems(page, look))
+    yield from dict.fromkeys(events)
+
+
+@contextmanager
+def opened() -> Iterator[Any]:
+    """Chromium."""
     from playwright.sync_api import sync_playwright
 
-    count = 0
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as engine:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         program = engine.chromium.launch(executable_path=browser(), args=options)
-        for look in (Look(*look) for look in LOOKS):
-            size = {"width": look.width, "height": 900}
-            page = program.new_context(viewport=size, color_scheme=look.scheme).new_page()
-            events: list[str] = []
-            page.on("request", lambda request, events=events: events.extend(_foreign(request.url)))
-            page.on(
-                "pageerror", lambda error, events=events: events.append(f"a script fails: {error}")
-            )
-            for path in chosen:
-                events.clear()
-                page.goto(path.as_uri())
-                page.wait_for_function(READY)
-                for problem in [*problems(page, look, Axe()), *events]:
-                    count += 1
-                    print(f"{path.relative_to(folder)} ({look}): {problem}", flush=True)
+        yield program
         program.close()
+
+
+def look_at(folder: Path, chosen: list[Path]) -> dict[Path, int]:
+    """Print what is wrong with the pages, seen in one browser; returns how much it was of each."""
+    count = {}
+    with opened() as program:
+        for path in chosen:
+            page = program.new_page(viewport={"width": PHONE, "height": 900})
+            page.set_default_timeout(PATIENCE)
+            wrong = list(seen(page, path.as_uri()))
+            page.close()
+            for problem in wrong:
+                print(f"{path.relative_to(folder)} {problem}", flush=True)
+            count[path] = len(wrong)
     return count
+
+
+def look_at_all(folder: Path, chosen: list[Path]) -> dict[Path, int]:
+    """As `look_at`, in several browsers at a time; the largest pages are first."""
+    ordered = sorted(chosen, key=lambda path: -path.stat().st_size)
+    shares = [share for k in range(AT_A_TIME) if (share := ordered[k::AT_A_TIME])]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        counts = pool.map(partial(look_at, folder), shares)
+        return {path: number for count in counts for path, number in count.items()}
+
+
+# ---- what was found good before
+
+
+@cache
+def _common(folder: Path) -> bytes:
+    """Digest of what every page hangs on: this file, scripts and styles."""
+    static = sorted(path for path in (folder / "_static").rglob("*") if path.is_file())
+    return _digest([Path(__file__), *static])
+
+
+def _digest(files: list[Path], start: bytes = b"") -> bytes:
+    total = hashlib.sha256(start)
+    for file in files:
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.digest()
+
+
+def made_of(folder: Path, page: Path) -> str:
+    """Digest of a page and of all that it shows."""
+    names = re.findall(r'\b(?:src|data)="([^":]+)"', page.read_text(encoding="utf-8"))
+    shown = [page.parent / name.split("?")[0] for name in names]
+    return _digest([page, *filter(Path.is_file, shown)], _common(folder)).hex()
+
+
+def good_ones(folder: Path) -> dict[str, str]:
+    file = folder.parent / CHECKED
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def changed(folder: Path, chosen: list[Path]) -> list[Path]:
+    """Those of the pages that were not found good as they are."""
+    good = good_ones(folder)
+    return [path for path in chosen if good.get(_name(folder, path)) != made_of(folder, path)]
+
+
+def keep(folder: Path, count: dict[Path, int]) -> None:
+    """Note which of the pages have nothing wrong."""
+    news = {
+        _name(folder, path): "" if number else made_of(folder, path)
+        for path, number in count.items()
+    }
+    text = json.dumps(good_ones(folder) | news, indent=1) + "\n"
+    _disk.write(folder.parent / CHECKED, text.encode())
+
+
+def _name(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+# ---- what needs no browser
 
 
 def _foreign(address: str) -> list[str]:
@@ -179,9 +303,17 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=PAGES, help="of the rendered pages")
     chosen = parser.parse_args()
     folder = chosen.folder.resolve()
-    count = look_at(pages(folder, chosen.names), folder) + misspelt()
-    print(f"{count} problems" if count else "Every page can be read.")
-    return 1 if count else 0
+    wanted = pages(folder, chosen.names)
+    again = wanted if chosen.names else changed(folder, wanted)
+    count = look_at_all(folder, again)
+    keep(folder, count)
+    if len(again) < len(wanted):
+        print(
+            f"{len(wanted) - len(again)} pages are as they were when nothing was wrong with them."
+        )
+    total = sum(count.values()) + misspelt()
+    print(f"{total} problems" if total else "Every page can be read.")
+    return 1 if total else 0
 
 
 if __name__ == "__main__":

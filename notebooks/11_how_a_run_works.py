@@ -49,7 +49,7 @@ import signal
 import tempfile
 import warnings
 from collections import Counter
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -62,10 +62,19 @@ from scipy import stats
 from hashlab import cli, plots
 from hashlab.chapters import exercises, runs
 from hashlab.chapters.figures import run as figures
-from hashlab.chapters.runs import terminal
 from hashlab.chapters.tables import table
 from hashlab.methods import models
 from hashlab.training import checkpoints, seeds
+
+
+def terminal(line):
+    """Run a command `hashlab …` and print what it says; returns its exit code."""
+    printed = StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        code = cli.main(shlex.split(line)[1:])
+    print(f"$ {line}\n{printed.getvalue()}", end="")
+    return code
+
 
 # All files of this chapter are written into a folder that is gone afterwards.
 before, results = os.getcwd(), records.root().resolve()

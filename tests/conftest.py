@@ -7,9 +7,11 @@ how much they tried.
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
@@ -28,12 +30,40 @@ hypothesis.settings.load_profile("hashlab")
 
 CAMPAIGN = os.environ.get("HASHLAB_CAMPAIGN") == "1"
 FIGURES = []
+LONG = (
+    "test_trials",
+    "test_fuzz",
+    "test_grids",
+    "test_checkpoints",
+    "test_hosted",
+    "test_house",
+    "test_tested",
+    "test_metrics_differential",
+    "test_timm_models",
+)
 
 
 @pytest.fixture(scope="session")
 def campaign():
     """Whether this is the long form, `make campaign`."""
     return CAMPAIGN
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long is begun first, so that no core is idle in the end: chapters, by what they
+    took when they were executed last, and files of the largest tests; then by the number of tests.
+    """
+    tests = Counter(item.path for item in items)
+    seconds = json.loads((ROOT / "book" / "seconds.json").read_text())
+    items.sort(
+        key=lambda item: -_cost(item.path, tests[item.path], seconds)
+    )  # keeps files together
+
+
+def _cost(path: Path, tests: int, seconds: dict[str, int]) -> float:
+    if path.suffix == ".ipynb":
+        return 1000 + seconds.get(path.stem, 10)
+    return 1000 * (path.stem in LONG) + tests / 1000
 
 
 @pytest.fixture(scope="session")

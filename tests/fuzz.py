@@ -20,6 +20,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -42,6 +43,7 @@ from hashlab.errors import InputError
 from hashlab.files import formats
 from hashlab.methods import photos
 from hashlab.networks import backbones, weights
+from hashlab.scale import shards
 from hashlab.search import store
 from hashlab.training import checkpoints
 
@@ -538,6 +540,18 @@ def read_pictures(folder):
     return [(image.shape, image.dtype, image.tobytes()) for image in decoded]
 
 
+def read_shards(folder):
+    parts = [
+        (part.names, part.codes.tolist(), part.labels) for part in shards.read(folder / "shards")
+    ]
+    return parts, list(shards.errors(folder / "shards"))
+
+
+def make_shards(folder):
+    trials.model_and_images(folder)
+    trials.encode_shards(folder)
+
+
 def make_weights(folder):
     network = backbones.create("tiny", (8, 8))
     (folder / "start.safetensors").write_bytes(safetensors.torch.save(network.state_dict()))
@@ -573,6 +587,31 @@ def read_index(folder):
         json.dumps([opened.missing, len(files_of), photos.shown_label(dict(index.meta()[0]))])
         parts.append((list(index), *(part.tolist() for part in results)))
     return parts
+
+
+def make_told_shards(folder):
+    """Shards, and what the Parquet file itself says of them: two ways."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = {"hashlab.bits": "12", "hashlab.model": "0" * 64}
+    stored = pa.array([bytes(2), bytes(2)], pa.binary(2))
+    columns = {"path": ["a.jpg", "b.jpg"], "code": stored, "label": ["cat", "dog"]}
+    table = pa.table(columns).replace_schema_metadata(about)
+    facts = {"model": {"sha256": "0" * 64, "tables": None}, "bits": 12, "images": 2, "size": 2}
+    for name in ("alone", "told"):
+        (folder / name).mkdir()
+        pq.write_table(table, folder / name / "0.parquet", write_page_checksum=True)
+    (folder / "told" / "shards.json").write_text(json.dumps(facts))
+
+
+def load_shards(folder):
+    for name in ("alone", "told"):
+        with tempfile.TemporaryDirectory() as out:
+            search.load_shards(folder / name, Path(out) / "an.index")
+            index = search.open_index(Path(out) / "an.index")
+            json.dumps([list(index), index.codes().tolist(), index.notes])
+    return []
 
 
 def sign_index(folder):
@@ -627,8 +666,15 @@ FORMATS = {
     "own list": Format(make_own_list, {"labels.csv": harm_lines}, read_own_list, lambda sound, found: True),
     "own arrays": Format(trials.own_arrays, {"x.npz": harm_npz}, read_own_arrays, lambda sound, found: True),
     "pictures": Format(make_pictures, {"*": harm_bytes}, read_pictures, same_shape),
+    "shards": Format(
+        make_shards, {"shards/*.json": harm_json, "shards/*.parquet": harm_bytes}, read_shards,
+        lambda sound, found: True,
+    ),
     "weights": Format(make_weights, {"*": harm_tensors}, read_weights),
     "index": Format(make_index, {"*/*.json": harm_json, "*/*.npy": harm_bytes}, read_index),
+    "shards to load": Format(
+        make_told_shards, {"*/*.json": harm_json, "*/*.parquet": harm_bytes}, load_shards
+    ),
     "index, signed": Format(
         make_index, {"*/*.json": harm_json, "*/*.npy": harm_array}, read_index,
         lambda sound, found: [len(part) for part in sound] == [len(part) for part in found], sign_index,

@@ -26,8 +26,10 @@ FORMATS = (
     "own list",
     "own arrays",
     "pictures",
+    "shards",
     "weights",
     "index",
+    "shards",
     "index, signed",
 )
 

@@ -35,6 +35,12 @@ LSH = """
 [[rows]]
 method = "lsh"
 """
+QUICK = """
+[[rows]]
+name = "searched"
+method = "itq"
+search = [{ iterations = [2, 5, 10] }]
+"""
 
 
 @pytest.fixture
@@ -282,12 +288,20 @@ def command(file, root, *more):
     return [sys.executable, "-m", "hashlab.cli", "grid", str(file), "--root", str(root), *more]
 
 
-def test_processes_side_by_side_do_each_run_once(written, tmp_path):
-    """Every run of the grid is reported by one process, and by one only."""
-    file = written(HEAD, SEARCHED, LSH)
+@pytest.fixture
+def rows(campaign):
+    """A row that is searched, and one that is not; networks are trained in the long form only."""
+    return (SEARCHED if campaign else QUICK), LSH
+
+
+def test_processes_side_by_side_do_each_run_once(written, tmp_path, rows, campaign):
+    """Every run of the grid is reported by one process, and by one only: of two that a command
+    starts, and a third that another one is.
+    """
+    file = written(HEAD, *rows)
     words = command(file, tmp_path / "r", "--processes", "2")
     with started(words, stdout=subprocess.PIPE) as other:
-        one = run(*words)
+        one = run(*(words if campaign else words[:-2]))
         lines = (one.stdout + other.communicate()[0]).splitlines()
     assert one.returncode == other.returncode == 0
     runs = Counter(line.split(": mAP")[0] for line in lines)
@@ -325,8 +339,8 @@ def test_no_run_is_begun_after_the_budget(written, tmp_path):
     assert done(written(HEAD, LSH), tmp_path, until=0.0) == []
 
 
-def test_a_grid_that_was_killed_goes_on(written, tmp_path):
-    file = written(HEAD, SEARCHED, LSH)
+def test_a_grid_that_was_killed_goes_on(written, tmp_path, rows):
+    file = written(HEAD, *rows)
     words = command(file, tmp_path / "r")
     with started(words, stdout=subprocess.PIPE) as killed:
         killed.stdout.readline()

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import python
 
 from hashlab import codes
 from hashlab.errors import InputError
@@ -536,11 +535,3 @@ def test_a_curve_needs_radii():
 def test_an_interval_needs_a_level(level):
     with pytest.raises(InputError, match=f"level must lie between 0 and 1, got {level}"):
         evaluate(**GOOD).interval(level)
-
-
-def test_importing_loads_no_compiler():
-    code = (
-        "import sys, hashlab.metrics; sys.exit(bool({'numba', 'sklearn', 'scipy', 'faiss'} & "
-        "set(sys.modules)))"
-    )
-    assert python("-c", code).returncode == 0

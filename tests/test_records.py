@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import python
 
 from hashlab import codes, data, experiments, files, methods, metrics, records
 from hashlab.cli import main, settings
@@ -622,15 +621,6 @@ def test_settings_from_words():
         "backbone": "lenet",
         "x": True,
     }
-
-
-def test_import_is_light():
-    heavy = "torchvision sklearn matplotlib numba faiss"
-    code = (
-        f"import sys, hashlab.experiments, hashlab.cli; print([m for m in '{heavy}'.split() if m "
-        "in sys.modules])"
-    )
-    assert python("-c", code).stdout == "[]\n"
 
 
 def test_compact_records_share_their_labels_and_say_the_same(tmp_path, short):

@@ -132,6 +132,24 @@ def test_frozen_up_to_a_level(level, trained, known):
     net(torch.randn(3, *{"early": (6, 4, 4), "late": (9, 4, 4)}[level]))
 
 
+def test_what_is_kept_is_taken_up_outside_of_compiled_code(known):
+    """The compiler would keep the outputs that stand in for what is over; all else it may have."""
+    known.register("own", Own)
+    net, graphs = backbones.create("own", (8, 8, 1), frozen="early").eval(), []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    x = torch.randn(3, 6, 4, 4)
+    compiled = torch.compile(lambda x: 2 * net(x), backend=backend)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), 2 * net(x))
+    operations = {node.op + str(node.target) for graph in graphs for node in graph.graph.nodes}
+    assert any("mul" in name for name in operations)
+    assert not any("conv" in name or "linear" in name for name in operations)
+
+
 def test_a_level_that_does_not_suffice(known):
     known.register("shortcut", Shortcut)
     with pytest.raises(InputError, match="follow from alone, which is not so of 'late'"):

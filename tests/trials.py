@@ -33,7 +33,7 @@ from processes import PATIENCE
 from hashlab import cli, methods, records
 from hashlab.data import cache, opening, own, parts, sets
 from hashlab.errors import InputError
-from hashlab.methods import graphs, photos
+from hashlab.methods import graphs, models, photos
 from hashlab.training import checkpoints
 
 torch.set_num_threads(1)
@@ -107,6 +107,13 @@ def encode(folder):
     return hashlab("encode", folder / "model", folder / "images", "-o", folder / "codes.npz")
 
 
+def encode_shards(folder):
+    """Two shards, in this process."""
+    with mock.patch.object(models, "BLOCK", 2):
+        return hashlab("encode", folder / "model", folder / "images", "--on", "local",
+                       "--shard", 2, "-o", folder / "shards")  # fmt: skip
+
+
 def index(folder):
     return hashlab("index", folder / "model", folder / "images", "-o", folder / "an.index")
 
@@ -125,6 +132,26 @@ def opens(folder):
     """An index is there whole or not at all, and of codes as the model gives them."""
     if (folder / "an.index").exists():
         photos.open_photos(folder / "an.index")
+
+
+def model_and_shards(folder):
+    """A model, and two shards of its codes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    model_and_images(folder)
+    sha256 = json.loads((folder / "model" / "model.json").read_text())["sha256"]
+    about = {"hashlab.bits": "8", "hashlab.model": sha256}
+    (folder / "shards").mkdir()
+    for number in range(2):
+        columns = {"path": [f"{number}.png"], "code": pa.array([b"a"], pa.binary(1))}
+        table = pa.table(columns).replace_schema_metadata(about)
+        pq.write_table(table, folder / "shards" / f"{number}.parquet")
+
+
+def index_of_shards(folder):
+    words = ("--shards", "-o", folder / "an.index")
+    return hashlab("index", folder / "model", folder / "shards", *words)
 
 
 def model_to_export(folder):
@@ -315,8 +342,10 @@ COMMANDS = {
     "grid": Command(grid, sound=verified),
     "compact": Command(compact, two_records, verified),
     "encode": Command(encode, model_and_images),
+    "encode --on": Command(encode_shards, model_and_images),
     "index": Command(index, model_and_images, opens),
     "index again": Command(index, changed_images, opens),
+    "index --shards": Command(index_of_shards, model_and_shards, opens),
     "export": Command(export, model_to_export),
     "data fetch, by hand": Command(prepare, listed_images),
     "data fetch": Command(fetch),

@@ -33,7 +33,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import secrets
 import statistics
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -56,6 +59,7 @@ from hashlab.methods import adapt
 from hashlab.methods.base import MOST_BITS, Shared, recorded
 from hashlab.networks import backbones
 from hashlab.records import Record
+from hashlab.scale import pools
 from hashlab.training.seeds import check_seed
 
 __all__ = ["Choice", "Done", "Grid", "Job", "Kept", "Row", "Worker", "joined", "read", "unseen"]
@@ -523,6 +527,106 @@ def _check_settings(row: Row, where: str) -> None:
 # ---- doing it
 
 
+class Returned(NamedTuple):
+    """What comes back of a job: the files of its record, see `records.stored`, or what was raised."""
+
+    files: dict[str, bytes] | None = None
+    error: Exception | None = None
+
+
+class Doer:
+    """Does jobs in one process; what they share it makes once.
+
+    Args:
+        root: where records and checkpoints are kept; None: in a folder that goes with each job.
+        device: see `experiments.run`.
+        seen: a file that is there where `root` is the driver's folder.
+
+    Raises:
+        InputError: this machine does not see that folder, or may not write there.
+    """
+
+    def __init__(
+        self, root: str | Path | None, device: str | None = None, seen: Path | None = None
+    ):
+        if seen is not None and not (seen.exists() and os.access(root, os.W_OK)):
+            raise InputError(
+                f"{root} is not seen from here, or may not be written: give a folder that every "
+                "machine sees as --shared FOLDER, or --shared none, and runs that are cut short "
+                "begin anew"
+            )
+        self.root = root
+        self.device = device
+        self._shared = Shared()
+        self._data: dict[tuple[str, str], Dataset] = {}
+
+    def __call__(self, job: Job) -> Returned:
+        if self.root is not None:
+            return self._do(job, self.root)
+        with tempfile.TemporaryDirectory(prefix="hashlab-") as folder:
+            return self._do(job, folder)
+
+    def _do(self, job: Job, root: str | Path) -> Returned:
+        try:
+            record = self.prepare(job, root).do(self._shared)
+            return Returned(records.stored(record))
+        except Exception as error:  # whatever it is, the other runs go on
+            return Returned(error=pools.portable(error))
+
+    def prepare(self, job: Job, root: str | Path | None = None) -> experiments.Run:
+        """The run of a job; raises InputError where method, settings and data do not suit."""
+        row = job.row
+        key = (row.dataset, row.protocol)
+        if key not in self._data:
+            self._data[key] = load_data(row.dataset, protocol=row.protocol)
+        return experiments.prepare(
+            row.method,
+            self._data[key],
+            job.bits,
+            job.seed,
+            job.settings,
+            tuning=job.tuning,
+            device=self.device,
+            root=self.root if root is None else root,
+            save=True,
+        )
+
+
+class Place(NamedTuple):
+    """Where runs are done: a folder, and a file by which a machine knows that it sees the same."""
+
+    folder: Path | None
+    mark: Path | None
+
+
+@contextmanager
+def shared(root: Path, folder: Path | None = None) -> Iterator[Place]:
+    """A folder that several processes or machines work in, while the block lasts.
+
+    Args:
+        root: where records are kept, which is the folder unless another is given.
+        folder: another one; one called `none` stands for none.
+    """
+    if folder == Path("none"):
+        yield Place(None, None)
+        return
+    place = (folder or root).absolute()
+    files.check_folder(place)
+    mark = place / CLAIMS / f"seen-{secrets.token_hex(4)}"
+    try:
+        with _disk.lock(mark):
+            yield Place(place, _disk.lock_file(mark))
+    finally:
+        _remove_claims(place)
+
+
+def _remove_claims(root: Path) -> None:
+    """Remove the folder of the claims, unless another process has some."""
+    with suppress(OSError):
+        _disk.sweep(root / CLAIMS)
+        (root / CLAIMS).rmdir()
+
+
 class Done(NamedTuple):
     """What came of a job, and what is left."""
 
@@ -533,11 +637,15 @@ class Done(NamedTuple):
 
 
 class Worker:
-    """One process at work on a grid; several on one root never do a run twice.
+    """Sees to it that what is missing of a grid is done; several on one root never do a run twice.
+
+    A pool does the jobs. Records come back from it and are written here, each once: its name says
+    which run it is of.
 
     Args:
         device: see `experiments.run`.
         until: on `time.monotonic()`; no run is begun after it.
+        pool: None: this process, one run after the other.
     """
 
     def __init__(
@@ -546,6 +654,7 @@ class Worker:
         root: str | Path | None = None,
         device: str | None = None,
         until: float = float("inf"),
+        pool: pools.Pool | None = None,
     ):
         self.grid = grid
         self.root = records.root(root)
@@ -553,57 +662,66 @@ class Worker:
         self.until = until
         self.kept = grid.kept(root)
         self.failed: set[str] = set()  # names of jobs
-        self._shared = Shared()
-        self._data: dict[tuple[str, str], Dataset] = {}
+        self._doer = Doer(self.root, device)
+        self.pool = pools.Here(lambda: self._doer) if pool is None else pool
+        self._claims: dict[str, ExitStack] = {}  # name of a job that is being done -> its locks
+        self._left = 0
 
     def work(self) -> Iterator[Done]:
-        """Do what is missing, one run after the other, as far as other processes leave any.
+        """Do what is missing, as far as others leave any; the pool is closed at the end.
 
-        One that fails does not stop the others.
+        A run that fails does not stop the others.
         """
         try:
-            yield from self._work()
+            while self._begin() or self._claims:
+                for job, outcome in self.pool.ended():
+                    yield self._settle(job, outcome)
         finally:
-            self._tidy()
+            self.pool.close()
+            for locks in self._claims.values():
+                locks.close()
+            _remove_claims(self.root)
 
-    def _tidy(self) -> None:
-        """Remove the folder of the claims, unless another process has some."""
-        with suppress(OSError):
-            _disk.sweep(self.root / CLAIMS)
-            (self.root / CLAIMS).rmdir()
-
-    def _work(self) -> Iterator[Done]:
-        while time.monotonic() < self.until:
+    def _begin(self) -> bool:
+        """Begin as many jobs as there is room for; whether there may be more to begin later."""
+        while time.monotonic() < self.until and self.pool.room() > 0:
             self.kept.look()
             todo, waiting = self.grid.todo(self.kept)
             todo = [job for job in todo if job.name not in self.failed]
-            if not todo:
-                return
-            with self._claimed(todo) as job:
-                if job is None and not waiting:
-                    return  # others are at the last ones
-                if job is None:
+            self._left = len(todo) + waiting
+            free = [job for job in todo if job.name not in self._claims]
+            if not todo or (not free and self._claims):
+                return bool(todo)
+            job = self._claim(free)
+            if job is None and not self._claims and not waiting:
+                return False  # others are at the last ones
+            if job is None:
+                if not self._claims:
                     time.sleep(WAIT)
-                    continue
-                self.kept.look()
-                if self.kept.find(job) is not None:
-                    continue  # another process was faster
-                record, error = self._do(job)
-            yield Done(job, record, error, len(todo) + waiting - 1)
+                return True
+            self._send(job)
+        return False
 
-    @contextmanager
-    def _claimed(self, jobs: Sequence[Job]) -> Iterator[Job | None]:
-        """A job that no other process has: the first one of a row and seed that nobody is at,
+    def _send(self, job: Job) -> None:
+        """Have a job done, unless another process was faster."""
+        self.kept.look()
+        if self.kept.find(job) is None:
+            self.pool.begin(job)
+        else:
+            self._claims.pop(job.name).close()
+
+    def _claim(self, jobs: Sequence[Job]) -> Job | None:
+        """A job that nobody has, locked: the first one of a row and seed that nobody is at,
         for its lengths may share training; else the first one.
         """
-        with ExitStack() as locks:
-            alone = [(job, {job.name, job.group}) for job in jobs]
-            beside = [(job, {job.name}) for job in jobs]
-            for job, names in alone + beside:
-                if self._take(names, locks):
-                    yield job
-                    return
-            yield None
+        alone = [(job, {job.name, job.group}) for job in jobs]
+        beside = [(job, {job.name}) for job in jobs]
+        for job, names in alone + beside:
+            locks = ExitStack()
+            if self._take(names, locks):
+                self._claims[job.name] = locks
+                return job
+        return None
 
     def _take(self, names: set[str], locks: ExitStack) -> bool:
         """Lock all of the names, or none."""
@@ -616,12 +734,21 @@ class Worker:
             locks.push(taken.pop_all())
             return True
 
-    def _do(self, job: Job) -> tuple[Record | None, Exception | None]:
-        try:
-            return self.prepare(job).do(self._shared), None
-        except Exception as error:  # whatever it is, the other runs go on
-            self._note(job, error)
-            return None, error
+    def _settle(self, job: Job, outcome: pools.Outcome) -> Done:
+        """Keep what came of a job, and let others have it."""
+        returned = outcome.value
+        if isinstance(outcome.error, pools.Lost):
+            returned = Returned(error=outcome.error)
+        elif outcome.error is not None:
+            raise outcome.error
+        record = None
+        with self._claims.pop(job.name):
+            if returned.error is None:
+                record = records.keep(returned.files, job.protocol, self.root)
+            else:
+                self._note(job, returned.error)
+        self._left -= 1
+        return Done(job, record, returned.error, self._left)
 
     def _note(self, job: Job, error: Exception) -> None:
         """Remember what failed.
@@ -640,21 +767,7 @@ class Worker:
 
     def prepare(self, job: Job) -> experiments.Run:
         """The run of a job; raises InputError where method, settings and data do not suit."""
-        row = job.row
-        key = (row.dataset, row.protocol)
-        if key not in self._data:
-            self._data[key] = load_data(row.dataset, protocol=row.protocol)
-        return experiments.prepare(
-            row.method,
-            self._data[key],
-            job.bits,
-            job.seed,
-            job.settings,
-            tuning=job.tuning,
-            device=self.device,
-            root=self.root,
-            save=True,
-        )
+        return self._doer.prepare(job)
 
     def cost(self, row: Row) -> tuple[int, float | None]:
         """Runs of a row that are missing, and the seconds of one: the median of those that are kept

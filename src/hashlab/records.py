@@ -14,7 +14,7 @@ import math
 import re
 import reprlib
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +200,50 @@ def write(
     files.write(file.with_suffix(".npz"), data)
     record.path = file
     return _write(record)
+
+
+def stored(record: Record) -> dict[str, bytes]:
+    """A record's files as bytes, by their names; its own, the JSON, stands last."""
+    of_codes = files_of_codes(record)
+    return {file.name: files.read_bytes(file) for file in (*of_codes, record.path)}
+
+
+def keep(contents: Mapping[str, bytes], protocol: str, path: str | Path | None = None) -> Record:
+    """Keep a record that was made elsewhere, and return it; one that is there already stays.
+
+    Args:
+        contents: what `stored` gave there.
+
+    Raises InputError where these are no files of a record; nothing is written then.
+    """
+    *names, own = contents
+    file = root(path) / protocol / own
+    _check_contents(contents, file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _disk.lock(file.with_suffix("")):
+        if not file.is_file():
+            for name in (*names, own):
+                files.write(file.with_name(name), contents[name])
+    return read(file)
+
+
+def _check_contents(contents: Mapping[str, bytes], file: Path) -> None:
+    """Raise InputError unless these are a record, under its name, and the files that it names."""
+    try:
+        record = _check_fields(json.loads(contents[file.name]), file)
+    except ValueError:
+        raise InputError(f"{file} is not a record: JSON is expected") from None
+    record.path = file
+    _check_digest(record)
+    sums = {entry["file"]: entry["sha256"] for entry in _entries(record)}
+    given = {
+        other: hashlib.sha256(content).hexdigest()
+        for other, content in contents.items()
+        if other != file.name
+    }
+    wanted = name(record).rpartition("/")[2]
+    if given != sums or file.stem != wanted:
+        raise InputError(f"{file} is expected to be {wanted} with the files that it names")
 
 
 def _write(record: Record) -> Record:

@@ -1,16 +1,12 @@
-"""What the chapter on runs shows of commands, records and costs."""
+"""What the chapter on runs shows of mistakes, records and costs."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hashlab import cli
 from hashlab.chapters.tables import table
 from hashlab.errors import InputError
 from hashlab.records import Record
@@ -51,18 +47,6 @@ FIELDS = {
 HEAD = ["protocol, network", "trained: images × epochs", "training, s", "encoded: images"]
 HEAD += ["encoding, s", "evaluation, s", "runs"]
 SHARED_SINCE = "2026-11-25"  # later runs shared their machine
-
-
-# ---- commands
-
-
-def terminal(line: str) -> int:
-    """Run a command `hashlab …` and print what it says; returns its exit code."""
-    printed = StringIO()
-    with redirect_stdout(printed), redirect_stderr(printed):
-        code = cli.main(shlex.split(line)[1:])
-    print(f"$ {line}\n{printed.getvalue()}", end="")
-    return code
 
 
 def message(attempt: Callable[[], Any]) -> str:

@@ -8,7 +8,9 @@ import argparse
 import importlib.util
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,6 +65,61 @@ def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
 
 
+def add_place(command: argparse.ArgumentParser, default: str | None = "local") -> None:
+    """Where work is to be done: see `hashlab.scale`."""
+    text = (
+        "local: this machine; ray: the Ray cluster that it belongs to, or that $RAY_ADDRESS names; "
+        "ray://HOST:PORT: one that is reached from outside"
+    )
+    text += f" (default: {default})" if default else ""
+    command.add_argument("--on", default=default, metavar="PLACE", help=text)
+    text = "of this machine that work side by side (default: 1)"
+    command.add_argument("--processes", type=int, metavar="N", help=text)
+    text = "that one piece of work takes of a cluster, with as many threads (default: 1)"
+    command.add_argument("--cpus", type=int, metavar="N", help=text)
+    text = "that it takes where --device is cuda; 0.5: two share one (default: 1)"
+    command.add_argument("--gpus", type=float, metavar="X", help=text)
+
+
+def check_place(parsed: argparse.Namespace) -> None:
+    """Raise InputError where the words of `add_place` do not go together."""
+    from hashlab import scale
+
+    on_gpu = (parsed.device or "").startswith("cuda")
+    scale.check(parsed.on, parsed.processes, parsed.cpus, parsed.gpus, on_gpu)
+
+
+def open_pool(parsed: argparse.Namespace, make: Callable[[], Any]) -> Any:
+    """The pool that these words ask for."""
+    from hashlab import scale
+
+    on_gpu = (parsed.device or "").startswith("cuda")
+    first = Sources({file.name: file.read_bytes() for file in parsed.imports})
+    return scale.open_pool(
+        parsed.on,
+        make,
+        processes=parsed.processes,
+        cpus=parsed.cpus,
+        gpus=parsed.gpus,
+        on_gpu=on_gpu,
+        first=first,
+    )
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Python files as they are here; called in another process, it runs them there."""
+
+    contents: dict[str, bytes]
+
+    def __call__(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder) / name for name in self.contents]
+            for file in files:
+                file.write_bytes(self.contents[file.name])
+            import_files(files)
+
+
 def add_import(command: argparse.ArgumentParser) -> None:
     text = "Python files to run first, which make methods of your own known (methods.register)"
     command.add_argument(
@@ -102,3 +159,8 @@ def path(word: str) -> Path:
             f"a path of one character or more, none of them NUL, is expected, got {word!r}"
         )
     return Path(word)
+
+
+def address(word: str) -> Path | str:
+    """An index: its folder, or its address in Milvus, which is no path."""
+    return word if word.startswith("milvus:") else path(word)

@@ -5,12 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any, Self
 
-from hashlab.cli.common import add_command, add_device, add_import, add_record_root, path
+from hashlab.cli.common import (
+    add_command,
+    add_device,
+    add_import,
+    add_place,
+    add_record_root,
+    check_place,
+    open_pool,
+    path,
+)
 from hashlab.errors import InputError
 
 
@@ -27,8 +36,12 @@ def add_to(commands: Any) -> None:
     command.add_argument("--budget", type=float, metavar="MINUTES", help=text)
     text = "say how many runs are missing and how long they will take, and do none"
     command.add_argument("--estimate", action="store_true", help=text)
-    text = "that work side by side (default: 1)"
-    command.add_argument("--processes", type=int, default=1, metavar="N", help=text)
+    add_place(command)
+    text = (
+        "a folder that all machines of a cluster see, where runs keep checkpoints (default: where "
+        "records are kept); none: runs that are cut short begin anew"
+    )
+    command.add_argument("--shared", type=path, metavar="FOLDER", help=text)
     add_device(command)
     add_record_root(command)
     add_import(command)
@@ -37,23 +50,30 @@ def add_to(commands: Any) -> None:
 def grid(parsed: argparse.Namespace) -> int:
     from hashlab import grid as grids
 
-    if parsed.processes < 1:
-        raise InputError(f"--processes must be 1 or more, got {parsed.processes}")
     if parsed.budget is not None and not parsed.budget > 0:
         raise InputError(f"--budget must be more than 0 minutes, got {parsed.budget}")
+    check_place(parsed)
+    if parsed.shared is not None and parsed.on == "local":
+        raise InputError("--shared is a folder that machines share: it goes with --on ray")
     rows = grids.joined([grids.read(file) for file in parsed.files])
     budget = float("inf") if parsed.budget is None else 60 * parsed.budget
-    worker = grids.Worker(rows, parsed.root, parsed.device, time.monotonic() + budget)
+    # a driver needs no GPU of its own
+    device = parsed.device if parsed.on == "local" else None
+    worker = grids.Worker(rows, parsed.root, device, time.monotonic() + budget)
     worker.check()
     if parsed.estimate:
         return estimate(worker)
-    if parsed.processes > 1:
-        return side_by_side(parsed, budget)
-    return alone(worker, budget)
+    if parsed.on == "local" and parsed.processes in (None, 1):
+        return work(worker, budget)
+    with grids.shared(worker.root, parsed.shared) as where:
+        doer = partial(grids.Doer, where.folder, parsed.device, where.mark)
+        with open_pool(parsed, doer) as worker.pool:
+            worker.pool.check()
+            return work(worker, budget)
 
 
-def alone(worker: Any, budget: float) -> int:
-    """Work in this process; a line for each run."""
+def work(worker: Any, budget: float) -> int:
+    """Do what is missing; a line for each run."""
     failed = 0
     clock = Budget(budget)
     begun = time.monotonic()
@@ -104,30 +124,6 @@ class Budget:
         if self.seconds < float("inf"):
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self.before)
-
-
-def side_by_side(parsed: argparse.Namespace, budget: float) -> int:
-    """As many processes as were asked for, each of which works alone."""
-    words = [sys.executable, "-m", "hashlab.cli", "grid", *map(str, parsed.files)]
-    for name, value in (("--device", parsed.device), ("--root", parsed.root)):
-        words += [] if value is None else [name, str(value)]
-    words += [word for file in parsed.imports for word in ("--import", str(file))]
-    if budget < float("inf"):
-        words += ["--budget", str(budget / 60)]
-    environment = os.environ | {"HASHLAB_PROGRESS": "0"}
-    # in sessions of their own, or Ctrl-C would reach them twice
-    workers = [
-        subprocess.Popen(words, env=environment, start_new_session=True)
-        for _ in range(parsed.processes)
-    ]
-    try:
-        return max(abs(worker.wait()) for worker in workers)
-    except KeyboardInterrupt:
-        for worker in workers:
-            worker.send_signal(signal.SIGINT)
-        for worker in workers:
-            worker.wait()
-        raise
 
 
 def estimate(worker: Any) -> int:

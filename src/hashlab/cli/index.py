@@ -1,4 +1,4 @@
-"""`hashlab index`: a folder of images as an index, made or brought up to date."""
+"""`hashlab index`: a folder of images as an index, made or brought up to date; or shards of codes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import argparse
 import sys
 from typing import Any
 
-from hashlab.cli.common import add_command, add_device, add_import, path
+from hashlab.cli.common import add_command, add_device, add_import, address, path
+from hashlab.errors import InputError
 
 
 def add_to(commands: Any) -> None:
     text = "Make an index of a folder of images, or bring it up to date."
     command = add_command(commands, "index", index, text)
     command.add_argument("model", type=path, help="a folder that `hashlab run --save-model` wrote")
-    command.add_argument("folder", type=path, help="images, also in subfolders")
-    text = "the index: a new folder, or one to bring up to date"
-    command.add_argument("-o", "--output", type=path, required=True, metavar="INDEX", help=text)
+    text = "images, also in subfolders; with --shards their codes"
+    command.add_argument("folder", type=path, help=text)
+    text = (
+        "the index: a new folder, or one to bring up to date; with --shards also "
+        "milvus:http://HOST:19530/COLLECTION, or milvus:FILE.db"
+    )
+    command.add_argument("-o", "--output", type=address, required=True, metavar="INDEX", help=text)
+    text = "load the codes that `hashlab encode --on …` wrote; again: what has changed"
+    command.add_argument("--shards", action="store_true", help=text)
     text = (
         "a CSV file with a column `file` and others, such as `label` (default: names of subfolders)"
     )
@@ -27,8 +34,13 @@ def add_to(commands: Any) -> None:
 
 
 def index(parsed: argparse.Namespace) -> None:
-    from hashlab.search import store
+    if parsed.shards:
+        load(parsed)
+        return
+    from hashlab.search import opening, store
 
+    if opening.is_remote(parsed.output):
+        raise InputError(f"{parsed.output} is filled with codes: `hashlab encode --on …`, --shards")
     store.check_target(parsed.output)  # before what takes seconds to import
     from hashlab.data import folders
     from hashlab.methods import photos
@@ -54,3 +66,13 @@ def index(parsed: argparse.Namespace) -> None:
     words = [", ".join(f"{len(names)} {what}" for what, names in counts.items())]
     words += filter(None, [folders.passed_over(changes.passed)])
     print(f"{parsed.output}: {changes.images} images; {'; '.join(words)}")
+
+
+def load(parsed: argparse.Namespace) -> None:
+    """Fill an index with codes that are there."""
+    if parsed.labels or parsed.skip_broken:
+        raise InputError("--labels and --skip-broken are for images, not for --shards")
+    from hashlab.methods import photos
+
+    images = photos.load(parsed.model, parsed.folder, parsed.output)
+    print(f"{parsed.output}: {images} images of {parsed.folder} are in it")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashlab.cli.common import add_command, add_device, add_import, path
+from hashlab.cli.common import add_command, add_device, add_import, address, path
 from hashlab.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ SIDE = 24  # columns of a picture on a terminal
 def add_to(commands: Any) -> None:
     text = "Find the images of an index that lie nearest to an image."
     command = add_command(commands, "search", search, text)
-    command.add_argument("index", type=path, help="what `hashlab index` made")
+    text = "what `hashlab index` made: a folder, or milvus:http://HOST:19530/COLLECTION"
+    command.add_argument("index", type=address, help=text)
     command.add_argument("images", type=path, nargs="+", metavar="IMAGE", help="what to look for")
     reach = command.add_mutually_exclusive_group()
     text = f"how many neighbours (default: {NEIGHBOURS}, or all where there are fewer)"
@@ -41,7 +42,8 @@ def add_to(commands: Any) -> None:
     add_import(command)
     text = "Find groups of images of an index that are nearly the same."
     command = add_command(commands, "duplicates", duplicates, text)
-    command.add_argument("index", type=path, help="what `hashlab index` made")
+    text = "what `hashlab index` made: a folder, or milvus:http://HOST:19530/COLLECTION"
+    command.add_argument("index", type=address, help=text)
     text = "bits that may differ from one image to the next of a group (default: 2)"
     command.add_argument("--radius", type=int, default=2, help=text)
     _add_outputs(command)
@@ -99,7 +101,7 @@ def duplicates(parsed: argparse.Namespace) -> None:
         print(_groups_as_text(opened, groups, parsed.radius))
 
 
-def _opened(path: Path) -> Photos:
+def _opened(path: Path | str) -> Photos:
     from hashlab.methods import photos
 
     opened = photos.open_photos(path)

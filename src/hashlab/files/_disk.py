@@ -275,7 +275,7 @@ def _opened(thing: Path, made: list[Path] | None) -> int | None:
     """The lock file, open and locked;
     None where another process has it, or has just taken it away.
     """
-    file = _beside(thing, "hashlab-lock")
+    file = lock_file(thing)
     handle = _handle(file, made)
     try:
         locked = _locked(handle)
@@ -315,6 +315,11 @@ def _handle(file: Path, made: list[Path] | None) -> int:
             if not tries_left:
                 raise
     raise AssertionError("there is one try at least")
+
+
+def lock_file(thing: Path) -> Path:
+    """The file that is there as long as somebody has the lock of a thing."""
+    return _beside(thing, "hashlab-lock")
 
 
 def _open(file: Path) -> int:
@@ -362,7 +367,7 @@ def _release(thing: Path, held: int) -> None:
 
     Who waits for it sees that it is gone, and makes a new one.
     """
-    file = _beside(thing, "hashlab-lock")
+    file = lock_file(thing)
     with suppress(OSError):  # Windows takes no open file away
         file.unlink()
     os.close(held)

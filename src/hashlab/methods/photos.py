@@ -28,8 +28,10 @@ from hashlab.data import folders
 from hashlab.errors import InputError
 from hashlab.methods import Method, models
 from hashlab.progress import Progress
-from hashlab.search import Index
+from hashlab.search import Index, Searched
+from hashlab.search.opening import is_remote
 from hashlab.search.pages import Picture, page
+from hashlab.search.shards import OF_SHARDS, described
 
 BLOCK = 256  # images that are encoded at a time
 EVERY = 60.0  # seconds between two savings while it is made
@@ -72,24 +74,31 @@ class Photos:
 
     Attributes:
         index: the index.
-        path: its folder.
+        path: its folder, or its address in Milvus.
     """
 
-    index: Index
-    path: Path
+    index: Searched
+    path: str | Path
 
     @property
-    def folder(self) -> Path:
-        """Where the photographs are."""
-        return _from(self.path, self.index.notes["photos"]["folder"])
+    def folder(self) -> Path | None:
+        """Where the photographs are; None where they were loaded from shards."""
+        note = self.index.notes.get("photos")
+        return _from(Path(self.path), note["folder"]) if note else None
 
     @property
     def missing(self) -> int:
         """How many images have no code yet, because the making was interrupted."""
-        return self.index.notes["photos"]["images"] - len(self.index)
+        note = self.index.notes.get("photos")
+        return note["images"] - len(self.index) if note else 0
 
-    def file(self, name: str) -> Path:
-        """The image file of an id; raises InputError for one that leads out of the folder."""
+    def file(self, name: str) -> Path | str:
+        """The image file of an id, which is the id itself where they were loaded from shards.
+
+        Raises InputError for one that leads out of the folder.
+        """
+        if self.folder is None:
+            return str(name)
         way = Path(str(name))
         if way.is_absolute() or ".." in way.parts:
             raise InputError(
@@ -107,20 +116,22 @@ class Photos:
             InputError: another model, or none.
         """
         note = self.index.notes["model"]
-        where = Path(folder) if folder is not None else _from(self.path, note["folder"])
+        if folder is None and "folder" not in note:
+            raise InputError(f"{self.path} was loaded from shards: say where its model is")
+        where = Path(folder) if folder is not None else _from(Path(self.path), note["folder"])
         _check_model(models.identity(where), note, self.path, where)
         return _loaded(where, device)
 
 
 def open_photos(path: str | Path) -> Photos:
-    """The index that `build` or `hashlab index` made.
+    """The index that `build`, `load` or `hashlab index` made, by its folder or address.
 
     Raises:
         InputError: as `search.open_index`; an index of something else.
     """
-    path = Path(path)
     index = search.open_index(path)
-    _check_notes(index, path)
+    if OF_SHARDS not in index.notes:
+        _check_notes(index, path)
     return Photos(index, path)
 
 
@@ -167,6 +178,25 @@ def build(
         }
         encoder = _Encoder(model, device, skip_broken)
         return _update(index, Path(path), image_of, meta, encoder)._replace(passed=passed)
+
+
+def load(model: str | Path, folder: str | Path, path: str | Path) -> int:
+    """Put the codes of shards into an index, which may be new; returns how many they are.
+
+    Args:
+        model: folder of the saved model that made them.
+        folder: of shards, see `search.shards`.
+        path: of the index, a folder or an address of Milvus, see `search.open_index`.
+
+    Raises:
+        InputError: shards of another model; as `search.load_shards`.
+    """
+    identity = models.identity(model)
+    shards = described(folder)
+    _check_model({"sha256": identity["sha256"]}, shards.model, Path(folder), Path(model))
+    where = str(Path(model).resolve()) if is_remote(path) else _relative(model, path)
+    notes = {"model": identity | {"folder": where}}
+    return search.load_shards(folder, path, notes=notes)
 
 
 @dataclass
@@ -280,7 +310,7 @@ def _digest(path: Path) -> str | None:
 # ---- what it says of itself
 
 
-def _check_notes(index: Index, path: Path) -> None:
+def _check_notes(index: Searched, path: str | Path) -> None:
     """Raise InputError unless an index is of photographs."""
     for kind, fields in NOTES.items():
         note = index.notes.get(kind)
@@ -291,12 +321,18 @@ def _check_notes(index: Index, path: Path) -> None:
 
 
 def _check_model(
-    given: Mapping[str, Any], note: Mapping[str, Any], path: Path, model: Path
+    given: Mapping[str, Any], note: Mapping[str, Any], path: str | Path, model: Path
 ) -> None:
     """Raise InputError unless a model is the one that an index remembers."""
     if any(note.get(key) != value for key, value in given.items()):
-        own, other = (f"{one['method']}, sha256 {one['sha256'][:12]}…" for one in (note, given))
+        own, other = map(_named, (note, given))
         raise InputError(f"{path} is of another model ({own}) than {model} ({other})")
+
+
+def _named(identity: Mapping[str, Any]) -> str:
+    """A model in words."""
+    words = [identity["method"]] if "method" in identity else []
+    return ", ".join([*words, f"sha256 {str(identity.get('sha256'))[:12]}…"])
 
 
 def _loaded(model: str | Path, device: str | None) -> Method:
@@ -397,7 +433,8 @@ def neighbours(
             return photos.index.search(packed, k, where=where)
         return photos.index.within(packed, 0 if radius is None else radius, where=where)
 
-    asked(photos.index.codes()[:0])  # what cannot be asked is said before the model is loaded
+    width = sum(map(codes.row_bytes, photos.index.tables))
+    asked(np.empty((0, width), np.uint8))  # what cannot be asked is said before the model is loaded
     method = photos.model(model, device)
     blocks = folders.stream(images, method.shape, block=BLOCK)
     packed = np.concatenate([method.encode(block.images) for block in blocks])
@@ -405,7 +442,7 @@ def neighbours(
     return [Neighbours(image, code, d.tolist(), n.tolist()) for image, code, d, n in rows]
 
 
-def differing(index: Index, code: np.ndarray, names: Sequence[str]) -> list[list[int]]:
+def differing(index: Searched, code: np.ndarray, names: Sequence[str]) -> list[list[int]]:
     """The bits in which each item differs from a code."""
     if not names:
         return []

@@ -175,7 +175,7 @@ class Whole(Backbone):
         """The largest modules that are done when a level is, its own last."""
         return run_until(self.network, self.network.get_submodule(self.places[level]), x)
 
-    @torch.compiler.disable
+    @torch._disable_dynamo  # torch.compiler.disable, but imports the compiler, seconds, only when called
     def _resumed(self, x: Tensor, names: Sequence[str]) -> dict[str, Any]:
         """What the named levels give where the frozen one gave x."""
         images = x.new_zeros(len(x), self.shape[2], *self.shape[:2])

@@ -56,8 +56,7 @@ class Columns:
         Raises:
             InputError: `where` is no mapping, or names a column that there is not.
         """
-        if not isinstance(where, Mapping):
-            raise InputError(f"where must be a dict as {{'label': 'cat'}}, got {where!r}")
+        _check_where(where)
         unknown = [name for name in where if name not in self.values]
         if unknown:
             names = ", ".join(sorted(self.values)) or "nothing"
@@ -134,6 +133,30 @@ def read(meta: object, size: int) -> Columns:
     for name, values in given.items():
         _add(columns, name, values)
     return columns
+
+
+def texts(facts: Mapping[str, Any]) -> list[str]:
+    """What tells of an item whether it has a value, for each of its values a text."""
+    return sorted(
+        {f"{_text(name)}:{one}" for name, value in facts.items() for one in _texts(value)}
+    )
+
+
+def wanted(where: Mapping[str, Any]) -> list[list[str]]:
+    """For each name that is asked for the texts of which an item has one; see `texts`.
+
+    Raises InputError where that is no mapping, or asks for what JSON does not know.
+    """
+    _check_where(where)
+    return [
+        sorted(f"{_text(name)}:{one}" for one in _texts(_plain(name, value)))
+        for name, value in where.items()
+    ]
+
+
+def _check_where(where: object) -> None:
+    if not isinstance(where, Mapping):
+        raise InputError(f"where must be a dict as {{'label': 'cat'}}, got {where!r}")
 
 
 def _listed(name: object, values: object, size: int) -> list[Any]:

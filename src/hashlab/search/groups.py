@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from hashlab.errors import InputError
 from hashlab.progress import Progress
-from hashlab.search import engines
+from hashlab.search import engines, given
 from hashlab.search.combining import Measure
-from hashlab.search.index import Index, _whole
+from hashlab.search.opening import Searched
 
 PAIRS = 1 << 24  # compared at once, all of which may be near
 
 
-def duplicates(index: Index, radius: int) -> list[np.ndarray]:
+def duplicates(index: Searched, radius: int) -> list[np.ndarray]:
     """Groups of items that are at most `radius` apart, by one step or several.
 
     They are the connected components of the graph of all pairs within the radius: two items of a
@@ -39,8 +38,8 @@ def duplicates(index: Index, radius: int) -> list[np.ndarray]:
         [[10, 11]]
     """
     if not len(index):
-        raise InputError("the index is empty: there is nothing to search")
-    radius = _whole("radius", radius, 0, None)
+        raise given.nothing(0, None)
+    radius = given.whole("radius", radius, 0, None)
     distinct, kind = np.unique(index.codes(), axis=0, return_inverse=True)
     group = _components(Measure(index.tables), distinct, radius)[kind.reshape(-1)]
     order = np.argsort(group, kind="stable")

@@ -13,7 +13,7 @@ import numpy as np
 from hashlab import codes
 from hashlab.errors import InputError
 from hashlab.files import _disk
-from hashlab.search import columns, combining, engines, store
+from hashlab.search import columns, combining, engines, given, store
 from hashlab.search.columns import Columns
 from hashlab.search.combining import Measure
 from hashlab.search.store import Content
@@ -34,12 +34,14 @@ class Index:
         bits: K, of a code.
         tables: bits of each hash table, where a packed row holds several, each padded to whole
             64-bit words; see `metrics.evaluate`.
+        shards: parts that are scanned at once, a thread each, by FAISS: for few queries among very
+            many codes. Results are the same.
 
     Attributes:
         notes: facts about the whole, JSON values by name, which are saved with it.
 
     Raises:
-        InputError: tables that do not add up to `bits`.
+        InputError: tables that do not add up to `bits`; shards without FAISS.
 
     Example:
         >>> import numpy as np
@@ -54,7 +56,9 @@ class Index:
         [['b']]
     """
 
-    def __init__(self, bits: int, tables: Sequence[int] | None = None):
+    def __init__(
+        self, bits: int, tables: Sequence[int] | None = None, *, shards: int | None = None
+    ):
         self.bits = int(bits) if isinstance(bits, np.integer) else bits
         self.tables = codes.check_tables(self.bits, tables)
         self.notes: dict[str, Any] = {}
@@ -64,8 +68,23 @@ class Index:
         self._columns = Columns(0)
         self._laid_out: dict[Measure, np.ndarray] = {}  # the last of a weighted distance
         self._cells: engines.Cells | None = None  # of fast searches
+        self._sharded: dict[Measure, engines.Shards] = {}  # of the last measure
+        self.shards = shards
         self._saved: tuple[Path, str] | None = None  # folder and digest that it was read from
         self._held: Path | None = None  # the folder whose lock `edit` has
+
+    @property
+    def shards(self) -> int | None:
+        """Parts that are scanned at once; None: the whole is scanned."""
+        return self._shards
+
+    @shards.setter
+    def shards(self, count: int | None) -> None:
+        if count is not None:
+            count = given.whole("shards", count, 1, None)
+            engines.check_shards()
+        self._shards = count
+        self._sharded = {}
 
     # ---- what is in it
 
@@ -85,7 +104,7 @@ class Index:
     @property
     def ids(self) -> np.ndarray:
         """All ids in ascending order, int64 or text (N,)."""
-        return _shown(self._ids)
+        return given.shown(self._ids)
 
     def codes(self, ids: Sequence[Any] | np.ndarray | None = None) -> np.ndarray:
         """Packed codes of some items, or of all in the order of ids, uint8 (n, bytes).
@@ -120,7 +139,7 @@ class Index:
             InputError: ids that are there already or twice, or of another kind; codes of another
                 width; metadata that JSON does not know, or of another length.
         """
-        ids = _read_ids(ids)
+        ids = given.read_ids(ids)
         packed = combining.check_codes(packed, self.tables, "codes")
         if len(ids) != len(packed):
             raise InputError(f"ids and codes must be as many, got {len(ids)} and {len(packed)}")
@@ -132,12 +151,26 @@ class Index:
         twice = np.flatnonzero(every[1:] == every[:-1])
         if len(twice):
             raise InputError(
-                f"ids must be new and differ, got {_shown(every[twice[:1]]).tolist()[0]!r} twice"
+                f"ids must be new and differ, got {given.shown(every[twice[:1]]).tolist()[0]!r} twice"
             )
         self._ids = every
         self._codes = np.concatenate([self._codes, packed])[order]
         self._columns = columns.joined(self._columns, more).take(order)
         self._forget()
+
+    def put(
+        self,
+        ids: Sequence[Any] | np.ndarray,
+        packed: np.ndarray,
+        meta: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        """Add items, in the place of those that have their ids; else as `add`."""
+        more = Index(self.bits, self.tables)
+        more.add(ids, packed, meta)
+        self._check_kind(more._ids)
+        if len(self):
+            self.remove(given.shown(more._ids[np.isin(more._ids, self._ids)]))
+        self.add(ids, packed, meta)
 
     def remove(self, ids: Sequence[Any] | np.ndarray) -> None:
         """Remove items, all or none; raises InputError for an id that is not in the index."""
@@ -186,15 +219,18 @@ class Index:
         measure = combining.check(self.tables, combine, weights)
         query = combining.check_codes(packed, self.tables, "query codes")
         rows = self._among(where)
-        k = _whole("k", k, 1, len(self) if rows is None else len(rows))
+        k = given.whole("k", k, 1, len(self) if rows is None else len(rows))
         if fast:
             if rows is not None or measure.combine != "sum":
                 raise InputError("fast=True searches all items by the sum of distances only")
             distances, at = self._fast(query, k, nprobe)
-            return distances, _shown(self._ids[at])
+            return distances, given.shown(self._ids[at])
+        if rows is None and (parts := self._parts(measure)):
+            distances, at = parts.nearest(measure.laid_out(query), k)
+            return distances, given.shown(self._ids[at])
         database = self._database(measure, rows)
         distances, at = engines.nearest(measure, measure.laid_out(query), database, k)
-        return distances, _shown(self._ids[at if rows is None else rows[at]])
+        return distances, given.shown(self._ids[at if rows is None else rows[at]])
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """How many items a search is among; raises InputError as `search`."""
@@ -225,11 +261,13 @@ class Index:
         measure = combining.check(self.tables, combine, weights)
         query = combining.check_codes(packed, self.tables, "query codes")
         rows = self._among(where)
-        radius = _whole("radius", radius, 0, None)
-        found = engines.within(
-            measure, measure.laid_out(query), self._database(measure, rows), radius
-        )
-        ids = _shown(self._ids[found.rows if rows is None else rows[found.rows]])
+        radius = given.whole("radius", radius, 0, None)
+        if rows is None and (parts := self._parts(measure)):
+            found = parts.within(measure.laid_out(query), radius)
+        else:
+            database = self._database(measure, rows)
+            found = engines.within(measure, measure.laid_out(query), database, radius)
+        ids = given.shown(self._ids[found.rows if rows is None else rows[found.rows]])
         cuts = found.ends[1:-1]
         if not len(query):
             return [], []
@@ -275,6 +313,7 @@ class Index:
     def _forget(self) -> None:
         self._laid_out = {}
         self._cells = None
+        self._sharded = {}
 
     def _check_kind(self, ids: np.ndarray) -> None:
         if len(self) and len(ids) and self._ids.dtype.kind != ids.dtype.kind:
@@ -284,7 +323,7 @@ class Index:
 
     def _rows_of(self, ids: Sequence[Any] | np.ndarray) -> np.ndarray:
         """The row of each id, int64 (n,), -1 where there is none."""
-        ids = _read_ids(ids)
+        ids = given.read_ids(ids)
         self._check_kind(ids)
         rows = np.searchsorted(self._ids, ids)
         inside = rows < len(self)
@@ -301,13 +340,12 @@ class Index:
     def _among(self, where: Mapping[str, Any] | None) -> np.ndarray | None:
         """The rows that are searched; None for all."""
         if not len(self):
-            raise InputError("the index is empty: there is nothing to search")
+            raise given.nothing(0, where)
         if where is None:
             return None
         rows = np.flatnonzero(self._columns.matching(where))
         if not len(rows):
-            words = ", ".join(f"{name}={_either(value)}" for name, value in where.items())
-            raise InputError(f"none of the {len(self)} items has {words}")
+            raise given.nothing(len(self), where)
         return rows
 
     def _database(self, measure: Measure, rows: np.ndarray | None) -> np.ndarray:
@@ -319,9 +357,18 @@ class Index:
         database = self._laid_out[measure]
         return database if rows is None else database[rows]
 
+    def _parts(self, measure: Measure) -> engines.Shards | None:
+        """All codes in parts, where that is asked for, and FAISS can search them so."""
+        if self._shards is None or measure.combine == "union" or not engines.shards_ordered():
+            return None
+        if measure not in self._sharded:
+            database = self._database(measure, None)
+            self._sharded = {measure: engines.Shards(database, self._shards)}
+        return self._sharded[measure]
+
     def _fast(self, query: np.ndarray, k: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
         """Distances and rows by cells; a query whose cells hold fewer than k is answered exactly."""
-        probes = _whole("nprobe", nprobe, 1, None)
+        probes = given.whole("nprobe", nprobe, 1, None)
         if self._cells is None:
             self._cells = engines.Cells(self._codes)
         distances, rows = self._cells.nearest(query, k, probes)
@@ -334,7 +381,7 @@ class Index:
 # ---- on disk
 
 
-def open_index(address: str | Path) -> Index:
+def open_local(path: str | Path) -> Index:
     """The index that `Index.save` or `hashlab index` wrote, its arrays mapped into memory.
 
     What others write there later does not change it.
@@ -342,7 +389,7 @@ def open_index(address: str | Path) -> Index:
     Raises:
         InputError: no index, or a file of it that is missing, truncated or altered.
     """
-    folder = Path(address)
+    folder = Path(path)
     while True:
         before = _stamp(folder)
         try:
@@ -370,7 +417,7 @@ def edit(
     when it was last saved.
 
     Raises:
-        InputError: an index of other bits or tables, or none and no `bits`; as `open_index`.
+        InputError: an index of other bits or tables, or none and no `bits`; as `open_local`.
 
     Example:
         >>> import tempfile
@@ -385,7 +432,7 @@ def edit(
     folder = store.check_target(path)
     with _disk.lock(folder):
         if _is(folder):
-            index = open_index(folder)
+            index = open_local(folder)
             _check_same(index, folder, bits, tables)
         elif bits is None:
             raise InputError(f"{folder} is not an index; give the bits of a new one")
@@ -417,65 +464,6 @@ def _stamp(folder: Path) -> bytes | None:
         return summary.read_bytes() if summary.is_file() else None
     except OSError:
         return None
-
-
-# ---- ids and numbers
-
-
-def _read_ids(ids: object) -> np.ndarray:
-    """Ids as int64, or text as its bytes, (n,)."""
-    given = ids if isinstance(ids, np.ndarray) else np.array(_list(ids))
-    if given.ndim == 1 and not len(given):
-        return np.empty(0, np.int64)
-    if given.ndim != 1 or given.dtype.kind not in "iuU":
-        raise InputError(f"ids must be (N,) whole numbers or text, got {codes.describe(given)}")
-    if given.dtype.kind == "U":
-        return _as_bytes(given.tolist() if isinstance(ids, np.ndarray) else list(ids))  # type: ignore[call-overload]
-    if given.dtype == np.uint64 and given.max() > np.iinfo(np.int64).max:
-        raise InputError(f"ids must be whole numbers below 2^63, got {given.max()}")
-    return given.astype(np.int64)
-
-
-def _list(ids: object) -> list[Any]:
-    """Ids that all are whole numbers or all are text, as NumPy would not insist on."""
-    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence):
-        raise InputError(f"ids must be (N,) whole numbers or text, got {type(ids).__name__}")
-    kinds = {str if isinstance(one, str) else type(one) for one in ids}
-    if len(kinds) > 1 and not all(issubclass(kind, int | np.integer) for kind in kinds):
-        names = " and ".join(sorted(kind.__name__ for kind in kinds))
-        raise InputError(f"ids must be all whole numbers or all text, got {names}")
-    return list(ids)
-
-
-def _as_bytes(ids: list[str]) -> np.ndarray:
-    """Text as UTF-8, whose bytes are in the order of its code points."""
-    if any("\0" in one for one in ids):
-        raise InputError("ids must be text without NUL characters, got one with")
-    try:
-        return np.array([one.encode("utf-8", "surrogateescape") for one in ids], "S")
-    except UnicodeEncodeError:
-        raise InputError("ids must be text that UTF-8 knows, got a lone surrogate") from None
-
-
-def _shown(ids: np.ndarray) -> np.ndarray:
-    """Ids as they were given."""
-    if ids.dtype.kind != "S":
-        return ids
-    return np.char.decode(ids, "utf-8", "surrogateescape")
-
-
-def _either(value: object) -> str:
-    """Values of which any is asked for, in words."""
-    return " or ".join(dict.fromkeys(map(str, value if isinstance(value, list) else [value])))
-
-
-def _whole(name: str, number: object, least: int, most: int | None) -> int:
-    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    if not whole or number < least or (most is not None and number > most):  # type: ignore[operator]
-        limits = f"of {least} or more" if most is None else f"in {least}..{most}"
-        items = "" if most is None else ", the items that are searched"
-        raise InputError(f"{name} must be a whole number {limits}{items}, got {number!r}")
-    return int(number)  # type: ignore[call-overload]
 
 
 def _digest_of(parts: Mapping[str, bytes]) -> str:

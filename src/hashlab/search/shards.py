@@ -1,0 +1,235 @@
+"""Codes in Parquet files, for an index anywhere: what `hashlab encode --on …` writes, and others may.
+
+A folder of shards has files `*.parquet` with the columns
+
+    path     text, the id; each stands once in all shards
+    code     ceil(K / 8) bytes, as in files of codes; null for an image without a code
+    label    text, numbers or lists of them; may be null or missing
+
+and says of which model they are: in a file `shards.json`, or in the metadata of every Parquet file,
+where `hashlab.bits` is K and `hashlab.model` the SHA-256 of the model's weights.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hashlab import codes, files
+from hashlab.errors import InputError
+from hashlab.progress import Progress
+from hashlab.search.index import edit
+from hashlab.search.opening import Searched, is_remote, open_index
+
+SUMMARY = "shards.json"
+OF_SHARDS = "shards"  # a note of an index that was made of shards
+BITS, MODEL = b"hashlab.bits", b"hashlab.model"  # in the metadata of a file
+
+
+class Shards(NamedTuple):
+    """A folder of shards: what it says of itself, and its files in order.
+
+    `model` is what tells the model from others, with its `sha256`.
+    """
+
+    folder: Path
+    bits: int
+    tables: tuple[int, ...]
+    model: dict[str, Any]
+    files: list[Path]
+
+
+class Block(NamedTuple):
+    """What a shard holds: N paths, packed codes uint8 (N, bytes), and labels, None for none."""
+
+    names: list[str]
+    codes: np.ndarray
+    labels: list[Any]
+
+
+def load(
+    folder: str | Path,
+    address: str | Path,
+    *,
+    notes: Mapping[str, Any] | None = None,
+    token: str | None = None,
+) -> int:
+    """Put the codes of all shards into an index, which may be new; returns how many they are.
+
+    An item that is there already is replaced, so loading again gives the same, also after a loading
+    that was killed. An index on disk changes as a whole; one in Milvus shard by shard.
+
+    Args:
+        address: see `open_index`.
+        notes: of a new index; those on `model` are about the model of the shards.
+        token: see `open_index`.
+
+    Raises:
+        InputError: no shards, some missing, damaged or of several models, a path that stands in
+            them twice; an index of other bits or another model. Nothing has been loaded then.
+    """
+    shards = described(folder)
+    total = _check(shards)
+    notes = {"model": shards.model, OF_SHARDS: True, **(notes or {})}
+    if is_remote(address):
+        index = open_index(address, bits=shards.bits, tables=shards.tables, token=token)
+        with index:
+            _prepare(index, notes, shards, address)
+            for block in Progress(blocks(shards), "loading", total=len(shards.files)):
+                index.put(block.names, block.codes, {"label": block.labels})
+    else:
+        with edit(address, shards.bits, shards.tables) as index:
+            _prepare(index, notes, shards, address)
+            block = _joined(list(blocks(shards)))
+            index.put(block.names, block.codes, {"label": block.labels})
+    return total
+
+
+def described(folder: str | Path) -> Shards:
+    """The shards in a folder.
+
+    Raises InputError where there are none, or some are missing.
+    """
+    files.check_name(folder)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; one of shards is expected")
+    parts = sorted(folder.glob("*.parquet"))
+    if (folder / SUMMARY).exists():
+        return _summarised(folder, parts)
+    if not parts:
+        raise InputError(f"{folder} holds no shards: no {SUMMARY}, no *.parquet")
+    bits, model = _own(parts[0])
+    return Shards(folder, bits, (bits,), {"sha256": model}, parts)
+
+
+def _summarised(folder: Path, parts: list[Path]) -> Shards:
+    """What `shards.json` says; a part that is missing is an error."""
+    file = folder / SUMMARY
+    facts = files.read_json(file, "about shards")
+    try:
+        model, bits = facts["model"], facts["bits"]
+        tables = codes.check_tables(bits, model.get("tables"))
+        expected = -(-facts["images"] // facts["size"])
+        whole = isinstance(model["sha256"], str)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError):
+        whole = False
+    if not whole:
+        raise InputError(f"{file} does not describe shards")
+    if len(parts) != expected:
+        raise InputError(
+            f"{folder} has {len(parts)} of {expected} shards: run `hashlab encode` again"
+        )
+    return Shards(folder, bits, tables, model, parts)
+
+
+def blocks(shards: Shards) -> Iterator[Block]:
+    """What is in shard after shard; raises InputError for one that is damaged, or of other codes."""
+    width = -(-shards.bits // 8)
+    for file in shards.files:
+        names, stored, labels = _columns(file, shards.bits)
+        rows = np.frombuffer(b"".join(stored), np.uint8).reshape(len(names), width)
+        packed = codes.pad(rows, shards.bits)
+        yield Block(names, files.split_tables(packed, shards.bits, shards.tables), labels)
+
+
+def _columns(file: Path, bits: int) -> tuple[list[str], list[bytes], list[Any]]:
+    """Paths, codes and labels of a shard, of what has a code."""
+    arrow, parquet = _arrow()
+    try:
+        content = io.BytesIO(files.read_bytes(file))
+        part = parquet.ParquetFile(content, page_checksum_verification=True)
+        names = [name for name in ("path", "code", "label") if name in part.schema_arrow.names]
+        if names[:2] != ["path", "code"] or not _fits(part.schema_arrow, bits, arrow.types):
+            raise ValueError(f"columns path (text) and code ({-(-bits // 8)} bytes) are expected")
+        table = part.read(columns=names, use_threads=False)
+        table = table.filter(table["code"].is_valid())
+        if table["path"].null_count:
+            raise ValueError("a code without a path")
+        paths, stored, *labels = (table[name].to_pylist() for name in names)
+    except (arrow.ArrowException, LookupError, OSError, OverflowError, ValueError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise InputError(f"{file} is no shard, or is damaged: {reason}") from None
+    return paths, stored, labels[0] if labels else [None] * len(paths)
+
+
+def _fits(schema: Any, bits: int, types: Any) -> bool:
+    path, code = (schema.field(name).type for name in ("path", "code"))
+    text = types.is_string(path) or types.is_large_string(path)
+    return text and types.is_fixed_size_binary(code) and code.byte_width == -(-bits // 8)
+
+
+def _own(file: Path) -> tuple[int, str]:
+    """The bits and the model that a Parquet file says its codes are of."""
+    arrow, parquet = _arrow()
+    try:
+        metadata = parquet.read_schema(io.BytesIO(files.read_bytes(file))).metadata or {}
+        return int(metadata[BITS]), metadata[MODEL].decode()
+    except (arrow.ArrowException, KeyError, OSError, ValueError):
+        names = " and ".join(name.decode() for name in (BITS, MODEL))
+        raise InputError(f"{file} is no shard: a Parquet file with {names} is expected") from None
+
+
+def _check(shards: Shards) -> int:
+    """Read every shard once, and count its codes.
+
+    Raises InputError as `blocks`, for shards of another model, and a path that stands in two.
+    """
+    alone = not (shards.folder / SUMMARY).exists()
+    sums = [np.empty(0, np.int64)]
+    for file, block in zip(shards.files, blocks(shards), strict=True):
+        if alone and _own(file) != (shards.bits, shards.model["sha256"]):
+            raise InputError(f"{file} is of another model or bits than {shards.files[0].name}")
+        sums.append(np.fromiter(map(hash, block.names), np.int64, len(block.names)))
+    sums_, counts = np.unique(np.concatenate(sums), return_counts=True)
+    if len(sums_) < counts.sum():
+        _check_once(shards, set(sums_[counts > 1].tolist()))
+    if not len(sums_):
+        raise InputError(f"{shards.folder}: none of the images has a code")
+    return int(counts.sum())
+
+
+def _check_once(shards: Shards, sums: set[int]) -> None:
+    """Raise InputError where a path of one of these check sums stands in the shards twice."""
+    seen = set()
+    for block in blocks(shards):
+        for name in block.names:
+            if hash(name) in sums and name in seen:
+                raise InputError(f"{shards.folder}: {name} stands in the shards twice")
+            if hash(name) in sums:
+                seen.add(name)
+
+
+def _prepare(index: Searched, notes: dict[str, Any], shards: Shards, address: str | Path) -> None:
+    """Give a new index its notes; raise InputError for one of another model."""
+    if not index.notes and not len(index):
+        index.notes = notes
+    own = index.notes.get("model")
+    sha256 = own.get("sha256") if isinstance(own, dict) else None
+    if sha256 != shards.model["sha256"]:
+        raise InputError(
+            f"{address} is of another model (sha256 {str(sha256)[:12]}…) than {shards.folder} "
+            f"(sha256 {shards.model['sha256'][:12]}…)"
+        )
+
+
+def _joined(parts: list[Block]) -> Block:
+    names = [name for part in parts for name in part.names]
+    labels = [label for part in parts for label in part.labels]
+    return Block(names, np.concatenate([part.codes for part in parts]), labels)
+
+
+def _arrow() -> tuple[Any, Any]:
+    """pyarrow and its reader of Parquet; raises InputError where it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError("shards need pyarrow: pip install 'hashlab[milvus]'") from None
+    return pyarrow, pyarrow.parquet
