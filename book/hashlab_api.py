@@ -66,7 +66,8 @@ def documented(pages: Path = PAGES) -> Iterator[str]:
     for page in sorted(pages.glob("*.md")):
         for match in DOCUMENTED.finditer(page.read_text(encoding="utf-8")):
             if match["kind"] != "module":
-                yield match["name"]
+                module = re.search(r":module: (\S+)", match["options"])
+                yield f"{module[1]}.{match['name']}" if module else match["name"]
                 continue
             if chosen := re.search(r":members:(.*)", match["options"]):
                 module = importlib.import_module(match["name"])

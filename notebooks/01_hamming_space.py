@@ -87,7 +87,9 @@ from fractions import Fraction
 from itertools import permutations, product
 from math import comb
 
-from hashlab import metrics
+import numpy as np
+
+from hashlab import codes, data, metrics
 
 u = np.array(
     [[0.7, -1.2, 0.0, 3.1], [-0.4, -0.1, 2.5, -0.0]]
@@ -417,7 +419,7 @@ for name, value, by_hand in (
 # **Step 1: one position at a time.** The expectation of a sum is the sum of expectations, whether or not the terms
 # depend on each other. By {eq}`eq:ap`,
 #
-# $$ R \cdot \mathbb{E}[\mathrm{AP}] = \sum_{r=0}^{K} \; \sum_{p=1}^{N_r} \mathbb{E}\big[ \mathrm{rel}_n\, P(n) \big], \quad n = N_{<r} + p. $$ (eq:step-sum)
+# $$ R \cdot \mathbb{E}[\mathrm{AP}] = \sum_{r=0}^{K} \; \sum_{p=1}^{N_r} \mathbb{E}[ \mathrm{rel}_n P(n) ]. $$ (eq:step-sum)
 #
 # **Step 2: is there a hit at position $p$?** Each of the $N_r$ images is equally likely to stand there, and $R_r$ are
 # relevant:
@@ -428,22 +430,27 @@ for name, value, by_hand in (
 # positions in front are filled from the other $N_r - 1$ images, of which $R_r - 1$ are relevant. So each holds a hit
 # with probability
 #
-# $$ f = \frac{R_r - 1}{N_r - 1} \qquad (f = 0 \text{ if } N_r = 1), $$ (eq:share-of-others)
+# $$ f = \frac{R_r - 1}{N_r - 1}, $$ (eq:share-of-others)
 #
-# and $(p - 1)\,f$ hits are expected there.
+# and $(p - 1)\,f$ hits are expected there. (A group of one has no others: there $f = 0$.)
 #
 # **Step 4: put together.** If position $p$ holds a hit, the precision there counts that hit and all before it, out of
 # $n = N_{<r} + p$ images. Without a hit the term is zero. So
 #
-# $$ \mathbb{E}\big[ \mathrm{rel}_n\, P(n) \big] = \frac{R_r}{N_r} \cdot \frac{R_{<r} + 1 + (p - 1)\,f}{n}. $$ (eq:step-position)
+# $$
+# \begin{aligned}
+# & \mathbb{E}[ \mathrm{rel}_n P(n) ] \\
+# & = \frac{R_r}{N_r} \cdot \frac{R_{<r} + 1 + (p - 1)\,f}{n}.
+# \end{aligned}
+# $$ (eq:step-position)
 #
 # **Step 5: sum over the group.** The rank stands below the fraction bar, and hidden in $p$ above it. Write
 # $p - 1 = n - (N_{<r} + 1)$, and the fraction splits into a constant and a multiple of a reciprocal:
 #
 # $$
 # \begin{aligned}
-# \frac{R_{<r} + 1 + (p - 1)\,f}{n} &= f + \frac{g}{n}, \\[1ex]
-# g &= R_{<r} + 1 - f\,(N_{<r} + 1).
+# & \frac{R_{<r} + 1 + (p - 1)\,f}{n} = f + \frac{g}{n}, \\[1ex]
+# & g = R_{<r} + 1 - f\,(N_{<r} + 1).
 # \end{aligned}
 # $$ (eq:step-split)
 #
@@ -548,6 +555,7 @@ print(f"the same fraction in {equal} of {len(small)} rankings")
 # an angle, and the estimate gets better with every bit. Nothing is learned here, and labels play no part.
 
 # %%
+digits = data.load("digits")
 truth, labels = digits.query.labels, digits.database.labels  # (Q,), (N,)
 mean = digits.train.images.mean(0)  # (8, 8)
 
@@ -691,12 +699,12 @@ table(
 # ## Precision and recall by radius
 #
 # There is a way to grade without breaking ties: never cut through a group. Retrieve the whole *ball* of radius $r$,
-# all images with $d \le r$, and count over all queries
+# all images with $d \le r$, and count over all queries (a hit is a relevant image in the ball)
 #
 # $$
 # \begin{aligned}
-# \text{precision}(r) &= \frac{\text{relevant in the ball}}{\text{all in the ball}}, \\[1ex]
-# \text{recall}(r) &= \frac{\text{relevant in the ball}}{\text{all relevant}}.
+# \text{precision}(r) &= \frac{\text{hits}}{\text{images in the ball}}, \\[1ex]
+# \text{recall}(r) &= \frac{\text{hits}}{\text{all relevant}}.
 # \end{aligned}
 # $$ (eq:by-radius)
 #

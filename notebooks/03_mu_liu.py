@@ -162,11 +162,12 @@ print(gradient.abs().numpy())
 # ### The bilinear identity
 #
 # Now the step that makes the method. Look at one bit of one pair, and let $\beta = S_{ij}\, b_{ik}\, b_{jk}$, which is
-# $+1$ if this bit is right and $-1$ if it is wrong. Its share of the loss is $e^{-\beta c/K}$. As $\beta$ takes only
-# two values, so does this share, and through two points there is a straight line ({numref}`fig:mu-identity`):
+# $+1$ if this bit is right and $-1$ if it is wrong. Its share of the loss is $e^{-\alpha \beta}$ with $\alpha = c/K$. As
+# $\beta$ takes only two values, so does this share, and through two points there is a straight line
+# ({numref}`fig:mu-identity`):
 #
-# $$ e^{-\beta\, c/K} = \cosh\frac{c}{K} - \beta\, \sinh\frac{c}{K}
-#    \quad \text{for } \beta = \pm 1. $$ (eq:mu-line)
+# $$ e^{-\alpha \beta} = \cosh \alpha - \beta\, \sinh \alpha,
+#    \quad \beta = \pm 1. $$ (eq:mu-line)
 #
 # To check it, remember that $\cosh \alpha = \tfrac12 (e^{\alpha} + e^{-\alpha})$ and $\sinh \alpha = \tfrac12
 # (e^{\alpha} - e^{-\alpha})$: their difference is $e^{-\alpha}$, their sum $e^{\alpha}$.
@@ -177,7 +178,7 @@ ax = figures.identity()
 # %% [markdown]
 # The exponential of a sum is a product of exponentials, so the loss {eq}`eq:mu-exp` is a product of $K$ such shares:
 #
-# $$ \ell_{ij} = \prod_{k=1}^{K} \left[ \cosh\frac{c}{K} - S_{ij}\, b_{ik} b_{jk} \sinh\frac{c}{K} \right].
+# $$ \ell_{ij} = \prod_{k=1}^{K} \left[ \cosh \alpha - S_{ij}\, b_{ik} b_{jk} \sinh \alpha \right].
 # $$ (eq:mu-identity)
 #
 # Nothing has been approximated. It is the same number for every pair of codes, now linear in $b_{ik}$ and linear in
@@ -200,7 +201,7 @@ print(f"equal to twelve digits in {agree} of {3 * 2 * 16 * 16} cases")
 # Codes are the corners of the cube $[-1, 1]^K$, and {eq}`eq:mu-identity` can be computed anywhere in the cube. So replace
 # the bit by $u = \tanh z$, which lies between $-1$ and $+1$ and comes close to the sign when $z$ is far from 0:
 #
-# $$ \tilde\ell_{ij} = \prod_{k=1}^{K} \left[ \cosh\frac{c}{K} - S_{ij}\, u_{ik} u_{jk} \sinh\frac{c}{K} \right].
+# $$ \tilde\ell_{ij} = \prod_{k=1}^{K} \left[ \cosh \alpha - S_{ij}\, u_{ik} u_{jk} \sinh \alpha \right].
 # $$ (eq:mu-smooth)
 #
 # This is the smooth loss. At the corners it is the exponentiated loss, exactly; between them it has a slope. The two
@@ -224,12 +225,13 @@ print(torch.sign(-gradient).int().numpy())
 #
 # $$ \begin{aligned}
 # \mathbb{E}\, \ell_{ij}
-#    &= \prod_{k=1}^{K} \mathbb{E} \left[ \cosh\frac{c}{K} - S_{ij}\, b_{ik} b_{jk} \sinh\frac{c}{K} \right] \\
-#    &= \prod_{k=1}^{K} \left[ \cosh\frac{c}{K} - S_{ij}\, u_{ik} u_{jk} \sinh\frac{c}{K} \right]
+#    &= \prod_{k=1}^{K} \mathbb{E} \left[ \cosh \alpha - S_{ij}\, b_{ik} b_{jk} \sinh \alpha \right] \\
+#    &= \prod_{k=1}^{K} \left[ \cosh \alpha - S_{ij}\, u_{ik} u_{jk} \sinh \alpha \right]
 #    = \tilde\ell_{ij}.
 # \end{aligned} $$ (eq:mu-expected)
 #
-# So the smooth loss is the mean loss of random codes: a network that is not sure of a bit pays for both outcomes, each as often as it occurs. Here are all $2^6$ outcomes for the pair of 3-bit codes.
+# So the smooth loss is the mean loss of random codes: a network that is not sure of a bit pays for both outcomes, each as
+# often as it occurs. Here are all $2^6$ outcomes for the pair of 3-bit codes.
 
 # %%
 u = torch.tanh(z.detach().double())  # (2, 3): means of the bits
@@ -245,12 +247,12 @@ print(f"mean over all outcomes {mean:.6f}, smooth loss {smooth:.6f}")
 # ### The gradient, and what the other bits have to do with it
 #
 # Equation {eq}`eq:mu-smooth` is linear in $u_{ik}$, so its derivative can be read off: the factor of bit $k$ gives
-# $-S_{ij}\, u_{jk} \sinh(c/K)$, and the factors of the other bits stay.
+# $-S_{ij}\, u_{jk} \sinh \alpha$, and the factors of the other bits stay.
 #
 # $$ \begin{aligned}
 # \frac{\partial \tilde\ell_{ij}}{\partial u_{ik}}
-#    &= -\, S_{ij}\, u_{jk} \; \sinh\frac{c}{K} \; f_{ij}^{(k)} , \\
-# f_{ij}^{(k)} &= \prod_{k' \neq k} \left[ \cosh\frac{c}{K} - S_{ij}\, u_{ik'} u_{jk'} \sinh\frac{c}{K} \right] , \\
+#    &= -\, S_{ij}\, u_{jk} \; \sinh \alpha \; f_{ij}^{(k)} , \\
+# f_{ij}^{(k)} &= \prod_{k' \neq k} \left[ \cosh \alpha - S_{ij}\, u_{ik'} u_{jk'} \sinh \alpha \right] , \\
 # \frac{\partial u_{ik}}{\partial z_{ik}} &= 1 - u_{ik}^2 .
 # \end{aligned} $$ (eq:mu-gradient)
 #
@@ -395,7 +397,7 @@ network = Network(K)
 at_start = mean_ap(network.eval(), digits)
 train(network.train(), hashing_loss, digits.train, epochs=15)
 plain = mean_ap(network, digits)
-print(f"mAP before training {at_start:.2f}, after it {plain:.2f}")
+print(f"mAP before training {at_start:.3f}, after it {plain:.3f}")
 
 # %% [markdown]
 # The paper's second idea is two more lines: the same loop, first with a classifier on top of the features and its usual
@@ -408,17 +410,17 @@ classifier = nn.Sequential(network.features, nn.Linear(100, 10))
 train(classifier, F.cross_entropy, digits.train, epochs=5, lr=0.05)
 train(network.train(), hashing_loss, digits.train, epochs=15)
 in_two_stages = mean_ap(network, digits)
-print(f"mAP with classification first: {in_two_stages:.2f}")
+print(f"mAP with classification first: {in_two_stages:.3f}")
 
 # %% [markdown]
 # ### The same with `fit`
 #
 # From here on the package trains. `fit` is a loop of the same kind, with a network of the same layers and some additions:
 # images are shifted by a pixel at random, weights are held back a little (*weight decay*), and after the warm-up the rate
-# falls to 0 along half a cosine. It reaches about the same mAP:
+# falls to 0 along half a cosine. It reaches about the same mAP, {numref}`tbl:mu-digits`.
 
 
-# %% tags=["nbval-ignore-output"] mystnb={"table": {"caption": "mAP on `digits`, 12 bits, one run each: the loop above and `fit` do the same.", "name": "tbl:mu-digits"}}
+# %% tags=["nbval-ignore-output"] mystnb={"table": {"caption": "mAP on digits, 12 bits, one run each: the loop above and fit do the same.", "name": "tbl:mu-digits"}}
 def evaluate(method, loaded):
     """Retrieval metrics of a fitted method on the queries of a data set."""
     sides = (loaded.query, loaded.database)
@@ -450,8 +452,8 @@ table(
 # The package's loss is the page's, but the product is computed as a sum of logarithms,
 #
 # $$ \begin{aligned}
-# \tilde\ell_{ij} &= \left( \cosh\frac{c}{K} \right)^{\!K} \exp \sum_{k=1}^{K} \log f_k , \\
-# f_k &= 1 - S_{ij}\, u_{ik} u_{jk} \tanh\frac{c}{K} .
+# \tilde\ell_{ij} &= (\cosh \alpha)^K \exp \sum_{k=1}^{K} \log f_k , \\
+# f_k &= 1 - S_{ij}\, u_{ik} u_{jk} \tanh \alpha .
 # \end{aligned} $$ (eq:mu-logs)
 #
 # For long codes each factor is close to 1, and multiplying many of those loses digits. `log1p(x)` computes $\log(1 + x)$
@@ -482,12 +484,12 @@ for name, values in (
 #
 # {numref}`fig:mu-history` shows the training of the network that `fit` made. The two stages make different losses small,
 # so do not compare their heights. The hashing loss cannot go to 0, for ten classes cannot all be opposite to each other
-# ([exercise 2](#sec:mu-exercise-2) finds the floor).
+# ([exercise 2](#sec:mu-exercise-2) finds the floor). {numref}`fig:mu-pr` has a point per Hamming radius.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss per epoch: five epochs of pre-training in which the cross-entropy falls towards zero, then fifteen epochs of hashing in which the hashing loss falls quickly at first and then levels off above zero."}, "figure": {"caption": "Mean training loss by epoch, on `digits`. Classification comes first; then the hashing loss falls, and levels off above zero.", "name": "fig:mu-history"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss per epoch: five epochs of pre-training in which the cross-entropy falls towards zero, then fifteen epochs of hashing in which the hashing loss falls quickly at first and then levels off above zero."}, "figure": {"caption": "Mean training loss by epoch, on digits. Classification comes first; then the hashing loss falls, and levels off above zero.", "name": "fig:mu-history"}}
 ax = plots.losses(trained.history)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Precision against recall, one point per Hamming radius. The trained network keeps a precision near one up to a recall above nine tenths; the untrained one starts low and falls to one tenth."}, "figure": {"caption": "Precision against recall on `digits`, 12 bits. Training moves the curve to the upper right.", "name": "fig:mu-pr"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Precision against recall, one point per Hamming radius. The trained network keeps a precision near one up to a recall above nine tenths; the untrained one starts low and falls to one tenth."}, "figure": {"caption": "Precision against recall on digits, 12 bits. Training moves the curve to the upper right.", "name": "fig:mu-pr"}}
 ax = plots.precision_recall(reports)
 
 # %% [markdown]
@@ -603,7 +605,7 @@ for way, c in product(WAYS, SCALES):
     settings = SETTINGS | WAYS[way] | {"c": float(c)}
     learners[way, c] = methods.create("mu_liu", K, **settings).fit(part)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels against the scale c, each with one curve for training from scratch and one for pre-training. Above, mAP: at c = 1 pre-training gives far better codes than training from scratch, at c = 4 both do well, and at c = 8 both collapse. Below, the smallest distance between two classes: at c = 1 it is 0 from scratch and positive with pre-training; at 2 and 4 both are several bits up and at most one bit apart; at c = 8 it is 0 for both."}, "figure": {"caption": "Scale and pre-training on `digits`, a run for each point. At c = 1 classes share a code unless the network was pre-trained; at c = 8 training collapses either way.", "name": "fig:mu-scales"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels against the scale c, each with one curve for training from scratch and one for pre-training. Above, mAP: at c = 1 pre-training gives far better codes than training from scratch, at c = 4 both do well, and at c = 8 both collapse. Below, the smallest distance between two classes: at c = 1 it is 0 from scratch and positive with pre-training; at 2 and 4 both are several bits up and at most one bit apart; at c = 8 it is 0 for both."}, "figure": {"caption": "Scale and pre-training on digits, a run for each point. At c = 1 classes share a code unless the network was pre-trained; at c = 8 training collapses either way.", "name": "fig:mu-scales"}}
 score = {key: evaluate(m, tuning).map for key, m in learners.items()}
 distances = {
     key: figures.class_distances(m.encode(part.images), part.labels)
@@ -616,9 +618,9 @@ figure = figures.scales(
 )
 
 # %% [markdown]
-# **At $c = 1$** the two ways part. From scratch, some classes end on one and the same code, as {eq}`eq:mu-small` let us
-# fear, although the *average* distance between classes is almost as large as it can be. A network that can classify already keeps the classes
-# apart, so each starts out with a code of its own:
+# **At $c = 1$** the two ways part. From scratch, some classes end on one and the same code, as {eq}`eq:mu-small` suggests,
+# although the *average* distance between classes is almost as large as it can be. A network that can classify already
+# keeps the classes apart, so each starts out with a code of its own:
 
 # %% tags=["nbval-ignore-output"]
 # A bit that splits ten classes 5 to 5 separates 25 of their 45 pairs,
@@ -661,7 +663,8 @@ print(f"loss if all u were 0:   {math.cosh(8 / K) ** K:,.0f}")
 # (sec:mu-warm-up)=
 # ### What the warm-up has to do with it
 #
-# If an early step that is too large does the damage, then a warm-up should help. Take it away in the loop of this page:
+# If an early step that is too large does the damage, then a warm-up should help. Take it away in the loop of this page,
+# {numref}`tbl:mu-warm-up`.
 
 # %% tags=["nbval-ignore-output"] mystnb={"table": {"caption": "mAP on validation digits after 5 epochs of the loop above, least and highest of three seeds.", "name": "tbl:mu-warm-up"}}
 STARTS = {"warm-up of a tenth": 0.1, "no warm-up": 0.0}
@@ -722,7 +725,7 @@ table(
 # of runs with the same seed, with half of its 95 % interval over seeds and half of that over queries. It is *above* zero
 # where both intervals are, and *open* where one of them holds both signs ({doc}`11_how_a_run_works`).
 
-# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP on `digits`, 12 bits, of 60 recorded runs: mean ± standard deviation over five seeds, and the gain over training from scratch ± seeds ± queries, with its verdict.", "name": "tbl:mu-readings"}}
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP on digits, 12 bits, of 60 recorded runs: mean ± standard deviation over five seeds, and the gain over training from scratch ± seeds ± queries, with its verdict.", "name": "tbl:mu-readings"}}
 FORMS = {"bilinear": "product", "clipped": "cut lines"}
 TRAININGS = {
     "from scratch": {"pretrain_epochs": 0, "epochs": 20},
@@ -805,7 +808,7 @@ reported.beside("MNIST, 12 bits", claim, ours, rest=True)
 # %% [markdown]
 # Ours is no lower than the figure reported. So the loss as reconstructed here can do what the abstract says of the paper's
 # loss. This does not show that the two are the same, nor that one is better: the network, its batch normalisation and the
-# shifted training images are ours.
+# shifted training images are ours. {numref}`fig:mu-mnist-map` has its codes.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of all 4096 codes with the 10,000 test digits of MNIST, one below the other. Without training, the digits are spread over many discs, and some have their fullest code in common. With training, there are ten large discs, one per digit, and a sprinkle of tiny ones."}, "figure": {"caption": "All 4096 codes and the 10,000 test digits of MNIST, seed 0. With training there is a large disc for each digit.", "name": "fig:mu-mnist-map"}}
 stored = {"no training": controls[0].codes(), "trained": runs[0].codes()}
@@ -819,7 +822,7 @@ figure = draw_maps(packed, labels, data.info("mnist").classes)
 # The same on MNIST: 4,500 training images, 500 validation images as queries, three seeds, five scales, 5 or 15 epochs in
 # all. {numref}`tbl:mu-mnist-gain` shows three of the ten settings.
 
-# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP on MNIST (`mnist-1k`, validation), mean ± standard deviation over three seeds, and what pre-training adds ± seeds ± queries. Verdicts are those among all ten pairs of settings, by Holm's correction.", "name": "tbl:mu-mnist-gain"}}
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP on MNIST (mnist-1k, validation), mean ± standard deviation over three seeds, and what pre-training adds ± seeds ± queries. Verdicts are those among all ten pairs of settings, by Holm's correction.", "name": "tbl:mu-mnist-gain"}}
 ALL_SCALES = (1, 2, 4, 6, 8)
 BUDGETS = {  # epochs in all: epochs of pre-training and of hashing
     5: {"from scratch": (0, 5), "pre-trained": (3, 2)},
@@ -865,7 +868,7 @@ table(
 #
 # The abstract's other figure is for CIFAR-10, 60,000 small photographs in ten classes {cite:p}`krizhevsky2009cifar`, at a
 # code length that it does not name. We train a small network of three convolutions from scratch on all 50,000 training
-# images, and rank these for each of the 10,000 test images.
+# images, and rank these for each of the 10,000 test images ({numref}`tbl:mu-cifar`).
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "CIFAR-10: the reported figure, whose code length is not stated, beside ours with 24 bits, mean ± standard deviation over three seeds.", "name": "tbl:mu-cifar"}}
 cifar = recorded(
@@ -888,9 +891,8 @@ print(command(cifar))
 reported.beside("CIFAR-10", claim_cifar, ours, rest=True)
 
 # %% [markdown]
-# Again the reconstruction is no lower. Here the training images are the database: the network
-# has seen every image that it is to find. With 5,000 training images and 59,000 to search, and a smaller network, it gets
-# much less:
+# Again the reconstruction is no lower. Here the training images are the database: the network has seen every image that it
+# is to find. With 5,000 training images and 59,000 to search, and a smaller network, it gets much less:
 
 # %% tags=["hide-input"]
 where = {"protocol": "cifar10-59k", "method": "mu_liu", "bits": 24}
@@ -909,8 +911,8 @@ print(f"cifar10-full: mAP {seen_all:.2f}; cifar10-59k: mAP {hard:.2f}")
 #   {eq}`eq:mu-identity`. Inside the cube it is smooth, and the mean loss of random codes, {eq}`eq:mu-expected`.
 # - Its gradient pulls a bit the harder the worse the other bits do, {eq}`eq:mu-gradient`.
 # - With too small a scale classes may share a code; with one too large for the learning rate training collapses.
-# - Classification first keeps classes from sharing a code. On `digits` this helps much at a small scale, and not to be
-#   seen at a moderate one; on MNIST three seeds show no gain.
+# - Classification first keeps classes from sharing a code. On `digits` this helps much at a small scale, and no gain is
+#   seen at a moderate one, nor on MNIST.
 #
 # **What stays open.** That pre-training improves codes is thus reproduced only in part. With the paper's network, or on
 # harder images, it may do more. What the abstract reports:
@@ -1003,11 +1005,10 @@ table(
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# By {eq}`eq:mu-gradient` it is 0, because of the factor $u_{jk}$: where nobody has an opinion, nobody follows one. But
-# the point is a saddle, not a minimum. For a similar pair, moving both $u_{ik}$ and $u_{jk}$ to the same side lowers the
+# By {eq}`eq:mu-gradient` it is 0, because of the factor $u_{jk}$: a partner at 0 does not pull. But the point is a saddle, not a minimum. For a similar pair, moving both $u_{ik}$ and $u_{jk}$ to the same side lowers the
 # loss, moving them to opposite sides raises it. Random initial weights put the outputs beside the saddle, and from there
-# they roll down. Close to it the other factors are all about $\cosh(c/K)$, so the pull is $\sinh\frac{c}{K} \left(
-# \cosh\frac{c}{K} \right)^{K-1} |u_{jk}|$, and from $c = 1$ to $c = 8$ it grows about 81 times.
+# they roll down. Close to it the other factors are all about $\cosh(c/K)$, so the pull is $\sinh \alpha \left(
+# \cosh \alpha \right)^{K-1} |u_{jk}|$, and from $c = 1$ to $c = 8$ it grows about 81 times.
 #
 # </details>
 #

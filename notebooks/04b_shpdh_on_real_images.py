@@ -17,12 +17,12 @@
 # four code lengths, three seeds. Then its claims are taken one by one. Every number comes from a recorded run, and
 # every verdict is computed.
 #
-# > **The tree is ours.** CIFAR-10 has no superclasses. We put *vehicle* above airplane, automobile, ship and truck,
-# and > *animal* above the other six (`cifar10-animals`). It has two branches where CIFAR-100 has twenty, so this page
-# cannot > speak for the paper's trees. What was run on CIFAR-100 stays in {doc}`04_shpdh`; those runs are small. >
-# `experiments/hierarchy.toml` says what full ones would be, and none of its cells has been run.
+# > **The tree is ours.** CIFAR-10 has no superclasses. We put *vehicle* above airplane, automobile, ship and truck, and
+# > *animal* above the other six (`cifar10-animals`). It has two branches where CIFAR-100 has twenty, so this page cannot
+# > speak for the paper's trees. What was run on CIFAR-100 stays in {doc}`04_shpdh`; those runs are small.
+# > `experiments/hierarchy.toml` says what full ones would be, and none of its cells has been run.
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from hashlab import data, metrics
@@ -46,25 +46,23 @@ classes = data.info("cifar10").classes
 # upper half, the *tail*, is trained. Two rows stand beside SHPDH: DPSH {cite:p}`li2016dpsh`, the strongest hashing loss
 # of this grid, and the signs of a plain classifier, the control of this book. **Neither is told the tree.**
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "What all rows have in common, and how to run them again.", "name": "tbl:shpdh-real-terms"}}
 reproduction.terms(tail, NAMES[0])
 
 # %% [markdown]
 # ## mAP by code length
 #
-# First the usual measure, which knows no tree: a result is right if it is of the query's own class. Mean over three
-# seeds ± standard deviation, in brackets half of Student's 95 % interval. A dash is a cell that was not run. Of the
-# paper's own figures none was seen.
+# First the usual measure, which knows no tree: a result is right if it is of the query's own class,
+# {numref}`tbl:shpdh-real-map`. Of the paper's own figures none was seen.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of the class on CIFAR-10 (cifar10-59k): mean over three seeds ± standard deviation, in brackets half of Student's 95 % interval of the mean. A dash is a cell that was not run.", "name": "tbl:shpdh-real-map"}}
 bodies = {"tail trained": tail, "fully trained": full}
 reproduction.map_table(bodies, NAMES, reported.load("shpdh"))
 
 # %% [markdown]
-# As differences, seed by seed: the mean, half of the interval over seeds, half of that over queries, and a verdict after
-# Holm's correction among the four lengths of a line. *Open* does not mean equal.
+# {numref}`tbl:shpdh-real-gains` has the differences, seed by seed. *Open* does not mean equal.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of SHPDH minus that of its rivals: mean ± half of the interval over seeds ± half of that over queries, and a verdict after Holm's correction among the lengths of a line.", "name": "tbl:shpdh-real-gains"}}
 reproduction.difference_table(tail, NAMES[0], RIVALS)
 
 # %% [markdown]
@@ -90,7 +88,7 @@ ax = figures.precision_recall(tail, NAMES)
 # thousand share one code. Within radius 2, {numref}`fig:shpdh-real-r2`, it is far behind at 12 bits, where a ball of
 # that size reaches into other classes, and level with DPSH at 48.
 
-# %% mystnb={"image": {"alt": "Precision among the first N, N up to 1,000, at 48 bits. SHPDH is flat and lowest, with a wide band, DPSH lies above it, and the classifier rises to the highest value."}, "figure": {"caption": "Precision among the first N of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:shpdh-real-at"}}
+# %% mystnb={"image": {"alt": "Precision among the first n, n up to 1,000, at 48 bits. SHPDH is flat and lowest, with a wide band, DPSH lies above it, and the classifier rises to the highest value."}, "figure": {"caption": "Precision among the first n of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:shpdh-real-at"}}
 ax = figures.precision_at(tail, NAMES)
 
 # %% mystnb={"image": {"alt": "Precision within radius 2 at 12, 24, 32 and 48 bits. SHPDH starts far below the others, its seeds far apart, and nearly meets them from 24 bits on."}, "figure": {"caption": "Precision within Hamming radius 2 against code length, where a query that finds nothing counts 0; CIFAR-10, protocol cifar10-59k, tail trained. A dot per seed; the line is their mean.", "name": "fig:shpdh-real-r2"}}
@@ -106,7 +104,7 @@ ax = figures.radius2_by_bits(tail, NAMES)
 # ({doc}`04_shpdh` has the formula).
 
 
-# %%
+# %% tags=["hide-input"]
 tree = trees.read("cifar10-animals", classes)  # (10, 2): class, branch
 VEHICLES = 23_600
 
@@ -142,7 +140,7 @@ hierarchical = {
     name: [mahp(run) for run in tail.group(name, 48)] for name in NAMES
 }
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "One level up: mAP of the branch by code length, and mAHP at 48 bits; mean over three seeds ± standard deviation.", "name": "tbl:shpdh-real-branch"}}
 tables.table(
     [
         "",
@@ -162,7 +160,7 @@ tables.table(
     ],
 )
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The same as differences, with intervals and verdicts; Holm's correction is among the lengths of a line, and for mAHP among the two rivals.", "name": "tbl:shpdh-real-branch-gains"}}
 up = {
     (other, bits): difference(branch["SHPDH", bits], branch[other, bits])
     for other in RIVALS
@@ -197,9 +195,7 @@ tables.table(
 )
 
 # %% [markdown]
-# (Holm's correction is among the four lengths of a line, as for the claims below, and among the two rivals for mAHP.)
-#
-# The means lie far apart at every length: by at least twice what separates these methods at the level of the class.
+# The means in {numref}`tbl:shpdh-real-branch-gains` lie far apart at every length: by at least twice what separates these methods at the level of the class.
 # The t-SNE of the codes shows it too, {numref}`fig:shpdh-real-tsne`, as far as such a picture can: the vehicles have
 # a corner of their own, with few discs in between. Those of DPSH are neighbours as well, though nobody told it: a
 # lorry looks more like a car than like a frog.
@@ -230,7 +226,7 @@ figure = figures.bits_used(tail, NAMES)
 # *Holds* means: established at every code length, after Holm's correction among them; *does not hold*: the opposite is
 # established at one at least; anything else is *open*.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The claims of the abstract, as far as CIFAR-10 can answer them.", "name": "tbl:shpdh-real-claims"}}
 fine = {
     name: reproduction.verdict(tail.differences("SHPDH", name))
     for name in RIVALS
@@ -279,8 +275,8 @@ tables.table(
 # are open. This need not be the tree's doing. The clouds may be what is behind; the flat form would tell, and
 # {doc}`04_shpdh` runs it on other images.
 #
-# **The tree.** That codes serve hierarchical retrieval better is the claim that our runs bear out. Against DPSH it is established at every length; against the
-# classifier, whose seeds vary more, only the longest codes are sure of it after correction. How much of it is merit?
+# **The tree.** That codes serve hierarchical retrieval better is the claim that our runs bear out. Against DPSH it is
+# established at every length; against the classifier, whose seeds vary more, only the longest codes are sure of it after correction. How much of it is merit?
 # SHPDH was told the tree and its rivals were not, so a lead is what it was made for. And a tree of two branches is an
 # easy one.
 #
@@ -290,10 +286,10 @@ tables.table(
 # ## What was tried
 #
 # Settings were chosen at 24 bits, seed 0, by how well held-out images of the training part find others of their
-# *class*; no query was asked, and the branch played no part. Wider clouds, $s = (0.25, 0.125)$, were better than the
+# *class*; no query was asked, and the branch played no part. Wider clouds, $\kappa = (0.25, 0.125)$, were better than the
 # authors' $(1, 0.5)$ on this network.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "What was tried for each row on held-out training images, at 24 bits, and what was chosen.", "name": "tbl:shpdh-real-search"}}
 reproduction.searched(tail, NAMES)
 
 # %% [markdown]
@@ -304,7 +300,7 @@ reproduction.searched(tail, NAMES)
 #
 # As in every chapter, the last cell fails if something that the text says stops being true.
 
-# %%
+# %% tags=["hide-input"]
 means = {
     (name, bits): np.mean([run.map for run in tail.group(name, bits)])
     for name in NAMES

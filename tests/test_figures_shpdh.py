@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from hashlab import codes, data, metrics
 from hashlab.chapters.figures import shpdh
@@ -119,3 +120,32 @@ def test_by_loss_draws_every_run_in_the_panel_of_its_condition():
             run for runs in groups.values() for run in runs
         }
         assert {text.get_text() for text in ax.texts} == {"a", "b"}
+
+
+def test_the_network_has_a_loss_for_each_level_and_penalties():
+    texts = {text.get_text() for text in shpdh.network().texts}
+    assert sum("loss" in text for text in texts) == 2 and any("penalties" in t for t in texts)
+
+
+def test_borders_pass_one_half_in_the_middle_the_steeper_the_narrower_the_clouds():
+    steep, flat = (line.get_ydata() for line in shpdh.borders((4.0, 0.25)).lines)
+    assert steep[20] == flat[20] == pytest.approx(0.5)
+    assert (np.diff(steep) > 0).all() and steep[30] > flat[30] > 0.5
+    at = np.linspace(-2, 2, 41)
+    assert np.allclose(steep, 1 / (1 + np.exp(-2 * 4.0 * at)), atol=1e-6)
+
+
+def test_penalties_are_those_of_one_output_with_their_weights():
+    cubic, vertex = shpdh.penalties(3.0, 0.5).lines
+    x = cubic.get_xdata()
+    assert np.allclose(cubic.get_ydata(), 3 * np.maximum(np.abs(x) - 1.1, 0), atol=1e-5)
+    assert np.allclose(vertex.get_ydata(), 0.5 * (np.where(x >= 0, 1, -1) - x) ** 2, atol=1e-5)
+
+
+def test_the_first_pull_is_that_of_the_formula_and_lost_behind_a_floor():
+    """kappa (expected centre - own centre), with kappa = 1."""
+    centres = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    p = torch.softmax(-centres.square().sum(1) / 2, 0)
+    expected = (p @ centres - centres).norm(dim=1).median().item()
+    assert shpdh.first_pull(8, 0.0, classes=5) == pytest.approx(expected, rel=1e-5)
+    assert shpdh.first_pull(128, 1e-8) < 1e-9 < 3 < shpdh.first_pull(128, 0.0)

@@ -18,37 +18,37 @@ EDGE = 1.1  # outputs beyond -EDGE..EDGE have left the cube
 PASSES = ("plain", "train")
 
 
-def squared_distances(u: Tensor, c: Tensor) -> Tensor:
-    """How far outputs u (B, K) are from centres c (M, K).
+def squared_distances(u: Tensor, centres: Tensor) -> Tensor:
+    """How far outputs u (B, K) are from centres (C, K).
 
-        ||u_i - c_m||^2
+        ||u_i - mu_m||^2
 
-    (B, M), in single precision at least.
+    (B, C), in single precision at least.
     """
     u = _single_at_least(u)  # it is a difference of large squares
-    c = _single_at_least(c)
-    return u.square().sum(1, keepdim=True) - 2 * u @ c.T + c.square().sum(1)
+    centres = _single_at_least(centres)
+    return u.square().sum(1, keepdim=True) - 2 * u @ centres.T + centres.square().sum(1)
 
 
 def _single_at_least(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def class_wise_loss(u: Tensor, y: Tensor, c: Tensor, s: float, floor: float = 0.0) -> Tensor:
+def class_wise_loss(u: Tensor, y: Tensor, centres: Tensor, s: float, floor: float = 0.0) -> Tensor:
     """Mean of -log p(y_i | u_i), for classes that are Gaussian clouds of variance 1/s round their
-    centres.
+    centres mu_m.
 
-        p(m | u) = exp(-s/2 ||u - c_m||^2) / sum_m' exp(-s/2 ||u - c_m'||^2)
+        p(m | u) = exp(-s/2 ||u - mu_m||^2) / sum_m' exp(-s/2 ||u - mu_m'||^2)
 
     Args:
         u: outputs (B, K).
-        y: classes (B,) in 0..M-1.
-        c: centres (M, K).
+        y: classes (B,) in 0..C-1.
+        centres: (C, K).
         floor: added to the denominator and to p, as the authors' code does; it flattens the loss
             above -log(floor), and the gradient with it. With 0 the loss is a cross-entropy, stable
             at any distance.
     """
-    logits = -s / 2 * squared_distances(u, c)  # (B, M)
+    logits = -s / 2 * squared_distances(u, centres)  # (B, C)
     if not floor:
         return F.cross_entropy(logits, y)
     e = logits.exp()
@@ -90,11 +90,11 @@ class Centres(nn.Module):
     """The centres of all classes on every level, fine first:
     buffers, which are moved and not trained.
 
-    Iterating gives a tensor (M_l, K) per level. At first they are standard normal.
+    Iterating gives a tensor (C_l, K) per level. At first they are standard normal.
 
     Args:
-        parents: per level but the last, the class above each of its classes, int64 (M_l,).
-        classes: M_l, the number of classes per level.
+        parents: per level but the last, the class above each of its classes, int64 (C_l,).
+        classes: C_l, the number of classes per level.
         bits: K.
     """
 
@@ -134,13 +134,12 @@ class Centres(nn.Module):
 
 
 def means(x: Tensor, y: Tensor, otherwise: Tensor) -> Tensor:
-    """Means (M, K) of the rows of x (N, K) by their class y (N,);
-    a row of `otherwise` (M, K) where there are none.
+    """Means (C, K) of the rows of x (N, K) by their class y (N,);
+    a row of `otherwise` (C, K) where there are none.
     """
-    members = F.one_hot(y, len(otherwise)).to(
-        x
-    )  # (N, M); a product adds in one order, on a GPU too
-    counts = members.sum(0)[:, None]  # (M, 1)
+    # (N, C); a product adds in one order, on a GPU too
+    members = F.one_hot(y, len(otherwise)).to(x)
+    counts = members.sum(0)[:, None]  # (C, 1)
     return torch.where(counts > 0, members.T @ x / counts.clamp(min=1), otherwise)
 
 

@@ -41,7 +41,7 @@ FLOOR = 1e-8  # of the authors' form
 def shpdh_loss(
     u: Tensor,
     y: Tensor,
-    c: Centres | list[Tensor],
+    centres: Centres | list[Tensor],
     s: tuple[float, ...],
     cubic: float = 10.0,
     vertex: float = 0.1,
@@ -49,16 +49,16 @@ def shpdh_loss(
 ) -> Tensor:
     """The training loss of outputs u (B, K) with classes y (B, L), fine first: a scalar.
 
-        sum_l J_l + (10 J_cubic + 0.1 J_vertex) / K
+        sum_l L_l + (10 L_cubic + 0.1 L_vertex) / K
 
     Args:
-        c: centres (M_l, K) of each level.
+        centres: (C_l, K) of each level.
         s: 1 / variance of the classes on each level.
         cubic, vertex: weights.
         floor: see `class_wise_loss`.
     """
-    levels = zip(y.T, c, s, strict=True)
-    class_wise = sum(class_wise_loss(u, y_l, c_l, s_l, floor) for y_l, c_l, s_l in levels)
+    levels = zip(y.T, centres, s, strict=True)
+    class_wise = sum(class_wise_loss(u, y_l, mu_l, s_l, floor) for y_l, mu_l, s_l in levels)
     return class_wise + (cubic * cubic_loss(u) + vertex * vertex_loss(u)) / u.shape[1]
 
 

@@ -16,15 +16,14 @@ Ways = Mapping[str, Sequence[float]]  # name of a training -> a value per scale
 
 def network() -> Axes:
     """Two layers side by side on one body: classes first, bits afterwards."""
-    image = "image\n$x$"
-    body = "convolutions and\na dense layer"
+    body = "image $x$:\nconvolutions and\na dense layer"
     classifier = "linear layer,\nsoft-max"
     bits = "linear layer,\n$u = \\tanh z$"
     first = "cross-entropy:\nfirst, then dropped"
     second = "exponentiated loss\nof pairs"
-    boxes = {image: (0, 0.5), body: (0.85, 0.5), classifier: (1.8, 0), bits: (1.8, 1)}
-    boxes |= {first: (2.85, 0), second: (2.85, 1)}
-    arrows = [(image, body), (body, classifier), (body, bits), (classifier, first), (bits, second)]
+    boxes = {body: (0, 0.5), classifier: (0.9, 0), bits: (0.9, 1)}
+    boxes |= {first: (1.85, 0), second: (1.85, 1)}
+    arrows = [(body, classifier), (body, bits), (classifier, first), (bits, second)]
     return drawings.network(boxes, arrows, new=[bits, second])
 
 

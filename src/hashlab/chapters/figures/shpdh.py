@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import seaborn as sns
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from hashlab import codes
+from hashlab.chapters.figures import drawings
 from hashlab.errors import InputError
-from hashlab.plots import HALO, axes, box, palette, panels, runs, shades
+from hashlab.losses import clouds
+from hashlab.plots import HALO, axes, box, curves, palette, panels, runs, shades
 
 
 def tree(
@@ -48,6 +51,59 @@ def tree(
     ax.set(xlim=(-0.6, across.max() + 0.6), ylim=(-0.5, 3.2), aspect="auto")
     ax.set_axis_off()
     return ax
+
+
+def network() -> Axes:
+    """One output, a loss on each level, and the penalties."""
+    body = "image $x$:\nnetwork, last\nlayer linear"
+    output = "output\n$u = z$"
+    fine = "centres $\\mu^1$ of classes:\nloss $\\mathcal{L}_1$"
+    coarse = "centres $\\mu^2$ of families:\nloss $\\mathcal{L}_2$"
+    edges = "corners of the cube:\npenalties"
+    boxes = {body: (0, 1), output: (0.75, 1)}
+    boxes |= {coarse: (1.7, 0), fine: (1.7, 1), edges: (1.7, 2)}
+    arrows = [(body, output), *((output, loss) for loss in (coarse, fine, edges))]
+    return drawings.network(boxes, arrows, new=[fine, coarse])
+
+
+def borders(kappas: Sequence[float]) -> Axes:
+    """How likely the class on the right is, between two centres on a line, for each kappa."""
+    at = torch.linspace(-2, 2, 41)[:, None]
+    squares = clouds.squared_distances(at, torch.tensor([[-1.0], [1.0]]))
+    lines = {
+        f"κ = {kappa:g}": (at[:, 0], torch.softmax(-kappa / 2 * squares, 1)[:, 1])
+        for kappa in kappas
+    }
+    names = ("u, between centres at −1 and +1", "p(class on the right | u)")
+    return curves(lines, *names, marks="-", named_at=0.66)
+
+
+def penalties(cubic: float = 10.0, vertex: float = 0.1) -> Axes:
+    """What one output pays by each of the two penalties, with their weights."""
+    at = torch.linspace(-2, 2, 81)
+    lines = {
+        f"{weight:g} × {name}": (at, [weight * loss(x.view(1, 1)).item() for x in at])
+        for name, weight, loss in (
+            ("cubic", cubic, clouds.cubic_loss),
+            ("vertex", vertex, clouds.vertex_loss),
+        )
+    }
+    return curves(lines, "output u of one bit", "penalty", marks="-", named_at=0.99)
+
+
+def first_pull(bits: int, floor: float, classes: int = 100) -> float:
+    """How hard an image is pulled where all outputs are 0 and centres random: the median length of
+    its gradient.
+
+    Args:
+        floor: see `clouds.class_wise_loss`.
+    """
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(classes, bits, generator=generator)
+    u = torch.zeros(classes, bits, requires_grad=True)
+    loss = clouds.class_wise_loss(u, torch.arange(classes), centres, 1.0, floor)
+    (gradient,) = torch.autograd.grad(loss, u)
+    return classes * gradient.norm(dim=1).median().item()  # the loss is a mean over images
 
 
 def _side_by_side(parents: np.ndarray) -> np.ndarray:
