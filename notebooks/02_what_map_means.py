@@ -113,8 +113,8 @@ ax = plots.ladder(ladder, "mAP of the same 48-bit codes", stress="all")
 # a result has to say so that others can stand beside it.
 #
 # You should know what average precision (AP) is and why ties matter; {doc}`01_hamming_space` explains both with seven
-# cats and dogs. Its letters stay, but for ranks: $n$ is now
-# the rank at which a ranking is cut off, and $i$ counts the ranks up to it.
+# cats and dogs. Its letters stay, but for ranks: $n$ is now the rank at which a ranking is cut off, and $i$ counts the
+# ranks up to it.
 #
 # ## Where the definitions part
 #
@@ -1091,8 +1091,8 @@ exercises.check(
 # %% [markdown]
 # ### Exercise 2: peeking
 # `queries` and `validation` list the mAP after each epoch, measured on the queries and on validation images. Give two
-# numbers: what somebody reports who chooses the epoch on the queries, and what somebody reports who chooses it on
-# validation. (Of equal maxima, take the first.)
+# mAPs, both measured on the queries: that of the epoch which somebody chooses who looks at the queries, and that of the
+# epoch which somebody chooses who looks at validation. (Of equal maxima, take the first.)
 
 
 # %%
