@@ -893,8 +893,8 @@ reported.beside("CIFAR-10", claim_cifar, ours, rest=True)
 
 # %% [markdown]
 # Again the reconstruction is no lower. Here the training images are the database: the network has seen every image that it
-# is to find. With a tenth of the training images, 59,000 to search, and a network with two
-# convolutions in place of three, it gets much less:
+# is to find. With a tenth of the training images, 59,000 to search, and a network with two convolutions in place of
+# three, it gets much less:
 
 # %% tags=["hide-input"]
 where = {"protocol": "cifar10-59k", "method": "mu_liu", "bits": 24}
