@@ -14,7 +14,7 @@
 #
 # You have a picture, and want the pictures most like it out of a hundred million. Comparing pixels is of little use: move
 # the camera by a step, and all of them change. A neural network can do better. It turns every picture into a short list
-# of numbers, and it can be trained so that pictures of like things get like numbers. But a hundred million lists of 64
+# of numbers, and it can be trained so that similar pictures get similar numbers. But a hundred million lists of 64
 # numbers take 25.6 GB, and each search has to go through all of them.
 #
 # *Hashing* keeps one bit of each number: whether it is negative or not. Now a picture is 64 bits, the hundred million
@@ -52,12 +52,12 @@ ax = hamming.from_image_to_list(
 # the database sorted by it, nearest first. Last comes the question whether that was any good. An image is *relevant* to
 # the query if it shows the same digit: those have a tick.
 #
-# How a network learns to give like codes to like pictures is the matter of this book from {doc}`03_mu_liu` on. (The one
-# of the figure has been trained for a second or two in the folded cell above it.) This chapter starts where the network
-# ends: how bits are made, stored and compared, what the space they live in looks like, and how a ranked list gets its
-# grade. Every network of this book is judged with these tools, so it pays to know exactly what their numbers mean. Most
-# of it can be checked with a pencil. Where there is a formula, the cell below it computes the plain definition beside
-# what `hashlab` says.
+# How a network learns to give similar codes to similar pictures is the matter of this book from {doc}`03_mu_liu` on.
+# (The one of the figure has been trained for a second or two in the folded cell above it.) This chapter starts where
+# the network ends: how bits are made, stored and compared, what the space they live in looks like, and how a ranked
+# list gets its grade. Every network of this book is judged with these tools, so it pays to know exactly what their
+# numbers mean. Most of it can be checked with a pencil. Where there is a formula, the cell below it computes the plain
+# definition beside what `hashlab` says.
 #
 # (tbl:hamming-letters)=
 #
@@ -534,9 +534,9 @@ equal = sum(expected_ap(*case) == mean_over_orders(*case) for case in small)
 print(f"the same fraction in {equal} of {len(small)} rankings")
 
 # %% [markdown]
-# See what the formula asks for: two counts per distance, of all images and of relevant ones. Two histograms with
-# $K + 1$ bins hold all there is to know about a query. No sort is needed and no order is chosen, so nothing can depend
-# on it. This is how `hashlab.metrics` works, for every metric in this book.
+# See what the formula asks for: two counts per distance, of all images and of relevant ones. Two histograms with $K +
+# 1$ bins hold all there is to know about a query. No sort is needed and no order is chosen, so nothing can depend on
+# it. This is how `hashlab.metrics` works, for every metric of a ranking by Hamming distance.
 #
 # ## A whole data set
 #

@@ -436,7 +436,7 @@ for name, ranking in zip(anchors, rankings, strict=True):
 table(
     [
         "ranking",
-        "by hand",
+        "mAHP@2500, by hand",
         "mAP",
         "mAHP@2500",
         "mAHP@250",
@@ -457,7 +457,7 @@ table(
 #
 # ## What the tree does to digits
 #
-# Back to the three seeds of each network, with $n = 450$, the images of a smaller shape:
+# Back to the three seeds of each network, with $n = 450$, the images of a smaller shape, {numref}`tbl:shpdh-digits`:
 
 
 # %%
@@ -584,8 +584,9 @@ table(
 #
 # As in the authors' code, a network that was trained on the photographs of ImageNet is *fine-tuned*, all layers of it. It
 # is a small one, MobileNetV2 where they have a ResNet-50, on images enlarged to 96 pixels, and it is trained for 5 epochs
-# where they have 150. Each method chose the smaller of two learning rates on the validation part; a still smaller one may
-# be better. {numref}`tbl:shpdh-cifar` has what the queries found, {numref}`tbl:shpdh-gaps` the differences.
+# where they have 150. Each method chose the smaller of two learning rates on the validation part
+# ({numref}`tbl:shpdh-rates`); a still smaller one may be better. {numref}`tbl:shpdh-cifar` has what the queries found,
+# {numref}`tbl:shpdh-gaps` the differences.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "How the rate was chosen", "table": {"caption": "mAP on validation images, 32 bits, one run each.", "name": "tbl:shpdh-rates"}}
 ARMS = {
@@ -738,8 +739,9 @@ print("both are pulled alike:", torch.allclose(alike[0], alike[1]))
 
 # %% [markdown]
 # Nothing in the loss drives these two classes apart again, and where their centres are nearly equal, it does so slowly.
-# With 150 epochs, as the authors have, there is time; with 5 there is not. Their code also keeps the model of the lowest
-# training loss, and by that rule nobody would have kept the two runs that failed. We report all that were made.
+# With 150 epochs, as the authors have, there may be time; with 5 there was not. Their code also keeps, of all epochs, the
+# model of the lowest training loss; by the same rule among seeds nobody would have kept the two runs that failed. We report
+# all that were made.
 #
 # ### The same with frozen features
 #
@@ -883,7 +885,7 @@ print(
 #
 # Put $t = \frac{\kappa}{2} \delta^2$. On its own centre the image has $p = 1 / (1 + e^{-t})$ and pays $\log(1 + e^{-t})$;
 # on the other it pays $\log(1 + e^{t}) = t + \log(1 + e^{-t})$. The difference is $\frac{\kappa}{2} \delta^2$ exactly. In
-# the table of the four corners the coarse centres are $(1, 1, 0)$ and $(-1, -1, 0)$, so $\delta^2 = 8$, and a sibling and a
+# {numref}`tbl:shpdh-pays` the coarse centres are $(1, 1, 0)$ and $(-1, -1, 0)$, so $\delta^2 = 8$, and a sibling and a
 # stranger who both sit one bit from their middle differ by $\frac{0.5}{2} \cdot 8 = 2$ in $\mathcal{L}_2$, as it shows.
 #
 # </details>
@@ -914,8 +916,8 @@ print(
 # </details>
 #
 # ### Exercise 4: which cloud, in code
-# Write {eq}`eq:shpdh-posterior` for one output. The last case is far from all centres: take care that no exponential
-# vanishes.
+# Write {eq}`eq:shpdh-posterior` for one output. The last case is far from all centres: take care that not all
+# exponentials vanish.
 
 
 # %%
