@@ -17,9 +17,10 @@
 # rows are there to compare them with: DPSH {cite:p}`li2016dpsh`, and the signs of a plain classifier that knows nothing
 # of hashing ({doc}`10_side_by_side`).
 #
-# > Three of the five are **reconstructions**: of the papers on MLSH, DMSH and CSDH, and of most of Mu and Liu's, we
-# > could read the abstract and what others say. A verdict below is about what we built. The tree of SHPDH is our own,
-# > too: CIFAR-10 has none, so we put *animal* and *vehicle* above its ten classes.
+# > Four of the five are **reconstructions**, wholly or in part: of the papers on MLSH, DMSH and CSDH we could read the
+# > abstract and what others say, of Mu and Liu's the abstract and the first pages of two patents. A verdict below is about
+# > what we built. The tree of SHPDH is our own, too: CIFAR-10 has none, so we put *animal* and *vehicle* above its ten
+# > classes.
 
 # %%
 import numpy as np
@@ -90,7 +91,7 @@ ax = common_figures.map_by_bits(tail, NAMES)
 # %% [markdown]
 # ## Who is first?
 #
-# A rank looks firm and is not. Below, the rank of each row by mean mAP, and in brackets where it lies in 95 of 100 cases
+# {numref}`fig:five-map` shows lines that lie close and cross. A rank looks firm and is not. Below, the rank of each row by mean mAP, and in brackets where it lies in 95 of 100 cases
 # if the 1,000 queries are drawn again (the same ones for all) and the three seeds of each row, too.
 
 # %% mystnb={"table": {"caption": "Rank of each row by mean mAP, and where it lies in 95 of 100 draws of queries and seeds.", "name": "tbl:five-ranks"}}
@@ -190,8 +191,8 @@ reproduction.difference_table(tail, "DMSH", ["DMSH, conv5 alone"])
 # %% [markdown]
 # ## Cost against quality
 #
-# All runs were made on one card, several at a time, so a run waited for others now more, now less. Seconds of training on
-# the clock, mean over seeds:
+# All runs were made on one card, several at a time, so a run waited for others now more, now less. {numref}`tbl:five-seconds`
+# has seconds of training on the clock, mean over seeds; {numref}`fig:five-cost` sets them beside mAP:
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "Seconds of training on the clock, mean over seeds.", "name": "tbl:five-seconds"}}
 seconds = {
