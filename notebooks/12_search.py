@@ -41,7 +41,7 @@ from hashlab.data.protocols import CIFAR100_IN_TRAIN
 # | index | what it keeps | what it looks at |
 # |---|---|---|
 # | *flat* | all floats | everything |
-# | *IVF* | all floats, in cells around centroids | the cells nearest to the query |
+# | *IVF* | all floats, in cells, each around the mean of a group, its *centroid* | the cells nearest to the query |
 # | *PQ* | for each of 8 pieces of the vector one byte, the name of its nearest centroid | everything, by tables |
 # | *OPQ* | as many bytes, after a learned rotation; here for each of 16 pieces half a byte | everything, by small tables |
 # | *IVF, PQ* | both | the cells nearest to the query |
@@ -135,7 +135,7 @@ table(
 #
 # Read honestly, the table says: where **vectors are to be found again**, a code is the crudest of all that go by distance. IVF finds most of
 # them without a scan, at full size. At 8 bytes, PQ finds more than the signs of ITQ do. Nor need such codes of floats be
-# slow: OPQ has small pieces here, which FAISS adds up many at a time. What a code has is that it is plain: a distance is an
+# slow: OPQ has small pieces here, which FAISS adds up many at a time. A code's advantage is that it is plain: a distance is an
 # XOR and a count of ones, no table, no float, and no choice of cells; anything that knows `bit_count`, a database for
 # example, can do it ({doc}`/book/elsewhere`).
 #
