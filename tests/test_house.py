@@ -573,7 +573,7 @@ def test_every_public_name_is_rendered_and_linked(pages, build):
         assert f"../../{chapter}.html" in metrics
     assert "../../_modules/hashlab/metrics/evaluation.html#evaluate" in metrics
     back = "../book/api/metrics.html#hashlab.metrics.evaluate"
-    assert back in found["notebooks/01_hamming_space.html"].leads
+    assert any(back in page.leads for name, page in found.items() if name.startswith("notebooks/"))
 
 
 def test_what_is_cited_is_in_the_bibliography(pages):
