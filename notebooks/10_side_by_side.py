@@ -109,7 +109,7 @@ table(
 #
 # *Frozen* is the great simplification here. A deep method usually changes its features, too; here it gets a single
 # layer to work with, and what is compared is how well its **loss** places bits, not how well it trains a network. In
-# return every run takes seconds on a processor core, all methods but DMSH and MLSH get exactly the same input, and shallow
+# return most runs take seconds on a processor core, all methods but DMSH and MLSH get exactly the same input, and shallow
 # methods can take part on equal terms. Networks that were trained as a whole are in {doc}`03_mu_liu`, {doc}`06_dmsh` and
 # {doc}`07_csdh`.
 #
@@ -392,7 +392,7 @@ print(
 # but MLSH have the last one, and puts two layers with a non-linearity between them where others have a single linear
 # one. The row `dmsh, last level`, made for {doc}`06_dmsh`, keeps the head and gives up the levels. It has the input of
 # the others (and other settings: three rates were tried for it, and it was trained for 20 epochs), and it still stands
-# above every other row:
+# above every other method:
 
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "What DMSH owes to its head, and what to its levels, at 12 bits: differences of mAP ± seeds ± queries.", "name": "tbl:side-head"}}
