@@ -480,7 +480,7 @@ table(
 # %% [markdown]
 # The four shallow methods hash features that the frozen network gave, and their seconds leave out making those. They have
 # no trained tail, so their distance from the rest need not be due to the hash. Labels are the larger step, and cost
-# nothing: SDH takes about as long as ITQ. KSH takes far longer for a little more. On the card, seconds and mAP show no
+# no time in training: SDH takes about as long as ITQ. KSH takes far longer for a little more. On the card, seconds and mAP show no
 # common order. Which of the deep ones is
 # best is asked, with intervals, in {doc}`10b_five_papers_one_table`.
 #
