@@ -182,7 +182,7 @@ for name, yes in pushed.items():
 source(quantisation.signs, greedyhash.greedy_sign)
 
 # %% [markdown]
-# The second term of the last line is 0, but automatic differentiation sees a $z$ in it that has the derivative 1.
+# The second term of the last line is 0, but automatic differentiation sees in it a $z$, which has the derivative 1.
 # (GreedyHash's cubic penalty keeps $z$ from wandering off.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over the output z from minus 2 to 2. Above, what the loss sees: tanh of z, of 3 z, of 7 z, and the sign, each steeper than the one before. Below, the derivative that is used on the way back: bells that become narrower and higher, 7 at the top for 7 z, and for the straight-through sign a constant 1."}, "figure": {"caption": "What the loss sees of an output, and the derivative that is used on the way back: narrow bells for steep tanh, 1 everywhere for the straight-through sign.", "name": "fig:hb-signs"}}
@@ -613,8 +613,8 @@ table(["images", "bits", "cheapest", "middle", "dearest"], *rows)
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# $\ell(x u) = \ell(u)$ for all $x > 0$. Differentiate by $x$ at $x = 1$: $u^{\mathsf T} \nabla \ell(u) = 0$.
-# Differentiate by $u$ instead: $x\, \nabla \ell(x u) = \nabla \ell(u)$; put $x = 2$. This is the power $-1$ of OrthoHash
+# $\ell(t u) = \ell(u)$ for all $t > 0$. Differentiate by $t$ at $t = 1$: $u^{\mathsf T} \nabla \ell(u) = 0$.
+# Differentiate by $u$ instead: $t\, \nabla \ell(t u) = \nabla \ell(u)$; put $t = 2$. This is the power $-1$ of OrthoHash
 # and DCH.
 #
 # </details>
