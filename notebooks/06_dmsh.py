@@ -882,7 +882,9 @@ tables.source(dmsh.Pyramid)
 
 
 # %%
-def field(layers): ...  # your lines
+def field(layers):
+    # your lines; layers: pairs (width, step)
+    ...
 
 
 BLOCK = [(3, 1), (2, 2)]
@@ -913,7 +915,9 @@ exercises.check(field, *FIELDS, required=True)
 
 
 # %%
-def likelihood(u, labels): ...  # your lines
+def likelihood(u, labels):
+    # your lines; u: (M, K), labels: (M,)
+    ...
 
 
 U = np.tanh(np.random.default_rng(0).normal(size=(6, 8)))

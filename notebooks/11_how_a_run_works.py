@@ -831,9 +831,9 @@ print(
 
 
 # %%
-def epochs_trained(
-    lengths, seeds, pretraining, hashing
-): ...  # your lines: return two numbers
+def epochs_trained(lengths, seeds, pretraining, hashing):
+    # your lines: how many lengths, seeds, and epochs of each phase
+    ...
 
 
 BILLS = [((4, 3, 3, 12), (180, 153)), ((1, 5, 2, 6), (40, 40))]
@@ -855,7 +855,9 @@ exercises.check(epochs_trained, *BILLS, required=True)
 
 
 # %%
-def grade(packed, labels, bits): ...  # your lines
+def grade(packed, labels, bits):
+    # your lines; packed: codes as `encode` gives them
+    ...
 
 
 TRIALS = []

@@ -520,7 +520,9 @@ table(
 
 
 # %%
-def within_one(code, bits): ...  # your lines
+def within_one(code, bits):
+    # your lines
+    ...
 
 
 BALLS = [((0b000, 3), [0, 1, 2, 4]), ((0b101, 3), [1, 4, 5, 7])]
@@ -543,7 +545,9 @@ exercises.check(within_one, *BALLS, required=True)
 
 
 # %%
-def nearest_codes(query, database, count): ...  # your lines
+def nearest_codes(query, database, count):
+    # your lines; query: one packed code, database: many
+    ...
 
 
 few_codes = packed[:1000]
