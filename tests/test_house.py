@@ -495,7 +495,8 @@ def pages(tmp_path_factory):
     copy = tmp_path_factory.mktemp("published")
     for part in ("book", "notebooks"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "_config.yml", copy)
+    for name in ("_config.yml", "CHANGELOG.md", "CITATION.cff"):
+        shutil.copy(ROOT / name, copy)
     text = (ROOT / "pyproject.toml").read_text()
     (copy / "pyproject.toml").write_text(
         re.sub(r"(?m)^repository = .*", f'repository = "{ADDRESS}"', text)
