@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 import hashlab
 
 HOME = Path(hashlab.__file__).parent
-FILES = [file for file in sorted(HOME.rglob("*.py")) if "\n    >>> " in file.read_text("utf-8")]
+PROMPT = re.compile(r"^\s+>>> ", re.MULTILINE)
+FILES = [file for file in sorted(HOME.rglob("*.py")) if PROMPT.search(file.read_text("utf-8"))]
 NAMES = [".".join(["hashlab", *file.relative_to(HOME).with_suffix("").parts]) for file in FILES]
 
 
@@ -32,4 +34,4 @@ def test_examples_print_what_they_say(name, request, tmp_path, monkeypatch):
 
 
 def test_there_are_examples():
-    assert len(NAMES) >= 10
+    assert len(NAMES) >= 20
