@@ -3,7 +3,8 @@
     mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + alpha mean_ik (u_ik - sgn u_ik)^2
 
 A letter is a variable and a name of several letters a function, a Greek letter or a word; what follows
-`_` is an index and after `^` a power. A wide gap stays one, and so does the end of a line after a comma.
+`_` is an index and after `^` a power. A wide gap stays one, and so does the end of a line after a comma or before
+`=`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ TOKEN = re.compile(
 
 def as_tex(text: str) -> str:
     """A formula of one or more lines."""
-    whole = re.sub(r"(?<!,)\n *", " ", text.strip())
+    whole = re.sub(r"(?<!,)\n(?! *=) *", " ", text.strip())
     lines = [_line(line.strip()) for line in whole.split("\n")]
     if len(lines) == 1:
         return lines[0]

@@ -43,7 +43,7 @@ LENGTHS = (12, 24, 32, 48)
 #
 # **What is ours.** Network, levels, shares of the bits, rule and protocol; the paper's were not seen.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "What all rows share.", "name": "tbl:mlsh-real-terms"}}
 reproduction.terms(tail, NAMES[0])
 
 # %% [markdown]
@@ -52,7 +52,7 @@ reproduction.terms(tail, NAMES[0])
 # Bits are the sum over tables. Mean over three seeds ± standard deviation, in brackets half of Student's 95 %
 # interval. A dash is a cell that was not run. Of the paper's own figures none was seen.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP by code length, the bits of both tables together; a dash was not run.", "name": "tbl:mlsh-real-map"}}
 bodies = {"tail trained": tail, "fully trained": full}
 reproduction.map_table(bodies, NAMES, reported.load("mlsh"))
 
@@ -60,7 +60,7 @@ reproduction.map_table(bodies, NAMES, reported.load("mlsh"))
 # As differences, seed by seed: the mean, half of the interval over seeds, half of that over queries, and a verdict after
 # Holm's correction among the four lengths of a line. *Open* does not mean equal.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of MLSH minus that of each rival, ± over seeds ± over queries, and the verdict.", "name": "tbl:mlsh-real-differences"}}
 reproduction.difference_table(tail, NAMES[0], RIVALS)
 
 # %% [markdown]
@@ -120,7 +120,7 @@ table = {  # (all bits, level) -> a report per seed
     for place, level in enumerate(("conv4", "conv5"))
 }
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of each table by itself, and of both.", "name": "tbl:mlsh-real-tables"}}
 tables.table(
     ["", *(f"{bits} bits in two tables" for bits in LENGTHS)],
     *[
@@ -147,7 +147,7 @@ tables.table(
 # bits: the table of `conv5` in the run of twice the length has as many as both tables here. It has learned from the
 # features of a network with the same seed.
 
-# %%
+# %% tags=["hide-input"]
 equal = {
     bits: difference(tail.group("MLSH", bits), table[2 * bits, "conv5"])
     for bits in (12, 24)
@@ -157,7 +157,7 @@ more = {
     for bits in LENGTHS
 }
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of both tables minus that of `conv5` alone, ± over seeds ± over queries, and the verdict.", "name": "tbl:mlsh-real-added"}}
 shown = {"equal": with_verdicts(equal, many=True)}
 shown["more"] = with_verdicts(more, many=True)
 tables.table(
@@ -209,7 +209,7 @@ figure = figures.bits_used(tail, NAMES)
 # compared over seeds only.
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The claims and their verdicts.", "name": "tbl:mlsh-real-claims"}}
 def within(reports, measure):
     """Recall or precision within radius 2, pooled over queries, a seed each."""
     return [float(getattr(one, measure)[2]) for one in reports]
@@ -272,7 +272,7 @@ tables.table(
     ],
 )
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Recall and precision within radius 2, both tables minus `conv5` alone with half of the bits.", "name": "tbl:mlsh-real-radius2"}}
 tables.table(
     [
         "within radius 2, MLSH minus `conv5`",
@@ -302,7 +302,7 @@ tables.table(
 # Eleven settings, one run each on held-out images of the training part at 24 bits; no query was asked. Lists whose
 # best stood at the end were made longer, as happened to the rate and twice to the ridge.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"table": {"caption": "What was tried, at 24 bits, one run each.", "name": "tbl:mlsh-real-tried"}}
 row = tail.grid.row("MLSH")
 choice = grid.choice(row, tail.kept)
 tried = {
@@ -330,7 +330,7 @@ tables.table(
 #
 # As in every chapter, the last cell fails if something that the text says stops being true.
 
-# %%
+# %% tags=["hide-input"]
 means = {
     (name, bits): np.mean([run.map for run in tail.group(name, bits)])
     for name in NAMES

@@ -15,7 +15,8 @@
 # A network that hashes gives $K$ real numbers for an image, and their signs are its code. What it learns depends on the
 # *loss*: the rule that looks at these numbers and at the labels, and says which number should go up and which should
 # go down. The package has some twenty losses. On paper they look very different. This chapter asks one question of all
-# of them: **who pulls an image, and where to?** Asked like that, they are a family of five branches.
+# of them: **who pulls an image, and where to?** Asked like that, they are a family of five
+# branches ({numref}`fig:fl-kinds`).
 
 # %% tags=["hide-input"] mystnb={"code_prompt_show": "Imports and drawing", "image": {"alt": "Five sketches, each with an image of class A in the middle. Pairs: arrows lead to two other images of A, and dashed arrows come from two images of B. Triplets: one arrow to an image of A, one dashed arrow from an image of B. Classes: an arrow to the diamond of class A, dashed arrows from the diamonds of B and C. Centres: one arrow to a square, the code of A. Codes first: one arrow to a square, a code that the image has to itself."}, "figure": {"caption": "What an image of class A is compared with. Arrows lead to what pulls it; dashed ones come from what pushes it away.", "name": "fig:fl-kinds"}}
 import math
@@ -140,7 +141,8 @@ pairwise = {
 figure = draw.planes(pairwise, z, labels)
 
 # %% [markdown]
-# With DSH the two partners of a point's own class, two against six, hold it back only a little. What happens when one
+# {numref}`fig:fl-pairs-plane` has both. With DSH the two partners of a point's own class, two against six, hold it back
+# only a little. What happens when one
 # kind of pair is rare is a section of {doc}`09b_honest_bits`.
 #
 # Both losses leave open *where* a class should go. No corner of the square is named in the formula; the classes sort it
@@ -179,7 +181,7 @@ figure = draw.planes(
 )
 
 # %% [markdown]
-# Only differences of agreement count: add the same amount to both, and a triplet is as content as before. Similar pairs
+# In {numref}`fig:fl-triplets-plane` only differences of agreement count: add the same amount to both, and a triplet is as content as before. Similar pairs
 # cannot be rare, as each triplet has one pair of either kind. The price is the number of triplets, which grows with the
 # cube of the mini-batch.
 #
@@ -219,7 +221,7 @@ class_wise = {
 figure = draw.planes(class_wise, z, labels)
 
 # %% [markdown]
-# How GreedyHash's arrow gets past the sign at all is a trick that {doc}`09b_honest_bits` explains. Where the class
+# How GreedyHash's arrow in {numref}`fig:fl-classes-plane` gets past the sign at all is a trick that {doc}`09b_honest_bits` explains. Where the class
 # vectors go is learned: the classifier is trained along, the means move every epoch or two.
 #
 # ### Centres
@@ -246,7 +248,7 @@ centre = {
 figure = draw.planes(centre, z, labels)
 
 # %% [markdown]
-# The corner is not always a near one. The codes were handed out without a look at the images, and B, which sits at the
+# The corner is not always a near one ({numref}`fig:fl-centres-plane`). The codes were handed out without a look at the images, and B, which sits at the
 # left, has been given a corner at the right.
 #
 # ### Codes first, network second
@@ -261,7 +263,8 @@ figure = draw.planes(centre, z, labels)
 #
 # where $u_i = \tanh z_i$, and $S_{ij}$ is 1 for similar images and negative for others. It is called asymmetric because the two sides of a
 # pair are different things: an output that can move a little, and a code that can only flip. DSDH {cite:p}`li2017dsdh`
-# does both: pairs of outputs, and a pull to codes that a linear classifier can read.
+# does both: pairs of outputs, and a pull to codes that a linear classifier can read. {numref}`fig:fl-codes-plane` shows the
+# first two.
 
 # %% mystnb={"image": {"alt": "Two planes with the nine points and crosses at the corners where the discrete step put each class's codes. Left, ADSH, right, CNNH: arrows point towards the crosses of the point's own class, in ADSH less so for points that lie far out."}, "figure": {"caption": "Codes first. Crosses stand where the discrete step put most codes of a class; arrows lead there, be it near or far.", "name": "fig:fl-codes-plane"}}
 places = torch.arange(9)  # of the nine in the training part
@@ -455,7 +458,7 @@ ax.minorticks_off()
 half = ax.axhline(0.5, color="0.6", ls=":")
 
 # %% [markdown]
-# With ten classes the best mean is five ninths of the bits. So in the end *all* these losses ask for about the same:
+# With ten classes the best mean is five ninths of the bits ({numref}`fig:fl-room`). So in the end *all* these losses ask for about the same:
 # half of the bits, and a little more. "Opposite" and "half" differ only in how they treat unequal distances. A loss that
 # is straight in $a$ does not care whether two classes share a code as long as the mean is right; one that bends cares
 # ({doc}`03_mu_liu` has a run in which this decides everything).
@@ -518,7 +521,7 @@ table(
 #
 # ## One of each kind, on digits
 #
-# Do they all work? Here is one member of each kind on the 8×8 `digits`, with 16 bits, 12 epochs and default settings (but
+# Do they all work? {numref}`fig:fl-digits` has one member of each kind on the 8×8 `digits`, with 16 bits, 12 epochs and default settings (but
 # DPSH takes its pairs from the mini-batch). One seed on a small set, with settings that nobody has tuned for it, decides
 # nothing about which is best.
 
@@ -597,8 +600,8 @@ table(
 #
 # $\Theta = 1$; the loss is $\log(1 + e) \approx 1.313$, its derivative by $u_i$ is $\sigma(1)\, u_j / 2 \approx 0.366$.
 # Both outputs fall. The second crosses 0 first; from then on $\Theta$ is negative, the first is pushed up, the second
-# further down. They never rest: the loss goes on falling as $\Theta \to -\infty$, ever more slowly. A weight decay or
-# a quantisation term is what stops them.
+# further down. They never rest: the loss goes on falling as $\Theta \to -\infty$, ever more slowly. What stops them is a
+# quantisation term, or a weight decay, which draws all weights towards 0.
 #
 # </details>
 #

@@ -88,7 +88,7 @@ figure = draw.histograms(
 )
 
 # %% [markdown]
-# The penalty does what it should: it cuts the tails and splits the hill around 0 in two. Before you read on: which of
+# In {numref}`fig:hb-histograms` the penalty does what it should: it cuts the tails and splits the hill around 0 in two. Before you read on: which of
 # the four would you take?
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "DPSH on digits, 16 bits, seed 0: how near outputs are to codes, how unevenly a bit divides the images, and how well the codes retrieve.", "name": "tbl:hb-weights"}}
@@ -125,8 +125,8 @@ table(
 # ### A penalty
 #
 # On outputs that are not $-1$ or $+1$: the squared distance $(|u| - 1)^2$ in DPSH, DTSH and DSDH, the absolute one in DSH,
-# $\log\cosh(|u| - 1)$ in DHN and CSQ, the cube in GreedyHash. DCH has another: with the *cosine* between $|u_i|$ and
-# $(1, \dots, 1)$ it takes $\log(1 + d / \gamma)$. {numref}`fig:hb-penalties` draws the package's functions, as one output
+# $\log\cosh(|u| - 1)$ in DHN and CSQ, the cube in GreedyHash. DCH has another: it takes
+# $\log(1 + d / \gamma)$, where $d = \frac K2 (1 - \cos)$ with the *cosine* between $|u_i|$ and $(1, \dots, 1)$. {numref}`fig:hb-penalties` draws the package's functions, as one output
 # of an image moves and its other eleven stay at 1.
 
 # %%
@@ -154,7 +154,7 @@ label = below.set(xlabel="output u", xticks=(-2, -1, 0, 1, 2))
 
 # %% [markdown]
 # At 0 an undecided bit is pushed to whichever side it happens to be on, and with the cube and the square it is pushed
-# hardest exactly there, where nothing is known of it yet. The absolute value pulls equally from everywhere; log cosh
+# harder there than anywhere between the codes, though nothing is known of it yet. The absolute value pulls equally from everywhere; log cosh
 # does so from afar and lets go gently at the end. DCH's curve is flat, and for a reason: by the cosine it compares the
 # outputs of an image with *each other*, not with 1. If all have the same size, it is content, whatever the size:
 
@@ -182,7 +182,7 @@ for name, yes in pushed.items():
 source(quantisation.signs, greedyhash.greedy_sign)
 
 # %% [markdown]
-# The second term of the last line is 0, but automatic differentiation sees a $z$ in it that has the derivative 1.
+# The second term of the last line is 0, but automatic differentiation sees in it a $z$, which has the derivative 1.
 # (GreedyHash's cubic penalty keeps $z$ from wandering off.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over the output z from minus 2 to 2. Above, what the loss sees: tanh of z, of 3 z, of 7 z, and the sign, each steeper than the one before. Below, the derivative that is used on the way back: bells that become narrower and higher, 7 at the top for 7 z, and for the straight-through sign a constant 1."}, "figure": {"caption": "What the loss sees of an output, and the derivative that is used on the way back: narrow bells for steep tanh, 1 everywhere for the straight-through sign.", "name": "fig:hb-signs"}}
@@ -207,7 +207,7 @@ ax = plots.curves(slopes, "output z", "derivative used", below, marks="-")
 label = ax.set(xticks=(-2, -1, 0, 1, 2), yticks=(0, 1, 3, 7))
 
 # %% [markdown]
-# At $\beta = 7$ the bits that have decided are frozen, and only those near 0 still learn, with seven times the strength.
+# {numref}`fig:hb-signs` compares them. At $\beta = 7$ the bits that have decided are frozen, and only those near 0 still learn, with seven times the strength.
 # The straight-through sign never freezes a bit, but its gradient is not the derivative of anything: it says where $z$
 # would go if it were the code.
 #
@@ -216,7 +216,7 @@ label = ax.set(xticks=(-2, -1, 0, 1, 2), yticks=(0, 1, 3, 7))
 # ADSH, CNNH and DSDH find codes apart from the network, as {doc}`09_family_of_losses` shows; there codes are codes from
 # the start, and what has to be learned is to reach them.
 #
-# Here are the outputs of the second and third kind, trained as before:
+# {numref}`fig:hb-two-more` shows the outputs of the second and third kind, trained as before:
 
 # %% mystnb={"image": {"alt": "Two histograms of outputs from minus 3 to 3. HashNet, after its tanh: nearly everything at minus one and one. GreedyHash: two broad hills, with tops somewhat outside minus one and one."}, "figure": {"caption": "Outputs of HashNet and GreedyHash for the query digits. Neither leaves much near zero.", "name": "fig:hb-two-more"}}
 hashnet = trained("hashnet")
@@ -249,7 +249,7 @@ ax = draw.landscape(
 label = ax.set_ylabel("")
 
 # %% [markdown]
-# The left plane has a *saddle* at the origin: there the gradient is zero, downhill goes to two opposite sides, and which
+# The left plane of {numref}`fig:hb-saddle` has a *saddle* at the origin: there the gradient is zero, downhill goes to two opposite sides, and which
 # one is taken depends on where one stands. (A dissimilar pair has the same, turned by a quarter.) It must be so for every
 # loss that sees outputs only through inner products $\Theta_{ij} = \frac12 u_i^{\mathsf T} u_j$, for then
 #
@@ -377,7 +377,7 @@ table(
 )
 
 # %% [markdown]
-# First, a small start costs *time*: each tenth costs the same number of steps, $\ln 10 / \ln 1.05 = 47$, and nothing else.
+# First, a small start costs *time* ({numref}`fig:hb-growth`): each tenth costs the same number of steps, $\ln 10 / \ln 1.05 = 47$, and nothing else.
 # Very small initial weights lengthen this phase, and so does a *warm-up*, a learning rate that begins small and grows.
 # Second, it is noise that decides nearly all bits. Each bit splits the classes by a coin toss, and *nothing near the
 # saddle keeps two bits from choosing the same split*, or two classes from getting the same code: bits hear of each other
@@ -544,7 +544,8 @@ ax = plots.curves(lines, "images in a batch", "milliseconds", ax, log=True)
 label = ax.set(xticks=BATCHES, xticklabels=BATCHES)
 
 # %% [markdown]
-# Pairs within the mini-batch and centres are so cheap that at these sizes their growth hardly shows. Triplets, the product
+# Pairs within the mini-batch and centres are so cheap that at these sizes their growth hardly shows in
+# {numref}`fig:hb-cost`. Triplets, the product
 # and the memory cost many times as much. Is any of it much? Count operations for one image: in a mini-batch of 128 it has
 # 128 inner products of 48 numbers; beside that stands the network, here MobileNetV2 for pictures of 128 pixels.
 
@@ -612,8 +613,8 @@ table(["images", "bits", "cheapest", "middle", "dearest"], *rows)
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# $\ell(x u) = \ell(u)$ for all $x > 0$. Differentiate by $x$ at $x = 1$: $u^{\mathsf T} \nabla \ell(u) = 0$.
-# Differentiate by $u$ instead: $x\, \nabla \ell(x u) = \nabla \ell(u)$; put $x = 2$. This is the power $-1$ of OrthoHash
+# $\ell(t u) = \ell(u)$ for all $t > 0$. Differentiate by $t$ at $t = 1$: $u^{\mathsf T} \nabla \ell(u) = 0$.
+# Differentiate by $u$ instead: $t\, \nabla \ell(t u) = \nabla \ell(u)$; put $t = 2$. This is the power $-1$ of OrthoHash
 # and DCH.
 #
 # </details>
@@ -665,6 +666,9 @@ def count_triplets(labels):
     positives = same.sum(1) - 1
     negatives = (~same).sum(1)
     return int((positives * negatives).sum())
+
+
+# 128 images of 8 classes: 8,128 pairs, 215,040 triplets
 
 
 exercises.check(count_triplets, *batches, required=True)

@@ -17,11 +17,12 @@
 # shows how far apart such numbers lie even for one and the same set of codes. So the question that a reader brings to
 # the table, *which method is better*, is the one that it cannot answer.
 #
-# This chapter tries to. All methods of the book meet here under one protocol: the same features, split, metric and
-# seeds, and the same small budget for choosing settings. Controls that know next to nothing about hashing run along.
+# This chapter tries to. The methods of the book meet here under one protocol: the same features, split, metric and
+# seeds, and the same small budget for choosing settings. (SHPDH alone is missing: it needs a tree of classes, and
+# CIFAR-10 has none. {doc}`10b_five_papers_one_table` makes one for it.) Controls that know next to nothing about hashing run along.
 # {numref}`fig:side-24` is what came of it. The rest of the chapter asks how much of this order is worth believing.
 
-# %% tags=["hide-input"] mystnb={"code_prompt_show": "Imports, records, drawing", "image": {"alt": "About thirty rows, a method each, sorted by mAP at 24 bits, in six kinds with a colour and a mark each. DMSH stands alone on top near 0.71. Below it, from 0.66 down to 0.56, most other methods follow closely, shallow and deep ones mixed, with CSDH, DCH and CCA-ITQ in front; MLSH is at 0.5. A wide gap, then ITQ near 0.3, the other methods without labels below it, and random codes at 0.1."}, "figure": {"caption": "All methods of this book at 24 bits, by mAP: a mark per seed, a bar at their mean, a colour and a mark for each kind. The chapter asks how much of this order can be believed.", "name": "fig:side-24"}}
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Imports, records, drawing", "image": {"alt": "About thirty rows, a method each, sorted by mAP at 24 bits, in six kinds with a colour and a mark each. DMSH stands alone on top near 0.71. Below it, from 0.66 down to 0.56, most other methods follow closely, shallow and deep ones mixed, with CSDH, DCH and CCA-ITQ in front; MLSH is at 0.5. A wide gap, then ITQ near 0.3, the other methods without labels below it, and random codes at 0.1."}, "figure": {"caption": "All methods of this book but SHPDH at 24 bits, by mAP: a mark per seed, a bar at their mean, a colour and a mark for each kind. The chapter asks how much of this order can be believed.", "name": "fig:side-24"}}
 from collections import Counter
 from itertools import pairwise
 
@@ -87,8 +88,8 @@ table(
 
 # %% [markdown]
 # Methods that see no labels lie lower than most of those that do. On top are two old ones that see labels and look at
-# kernels, KSH and SDH. The deep ones have the package's defaults; those of DPSH for a small set were chosen on held-out
-# digits among others, those of the other two on none of this. One seed on an easy set under unequal care is a glimpse and
+# kernels, KSH and SDH. The deep ones have the package's defaults; DPSH has some for small
+# sets, which were chosen on held-out images of several, `digits` among them; those of the other two were not. One seed on an easy set under unequal care is a glimpse and
 # no result. Everything else in this chapter is read from records.
 #
 # ## One protocol
@@ -108,7 +109,7 @@ table(
 #
 # *Frozen* is the great simplification here. A deep method usually changes its features, too; here it gets a single
 # layer to work with, and what is compared is how well its **loss** places bits, not how well it trains a network. In
-# return every run takes seconds on a processor core, all methods but DMSH and MLSH get exactly the same input, and shallow
+# return most runs take seconds on a processor core, all methods but DMSH and MLSH get exactly the same input, and shallow
 # methods can take part on equal terms. Networks that were trained as a whole are in {doc}`03_mu_liu`, {doc}`06_dmsh` and
 # {doc}`07_csdh`.
 #
@@ -319,6 +320,8 @@ table(
 # `classifier_sign`, against which others are [held below](#sec:control). So that bar lies a little lower than it could.
 #
 # ## The ranking
+#
+# {numref}`fig:side-12` is the order at 12 bits, with a row `dmsh, last level` that is explained below.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Look up DMSH's head"}
 # DMSH's head on the last level only, the input of the others (chapter 6)
@@ -389,7 +392,7 @@ print(
 # but MLSH have the last one, and puts two layers with a non-linearity between them where others have a single linear
 # one. The row `dmsh, last level`, made for {doc}`06_dmsh`, keeps the head and gives up the levels. It has the input of
 # the others (and other settings: three rates were tried for it, and it was trained for 20 epochs), and it still stands
-# above every other row:
+# above every other method:
 
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "What DMSH owes to its head, and what to its levels, at 12 bits: differences of mAP ± seeds ± queries.", "name": "tbl:side-head"}}
@@ -456,8 +459,8 @@ table(
 # others. [Below](#sec:low) is why, and what one changed constant does: DCWH rises to the middle, the other two gain, too,
 # but stay among the last.
 #
-# **Longer codes help, but not all.** PCAH loses a little with 24 bits: the later directions of the data carry less and
-# less. For SH the loss is too small to be more than these queries. A one-hot code cannot gain at all, as it never uses
+# **Longer codes help most methods, not all.** PCAH loses a little with 24 bits: the later directions of the data carry
+# less and less. SH has a lower mean, too, but whether it would with other queries is open. A one-hot code cannot gain at all, as it never uses
 # more bits than there are classes.
 #
 # (sec:low)=
@@ -573,8 +576,8 @@ ax = side_by_side.paths(
 )
 
 # %% [markdown]
-# The constants of the authors'
-# code are scale 8, $s = 1$ and margin 2; they lie far down on the left, where a bit of a new image is sure in hardly four
+# The constants of the authors' code are scale 8, $s = 1$ and margin 2. In {numref}`fig:side-sure` they lie far down on
+# the left, where a bit of a new image is sure in hardly four
 # cases of five. What follows is how we read this; what the outputs do in between was not measured.
 #
 # **A soft-max that is content.** OrthoHash and DCWH classify: by the cosine with a fixed code, and by the distance to a
@@ -739,8 +742,8 @@ table(
 
 # %% [markdown]
 # So most of the published methods that use labels are *not* shown to be better than a classifier that knows nothing of
-# hashing, under this protocol; the counts of those that are, each by itself, are those of three seeds, and few of them
-# survive the correction. The means alone would rank them all. With three seeds only large differences can be shown
+# hashing, under this protocol. Those that are, each by itself, rest on three seeds, and few of them survive the
+# correction. The means alone would rank them all. With three seeds only large differences can be shown
 # among so many, however certain the queries are. And where the network is trained as a whole?
 
 # %% mystnb={"table": {"caption": "Trained as a whole, at 24 bits: each method minus the control, ± seeds ± queries, with its verdict by itself.", "name": "tbl:side-whole-control"}}
@@ -824,7 +827,7 @@ table(
 )
 
 # %% [markdown]
-# The two orders agree that LSH and ITQ come last. Among the six that learn from labels they do not agree: the deep
+# The two orders of {numref}`fig:side-reported` agree that LSH and ITQ come last. Among the six that learn from labels they do not agree: the deep
 # pairwise methods, which lead the table of the paper, mix with shallow ones here; DSDH and DSH lose most. That our
 # networks are frozen may be the reason, as it takes away what deep methods are for; but weights, split and settings
 # differ, too.
@@ -915,9 +918,9 @@ exercises.check(tau_of, *orders, required=True)
 
 # %% [markdown]
 # ### Exercise 5, in code: a verdict
-# Write "above", "below" or "open" for the differences of a few seeds: Student's 95 % interval of their mean is $\pm\, t\,
-# \sigma / \sqrt{S}$ for $S$ seeds with standard deviation $\sigma$ (dividing by $S - 1$), and
-# `stats.t.ppf(0.975, S - 1)` is $t$. How large must a difference be with three seeds, in deviations?
+# Write "above", "below" or "open" for the differences of a few seeds: half of Student's 95 % interval of their mean is
+# `stats.t.ppf(0.975, count - 1)` times their standard deviation (which divides by `count - 1`) over the square root of
+# `count`, the number of seeds. How large must a difference be with three seeds, in deviations?
 
 
 # %%

@@ -161,7 +161,7 @@ print("epochs: ", dict(Counter(line["phase"] for line in method.history)))
 ax = plots.losses(method.history)
 
 # %% [markdown]
-# Two *phases*, one after the other: learn to classify, then learn to hash. Within a phase the learning rate rises
+# {numref}`fig:run-loss` shows two *phases*, one after the other: learn to classify, then learn to hash. Within a phase the learning rate rises
 # during the first tenth of the steps, the *warm-up*, and then falls as the setting `schedule` says. All images stay on the device as
 # bytes; cropping, mirroring and normalising happen there, batch by batch. No worker processes wait to be fed.
 #
@@ -231,8 +231,9 @@ print(*files, sep="\n")
 full = {"protocol": "mnist-full", "method": "mu_liu", "bits": K}
 full |= {"seed": 0, "variant": "defaults"}
 real = max(records.load(results, **full), key=lambda one: one.started)
-FEW = ["method", "protocol", "bits", "seed", "variant", "config", "map"]
-FEW += ["metrics", "cpu_seconds", "hardware", "git", "codes", "digest"]
+FEW = ["method", "dataset", "protocol", "bits", "seed", "variant"]
+FEW += ["config", "map", "metrics", "seconds", "hardware", "git", "codes"]
+FEW += ["digest"]
 runs.fields(real, FEW)
 
 # %% tags=["hide-cell"] mystnb={"table": {"caption": "The same record, all its fields.", "name": "tbl:run-record-all"}}
@@ -242,7 +243,7 @@ runs.fields(real)
 # Beside the JSON file lies an `.npz` file with the codes of all queries and all database images, a few bytes each. So
 # a record can be questioned: whoever doubts a metric, or wants another one, computes it from the codes. `verify` looks
 # at the digest first, which shows that nothing was changed since the record was written. But whoever touches up a
-# record can also give it a new digest. So it holds the name of the file against what the record says was run, and
+# record can also give it a new digest. So `verify` holds the name of the file against what the record says was run, and
 # recomputes every metric from the codes; and for a few queries of each record it does so once more, with plain loops
 # that have nothing in common with the fast ones. Here we also ask it about a record that has been touched up a little.
 
@@ -302,7 +303,7 @@ print("seed 0 again:", equal(method, again))
 print("seed 1:      ", equal(method, other_seed))
 
 # %% [markdown]
-# (What agrees under another seed is the counters of the batch normalisation: they count steps.)
+# (What agrees under another seed are the counters of the batch normalisation: they count steps.)
 #
 # *Bit-identical* is a promise under conditions: the same version of PyTorch, the same processor or GPU, the same number
 # of threads. A sum of floating-point numbers depends on its order, and each of these may change the order. Then the last
@@ -404,7 +405,7 @@ table(
 
 # %% [markdown]
 # The best of them are the largest rate and the most epochs that were tried, so the next grid should go on from there:
-# `hashlab grid` widens its lists by itself until the best value stands inside.
+# `hashlab grid` widens its lists by itself until the best value stands inside, a few times at most.
 #
 # The final run then trains on all of `.train`, with the chosen settings, and asks the queries once. Records of the two
 # kinds cannot be mixed up: the protocol of a tuning run ends in `/tuning`, and `hashlab table` shows those only when
@@ -723,8 +724,8 @@ print("runs in the table:", sum(map(len, machines.values())))
 # python benchmarks/train.py --device cuda    # on a GPU
 # ```
 #
-# The second command measures the same ratios on a GPU, and then the
-# seconds of two whole runs, with each of the compilers. It needs CIFAR-10 in the cache (`hashlab data fetch cifar10`).
+# The second command measures the same ratios on a GPU, and then the seconds of two whole runs, with each of the
+# compilers. It needs CIFAR-10 in the cache (`hashlab data fetch cifar10`).
 #
 # ## What we learned
 #
@@ -825,14 +826,14 @@ print(
 
 # %% [markdown]
 # ### Exercise 5: the bill, in code
-# Write the count of exercise 1 for any number of code lengths and seeds. What is returned: epochs trained separately, and
-# in one pass.
+# Write the count of exercise 1 for any number of code lengths and seeds. Return two
+# numbers: epochs trained separately, and in one pass.
 
 
 # %%
-def epochs_trained(
-    lengths, seeds, pretraining, hashing
-): ...  # your lines: return two numbers
+def epochs_trained(lengths, seeds, pretraining, hashing):
+    # your lines: how many lengths, seeds, and epochs of each phase
+    ...
 
 
 BILLS = [((4, 3, 3, 12), (180, 153)), ((1, 5, 2, 6), (40, 40))]
@@ -854,7 +855,9 @@ exercises.check(epochs_trained, *BILLS, required=True)
 
 
 # %%
-def grade(packed, labels, bits): ...  # your lines
+def grade(packed, labels, bits):
+    # your lines; packed: codes as `encode` gives them
+    ...
 
 
 TRIALS = []

@@ -54,7 +54,8 @@ def pytest_collection_modifyitems(items):
     took when they were executed last, and files of the largest tests; then by the number of tests.
     """
     tests = Counter(item.path for item in items)
-    seconds = json.loads((ROOT / "book" / "seconds.json").read_text())
+    measured = ROOT / "book" / "seconds.json"
+    seconds = json.loads(measured.read_text()) if measured.is_file() else {}
     items.sort(
         key=lambda item: -_cost(item.path, tests[item.path], seconds)
     )  # keeps files together

@@ -28,10 +28,10 @@ def kill(process):
 
 
 @contextlib.contextmanager
-def started(words, **settings):
+def started(words, patience=PATIENCE, **settings):
     """As `subprocess.Popen`; when it is left nothing that it started lives.
 
-    After PATIENCE it is killed, so that nobody reads from it for ever; TimeoutError says so.
+    After so many seconds it is killed, so that nobody reads from it for ever; TimeoutError says so.
     """
     words, late = [str(word) for word in words], threading.Event()
 
@@ -40,7 +40,7 @@ def started(words, **settings):
         kill(process)
 
     with subprocess.Popen(words, text=True, start_new_session=True, **settings) as process:
-        watch = threading.Timer(PATIENCE, give_up)
+        watch = threading.Timer(patience, give_up)
         watch.start()
         try:
             yield process
@@ -48,7 +48,7 @@ def started(words, **settings):
             watch.cancel()
             kill(process)
             if late.is_set():
-                raise TimeoutError(f"no end after {PATIENCE} s: {' '.join(words)}")
+                raise TimeoutError(f"no end after {patience} s: {' '.join(words)}")
 
 
 def run(*words, **settings):

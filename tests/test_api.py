@@ -125,6 +125,7 @@ def test_a_docstring_as_it_is_meant(api):
         ("u_i.u_j . v", r"u_{i}\cdot u_{j} \cdot v"),
         ("J_cubic + weight x", r"J_{\text{cubic}} + \text{ weight} x"),
         ("1,\n2", r"\begin{array}{l} 1, \\ 2 \end{array}"),
+        ("1\n = 2", r"\begin{array}{l} 1 \\ = 2 \end{array}"),
         ("log\ncosh x", r"\log \cosh x"),
         ("d / 2   if not", r"d / 2\quad \text{ if} \text{ not}"),
     ],

@@ -13,7 +13,6 @@ from matplotlib.colors import to_rgb
 from hashlab import codes, plots
 from hashlab.chapters.figures import csdh
 from hashlab.errors import InputError
-from hashlab.metrics import diagnostics
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 
@@ -81,34 +80,6 @@ def test_distances_draws_shares_and_means():
 def test_distances_wants_one_length():
     with pytest.raises(InputError, match=r"codes of one length expected, got \{'a': 1, 'b': 2\}"):
         csdh.distances({"a": np.ones((2, 2)), "b": np.ones((2, 3))})
-
-
-def test_bit_portrait_draws_balance_and_correlation():
-    packed = {name: codes.pack(drawn(50, 5, seed)) for seed, name in enumerate(("one", "two"))}
-    figure = csdh.bit_portrait(packed, 5)
-    for column, (name, found) in enumerate(packed.items()):
-        above, below = figure.axes[column], figure.axes[2 + column]
-        assert above.get_title() == name
-        assert np.allclose(
-            [bar.get_height() for bar in above.patches], diagnostics.bit_balance(found, 5)
-        )
-        assert np.allclose(
-            below.images[0].get_array(), np.abs(diagnostics.bit_correlation(found, 5))
-        )
-        assert [tick.get_text() for tick in below.get_xticklabels()] == ["1", "2", "3", "4", "5"]
-    assert len(figure.axes[4].images) == 0  # the colour bar
-
-
-def test_bit_portrait_numbers_a_dozen_bits_at_most():
-    figure = csdh.bit_portrait({"long": codes.pack(drawn(50, 48, 0))}, 48)
-    assert [tick.get_text() for tick in figure.axes[1].get_xticklabels()] == [
-        "1",
-        "9",
-        "17",
-        "25",
-        "33",
-        "41",
-    ]
 
 
 def test_lines_of_kinds_draws_every_curve_in_its_colour():

@@ -5,10 +5,9 @@ what they draw is what they were given.
 import numpy as np
 import pytest
 
-from hashlab import codes, shallow
+from hashlab import shallow
 from hashlab.chapters.figures import shallow as figures
 from hashlab.errors import InputError
-from hashlab.metrics import evaluate
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 
@@ -83,9 +82,9 @@ def test_cell_maps_draws_a_named_panel_each():
 
 @pytest.mark.parametrize(("angle", "between"), [(0.9, 3), (np.pi / 2, 6), (3.0, 11)])
 def test_separated_counts_the_lines_between(angle, between):
-    """Of twelve evenly spaced lines, about the share θ/π passes between."""
+    """Of twelve evenly spaced lines, about the share α/π passes between."""
     ax = figures.separated(angle)
-    assert [text.get_text() for text in ax.texts if text.get_text()] == ["x", "x′", "θ"]
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["x", "x′", "α"]
     lines = [line for line in ax.lines if len(line.get_xdata()) == 2]
     ends = [np.array([np.cos(a), np.sin(a)]) for a in (0.25, 0.25 + angle)]
     assert len(lines) == 12
@@ -110,21 +109,3 @@ def test_to_corners_says_what_rounding_loses():
     assert first.get_title() == "V: 0.75 per row" and second.get_title() == "corners: 0.00 per row"
     ends = [line.get_xydata()[1].tolist() for line in first.lines[:2]]
     assert ends == [[1.0, 1.0], [-1.0, 1.0]]
-
-
-def test_precision_recall_keeps_the_look_of_a_name():
-    zeros, ones = np.zeros((1, 8), bool), np.ones((2, 8), bool)
-    report = evaluate(codes.pack(zeros), codes.pack(ones), np.array([0]), np.array([0, 1]), bits=8)
-    colours = {"a": "red", "b": "blue", "c": "green"}
-    first = figures.precision_recall({"a": report, "c": report}, colours=colours).lines
-    second = figures.precision_recall({"c": report, "b": report}, colours=colours).lines
-    assert [line.get_color() for line in (*first, *second)] == ["red", "green", "green", "blue"]
-    assert first[1].get_marker() == second[0].get_marker() != second[1].get_marker()
-
-
-def test_precision_recall_leaves_out_radii_that_hold_nothing():
-    zeros, ones = np.zeros((1, 8), bool), np.ones((2, 8), bool)
-    report = evaluate(codes.pack(zeros), codes.pack(ones), np.array([0]), np.array([0, 1]), bits=8)
-    ax = figures.precision_recall({"a": report})
-    assert ax.lines[0].get_xydata().tolist() == [[1.0, 0.5]]
-    assert ax.get_legend().get_texts()[0].get_text() == "a"

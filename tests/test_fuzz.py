@@ -29,7 +29,7 @@ FORMATS = (
     "shards",
     "weights",
     "index",
-    "shards",
+    "shards to load",
     "index, signed",
 )
 

@@ -3,6 +3,7 @@ killed; `test_cluster.py` does the same on Ray.
 """
 
 import io
+import json
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from doubling import Doubling, refuse
 from PIL import Image
 from processes import run, started, wait_until
 
-from hashlab import grid, methods, records
+from hashlab import grid, methods, records, search
 from hashlab.cli import main
 from hashlab.errors import InputError
 from hashlab.methods import models
@@ -412,10 +413,45 @@ def test_a_shard_that_is_damaged_or_missing_is_named(model, folder, tmp_path, sm
         with pytest.raises(InputError, match=r"shard-00001\.parquet is no shard, or is damaged"):
             list(shards.read(tmp_path / "s"))
     file.unlink()
-    with pytest.raises(InputError, match=r"shard-00001\.parquet: No such file"):
+    with pytest.raises(InputError, match="has 4 of 5 shards: run `hashlab encode` again"):
         list(shards.read(tmp_path / "s"))
-    with pytest.raises(InputError, match=r"shards\.json: No such file"):
+    shards.encode(model, [folder], tmp_path / "s", size=8)
+    assert file.read_bytes() == sound
+    summary = tmp_path / "s" / "shards.json"
+    summary.write_text(summary.read_text().replace('"images": 40', '"images": 37'))
+    with pytest.raises(
+        InputError, match=r"shard-00004\.parquet has 8 images, but 5 by shards.json"
+    ):
+        list(shards.read(tmp_path / "s"))
+    with pytest.raises(InputError, match=r"holds no shards: no shards\.json, no \*\.parquet"):
         list(shards.read(tmp_path))
+
+
+def test_shards_are_read_in_the_order_of_their_numbers(tmp_path):
+    """Also where there are so many that numbers have another digit."""
+    summary = {"model": {"sha256": "0"}, "bits": 8, "images": 3, "size": 1}
+    (tmp_path / "shards.json").write_text(json.dumps(summary))
+    for number in (100_000, 99_999, 7):
+        columns = {"path": [str(number)], "code": pa.array([b"a"], pa.binary(1))}
+        pq.write_table(pa.table(columns), shards.shard_file(tmp_path, number))
+    assert [part.names for part in shards.read(tmp_path)] == [["7"], ["99999"], ["100000"]]
+
+
+def test_an_index_of_shards_is_one_of_the_folder(model, folder, tmp_path, small):
+    """The commands of both ways, with a broken image."""
+    assert encode(model, [folder], tmp_path / "x.shards", "--on", "local", "--shard", 16) == 0
+    for given, words, name in (
+        (tmp_path / "x.shards", ["--shards"], "y.index"),
+        (folder, ["--skip-broken"], "z.index"),
+    ):
+        place = ["-o", str(tmp_path / name), *words]
+        assert main(["index", str(model), str(given), *place]) == 0
+    loaded, direct = (search.open_index(tmp_path / name) for name in ("y.index", "z.index"))
+    assert loaded.ids.tolist() == direct.ids.tolist() and len(loaded) == 39
+    assert np.array_equal(loaded.codes(), direct.codes())
+    assert [facts["label"] for facts in loaded.meta()] == [
+        facts["label"] for facts in direct.meta()
+    ]
 
 
 def test_encoding_goes_on_after_its_driver_was_killed(model, folder, tmp_path):

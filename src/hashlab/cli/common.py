@@ -113,10 +113,12 @@ class Sources:
     contents: dict[str, bytes]
 
     def __call__(self) -> None:
+        from hashlab.files import write
+
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder) / name for name in self.contents]
             for file in files:
-                file.write_bytes(self.contents[file.name])
+                write(file, self.contents[file.name])
             import_files(files)
 
 

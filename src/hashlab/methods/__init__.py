@@ -14,9 +14,20 @@ from typing import Any
 
 from hashlab.errors import InputError, unknown
 from hashlab.methods import models
-from hashlab.methods.base import About, Method, Shared, from_recorded
+from hashlab.methods.base import About, Method, Shared, from_recorded, setting
 
-__all__ = ["About", "Method", "Shared", "about", "create", "kind_of", "load", "names", "register"]
+__all__ = [
+    "About",
+    "Method",
+    "Shared",
+    "about",
+    "create",
+    "kind_of",
+    "load",
+    "names",
+    "register",
+    "setting",
+]
 
 CLASSES = {  # module -> class; a module is imported when its method is used
     "mu_liu": "MuLiu",

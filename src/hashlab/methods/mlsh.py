@@ -42,13 +42,13 @@ MAPS = 3  # levels that `scales=auto` takes before the dense layer
 
 class Tables(nn.Module):
     """Linear hash functions of all tables side by side:
-    pooled features (B, sum of C) -> outputs z (B, K).
+    pooled features (B, sum of D) -> outputs z (B, K).
 
     z = (x - mean) W, where a table's columns of W are zero outside its own level. Filled after
     training, by `fill`; until then all outputs are zero.
 
     Args:
-        channels: C of each level.
+        channels: D of each level, how many maps it has.
         bits: of each table: one per level, or a single table on all levels.
     """
 
@@ -242,7 +242,7 @@ class MLSH(DeepMethod):
 
     def _finish(self, images: Images, labels: np.ndarray, seed: int, shared: Shared) -> None:
         """A COSDISH for each table, on the features of all training images."""
-        x = self.net.features(images, shared)  # (N, sum of C)
+        x = self.net.features(images, shared)  # (N, sum of D)
         self._hash(x.numpy(), labels, seed)
 
     @property
@@ -251,7 +251,7 @@ class MLSH(DeepMethod):
         return True
 
     def _hash(self, x: np.ndarray, labels: np.ndarray, seed: int) -> None:
-        """Train the tables on features x (N, sum of C), and weigh them where that is asked for."""
+        """Train the tables on features x (N, sum of D), and weigh them where that is asked for."""
         head: Tables = self.network.head
         hashers = self._hashers(x, labels, seed)
         for table, hasher in enumerate(hashers):

@@ -5,8 +5,8 @@ order of the group, each of its positions holds a relevant item with probability
 i-th has (i - 1) (r - 1) / (n - 1) relevant ones of the group before it on average. The expected sum
 of precisions over the first m positions is therefore
 
-    sum_{i=1..m} (r/n) (R + 1 + (i - 1) rho) / (N + i) = (r/n) [ m rho + (R + 1 - rho (N + 1))
-    (H[N+m] - H[N]) ]
+    sum_{i=1..m} (r/n) (R + 1 + (i - 1) rho) / (N + i)
+    = (r/n) [ m rho + (R + 1 - rho (N + 1)) (H[N+m] - H[N]) ]
 
 with rho = (r - 1) / (n - 1) and harmonic numbers H: no look at single ranks. With gains in place of
 ones (A before, s in the group) r R becomes r A, r becomes s, and r (r - 1) becomes s (r - 1). The

@@ -489,8 +489,8 @@ def levels(name: str, shape: tuple[int, ...], hidden: int = 0) -> Mapping[str, L
     Example:
         >>> from hashlab import networks
         >>> levels = networks.levels("resnet18", (224, 224, 3))
-        >>> list(levels)[-1], levels["features"].channels
-        ('features', 512)
+        >>> list(levels)[-1], levels["pool"].channels
+        ('pool', 512)
     """
     check(name, shape)
     if name == GIVEN:

@@ -34,10 +34,9 @@ from hashlab.files import _disk
 from hashlab.methods import models
 from hashlab.progress import Progress
 from hashlab.scale import pools, sources
+from hashlab.search.shards import SUMMARY, arrow, contents, described, summary
 
 SIZE = 4096  # images of a shard
-ABOUT = "shards.json"
-FIELDS = {"model": dict, "bits": int, "images": int, "source": str, "size": int, "labels": str}
 FILES = (models.WEIGHTS, models.SUMMARY)  # of a model
 TYPES = {str: "string", int: "int64"}  # of labels
 
@@ -96,7 +95,7 @@ def encode(
         InputError: a model of features, no images, a folder of another model or of other images;
             before any work. A machine that does not see a folder of images.
     """
-    sources.arrow()
+    arrow("scale")
     if size < 1 or size % models.BLOCK:
         raise InputError(f"a shard holds a multiple of {models.BLOCK} images, got {size}")
     folder = Path(folder)
@@ -143,15 +142,10 @@ def _about(model: str | Path, images: sources.Images, size: int, bits: int) -> d
 
 
 def about(folder: str | Path) -> dict[str, Any]:
-    """What `shards.json` says; raises InputError for a folder that holds no shards."""
-    file = Path(folder) / ABOUT
-    facts = files.read_json(file, "about shards")
-    fits = isinstance(facts, dict) and all(
-        type(facts.get(name)) is kind for name, kind in FIELDS.items()
-    )
-    fits = fits and facts["labels"] in TYPES.values()
-    if not fits or min(facts["size"], facts["images"], facts["bits"]) < 1:
-        raise InputError(f"{file} does not describe shards")
+    """What `shards.json` says; raises InputError for a folder that holds none of ours."""
+    facts = summary(folder)
+    if not isinstance(facts.get("source"), str) or facts.get("labels") not in TYPES.values():
+        raise InputError(f"{Path(folder) / SUMMARY} does not describe shards of images")
     return facts
 
 
@@ -159,7 +153,7 @@ def _check_place(folder: Path, wanted: dict[str, Any]) -> None:
     """Raise InputError where a folder holds anything but a part of these shards."""
     if not folder.is_dir():
         return
-    if not (folder / ABOUT).is_file():
+    if not (folder / SUMMARY).is_file():
         others = [path.name for path in folder.iterdir() if not _disk.OURS.fullmatch(path.name)]
         if others:
             raise InputError(f"{folder} holds other things than shards ({others[0]}, …)")
@@ -181,8 +175,8 @@ def _check_place(folder: Path, wanted: dict[str, Any]) -> None:
 
 
 def _begin(folder: Path, facts: dict[str, Any]) -> None:
-    if not (folder / ABOUT).is_file():
-        files.write(folder / ABOUT, (json.dumps(facts, indent=1) + "\n").encode())
+    if not (folder / SUMMARY).is_file():
+        files.write(folder / SUMMARY, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 def _cut(images: sources.Images, size: int) -> list[Shard]:
@@ -224,7 +218,7 @@ class Encoder:
         self.labels = labels
         with tempfile.TemporaryDirectory(prefix="hashlab-") as copy:
             for name, content in model.items():
-                (Path(copy) / name).write_bytes(content)
+                files.write(Path(copy) / name, content)
             self.method = methods.load(copy, device)
 
     def __call__(self, shard: Shard) -> bytes:
@@ -245,7 +239,7 @@ class Encoder:
         )
 
     def _parquet(self, shard: Shard, stored: list[Any], reasons: list[Any]) -> bytes:
-        pa, pq = sources.arrow()
+        pa, pq = arrow("scale")
         columns = [shard.names, stored, shard.labels, reasons]
         table = pa.table(columns, schema=schema(self.method.bits, self.labels))
         out = io.BytesIO()
@@ -255,7 +249,7 @@ class Encoder:
 
 def schema(bits: int, labels: str) -> Any:
     """The columns of a shard, as Arrow says them."""
-    pa, _ = sources.arrow()
+    pa, _ = arrow("scale")
     fields = {
         "path": pa.string(),
         "code": pa.binary(-(-bits // 8)),
@@ -269,10 +263,9 @@ def schema(bits: int, labels: str) -> Any:
 
 
 def errors(folder: str | Path) -> Iterator[tuple[str, str]]:
-    """Broken images: name and reason."""
-    for columns in _columns(folder):
-        pairs = zip(columns["path"], columns["error"], strict=True)
-        yield from ((name, reason) for name, reason in pairs if reason is not None)
+    """Broken images: name and reason; raises InputError as `read`."""
+    for part in contents(described(folder)):
+        yield from part.broken
 
 
 def read(folder: str | Path) -> Iterator[Codes]:
@@ -281,33 +274,5 @@ def read(folder: str | Path) -> Iterator[Codes]:
     Raises InputError for a folder without shards, one of which some are missing, or a shard that is
     damaged.
     """
-    width = -(-about(folder)["bits"] // 8)
-    for columns in _columns(folder):
-        rows = [row for row, code in enumerate(columns["code"]) if code is not None]
-        data = b"".join(columns["code"][row] for row in rows)
-        packed = np.frombuffer(data, np.uint8).reshape(len(rows), width)
-        names, labels = ([columns[name][row] for row in rows] for name in ("path", "label"))
-        yield Codes(names, packed, labels)
-
-
-def _columns(folder: str | Path) -> Iterator[dict[str, list[Any]]]:
-    """The columns of shard after shard."""
-    pa, pq = sources.arrow()
-    facts = about(folder)
-    left = facts["images"]
-    for number in range(-(-facts["images"] // facts["size"])):
-        file = shard_file(folder, number)
-        content = files.read_bytes(file)
-        try:
-            table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-            columns = table.to_pydict()
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            reason = " ".join(str(error).split())[:150]
-            raise InputError(f"{file} is no shard, or is damaged ({reason})") from None
-        count = min(left, facts["size"])
-        if table.schema != schema(facts["bits"], facts["labels"]) or len(table) != count:
-            raise InputError(
-                f"{file} is no shard of {count} images, or of others than {ABOUT} says"
-            )
-        left -= count
-        yield columns
+    for part in contents(described(folder)):
+        yield Codes(part.names, part.codes, part.labels)

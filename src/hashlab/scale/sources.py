@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from hashlab import files
 from hashlab.data import folders
 from hashlab.errors import InputError
+from hashlab.search.shards import arrow
 
 HERE = "file://"  # what stands before paths where addresses are expected
 LISTS = (".txt", ".parquet")
@@ -120,7 +121,7 @@ def _listed(source: str) -> tuple[list[str], list[Any]]:
 
 def _columns(source: str) -> tuple[list[str], list[Any]]:
     """The columns `path` and `label` of a Parquet file."""
-    pa, pq = arrow()
+    pa, pq = arrow("scale")
     try:
         schema = pq.read_schema(io.BytesIO(data := content(source)))
         wanted = [name for name in ("path", "label") if name in schema.names]
@@ -218,13 +219,3 @@ def attempt(address: str, shape: Sequence[int]) -> folders.Result:
         return folders.Whole(folders.decode(data, shape), hashlib.sha256(data).digest())
     except InputError as error:
         return folders.Broken(str(error).removeprefix(f"{address}: "))
-
-
-def arrow() -> tuple[Any, Any]:
-    """`pyarrow` and `pyarrow.parquet`; raises InputError where it is not installed."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise InputError("shards need pyarrow: pip install 'hashlab[scale]'") from None
-    return pyarrow, pyarrow.parquet

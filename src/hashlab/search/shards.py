@@ -5,6 +5,7 @@ A folder of shards has files `*.parquet` with the columns
     path     text, the id; each stands once in all shards
     code     ceil(K / 8) bytes, as in files of codes; null for an image without a code
     label    text, numbers or lists of them; may be null or missing
+    error    text: why an image has no code; may be null or missing
 
 and says of which model they are: in a file `shards.json`, or in the metadata of every Parquet file,
 where `hashlab.bits` is K and `hashlab.model` the SHA-256 of the model's weights.
@@ -26,6 +27,8 @@ from hashlab.search.index import edit
 from hashlab.search.opening import Searched, is_remote, open_index
 
 SUMMARY = "shards.json"
+COUNTS = ("bits", "images", "size")  # in it: of a code, of all shards, of a shard
+COLUMNS = ("path", "code", "label", "error")
 OF_SHARDS = "shards"  # a note of an index that was made of shards
 BITS, MODEL = b"hashlab.bits", b"hashlab.model"  # in the metadata of a file
 
@@ -33,7 +36,8 @@ BITS, MODEL = b"hashlab.bits", b"hashlab.model"  # in the metadata of a file
 class Shards(NamedTuple):
     """A folder of shards: what it says of itself, and its files in order.
 
-    `model` is what tells the model from others, with its `sha256`.
+    `model` is what tells the model from others, with its `sha256`; `rows` is how many images each
+    file has to hold, None where that is not said.
     """
 
     folder: Path
@@ -41,10 +45,22 @@ class Shards(NamedTuple):
     tables: tuple[int, ...]
     model: dict[str, Any]
     files: list[Path]
+    rows: list[int] | list[None]
+
+
+class Part(NamedTuple):
+    """What a shard holds: N paths, codes uint8 (N, ceil(K / 8)), and labels, None for none; and why
+    others have no code.
+    """
+
+    names: list[str]
+    codes: np.ndarray
+    labels: list[Any]
+    broken: list[tuple[str, str]]
 
 
 class Block(NamedTuple):
-    """What a shard holds: N paths, packed codes uint8 (N, bytes), and labels, None for none."""
+    """What of a shard has a code: N paths, packed codes uint8 (N, bytes), and labels."""
 
     names: list[str]
     codes: np.ndarray
@@ -98,65 +114,89 @@ def described(folder: str | Path) -> Shards:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; one of shards is expected")
-    parts = sorted(folder.glob("*.parquet"))
+    parts = sorted(folder.glob("*.parquet"), key=lambda file: (len(file.name), file.name))
     if (folder / SUMMARY).exists():
         return _summarised(folder, parts)
     if not parts:
         raise InputError(f"{folder} holds no shards: no {SUMMARY}, no *.parquet")
     bits, model = _own(parts[0])
-    return Shards(folder, bits, (bits,), {"sha256": model}, parts)
+    return Shards(folder, bits, (bits,), {"sha256": model}, parts, [None] * len(parts))
 
 
 def _summarised(folder: Path, parts: list[Path]) -> Shards:
     """What `shards.json` says; a part that is missing is an error."""
-    file = folder / SUMMARY
-    facts = files.read_json(file, "about shards")
-    try:
-        model, bits = facts["model"], facts["bits"]
-        tables = codes.check_tables(bits, model.get("tables"))
-        expected = -(-facts["images"] // facts["size"])
-        whole = isinstance(model["sha256"], str)
-    except InputError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError):
-        whole = False
-    if not whole:
-        raise InputError(f"{file} does not describe shards")
+    facts = summary(folder)
+    model, bits, size = (facts[name] for name in ("model", "bits", "size"))
+    tables = codes.check_tables(bits, model.get("tables"))
+    expected = -(-facts["images"] // size)
     if len(parts) != expected:
         raise InputError(
             f"{folder} has {len(parts)} of {expected} shards: run `hashlab encode` again"
         )
-    return Shards(folder, bits, tables, model, parts)
+    rows = [size] * (expected - 1) + [facts["images"] - size * (expected - 1)]
+    return Shards(folder, bits, tables, model, parts, rows)
+
+
+def summary(folder: str | Path) -> dict[str, Any]:
+    """What `shards.json` says; raises InputError for a folder without it, or of something else."""
+    file = Path(folder) / SUMMARY
+    facts = files.read_json(file, "about shards")
+    fits = isinstance(facts, dict) and isinstance(facts.get("model"), dict)
+    fits = fits and isinstance(facts["model"].get("sha256"), str)
+    if not fits or any(type(facts.get(name)) is not int or facts[name] < 1 for name in COUNTS):
+        raise InputError(f"{file} does not describe shards")
+    return facts
 
 
 def blocks(shards: Shards) -> Iterator[Block]:
+    """What an index takes of shard after shard; raises InputError as `contents`."""
+    for part in contents(shards):
+        packed = codes.pad(part.codes, shards.bits)
+        yield Block(part.names, files.split_tables(packed, shards.bits, shards.tables), part.labels)
+
+
+def contents(shards: Shards) -> Iterator[Part]:
     """What is in shard after shard; raises InputError for one that is damaged, or of other codes."""
-    width = -(-shards.bits // 8)
-    for file in shards.files:
-        names, stored, labels = _columns(file, shards.bits)
-        rows = np.frombuffer(b"".join(stored), np.uint8).reshape(len(names), width)
-        packed = codes.pad(rows, shards.bits)
-        yield Block(names, files.split_tables(packed, shards.bits, shards.tables), labels)
+    for file, rows in zip(shards.files, shards.rows, strict=True):
+        part = _part(file, shards.bits)
+        count = len(part.names) + len(part.broken)
+        if rows not in (None, count):
+            raise InputError(f"{file} has {count} images, but {rows} by {SUMMARY}")
+        yield part
 
 
-def _columns(file: Path, bits: int) -> tuple[list[str], list[bytes], list[Any]]:
-    """Paths, codes and labels of a shard, of what has a code."""
-    arrow, parquet = _arrow()
+def _part(file: Path, bits: int) -> Part:
+    library, parquet = arrow()
     try:
         content = io.BytesIO(files.read_bytes(file))
-        part = parquet.ParquetFile(content, page_checksum_verification=True)
-        names = [name for name in ("path", "code", "label") if name in part.schema_arrow.names]
-        if names[:2] != ["path", "code"] or not _fits(part.schema_arrow, bits, arrow.types):
+        stored = parquet.ParquetFile(content, page_checksum_verification=True)
+        names = [name for name in COLUMNS if name in stored.schema_arrow.names]
+        if names[:2] != ["path", "code"] or not _fits(stored.schema_arrow, bits, library.types):
             raise ValueError(f"columns path (text) and code ({-(-bits // 8)} bytes) are expected")
-        table = part.read(columns=names, use_threads=False)
-        table = table.filter(table["code"].is_valid())
+        table = stored.read(columns=names, use_threads=False)
         if table["path"].null_count:
-            raise ValueError("a code without a path")
-        paths, stored, *labels = (table[name].to_pylist() for name in names)
-    except (arrow.ArrowException, LookupError, OSError, OverflowError, ValueError) as error:
+            raise ValueError("an image without a path")
+        return _divided(table, bits)
+    except (library.ArrowException, LookupError, OSError, OverflowError, ValueError) as error:
         reason = " ".join(str(error).split())[:150]
         raise InputError(f"{file} is no shard, or is damaged: {reason}") from None
-    return paths, stored, labels[0] if labels else [None] * len(paths)
+
+
+def _divided(table: Any, bits: int) -> Part:
+    """The rows of a table that have a code, and those that have none."""
+    coded = table["code"].is_valid()
+    good, bad = (_lists(table.filter(rows)) for rows in (coded, table["code"].is_null()))
+    width = -(-bits // 8)
+    packed = np.frombuffer(b"".join(good["code"]), np.uint8).reshape(-1, width)
+    reasons = [reason or "" for reason in bad["error"]]
+    broken = list(zip(bad["path"], reasons, strict=True))
+    return Part(good["path"], packed, good["label"], broken)
+
+
+def _lists(table: Any) -> dict[str, list[Any]]:
+    """The columns of a table; None for all of one that is missing."""
+    missing = dict.fromkeys(COLUMNS, [None] * len(table))
+    return missing | table.to_pydict()
 
 
 def _fits(schema: Any, bits: int, types: Any) -> bool:
@@ -167,11 +207,11 @@ def _fits(schema: Any, bits: int, types: Any) -> bool:
 
 def _own(file: Path) -> tuple[int, str]:
     """The bits and the model that a Parquet file says its codes are of."""
-    arrow, parquet = _arrow()
+    library, parquet = arrow()
     try:
         metadata = parquet.read_schema(io.BytesIO(files.read_bytes(file))).metadata or {}
         return int(metadata[BITS]), metadata[MODEL].decode()
-    except (arrow.ArrowException, KeyError, OSError, ValueError):
+    except (library.ArrowException, KeyError, OSError, ValueError):
         names = " and ".join(name.decode() for name in (BITS, MODEL))
         raise InputError(f"{file} is no shard: a Parquet file with {names} is expected") from None
 
@@ -225,11 +265,13 @@ def _joined(parts: list[Block]) -> Block:
     return Block(names, np.concatenate([part.codes for part in parts]), labels)
 
 
-def _arrow() -> tuple[Any, Any]:
-    """pyarrow and its reader of Parquet; raises InputError where it is not installed."""
+def arrow(extra: str = "milvus") -> tuple[Any, Any]:
+    """pyarrow and its reader of Parquet; raises InputError, with the extra that has them, where they
+    are not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise InputError("shards need pyarrow: pip install 'hashlab[milvus]'") from None
+        raise InputError(f"shards need pyarrow: pip install 'hashlab[{extra}]'") from None
     return pyarrow, pyarrow.parquet

@@ -12,8 +12,8 @@ from hashlab.shallow.base import Hasher, check_positive, check_whole
 class AnchorHasher(Hasher):
     """Bits of linear functions of a Gaussian kernel to `anchors` training rows.
 
-    `_fit` calls `_draw`, which sets `anchors_` (m, d) and `gamma_`, and itself sets `weights_`
-    (m, K) and `offset_` (K,).
+    `_fit` calls `_draw`, which sets `anchors_` (A, d) and `gamma_`, and itself sets `weights_`
+    (A, K) and `offset_` (K,).
     """
 
     def check_settings(self) -> None:
@@ -23,7 +23,7 @@ class AnchorHasher(Hasher):
             check_positive("gamma", self.gamma)
 
     def _draw(self, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw anchors from X (N, d) and return its kernel to them, (N, m)."""
+        """Draw anchors from X (N, d) and return its kernel to them, (N, A)."""
         name = type(self).__name__
         if len(X) < self.anchors:
             raise InputError(
@@ -36,7 +36,7 @@ class AnchorHasher(Hasher):
         return rbf_kernel(X, self.anchors_, self.gamma_)
 
     def _outputs(self, X: np.ndarray) -> np.ndarray:
-        kernel = rbf_kernel(X, self.anchors_, self.gamma_)  # (N, m)
+        kernel = rbf_kernel(X, self.anchors_, self.gamma_)  # (N, A)
         return kernel @ self.weights_ + self.offset_  # (N, K)
 
 

@@ -17,23 +17,23 @@ class COSDISH(LinearHasher):
     """Codes B in {−1, +1} with B Bᵀ near K·S, a few columns of S at a time,
     no real-valued step in between.
 
-    S is 1 where two rows have a class in common and s0 elsewhere. A round draws K rows Ω
+    S is 1 where two rows have a class in common and −η elsewhere. A round draws K rows Ω
     (Γ are all others), and seeks min ||K S_Γ − B_Γ B_Ωᵀ||² + ||K S_Ω − B_Ω B_Ωᵀ||²: the bits of Ω
     one after another, each within a factor of 2 of the best in its clustering form
     (`two_approximation`), then B_Γ = sign(S_Γ B_Ω). Ridge regression on standardised features
     carries the codes to rows outside the training set.
 
     Seen in a public implementation: the steps, T_sto = 10, T_alt = 3, |Ω| = K, ridge weight 1,
-    random start, equal votes keep the old bit. Inferred: s0 = −r with r = similar / dissimilar
-    pairs in the sampled columns, which balances S; that implementation has +r, here a switch. Ours:
-    where there are fewer rows than K all are drawn, and constant features are left unscaled. See
+    random start, equal votes keep the old bit. Inferred: −η, with η = similar / dissimilar pairs in
+    the sampled columns, which balances S; that implementation has +η, here a switch. Ours: where
+    there are fewer rows than K all are drawn, and constant features are left unscaled. See
     `two_approximation` for why no Cholesky factor is needed.
 
     Args:
         bits: K.
         outer: T_sto, how many times columns are drawn.
         inner: T_alt, how many times Ω and Γ take turns in between.
-        dissimilar: the value s0 of dissimilar pairs, "-r" or "+r".
+        dissimilar: the value of dissimilar pairs, "-r" for −η or "+r" for +η.
         ridge: weight of ||W||².
         random_state: seed of the first codes and of the draws.
 
@@ -96,72 +96,72 @@ class COSDISH(LinearHasher):
 
 
 def similarity(rows: np.ndarray, sampled: np.ndarray, dissimilar: str) -> np.ndarray:
-    """S of all rows (N, C) to the sampled ones (K, C), (N, K):
-    1 where a class is shared, else s0.
+    """S of all rows (N, C) to the sampled ones (|Ω|, C), (N, |Ω|):
+    1 where a class is shared, else −η.
     """
     similar = rows @ sampled.T > 0
-    r = similar.sum() / max((~similar).sum(), 1)
-    return np.where(similar, 1.0, -r if dissimilar == "-r" else r)
+    ratio = similar.sum() / max((~similar).sum(), 1)  # η
+    return np.where(similar, 1.0, -ratio if dissimilar == "-r" else ratio)
 
 
 def improve(B: np.ndarray, S: np.ndarray, omega: np.ndarray) -> np.ndarray:
     """One turn: new codes of the sampled rows, bit by bit, then of all others;
-    B (N, K), S (N, M), omega (M,).
+    B (N, K), S (N, |Ω|), omega (|Ω|,).
     """
     gamma = np.ones(len(B), bool)
     gamma[omega] = False
     new = B.copy()
     new[omega] = sampled_codes(B[gamma], S[gamma], S[omega])
-    votes = S[gamma] @ new[omega]  # (N - M, K)
+    votes = S[gamma] @ new[omega]  # (N - |Ω|, K)
     new[gamma] = np.where(np.abs(votes) < 1e-5, B[gamma], signs(votes))
     return new
 
 
 def sampled_codes(B: np.ndarray, S: np.ndarray, S_omega: np.ndarray) -> np.ndarray:
-    """New codes of the M sampled rows, (M, K), given the old ones B (N - M, K) of all others.
+    """New codes of the sampled rows, (|Ω|, K), given the old ones B (N - |Ω|, K) of all others.
 
-    With R = K S_Ω − Σ b_m b_mᵀ over the bits found so far, and L = K S_Γ − Σ B_Γm b_mᵀ, the next
-    bit b minimises bᵀQb + pᵀb, Q = −2R without its diagonal, p = −2 LᵀB_Γk. Lᵀ B_Γk needs products
-    of columns of B_Γ alone, so that the large matrices are multiplied once for all bits.
+    With E_Ω = K S_Ω − Σ b_j b_jᵀ over the bits j that are new so far, and E_Γ = K S_Γ − Σ B_Γj b_jᵀ,
+    the next bit b minimises bᵀAb + vᵀb, A = −2E_Ω without its diagonal, v = −2 E_Γᵀ B_Γk. The last
+    needs products of columns of B_Γ alone, so that the large matrices are multiplied once for all
+    bits.
     """
-    q = B.shape[1]
-    votes = S.T @ B  # (M, K)
+    K = B.shape[1]
+    votes = S.T @ B  # (|Ω|, K)
     products = B.T @ B  # (K, K)
-    codes = np.empty((len(S_omega), q))
-    R = q * S_omega
-    for k in range(q):
-        p = -2 * (q * votes[:, k] - codes[:, :k] @ products[:k, k])
-        b = two_approximation(-2 * R, p)
+    codes = np.empty((len(S_omega), K))
+    E_omega = K * S_omega
+    for k in range(K):
+        v = -2 * (K * votes[:, k] - codes[:, :k] @ products[:k, k])
+        b = two_approximation(-2 * E_omega, v)
         codes[:, k] = b
-        R = R - np.outer(b, b)
+        E_omega = E_omega - np.outer(b, b)
     return codes
 
 
-def two_approximation(Q: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Signs b (q,) for which bᵀQb + pᵀb is small; Q (q, q) symmetric, its diagonal not looked at.
+def two_approximation(A: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Signs b (K,) for which bᵀAb + vᵀb is small; A (K, K) symmetric, its diagonal not looked at.
 
-    With b = 2x − 1 and one more entry x_{q+1} = 1 this is xᵀQ'x over M = q + 1 entries. Points P
-    with PᵀP = λI − Q' turn it into clustering: the x with H ones is a cluster of H points that
-    holds the last, and its sum of squared distances to the mean is (H − 1)λ + xᵀQ'x / H. Around
-    each point the H − 1 nearest and the last point make a cluster; the cheapest of these M costs at
-    most twice the best. As ||P_i − P_j||² = 2λ + 2Q'_ij, the nearest points are the smallest
-    entries of a column of Q', so neither P nor λ is needed.
+    With b = 2h − 1 and one more entry h_{K+1} = 1 this is hᵀÃh over K + 1 entries. Points t_i with
+    products τ[i = j] − Ã_ij turn it into clustering: the h with H ones is a cluster of H points
+    that holds the last, and its sum of squared distances to the mean is (H − 1)τ + hᵀÃh / H. Around
+    each point the H − 1 nearest and the last point make a cluster; the cheapest of these costs at
+    most twice the best. As ||t_i − t_j||² = 2τ + 2Ã_ij, the nearest points are the smallest entries
+    of a column of Ã, so neither points nor τ are needed.
     """
-    M = len(Q) + 1
-    H = (len(Q) + 2) // 2  # M/2, a half rounded up
-    full = np.zeros((M, M))  # Q'
-    full[:-1, :-1] = 4 * Q
+    points = len(A) + 1
+    H = (points + 1) // 2  # half of them, rounded up
+    full = np.zeros((points, points))  # Ã
+    full[:-1, :-1] = 4 * A
     np.fill_diagonal(full, 0)
-    last = p - full[:-1, :-1].sum(0) / 2
+    last = v - full[:-1, :-1].sum(0) / 2
     full[:-1, -1] = last
     full[-1, :-1] = last
-    distance = full[
-        :-1
-    ].copy()  # (q, M): of every point but the last to every point, up to 2λ and a factor
+    # of every point but the last to every point, up to 2τ and a factor
+    distance = full[:-1].copy()  # (K, K + 1)
     np.fill_diagonal(distance, -np.inf)  # a point is nearest to itself
-    nearest = distance.argsort(axis=0, kind="stable")[: H - 1]  # (H - 1, M)
-    chosen = np.zeros((M, M))  # a row per centre
-    chosen[np.arange(M), nearest] = 1
+    nearest = distance.argsort(axis=0, kind="stable")[: H - 1]  # (H - 1, K + 1)
+    chosen = np.zeros((points, points))  # a row per centre
+    chosen[np.arange(points), nearest] = 1
     chosen[:, -1] = 1
     cost = ((chosen @ full) * chosen).sum(1)
     return 2 * chosen[cost.argmin(), :-1] - 1

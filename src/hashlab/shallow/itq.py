@@ -14,11 +14,11 @@ one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 
 class ITQ(LinearHasher):
-    """Iterative quantisation: a rotation R of the K principal components V that lowers ||B − V
-    R||², B = sign(V R).
+    """Iterative quantisation: a rotation O of the K principal components V that lowers ||B − V
+    O||², B = sign(V O).
 
-    Seen: data centred; V from PCA to K dimensions; R starts at a random rotation; 50 rounds of B =
-    sign(V R), then R from the singular vectors of BᵀV (orthogonal Procrustes). Ours: zero counts as
+    Seen: data centred; V from PCA to K dimensions; O starts at a random rotation; 50 rounds of B =
+    sign(V O), then O from the singular vectors of BᵀV (orthogonal Procrustes). Ours: zero counts as
     +1, as in all codes here.
 
     Args:
@@ -26,8 +26,8 @@ class ITQ(LinearHasher):
         iterations: rounds of signs and rotation.
         random_state: seed of the first rotation.
 
-    Fitted: mean_ (d,), weights_ (d, K) = axes times R, rotation_ (K, K), loss_ (iterations,) = ||B
-        − V R||² after each choice of B.
+    Fitted: mean_ (d,), weights_ (d, K) = axes times O, rotation_ (K, K), loss_ (iterations,) = ||B
+        − V O||² after each choice of B.
 
     Reference: Y. Gong and S. Lazebnik, Iterative Quantization: A Procrustean Approach to Learning
         Binary Codes, CVPR 2011, section 2.
@@ -63,15 +63,15 @@ class ITQ(LinearHasher):
 
 
 @one_thread
-def rotate(V: np.ndarray, R: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate V (N, K) towards the corners of the cube, from R (K, K) on:
-    the last R, and the loss of each round.
+def rotate(V: np.ndarray, rotation: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rotate V (N, K) towards the corners of the cube, from `rotation` (K, K) on:
+    the last one, and the loss of each round.
     """
     losses = []
     for _ in range(iterations):
-        VR = V @ R  # (N, K)
-        B = signs(VR)
-        losses.append(((B - VR) ** 2).sum())
+        outputs = V @ rotation  # (N, K)
+        B = signs(outputs)
+        losses.append(((B - outputs) ** 2).sum())
         left, _, right = np.linalg.svd(B.T @ V)  # BᵀV = left · diag · right
-        R = right.T @ left.T
-    return R, np.array(losses)
+        rotation = right.T @ left.T
+    return rotation, np.array(losses)

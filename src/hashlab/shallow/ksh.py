@@ -19,10 +19,10 @@ class KSH(AnchorHasher):
     """Supervised hashing with kernels:
     B Bᵀ near K·S in the least-squares sense, S = ±1, one column of B at a time.
 
-    With k̄ the centred Gaussian kernel to m anchors, bit k is sign(k̄·a_k), and a_k maximises yᵀ R
-    y, y = sign(K̄ a) and R = K·S − Σ_{j<k} y_j y_jᵀ. It starts at the leading solution of K̄ᵀ R K̄
-    a = λ K̄ᵀ K̄ a, scaled to aᵀK̄ᵀK̄a = N, and climbs on the smooth φ(K̄ a)ᵀ R φ(K̄ a), φ(x)
-    = 2/(1 + e⁻ˣ) − 1, by accelerated gradient steps; of the two the one with the larger yᵀ R y
+    With k̄ the centred Gaussian kernel to A anchors, bit k is sign(k̄·w_k), and w_k maximises bᵀ E
+    b, b = sign(K̄ w) and E = K·S − Σ_{j<k} b_j b_jᵀ. It starts at the leading solution of K̄ᵀ E K̄
+    w = λ K̄ᵀ K̄ w, scaled to wᵀK̄ᵀK̄w = N, and climbs on the smooth φ(K̄ w)ᵀ E φ(K̄ w), φ(x)
+    = 2/(1 + e⁻ˣ) − 1, by accelerated gradient steps; of the two the one with the larger bᵀ E b
     stays.
 
     Seen in the authors' code: all of this, 300 anchors, kernel exp(−||x − z||²/2σ) with σ the mean
@@ -33,7 +33,7 @@ class KSH(AnchorHasher):
 
     Args:
         bits: K, any number.
-        anchors: m, at most the number of training rows.
+        anchors: A, at most the number of training rows.
         labeled: how many rows' labels are used at most, drawn at random.
         gamma: the kernel is exp(−gamma ||x − z||²); None for 1/(2σ).
         steps: gradient steps at most, per bit; 0 leaves the start.
@@ -43,7 +43,7 @@ class KSH(AnchorHasher):
         (N,) integers, or (N, L) 0/1: rows are similar if they share at least one label.
 
     Fitted:
-        anchors_ (m, d), gamma_ (a number), weights_ (m, K), offset_ (K,) = −mean kernel @ weights_,
+        anchors_ (A, d), gamma_ (a number), weights_ (A, K), offset_ (K,) = −mean kernel @ weights_,
         climbed_ bool (K,): whether the gradient steps beat the start.
 
     Reference: W. Liu, J. Wang, R. Ji, Y.-G. Jiang and S.-F. Chang, Supervised Hashing with Kernels,
@@ -97,21 +97,21 @@ def similar_times(labels: np.ndarray) -> Product:
 
 
 def greedy(kernel: np.ndarray, S: Product, bits: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (m, K), bit after bit, for a centred kernel (N, m);
+    """Weights (A, K), bit after bit, for a centred kernel (N, A);
     and which bits the gradient steps improved.
     """
-    white = whitening(kernel)  # (m, P)
+    white = whitening(kernel)  # (A, P)
     Z = kernel @ white  # (N, P), orthonormal columns
-    RZ = np.column_stack([bits * S(z) for z in Z.T])
-    left = Z.T @ RZ  # (P, P)
+    EZ = np.column_stack([bits * S(z) for z in Z.T])
+    left = Z.T @ EZ  # (P, P)
     weights = np.zeros((kernel.shape[1], bits))
     climbed = np.zeros(bits, bool)
     codes = np.zeros((bits, len(kernel)))  # a row per bit
     for k in range(bits):
-        R = residual(S, codes[:k], bits)
-        start = white @ leading(left) * np.sqrt(len(kernel))  # aᵀK̄ᵀK̄a = N
-        end = climb(kernel, R, start, steps)
-        climbed[k] = gain(kernel, R, end) > gain(kernel, R, start)
+        E = residual(S, codes[:k], bits)
+        start = white @ leading(left) * np.sqrt(len(kernel))  # wᵀK̄ᵀK̄w = N
+        end = climb(kernel, E, start, steps)
+        climbed[k] = gain(kernel, E, end) > gain(kernel, E, start)
         weights[:, k] = end if climbed[k] else start
         codes[k] = signs(kernel @ weights[:, k])
         explained = Z.T @ codes[k]
@@ -119,19 +119,19 @@ def greedy(kernel: np.ndarray, S: Product, bits: int, steps: int) -> tuple[np.nd
     return weights, climbed
 
 
-def gain(kernel: np.ndarray, R: Product, a: np.ndarray) -> float:
-    """yᵀ R y of the bits y = sign(K̄ a) that weights (m,) give."""
-    y = signs(kernel @ a)
-    return y @ R(y)
+def gain(kernel: np.ndarray, E: Product, weights: np.ndarray) -> float:
+    """bᵀ E b of the bits b = sign(K̄ w) that weights w (A,) give."""
+    b = signs(kernel @ weights)
+    return b @ E(b)
 
 
 def residual(S: Product, codes: np.ndarray, bits: int) -> Product:
-    """The product v -> R v with R = K S − Σ y yᵀ over the codes (k, N) found so far."""
+    """The product v -> E v with E = K S − Σ b bᵀ over the codes (k, N) found so far."""
     return lambda v: bits * S(v) - codes.T @ (codes @ v)
 
 
 def whitening(kernel: np.ndarray) -> np.ndarray:
-    """W (m, P) with Wᵀ K̄ᵀ K̄ W = I, over the P directions in which the kernel (N, m) varies."""
+    """W (A, P) with Wᵀ K̄ᵀ K̄ W = I, over the P directions in which the kernel (N, A) varies."""
     values, vectors = linalg.eigh(kernel.T @ kernel)
     varying = values > len(values) * 1e-12 * values[-1]
     return vectors[:, varying] / np.sqrt(values[varying])
@@ -147,42 +147,42 @@ def leading(matrix: np.ndarray) -> np.ndarray:
     return vector * np.sign(largest)
 
 
-def climb(kernel: np.ndarray, R: Product, start: np.ndarray, steps: int) -> np.ndarray:
-    """Weights (m,) that raise φ(K̄ a)ᵀ R φ(K̄ a) from `start` on:
+def climb(kernel: np.ndarray, E: Product, start: np.ndarray, steps: int) -> np.ndarray:
+    """Weights (A,) that raise φ(K̄ w)ᵀ E φ(K̄ w) from `start` on:
     Nesterov's method with a growing curvature bound.
 
-    Outputs u = K̄ a (N,) travel with the weights, so that a step takes two products with the
+    Outputs u = K̄ w (N,) travel with the weights, so that a step takes two products with the
     kernel, however often its length is halved.
     """
-    a = start
+    w = start
     u = kernel @ start
-    last_a = a
+    last_w = w
     last_u = u
     last_t = 0.0
     t = 1.0  # of Nesterov's sequence
-    cost = smooth(u, R)[0]
+    cost = smooth(u, E)[0]
     curvature = 1.0
     for _ in range(steps):
         alpha = (last_t - 1) / t
-        probe = a + alpha * (a - last_a)
+        probe = w + alpha * (w - last_w)
         at_probe = u + alpha * (u - last_u)
-        probe_cost, slope = smooth(at_probe, R)
-        gradient = kernel.T @ slope  # (m,)
+        probe_cost, slope = smooth(at_probe, E)
+        gradient = kernel.T @ slope  # (A,)
         along = kernel @ gradient  # (N,): how outputs change against a step
-        last_a = a
+        last_w = w
         last_u = u
         last_cost = cost
-        u, cost, curvature = descend(R, at_probe, along, probe_cost, gradient @ gradient, curvature)
-        a = probe - gradient / curvature
+        u, cost, curvature = descend(E, at_probe, along, probe_cost, gradient @ gradient, curvature)
+        w = probe - gradient / curvature
         last_t = t
         t = (1 + np.sqrt(1 + 4 * t**2)) / 2
         if abs(cost - last_cost) <= 1e-2 * len(kernel):
             break
-    return a
+    return w
 
 
 def descend(
-    R: Product, u: np.ndarray, along: np.ndarray, cost: float, square: float, curvature: float
+    E: Product, u: np.ndarray, along: np.ndarray, cost: float, square: float, curvature: float
 ) -> tuple[np.ndarray, float, float]:
     """Outputs and cost after a gradient step from outputs u (N,), and its curvature.
 
@@ -192,14 +192,14 @@ def descend(
     for doublings in range(51):
         bound = curvature * 2**doublings
         end = u - along / bound
-        end_cost = smooth(end, R)[0]
+        end_cost = smooth(end, E)[0]
         if end_cost <= cost - square / (2 * bound):
             break
     return end, end_cost, bound
 
 
-def smooth(u: np.ndarray, R: Product) -> tuple[float, np.ndarray]:
-    """The cost −φᵀ R φ of outputs u (N,), and its gradient (N,) with respect to them."""
+def smooth(u: np.ndarray, E: Product) -> tuple[float, np.ndarray]:
+    """The cost −φᵀ E φ of outputs u (N,), and its gradient (N,) with respect to them."""
     phi = np.tanh(u / 2)  # 2 / (1 + e⁻ᵘ) − 1
-    R_phi = R(phi)
-    return -(phi @ R_phi), -R_phi * (1 - phi**2)
+    E_phi = E(phi)
+    return -(phi @ E_phi), -E_phi * (1 - phi**2)

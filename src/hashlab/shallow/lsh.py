@@ -8,7 +8,7 @@ from hashlab.shallow.base import LinearHasher
 
 
 class LSH(LinearHasher):
-    """Random hyperplanes: two vectors at angle θ agree in a bit with probability 1 − θ/π.
+    """Random hyperplanes: two vectors at angle α agree in a bit with probability 1 − α/π.
 
     Seen: normals drawn from the standard normal distribution, bit = sign of the scalar product.
     Ours: the training mean is subtracted first, for features that are never negative all lie on one

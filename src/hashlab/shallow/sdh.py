@@ -13,7 +13,7 @@ class SDH(AnchorHasher):
     """Supervised discrete hashing: min ||Y − B W||² + λ||W||² + ν||B − F(X)||² over B in {−1, +1},
     W and F.
 
-    F(x) = φ(x) P is linear in a Gaussian kernel φ to m anchors and a constant. Three steps in turn:
+    F(x) = φ(x) P is linear in a Gaussian kernel φ to A anchors and a constant. Three steps in turn:
     B bit by bit (discrete cyclic coordinate descent), W by ridge regression of Y on B, P by ridge
     regression of B on φ. Encoding is the sign of F.
 
@@ -24,7 +24,7 @@ class SDH(AnchorHasher):
 
     Args:
         bits: K, any number.
-        anchors: m, at most the number of training rows.
+        anchors: A, at most the number of training rows.
         gamma: the kernel is exp(−gamma ||x − z||²); None for 1/(2 × mean squared distance of rows
             to anchors).
         rounds: how often the three steps are taken.
@@ -38,7 +38,7 @@ class SDH(AnchorHasher):
     Labels:
         (N,) integers, or (N, L) 0/1, which stand in the formula as they are.
 
-    Fitted: anchors_ (m, d), gamma_ (a number), weights_ (m, K) and offset_ (K,) = P; codes_ bool
+    Fitted: anchors_ (A, d), gamma_ (a number), weights_ (A, K) and offset_ (K,) = P; codes_ bool
         (N, K) = the learned B, which differs from what `transform` gives; loss_ (rounds,) = the
         objective, with ν · ridge · ||P||² as the regression has it, after each round.
 
@@ -81,11 +81,11 @@ class SDH(AnchorHasher):
 
     def _fit(self, X: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
         kernel = self._draw(X, rng)
-        phi = np.column_stack([kernel, np.ones(len(X))])  # (N, m + 1)
+        phi = np.column_stack([kernel, np.ones(len(X))])  # (N, A + 1)
         regress = ridge_solver(phi, self.ridge)
         B = signs(rng.standard_normal((len(X), self.bits)))  # (N, K)
         W = ridge(B, labels, self.lam)  # (K, C)
-        P = regress(B)  # (m + 1, K)
+        P = regress(B)  # (A + 1, K)
         losses = []
         for _ in range(self.rounds):
             Q = labels @ W.T + self.nu * phi @ P  # (N, K)

@@ -12,8 +12,8 @@ class SH(Hasher):
     """Spectral hashing: the smoothest eigenfunctions of a uniform distribution on a box,
     thresholded at zero.
 
-    Along an axis of range [a, b] they are cos(mπ(x − a)/(b − a)), and the m-th has the eigenvalue
-    (mπ/(b − a))² but for a monotonic function. The K smallest over all axes are taken, so a long
+    Along an axis of range [a, b] they are cos(pπ(x − a)/(b − a)), and the p-th has the eigenvalue
+    (pπ/(b − a))² but for a monotonic function. The K smallest over all axes are taken, so a long
     axis gives several bits before a short one gives its first.
 
     Seen: PCA to at most K axes, a and b from the training rows, waves along one axis only
@@ -25,7 +25,7 @@ class SH(Hasher):
         random_state: not used; all estimators here take one.
 
     Fitted: axes_ (d, P), low_ (P,), frequencies_ (P,) = π/(b − a), axis_ int (K,) and mode_ int
-        (K,): the axis and m of each bit.
+        (K,): the axis and p of each bit.
 
     Reference:
         Y. Weiss, A. Torralba and R. Fergus, Spectral Hashing, NIPS 2008, sections 2.1 and 3.
@@ -51,12 +51,12 @@ class SH(Hasher):
 
 
 def smoothest(ranges: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Axis and mode, (K,) each, of the waves with the smallest m/range,
+    """Axis and mode, (K,) each, of the waves with the smallest mode/range,
     for ranges (P,) of the axes.
     """
     waves = np.ceil((bits + 1) * ranges / ranges.max())
     most = waves.astype(int) - 1  # modes 1 .. most of each axis
     axis = np.repeat(np.arange(len(ranges)), most)
-    mode = np.concatenate([np.arange(1, m + 1) for m in most])
+    mode = np.concatenate([np.arange(1, count + 1) for count in most])
     order = np.argsort(mode / ranges[axis], kind="stable")[:bits]
     return axis[order], mode[order]

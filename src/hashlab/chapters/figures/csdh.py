@@ -1,6 +1,4 @@
-"""Figures of the chapter on code similarities:
-how far apart images of both kinds of pairs lie, and what bits do.
-"""
+"""Figures of the chapter on code similarities: how far apart images of both kinds of pairs lie."""
 
 from __future__ import annotations
 
@@ -13,7 +11,6 @@ from matplotlib.figure import Figure
 
 from hashlab import codes
 from hashlab.errors import InputError
-from hashlab.metrics import diagnostics
 from hashlab.plots import axes, palette, panels
 
 KINDS = ("similar", "dissimilar")
@@ -102,40 +99,6 @@ def _name_kinds(ax: Axes, highest: float) -> None:
     look = {"transform": ax.transAxes, "ha": "right", "va": "center"}
     for kind, colour, up in zip(KINDS, palette(2), (1, -1), strict=True):
         ax.text(0.99, 0.5 + 0.4 * up, f"{kind} pairs", color=colour, **look)
-
-
-def bit_portrait(packed_of: Mapping[str, np.ndarray], bits: int) -> Figure:
-    """Per set of codes: above, how often each bit is one;
-    below, how strongly every two bits go together.
-
-    Args:
-        packed_of: name -> packed codes, uint8 (N, 8 W), of `bits` bits.
-    """
-    size = (2.9 * len(packed_of) + 0.8, 4.4)
-    figure, grid = panels(2, len(packed_of), size, height_ratios=(1, 2.1))
-    for (above, below), (name, packed) in zip(grid.T, packed_of.items(), strict=True):
-        _balance(above, diagnostics.bit_balance(packed, bits))
-        above.set_title(name, fontsize=11)
-        strengths = np.abs(diagnostics.bit_correlation(packed, bits))  # (K, K)
-        image = below.imshow(strengths, cmap="viridis", vmin=0, vmax=1)
-        below.set(xlabel="bit", xticks=_ticks(bits), yticks=_ticks(bits))
-        below.set(xticklabels=_ticks(bits) + 1, yticklabels=_ticks(bits) + 1)
-    grid[0, 0].set_ylabel("share of ones")
-    grid[1, 0].set_ylabel("bit")
-    figure.colorbar(image, ax=grid[1, :], label="correlation, without its sign", shrink=0.9)
-    return figure
-
-
-def _balance(ax: Axes, share: np.ndarray) -> None:
-    ax.bar(np.arange(len(share)), share, color=palette(1)[0])
-    ax.axhline(0.5, ls="--", lw=1, color="0.3")
-    ax.set(ylim=(0, 1), yticks=(0, 0.5, 1), xticks=_ticks(len(share)), xticklabels=[])
-    sns.despine(ax=ax)
-
-
-def _ticks(bits: int) -> np.ndarray:
-    """Which bits get a number: not more than a dozen."""
-    return np.arange(0, bits, max(1, -(-bits // 6)))
 
 
 def lines_of_kinds(

@@ -5,7 +5,6 @@ how methods cut a plane into cells, and how well it fits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
 from hashlab.errors import InputError
-from hashlab.metrics import Report
 from hashlab.plots import HALO, axes, box, palette, panels
 
 MARKERS = "o^sDvP*X<>d"
@@ -119,7 +117,7 @@ def separated(angle: float, normals: int = 12, ax: Axes | None = None) -> Axes:
         ax.text(*(1.12 * end), name, fontsize=16, style="italic", **words)
     arc = 0.45 * _direction(np.linspace(0, angle, 40))
     ax.plot(*arc, color="black", lw=1.5, zorder=3)
-    ax.text(*(0.6 * _direction(angle / 2)), "θ", fontsize=15, **words)
+    ax.text(*(0.6 * _direction(angle / 2)), "α", fontsize=15, **words)
     ax.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
     ax.set_axis_off()
     return ax
@@ -151,29 +149,6 @@ def measured(
         ax.plot(x, y, marker, ms=6, color=colour, label=name)
     ax.plot(*theory, color="0.15", lw=2, label="the formula")
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(frameon=False)
-    sns.despine(ax=ax)
-    return ax
-
-
-def precision_recall(
-    reports: Mapping[str, Report], ax: Axes | None = None, colours: Mapping[str, Any] | None = None
-) -> Axes:
-    """Precision against recall, a point per Hamming radius, named in a corner:
-    for curves that lie close together.
-
-    Args:
-        colours: name -> colour, for all names of several figures; a name looks the same in all of
-            them.
-    """
-    ax = axes(ax, 6, 4)
-    colours = colours or dict(zip(reports, palette(len(reports)), strict=True))
-    markers = dict(zip(colours, cycle(MARKERS), strict=False))
-    for name, report in reports.items():
-        filled = np.isfinite(report.precision)  # radii at which anything is retrieved
-        look = {"marker": markers[name], "ms": 5, "lw": 1.5, "color": colours[name]}
-        ax.plot(report.recall[filled], report.precision[filled], label=name, **look)
-    ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.04))
     ax.legend(frameon=False)
     sns.despine(ax=ax)
     return ax

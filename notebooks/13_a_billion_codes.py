@@ -1,0 +1,368 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A billion codes
+#
+# A laptop searches a million codes before its fan starts. What would a billion take: how many bytes and machines, how
+# many seconds, how much money? And what breaks first? This chapter plans from figures. They were measured by
+# `benchmarks/scale.py` on a machine with two cores that did other things as well; `results/speed/scale.json` keeps them.
+# Whatever goes beyond them is *inferred*, by proportion. **Nobody has run a billion codes for this page.** A plan is there to
+# be wrong by a factor of two, and right about which part is the dear one. How codes are searched is the subject of
+# {doc}`12_search`.
+
+# %%
+import json
+from math import ceil
+
+from hashlab import records
+
+figures = json.loads((records.root() / "speed" / "scale.json").read_text())
+
+# %% tags=["hide-cell"]
+from hashlab.chapters import exercises
+from hashlab.chapters.tables import table
+
+
+def the_one(part, **conditions):
+    """The figure of a part of the benchmark that meets all conditions."""
+    (one,) = [
+        figure
+        for figure in figures[part]
+        if conditions.items() <= figure.items()
+    ]
+    return one
+
+
+# %%
+for part, machine in figures["machine"].items():
+    print(f"{part}: {machine['command']}")
+    print(
+        f"  {machine['cores']} cores, load {machine['load']} at its start"
+    )
+
+# %% [markdown]
+# ## What was measured
+#
+# **What a code takes.** An index keeps a code and an id. `hashlab.search` maps both from files: the system keeps in memory
+# what is read, and a scan reads all codes. Shards ({doc}`/book/api/search`) are searched by FAISS, which has a copy of its
+# own. Milvus Lite is a server of its own that serves one file.
+
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Bytes that a code of 64 bits takes, and its id: on disk, and in memory after a first search.", "name": "tbl:billion-bytes"}}
+table(
+    ["index", "codes", "on disk", "memory, its own", "memory, mapped"],
+    *[
+        [
+            one["index"],
+            f"{one['codes']:,}",
+            *(f"{one[key]:.1f}" for key in ("disk", "own", "mapped")),
+        ]
+        for one in figures["stored"]
+    ],
+)
+
+# %% [markdown]
+# A code of 64 bits has 8 bytes. A number as its id takes as many again, and a path several times as many: long names cost more
+# than what they name. So the first thing to decide is a number as an id, with names in a table elsewhere. (Milvus Lite's bytes are those of a whole server, which a few codes do not fill: its row says what the
+# smallest collection costs, not what the next code costs.)
+#
+# **What a search takes.** One query is a scan of all codes; the seconds grow with their number.
+
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Milliseconds of the same searches in each index, all with the same results; ratios are to the local index of as many codes.", "name": "tbl:billion-search"}}
+table(
+    ["codes", "queries at once", "k", "index", "ms", "ratio"],
+    *[
+        [
+            f"{one['codes']:,}",
+            one["queries"],
+            one["k"],
+            one["index"],
+            f"{one['ms']:.1f}",
+            f"{one['ratio']:.2f}",
+        ]
+        for one in figures["latencies"]
+    ],
+)
+
+# %% [markdown]
+# **What making codes takes.** A network looks at every photograph once. Here it is a small one, on a core, and photographs
+# are JPEG files. Workers are processes that share the work (`--on local --processes 2`), or those of a cluster
+# (`--on ray`).
+
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Codes of photographs, and a grid of small runs, by one process, by workers, and on a cluster; ratios are to the first row of each.", "name": "tbl:billion-workers"}}
+table(
+    ["work", "by", "seconds", "until the first result", "ratio"],
+    *[
+        [
+            f"{one['count']:,} {what}",
+            one["way"],
+            f"{one['seconds']:.0f}",
+            f"{one['first']:.0f}",
+            f"{one['ratio']:.2f}",
+        ]
+        for part, what in (("encode", "photographs"), ("grid", "runs"))
+        for one in figures[part]
+    ],
+)
+
+# %% [markdown]
+# Read the ratios honestly: **no way was quicker than the plain one**. Two things stood in the way. Each worker loads PyTorch
+# and the model before it does anything, so the first result comes late. And two cores that others used as well had
+# little left for a second worker. So this table says what starting costs; what a second worker brings on a machine that is
+# free, it cannot say. The work of the table is over within minutes. That of a billion is not, and then starting is nothing:
+# [exercise 2](#sec:billion-start) asks from when on it pays.
+#
+# ## A plan
+#
+# We need a machine and a price list. **Both are assumptions, to be replaced by yours**; money is in units of whatever the
+# list is in.
+
+# %%
+MACHINE = {"cores": 16, "memory": 64e9, "disk": 2e12}  # bytes
+PRICES = {
+    "a core for an hour": 0.04,
+    "a GB of memory for an hour": 0.005,
+    "a GB on disk for a month": 0.10,
+}
+HOURS = 730  # of a month
+
+# %% [markdown]
+# The plan multiplies. Memory is what an index takes per code, times codes; the larger of memory and disk says how many
+# machines there have to be. Each machine scans its part, and all of them at once. One core scans for a query,
+# as in the table above.
+
+# %%
+kept = {
+    name: the_one("stored", index=name)
+    for name in ("local", "local, paths as ids")
+}
+scan = the_one(
+    "latencies",
+    index="local",
+    queries=1,
+    k=10,
+    codes=kept["local"]["codes"],
+)
+encoder = the_one("encode", way="this process")
+
+
+def bytes_of(codes, index):
+    """Bytes on disk, and in memory."""
+    one = kept[index]
+    return codes * one["disk"], codes * (one["own"] + one["mapped"])
+
+
+def machines_for(codes, index):
+    """So many that each holds its part."""
+    disk, memory = bytes_of(codes, index)
+    room = {"memory": memory, "disk": disk}
+    return max(ceil(room[what] / MACHINE[what]) for what in room)
+
+
+def seconds_of_a_query(codes, machines):
+    return scan["ms"] / 1000 * codes / scan["codes"] / machines
+
+
+def hours_of_encoding(codes):
+    """Of one core."""
+    return encoder["seconds"] * codes / encoder["count"] / 3600
+
+
+def money_of_encoding(codes):
+    return hours_of_encoding(codes) * PRICES["a core for an hour"]
+
+
+def money_of_a_month(codes, index):
+    """Of whole machines that wait for queries, and of the disk."""
+    disk, _ = bytes_of(codes, index)
+    hour = (
+        MACHINE["cores"] * PRICES["a core for an hour"]
+        + MACHINE["memory"] / 1e9 * PRICES["a GB of memory for an hour"]
+    )
+    running = machines_for(codes, index) * HOURS * hour
+    return running + disk / 1e9 * PRICES["a GB on disk for a month"]
+
+
+# %% tags=["hide-input"] mystnb={"table": {"caption": "A plan for a million to ten billion codes, by proportion from the figures above.", "name": "tbl:billion-plan"}}
+SIZES = [10**power for power in (6, 7, 8, 9, 10)]
+
+
+def row(codes, index):
+    disk, memory = bytes_of(codes, index)
+    machines = machines_for(codes, index)
+    days = hours_of_encoding(codes) / MACHINE["cores"] / machines / 24
+    return [
+        f"{codes:,}",
+        index,
+        f"{disk / 1e9:,.1f}",
+        f"{memory / 1e9:,.1f}",
+        machines,
+        f"{seconds_of_a_query(codes, machines):,.3f}",
+        f"{days:,.1f}",
+        f"{money_of_encoding(codes):,.0f}",
+        f"{money_of_a_month(codes, index):,.0f}",
+    ]
+
+
+table(
+    [
+        "codes",
+        "index",
+        "GB on disk",
+        "GB of memory",
+        "machines",
+        "s a query",
+        "days to encode",
+        "money to encode",
+        "money a month",
+    ],
+    *[row(codes, index) for codes in SIZES for index in kept],
+)
+
+# %% [markdown]
+# ## What breaks first
+#
+# Each resource has a limit, and each limit a number of codes. Again, limits are yours to set:
+
+# %%
+LIMITS = {"seconds a query": 1.0, "days to encode": 7.0}
+
+
+def breaks(index):
+    """What breaks on one machine -> from how many codes on."""
+    disk, memory = bytes_of(1, index)
+    day = hours_of_encoding(1) / MACHINE["cores"] / 24
+    return {
+        "memory": MACHINE["memory"] / memory,
+        "disk": MACHINE["disk"] / disk,
+        "a query": LIMITS["seconds a query"] / seconds_of_a_query(1, 1),
+        "encoding": LIMITS["days to encode"] / day,
+    }
+
+
+# %% tags=["hide-input"] mystnb={"table": {"caption": "From how many codes on one machine is not enough, the first that breaks on top.", "name": "tbl:billion-breaks"}}
+limits = {index: breaks(index) for index in kept}
+table(
+    ["what breaks on one machine", *(f"codes: {name}" for name in limits)],
+    *[
+        [what, *(f"{round(of[what], -6):,.0f}" for of in limits.values())]
+        for what in sorted(limits["local"], key=limits["local"].get)
+    ],
+)
+
+# %% [markdown]
+# What breaks first is not memory. It is making the codes, then the seconds of a query; memory comes later, and sooner with
+# paths than with numbers.
+#
+# Two of these are cured by money: encoding is divided among as many cores as one rents for a few days, and memory among
+# machines. A query is cured by machines, too, each of which scans its part; a collection of Milvus on a cluster does that,
+# and its client is the one of {doc}`12_search`. Longer cures are fewer bytes (codes of 32 bits, if {doc}`02_what_map_means`
+# says that they rank well enough) and fewer ids that are text.
+#
+# What is **seen** here: the figures in the first three tables, on two cores. **Inferred**: everything with more codes than
+# those, by proportion; that machines scan their parts at once and that putting their answers together costs nothing. **Unknown**: how a
+# full server of Milvus behaves with a billion codes. Only Milvus Lite was measured; a server keeps other things in memory,
+# and its network takes its milliseconds.
+#
+# ## What we learned
+#
+# - Codes are the cheap part: a number as an id takes as many bytes as a code of 64 bits, a path several times as many.
+# - Encoding is paid once, machines that wait are paid every month: plan with both, and with your own prices.
+# - Workers have to start before they help; for a small job one process is the right size.
+# - Numbers here are a machine's with two busy cores. Run `benchmarks/scale.py` on yours, and open this page again.
+#
+# ## Exercises
+#
+# ### Exercise 1: your machines
+# A machine has 256 GB of memory. How many codes of the local index does it hold, with numbers as ids and with paths?
+#
+# <details class="solution"><summary>Solution</summary>
+#
+# Put 256e9 into `MACHINE["memory"]`, run the cells below it again, and read the row *memory* of the last table. What a
+# process takes for itself is no part of the plan, and the system wants some room as well.
+#
+# </details>
+#
+# (sec:billion-start)=
+# ### Exercise 2: when a second worker pays
+# One process does a piece of work in `each` seconds. `workers` of them share the work evenly, but first take `start` seconds.
+# Write a function that returns the smallest number of pieces for which they are done sooner. Pieces are not divided: of five
+# pieces, two workers do three and two.
+
+
+# %%
+def pays_from(each, workers, start): ...  # your lines
+
+
+STARTS = [((1, 2, 0.5), 2), ((1, 2, 10), 22), ((2, 4, 9), 7)]
+exercises.check(pays_from, *STARTS)
+
+
+# %% tags=["hide-cell"] jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Solution"}
+def pays_from(each, workers, start):
+    pieces = 1
+    while start + each * ceil(pieces / workers) >= each * pieces:
+        pieces += 1
+    return pieces
+
+
+exercises.check(pays_from, *STARTS, required=True)
+
+# %% [markdown]
+# ### Exercise 3: a plan that fits the budget
+# Write a function that returns how many codes, in whole millions, can be encoded and held for a year, given what encoding a million costs and what
+# holding a million for a month costs. (Here money is in proportion to codes; whole machines are left out.)
+
+
+# %%
+def millions_for(money, encode, month): ...  # your lines
+
+
+BUDGETS = [((100, 10, 0), 10), ((100, 4, 8), 1), ((99, 0, 1), 8)]
+exercises.check(millions_for, *BUDGETS)
+
+
+# %% tags=["hide-cell"] jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Solution"}
+def millions_for(money, encode, month):
+    return int(money // (encode + 12 * month))
+
+
+exercises.check(millions_for, *BUDGETS, required=True)
+
+# %% [markdown]
+# ## What this chapter claims
+
+# %% tags=["hide-input"]
+# Bytes: of ids, beside the 8 of a code
+assert round(kept["local"]["disk"] - 8) == 8
+assert kept["local, paths as ids"]["disk"] - 8 > 3 * 8
+
+# Milvus Lite: a server of its own
+lite = the_one("stored", index="Milvus Lite")
+assert lite["own"] > kept["local"]["own"]
+
+# Workers: none was quicker here, and all began later
+for part in ("encode", "grid"):
+    alone, *others = figures[part]
+    assert alone["ratio"] == 1
+    assert max(one["ratio"] for one in others) < 1
+    assert min(one["first"] for one in others) > alone["first"]
+
+# The plan is proportional
+assert bytes_of(10**9, "local")[0] == 10**9 * kept["local"]["disk"]
+assert seconds_of_a_query(10**9, 4) * 4 == seconds_of_a_query(10**9, 1)
+assert all(
+    sorted(of, key=of.get) == ["encoding", "a query", "memory", "disk"]
+    for of in limits.values()
+)
+assert breaks("local")["memory"] > breaks("local, paths as ids")["memory"]
+assert pays_from(1, 2, 0) == 2
+print("every claim holds")
