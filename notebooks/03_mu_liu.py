@@ -722,9 +722,8 @@ table(
 # that this keeps the hashing loss stable: both layers of {numref}`fig:mu-network` are trained on the sum of their losses.
 #
 # {numref}`tbl:mu-readings` has all combinations, on the queries; settings were frozen before. A *gain* is the mean
-# difference between runs with the same seed. Two numbers follow it, each half the width of a 95 % interval: the first over
-# seeds, the second over queries. The gain is *above* zero where both intervals are, and *open* where one of them holds both
-# signs ({doc}`11_how_a_run_works`).
+# difference between runs with the same seed, followed by half the width of two 95 % intervals, over seeds and over queries.
+# It is *above* zero where both intervals are, and *open* where one of them holds both signs ({doc}`11_how_a_run_works`).
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "mAP on digits, 12 bits, of 60 recorded runs: mean ± standard deviation over five seeds, and the gain over training from scratch ± seeds ± queries, with its verdict.", "name": "tbl:mu-readings"}}
 FORMS = {"bilinear": "product", "clipped": "cut lines"}
@@ -869,7 +868,7 @@ table(
 #
 # The abstract's other figure is for CIFAR-10, 60,000 small photographs in ten classes {cite:p}`krizhevsky2009cifar`, at a
 # code length that it does not name. We train a small network of three convolutions from scratch on all 50,000 training
-# images, and rank these for each of the 10,000 test images ({numref}`tbl:mu-cifar`; the rest in {numref}`tbl:mu-cifar-rest`).
+# images, and rank these for each of the 10,000 test images ({numref}`tbl:mu-cifar`, {numref}`tbl:mu-cifar-rest`).
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "CIFAR-10: the reported figure, whose code length is not stated, beside ours with 24 bits, mean ± standard deviation over three seeds.", "name": "tbl:mu-cifar"}}
 cifar = recorded(
