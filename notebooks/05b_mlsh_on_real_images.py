@@ -38,8 +38,8 @@ LENGTHS = (12, 24, 32, 48)
 # Every row has the same network, split, images and epochs. The lower half of the network stays as ImageNet left it; the
 # upper half, the *tail*, is trained: for MLSH as a plain classifier. Its features at two levels, `conv4` and `conv5`,
 # are then hashed by COSDISH, each level into a table of its own with **half of the bits**. An image is as far away as
-# its nearer table says (the rule *union*). Beside it stand DPSH {cite:p}`li2016dpsh`, the strongest hashing loss of this
-# grid, and the signs of a classifier, which has the same training and no COSDISH.
+# its nearer table says (the rule *union*). Beside it stand DPSH {cite:p}`li2016dpsh`, whose mean mAP is the highest of the
+# hashing losses of this grid, and the signs of a classifier, which has the same training and no COSDISH.
 #
 # **What is ours.** Network, levels, shares of the bits, rule and protocol; the paper's were not seen.
 

@@ -41,7 +41,7 @@ RIVALS = ["DPSH", "DMSH, conv5 alone", "classifier"]
 # **DMSH** reads three levels of this network and fuses them in its head of two layers. Three rows stand beside it.
 # **DMSH, conv5 alone** has the same loss and the same head, but reads the last level only; its settings were searched
 # for it. It says what the other levels add. **DPSH** {cite:p}`li2016dpsh` has a loss of the same kind and a single
-# layer as its head; it is the strongest hashing loss of this grid. The **classifier** has no hashing loss: a layer of
+# layer as its head; its mean mAP is the highest of the hashing losses of this grid. The **classifier** has no hashing loss: a layer of
 # $K$ outputs stands before the class scores, and the signs of these outputs are the code. It is the control of this
 # book: what does a hashing loss add?
 
