@@ -38,8 +38,8 @@ RIVALS = ["DPSH", "classifier"]
 # stays as it is, up to the level `conv4a`, and its upper half, the *tail*, is trained together with the code. So a
 # reader with two processor cores can make these runs again.
 #
-# Two rows stand beside the paper's method. **DPSH** {cite:p}`li2016dpsh`, the pairwise likelihood, is the strongest
-# hashing loss of this grid, and a popular one. The **classifier** has no hashing loss: a layer of $K$ outputs stands
+# Two rows stand beside the paper's method. **DPSH** {cite:p}`li2016dpsh`, the pairwise likelihood, has the highest mean
+# mAP of the hashing losses of this grid, and is a popular one. The **classifier** has no hashing loss: a layer of $K$ outputs stands
 # before the class scores, and the signs of these outputs are the code. It is the control of this book: what does a
 # hashing loss add?
 
