@@ -285,14 +285,14 @@ def test_the_last_good_book_stays_until_the_next_is_there(tmp_path, monkeypatch)
     import build
 
     def render(output):
-        (output / "_build" / "html").mkdir(parents=True)
+        (output / "_build" / "html" / "_static").mkdir(parents=True)
         (output / "_build" / "html" / f"{now[0]}.html").touch()
         return now[1]
 
     monkeypatch.setattr(build, "render", render)
     for *now, pages in (("one", 0, ["one"]), ("two", 1, ["one"]), ("three", 0, ["three"])):
         assert build.html(tmp_path) == now[1]
-        assert [path.stem for path in (tmp_path / "_build" / "html").iterdir()] == pages
+        assert [path.stem for path in (tmp_path / "_build" / "html").glob("*.html")] == pages
         assert [path.name for path in (tmp_path / "_build").iterdir()] == ["html"]
 
 
