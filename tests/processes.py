@@ -31,7 +31,8 @@ def kill(process):
 def started(words, patience=None, **settings):
     """As `subprocess.Popen`; when it is left nothing that it started lives.
 
-    After so many seconds (PATIENCE, unless given) it is killed, so that nobody reads from it for ever; TimeoutError says so.
+    After so many seconds (PATIENCE, unless given) it is killed, so that nobody reads from it for
+    ever; TimeoutError says so.
     """
     words, late = [str(word) for word in words], threading.Event()
     patience = PATIENCE if patience is None else patience
