@@ -1,6 +1,6 @@
 """What is done to the pages when Sphinx has written them: they get lighter, and can be searched from disk.
 
-`lighten` takes away what no page asks for. `keep_texts` writes the words of all pages into one script, because a page
+`name_toggles` names what has no words, `lighten` takes away what no page asks for. `keep_texts` writes the words of all pages into one script, because a page
 that is opened from disk may load a script but may not fetch another page.
 """
 
@@ -17,6 +17,7 @@ from hashlab.files import _disk
 
 # Maps are for those who write a theme; every browser of today takes the .woff2 beside a .ttf; locales are compiled in.
 NEVER_ASKED = ("_static/**/*.map", "_static/**/*.ttf", "_static/locales/**/*")
+TOGGLE = '<span class="toctree-toggle"'
 TEXTS = "search-texts.js"  # below _static; read by search-offline.js
 UNREAD = {"script", "style", "svg", "mjx-container"}  # elements without words of their own
 ALONE = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
@@ -25,7 +26,17 @@ ALONE = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "sou
 def finish(folder: Path) -> None:
     """Do everything to the pages below `folder`."""
     keep_texts(folder)
+    name_toggles(folder)
     lighten(folder)
+
+
+def name_toggles(folder: Path) -> None:
+    """Give the arrows of the sidebar, which the theme leaves without a word, a name for a screen reader."""
+    for path in folder.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        named = page.replace(f"<summary>{TOGGLE}", f'<summary aria-label="pages below">{TOGGLE}')
+        if named != page:
+            _disk.write(path, named.encode())
 
 
 def lighten(folder: Path) -> None:
