@@ -1,7 +1,7 @@
 """What is done to the pages when Sphinx has written them: they get lighter, and can be searched from disk.
 
-`name_toggles` names what has no words, `lighten` takes away what no page asks for. `keep_texts` writes the words of all pages into one script, because a page
-that is opened from disk may load a script but may not fetch another page.
+`name_toggles` names what has no words, `lighten` takes away what no page asks for. `keep_texts` writes the words of all
+pages into one script, because a page that is opened from disk may load a script but may not fetch another page.
 """
 
 from __future__ import annotations
