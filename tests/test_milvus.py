@@ -485,7 +485,7 @@ def test_addresses():
         "milvus:http://host:19530/photos": ("http://host:19530", "photos"),
         "milvus:https://host/a_1": ("https://host", "a_1"),
         "milvus:a.db": ("a.db", "hashlab"),
-        "milvus:/tmp/x y/a.db/b": ("/tmp/x y/a.db", "b"),
+        "milvus:/data/x y/a.db/b": ("/data/x y/a.db", "b"),
     }.items():
         assert servers.read_address(words) == parts
     for words in ("milvus:", "milvus:http://host:19530", "milvus:http:///a", "milvus:a.db/", "milvus:a.db/1",

@@ -9,7 +9,7 @@ import numpy as np
 
 from hashlab.errors import InputError
 
-TODO = "not written yet: put your lines in place of the dots"
+UNWRITTEN = "not written yet: put your lines in place of the dots"
 
 
 def check(
@@ -38,8 +38,8 @@ def check(
     name = getattr(answer, "__name__", "answer").replace("<lambda>", "")
     lines = [_line(answer, *case, near) for case in cases]
     wrong = [line for line in lines if line]
-    if lines == [TODO] * len(lines):
-        wrong = [f"{name}: {TODO}"]
+    if lines == [UNWRITTEN] * len(lines):
+        wrong = [f"{name}: {UNWRITTEN}"]
     else:
         wrong.append(f"{lines.count('')} of {len(cases)} cases are right")
     print("\n".join(wrong))
@@ -55,7 +55,7 @@ def _line(answer: Callable, arguments: Sequence[Any], expected: Any, near: float
     except Exception as error:  # whatever a beginner's line raises is told, not thrown
         return f"({shown}) raised {type(error).__name__}: {error}"
     if got is None:
-        return TODO
+        return UNWRITTEN
     if _alike(got, expected, near):
         return ""
     return f"({shown}) gave {_short(got)}, expected {_short(expected)}"
