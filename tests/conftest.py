@@ -11,10 +11,12 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 
 import hypothesis
+import matplotlib
 import pytest
 from processes import started
 
@@ -27,6 +29,8 @@ hypothesis.settings.register_profile(
     "hashlab", deadline=None, derandomize=True, max_examples=examples
 )
 hypothesis.settings.load_profile("hashlab")
+
+matplotlib.use("agg")  # no screen is needed
 
 CAMPAIGN = os.environ.get("HASHLAB_CAMPAIGN") == "1"
 FIGURES = []
@@ -182,11 +186,9 @@ def _ask_for(what: str, variable: str, reason: str | None) -> None:
         pytest.skip(f"there is {reason}")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def closed_figures():
-    """Figures are drawn without a screen, and closed when the test is over."""
-    import matplotlib.pyplot as plt
-
-    plt.switch_backend("agg")
+    """Figures are closed when the test is over, whatever drew them."""
     yield
-    plt.close("all")
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")

@@ -14,8 +14,6 @@ from hashlab import codes, plots
 from hashlab.chapters.figures import csdh
 from hashlab.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
-
 
 def drawn(count, bits, seed):
     return np.random.default_rng(seed).random((count, bits)) < 0.4

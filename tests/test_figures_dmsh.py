@@ -11,8 +11,6 @@ from hashlab.chapters.figures import dmsh
 from hashlab.errors import InputError
 from hashlab.networks import backbones
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
-
 
 def by_rule(layers):
     """Side of the receptive field after (kernel, stride) layers:

@@ -19,8 +19,6 @@ from hashlab.errors import InputError
 from hashlab.losses.pairs import similar
 from hashlab.methods import CLASSES, csq, dch, dpsh, dsh, orthohash
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
-
 
 def shown(ax):
     return [text.get_text() for text in ax.texts if text.get_text()]

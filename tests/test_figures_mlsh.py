@@ -9,8 +9,6 @@ from matplotlib.colors import to_rgb
 from hashlab.chapters.figures import mlsh
 from hashlab.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
-
 
 def test_wiring_names_every_step_of_every_level_and_nothing_overlaps():
     ax = mlsh.wiring(["conv1", "conv2", "fc"], [8, 8, 16])

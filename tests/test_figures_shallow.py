@@ -9,8 +9,6 @@ from hashlab import shallow
 from hashlab.chapters.figures import shallow as figures
 from hashlab.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
-
 
 class Halves:
     """Two bits: which side of x = 0.5, which side of y = -1."""

@@ -8,7 +8,6 @@ from hashlab import codes, data, metrics
 from hashlab.chapters.figures import shpdh
 from hashlab.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
 RNG = np.random.default_rng(0)
 
 

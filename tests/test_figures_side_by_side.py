@@ -6,8 +6,6 @@ import pytest
 from hashlab.chapters.figures import side_by_side
 from hashlab.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
-
 VALUES = {"low": [0.1, 0.2], "high": [0.8, 0.9], "middle": [0.5, 0.4]}
 KINDS = {"low": "control", "high": "centre", "middle": "centre"}
 

@@ -12,8 +12,6 @@ from hashlab import plots
 from hashlab.chapters.figures import hamming
 from hashlab.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
-
 
 def texts(ax):
     return [text.get_text() for text in ax.texts]

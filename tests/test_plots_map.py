@@ -6,8 +6,6 @@ import pytest
 from hashlab import plots
 from hashlab.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
-
 ROWS = {"middle": (0.3, 0.4, 0.45), "high": (0.6, 0.7, 0.9), "low": (0.0, 0.1, 0.15)}
 
 

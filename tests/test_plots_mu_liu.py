@@ -10,8 +10,6 @@ from hashlab import codes, plots
 from hashlab.chapters.figures import mu_liu as figures
 from hashlab.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("closed_figures")
-
 
 def names(ax):
     return {text.get_text(): text for text in ax.texts}

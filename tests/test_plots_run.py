@@ -1,12 +1,9 @@
 """The figures of the chapter on runs: what they draw is what they were given."""
 
 import numpy as np
-import pytest
 from matplotlib.colors import to_rgb
 
 from hashlab.chapters.figures import run
-
-pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def test_stages_writes_every_step_and_draws_images_and_bits():
