@@ -52,7 +52,7 @@ REPEATS = 20
 SHARD = 256  # photographs
 LOCAL, LITE = "local", "Milvus Lite"
 NAME = "photos/2024/{:012d}.jpg"  # an id that is a path
-EPOCHS = 5
+EPOCHS = 40
 RUNS = f"""
 title = "Small runs"
 dataset = "digits"
@@ -353,7 +353,7 @@ def main() -> None:
     parser.add_argument(
         "--most", type=int, default=1_000_000, help="codes for Milvus Lite; 0: none"
     )
-    parser.add_argument("--images", type=int, default=1024, help="to encode")
+    parser.add_argument("--images", type=int, default=4096, help="to encode")
     parser.add_argument("--no-ray", action="store_true", help="start no Ray cluster")
     parser.add_argument(
         "-o", "--output", type=Path, help="a JSON file for the figures; other parts in it stay"
