@@ -287,14 +287,17 @@ class Dataset:
 
     @property
     def name(self) -> str:
+        """What the set is called."""
         return self.info.name
 
     @property
     def relevance(self) -> str:
+        """What `metrics.evaluate` takes as `relevance`, with the `targets` of two parts."""
         return self.info.relevance
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """What the classes, or the columns of several labels, are called."""
         return self.info.classes
 
     @property

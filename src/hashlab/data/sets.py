@@ -96,8 +96,7 @@ class SetInfo:
 
     A sort key is the SHA-256 digest of an image's raw bytes followed by its label as 2 big-endian
     bytes, so neither the order of a download nor its file format matters. Of a set that is put
-    there `by_hand`, the counts are the published ones and the rest is known once its files are read
-    (`hashlab.data.prepared`).
+    there `by_hand`, the counts are the published ones and the rest is known once its files are read.
     """
 
     name: str

@@ -90,7 +90,7 @@ def contrastive(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
 def likelihood(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
     """How unlikely the similarities are, as in DPSH.
 
-        log(1 + exp theta) - s theta,  theta = u_i.u_j / 2
+        log(1 + exp Theta) - s Theta,  Theta = u_i.u_j / 2
 
     `low` is not used.
     """
@@ -106,8 +106,8 @@ class CSDHLoss(nn.Module):
 
         mean_ij form(u_i, u_j, s_ij) + alpha mean_ik penalty(u_ik),  u = activation(z)
 
-    No image makes a pair with itself. Pairs with s > 0 are the similar ones. See `Config` for the
-    arguments.
+    No image makes a pair with itself. Pairs with s > 0 are the similar ones. The arguments are
+    settings of the method, which `hashlab methods csdh` explains.
     """
 
     def __init__(
