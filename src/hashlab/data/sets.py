@@ -136,7 +136,7 @@ class SetInfo:
 
     @property
     def label_shape(self) -> tuple[int, ...]:
-        """Shape of one image's labels: () for one class, (L,) for L levels or L possible labels."""
+        """Shape of one image's labels: () for one class, (L,) for L levels, (C,) for C possible labels."""
         return {
             "same_class": (),
             "levels": (len(self.levels),),

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 def similar(labels: Tensor, others: Tensor | None = None) -> Tensor:
     """Which pairs are similar: bool (B, N) of labels (B,) and (N,) classes,
-    or 0/1 (B, L) and (N, L) of several.
+    or 0/1 (B, C) and (N, C) of several.
 
     Images with several labels are similar when they share one.
 

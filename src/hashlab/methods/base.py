@@ -304,7 +304,7 @@ def classes_and_labels(train: Labelled) -> tuple[tuple[str, ...] | None, np.ndar
 
     Returns:
         Names of classes or labels, None where several labels have none; int64 (N,) ranks 0..C-1, or
-        0/1 uint8 (N, L) where an image has several labels.
+        0/1 uint8 (N, C) where an image has several labels.
 
     Raises:
         InputError: labels in no such form, or of another number than the images.
@@ -366,7 +366,7 @@ def check_labels(train: Labelled) -> np.ndarray:
 
 def check_pair_labels(train: Labelled) -> np.ndarray:
     """Labels that say which pairs of training images are similar:
-    int64 (N,) ranks, or 0/1 uint8 (N, L) where an image has several.
+    int64 (N,) ranks, or 0/1 uint8 (N, C) where an image has several.
 
     Raises InputError for labels in no usual form, or where no two images differ.
     """

@@ -39,7 +39,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
-    """Similarity s (B, B) in 0..1 of labels (B,), or 0/1 (B, L) of several: what codes are to show.
+    """Similarity s (B, B) in 0..1 of labels (B,), or 0/1 (B, C) of several: what codes are to show.
 
     Args:
         kind: "shares" for 1 where two images share a label and 0 elsewhere, "cosine" for the cosine
@@ -47,7 +47,7 @@ def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
     """
     if kind == "shares" or labels.ndim == 1:
         return pairs.similar(labels).float()
-    y = F.normalize(labels.float(), dim=1)  # (B, L)
+    y = F.normalize(labels.float(), dim=1)  # (B, C)
     return (y @ y.T).clamp(max=1)
 
 
@@ -102,7 +102,7 @@ LOWEST = {"opposite": -1.0, "half": 0.0}  # similarity that codes of unlike imag
 
 
 class CSDHLoss(nn.Module):
-    """The training loss of outputs z (B, K) with labels (B,), or 0/1 (B, L) of several: a scalar.
+    """The training loss of outputs z (B, K) with labels (B,), or 0/1 (B, C) of several: a scalar.
 
         mean_ij form(u_i, u_j, s_ij) + alpha mean_ik penalty(u_ik),  u = activation(z)
 

@@ -69,7 +69,7 @@ class DPSHLoss(nn.Module):
     nothing.
 
     Args:
-        labels: (N,) classes or 0/1 (N, L) of all training images, in the order that `rows` refers
+        labels: (N,) classes or 0/1 (N, C) of all training images, in the order that `rows` refers
             to.
         bits: code length K.
     """

@@ -59,7 +59,7 @@ def evaluate(
             see `hashlab.labels`.
         bits: K, the number of bits stored, of all tables together; None where codes are not packed,
             which then say it.
-        relevance: "same_class": (N,) classes, relevant if equal. "shares_label": (N, L) of 0 and 1,
+        relevance: "same_class": (N,) classes, relevant if equal. "shares_label": (N, C) of 0 and 1,
             relevant with a label in common, gain = how many; a row without labels has nothing in
             common with any other. "levels": (N, L) classes per level, fine first, relevant if the
             fine ones agree, gain = levels that agree.

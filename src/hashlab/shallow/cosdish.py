@@ -37,7 +37,7 @@ class COSDISH(LinearHasher):
         random_state: seed of the first codes and of the draws.
 
     Labels:
-        (N,) integers, or (N, L) 0/1: rows are similar if they share at least one label.
+        (N,) integers, or (N, C) 0/1: rows are similar if they share at least one label.
 
     Fitted: mean_ (d,), weights_ (d, K), codes_ bool (N, K) = the learned codes of the training
         rows, which differ from what `transform` gives them.

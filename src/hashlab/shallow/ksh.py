@@ -40,7 +40,7 @@ class KSH(AnchorHasher):
         random_state: seed of the anchors and of the rows drawn.
 
     Labels:
-        (N,) integers, or (N, L) 0/1: rows are similar if they share at least one label.
+        (N,) integers, or (N, C) 0/1: rows are similar if they share at least one label.
 
     Fitted:
         anchors_ (A, d), gamma_ (a number), weights_ (A, K), offset_ (K,) = −mean kernel @ weights_,
@@ -88,7 +88,7 @@ class KSH(AnchorHasher):
 
 
 def similar_times(labels: np.ndarray) -> Product:
-    """The product v -> S v, (N,) to (N,), with S = 1 where rows of labels (N, L) share one,
+    """The product v -> S v, (N,) to (N,), with S = 1 where rows of labels (N, C) share one,
     else −1.
     """
     sets, index = np.unique(labels, axis=0, return_inverse=True)  # (G, L), (N,)
