@@ -150,14 +150,15 @@ def _without_fields(app: Any, what: str, name: str, thing: Any, *rest: Any) -> b
 def _without_twice(
     app: Any, what: str, name: str, thing: Any, *rest: Any
 ) -> tuple[str, None] | None:
-    """No signature for a class whose attributes are listed: they are what it has, nobody makes one."""
+    """No signature for a class that nobody makes: its attributes are listed, or it is a protocol."""
     listed = what == "class" and re.search(r"^\s*Attributes:$", thing.__doc__ or "", re.MULTILINE)
-    return ("", None) if listed else None
+    return ("", None) if listed or getattr(thing, "_is_protocol", False) else None
 
 
 def _lead_on(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Add where a name is explained."""
-    chapters = explained(name)
+    """Add where a name is explained; of what a class has, only where that is said of it."""
+    of_class = what in ("method", "property", "attribute")
+    chapters = chapters_of().get(name) if of_class else explained(name)
     if chapters:
         links = ", ".join(f":doc:`/{chapter}`" for chapter in chapters)
         lines += ["", ".. container:: explained", "", f"   Explained in {links}.", ""]

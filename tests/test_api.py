@@ -159,6 +159,19 @@ def test_fields_of_a_named_tuple_are_no_entries_of_their_own(api):
     assert api._without_fields(None, "property", "half", interval.half, False, None) is None
 
 
+def test_a_class_says_once_where_it_is_explained(api):
+    of_class, of_member = [], []
+    api._lead_on(None, "class", "hashlab.metrics.Report", None, None, of_class)
+    api._lead_on(None, "method", "hashlab.metrics.Report.summary", None, None, of_member)
+    assert any("Explained in" in line for line in of_class) and not of_member
+
+
+def test_what_nobody_makes_has_no_signature(api):
+    for name in ("hashlab.data.Labelled", "hashlab.search.Searched", "hashlab.metrics.Report"):
+        assert api._without_twice(None, "class", name, value(name)) == ("", None), name
+    assert api._without_twice(None, "class", "", value("hashlab.search.Index")) is None
+
+
 def texts(api):
     """The docstrings on the pages: name, text; also those of modules, and of members of classes."""
     for name in {name.rpartition(".")[0] for name in api.documented()}:

@@ -41,10 +41,10 @@ def evaluate(
 ) -> Report:
     """Rank a database by the distance of its codes to each query's, and measure the rankings.
 
-    Where r_i is 1 for a relevant item at rank i and 0 for another, and R items are relevant, the average
-    precision of a query is
+    Where rel_i is 1 for a relevant item at rank i and 0 for another, R items are relevant, and k ranks
+    count (`at`), the average precision of a query is
 
-        AP = (1 / min(k, R)) sum_{i=1..k} r_i (r_1 + ... + r_i) / i
+        AP = (1 / min(k, R)) sum_{i=1..k} rel_i (rel_1 + ... + rel_i) / i
 
     as expected under a random order of ties; mAP is its mean over queries. `formulas` has the closed form.
 
