@@ -36,7 +36,7 @@ CODE = re.compile(r"(:[\w:]+:`[^`]*`|``.+?``|`[^`]*`)", re.DOTALL)
 EXAMPLE = r"^ *>>>.*?(?:\n\s*\n|\Z)"
 INDENTED = r"::\n\n(?: +[^\n]*(?:\n|\Z)|\n)+"
 BLOCK = re.compile(f"({EXAMPLE}|{INDENTED})", re.MULTILINE | re.DOTALL)
-SECTION = re.compile(r"^(?:Args|Attributes|Returns|Raises|Example|Labels):$", re.MULTILINE)
+SECTION = re.compile(r"^ *(?:Args|Attributes|Returns|Raises|Example|Labels):$", re.MULTILINE)
 HANGING = re.compile(
     r"^(\w+: \S.*)\n((?: {4}.*(?:\n|\Z))+)", re.MULTILINE
 )  # Reference: … on several lines
@@ -151,7 +151,8 @@ def _without_twice(
     app: Any, what: str, name: str, thing: Any, *rest: Any
 ) -> tuple[str, None] | None:
     """No signature for a class that nobody makes: its attributes are listed, or it is a protocol."""
-    listed = what == "class" and re.search(r"^\s*Attributes:$", thing.__doc__ or "", re.MULTILINE)
+    sections = [section.strip() for section in SECTION.findall(thing.__doc__ or "")]
+    listed = what == "class" and "Attributes:" in sections and "Args:" not in sections
     return ("", None) if listed or getattr(thing, "_is_protocol", False) else None
 
 
