@@ -45,6 +45,7 @@ SIGNS = re.compile(r"([|*\\]|(?<=\w)_(?!\w))")  # what reStructuredText would ta
 ENUMERATED = re.compile(
     r"((?:^ *|: )(?:[A-Za-z]|\d+|[ivxlcdm]+))\.(?= |$)", re.MULTILINE
 )  # "F. Shen" at the start of a line, and "bits: K." begin no list
+EMPTY = ["..", ""]  # a comment of which nothing is seen
 FIELD = "Alias for field number"  # what Python says of each field of a named tuple
 SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 LINK = "hashlab"  # kind of reference: to a name, if it is one
@@ -131,7 +132,7 @@ def _with_formulas(text: str) -> str:
 def _write_as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]):
     lines[:] = as_rst("\n".join(lines) + _settings(thing)).split("\n")
     if what == "property":
-        lines.insert(0, "")  # napoleon takes what stands before a colon in a first line for a type
+        lines[:0] = EMPTY  # napoleon takes what stands before a colon in a first line for a type
 
 
 def _settings(thing: Any) -> str:
