@@ -138,8 +138,12 @@ def _write_as_rst(app: Any, what: str, name: str, thing: Any, options: Any, line
 def _settings(thing: Any) -> str:
     """What the settings of a settings class mean, as a docstring would say it."""
     fields = dataclasses.fields(thing) if dataclasses.is_dataclass(thing) else ()
-    meanings = {field.name: field.metadata.get("meaning") for field in fields}
-    listed = [f"    {name}: {meaning}." for name, meaning in meanings.items() if meaning]
+    choices = {name: f" ({', '.join(few)})" for name, few in getattr(thing, "CHOICES", {}).items()}
+    listed = [
+        f"    {field.name}: {field.metadata['meaning']}{choices.get(field.name, '')}."
+        for field in fields
+        if "meaning" in field.metadata
+    ]
     return "\n".join(["", "", "Args:", *listed]) if listed else ""
 
 

@@ -154,6 +154,7 @@ def test_settings_are_listed_with_their_meanings(api):
     listed = "\n".join(lines).partition("Args:")[2]
     for field in dataclasses.fields(config):
         assert f"    {field.name}: " in listed.replace("\\", ""), field.name
+    assert "(sgd, adamw, rmsprop)." in listed
 
 
 def test_fields_of_a_named_tuple_are_no_entries_of_their_own(api):
