@@ -3,7 +3,7 @@
 `shards.json` says of which model and images they are, and how many stand in a file;
 `shard-00012.parquet` has the columns::
 
-    path    the image's name
+    path    name of the image
     code    ceil(K / 8) bytes, as hashlab encode writes them into an .npz; null for a broken image
     label   text or a whole number; null where none is known
     error   why an image is broken; null for one that has a code
