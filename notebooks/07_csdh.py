@@ -105,6 +105,8 @@ figure = plots.code_rows(digits.query.images[two_each], shown)
 # 2. **Say how far apart two codes are**, by a Hamming distance that is smooth between codes.
 # 3. **Make the second follow the first**, for all pairs of a batch. How, is a choice that matters.
 # 4. **Keep the outputs close to codes**, so that little is lost when they are rounded to bits.
+#
+# {numref}`fig:csdh-network` draws the four.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Boxes and arrows. Above: two images lead to a network that ends in tanh, and its outputs to the distance d. Below: the labels of the two images lead to the similarity s. Distance and similarity meet in the loss."}, "figure": {"caption": "The network of CSDH and its loss. Two images go through the same network; what is new stands out.", "name": "fig:csdh-network"}}
 ax = drawings.network(
@@ -212,7 +214,7 @@ for kind in ("shares", "cosine"):
 # It is the loss of DPSH. (DPSH itself has no activation function, and compares each image of a batch with all training
 # images.)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss of a pair against Hamming distance from 0 to 12, two panels. Similar pairs: all curves are least at distance 0 and rise; the regression curves are parabolas, contrastive is a straight line, likelihood is flat at first and then a straight line. Dissimilar pairs: regression towards opposite codes falls all the way to distance 12, regression towards half is a parabola with its lowest point at 6, contrastive falls to 0 at 6 and stays there, likelihood falls and flattens soon after 6."}, "figure": {"caption": "The losses of a pair of 12-bit codes. They agree about similar pairs, and part over dissimilar ones.", "name": "fig:csdh-losses"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss of a pair against Hamming distance from 0 to 12, two panels. Similar pairs: all curves are least at distance 0 and rise; the regression curves are parabolas, contrastive is a straight line, likelihood is flat at first and then a straight line. Dissimilar pairs: regression towards opposite codes falls all the way to distance 12, regression towards half is a parabola with its lowest point at 6, contrastive falls to 0 at 6 and stays there, likelihood falls and flattens soon after 6."}, "figure": {"caption": "The losses of a pair of 12-bit codes. They agree about similar pairs, where the two regressions are one curve, and part over dissimilar ones.", "name": "fig:csdh-losses"}}
 FORMS = {
     "regression, opposite": (csdh.regression, -1.0),
     "regression, half": (csdh.regression, 0.0),
@@ -248,9 +250,9 @@ figure = figures.lines_of_kinds(
 # | loss | wish for a dissimilar pair | what costs nothing |
 # |---|---|---|
 # | regression, opposite | all $K$ bits differ | only $d = K$ |
-# | regression, half | half of them differ | only $d = K/2$; who is farther is called back |
+# | regression, half | half of them differ | only $d = K/2$; a pair that is farther is drawn back |
 # | contrastive | at least half differ | all $d \ge K/2$ |
-# | likelihood | as many as possible differ | nothing, but the pull fades a few bits beyond $K/2$ |
+# | likelihood | as many as possible differ | nothing, but the push fades a few bits beyond $K/2$ |
 #
 # Table: What each loss asks of a dissimilar pair.
 #
@@ -266,8 +268,8 @@ figure = figures.lines_of_kinds(
 #
 # the mean being over pairs of classes. If no two codes are closer than $t > K/2$, the mean is at least $t$, so $C \le 2t /
 # (2t - K)$: the bound of {cite:t}`plotkin1960`. Up to $K/2$ there is far more room. The rows of a *Hadamard
-# matrix* are $K$ vectors of signs, any two of which differ in half of their places; with their opposites they are $2K$
-# codes:
+# matrix*, where one exists, are $K$ vectors of signs, any two of which differ in half of their places; with their
+# opposites they are $2K$ codes:
 
 # %% tags=["hide-input"]
 # the construction of Paley, from the squares modulo 11
@@ -285,7 +287,7 @@ print(f"{len(words)} codes of 12 bits, least distance {between.min()}")
 # can be 6 bits apart, and on average not much farther: 6.67.
 #
 # - *Contrastive* and *regression, half* can be satisfied.
-# - *Regression, opposite* can not. Yet it is no bad loss: the square $(1 + a)^2$ punishes two classes that share a code
+# - *Regression, opposite* cannot. Yet it is not a bad loss: the square $(1 + a)^2$ punishes two classes that share a code
 #   most, and prefers equal distances to unequal ones. But with ten classes its mean over dissimilar pairs never falls below
 #   $(1 - \frac19)^2 = 0.79$ ([exercise 1](#sec:csdh-floor)).
 #
@@ -349,7 +351,7 @@ ax = figures.named_lines(
 #
 # The abstract says that bits come from an activation function, not which. We take $u = \tanh z$; a sigmoid brought to
 # $-1 \ldots 1$, a line cut off at $\pm 1$, and none, $u = z$, are settings. The first three keep outputs from running away,
-# but do not make them arrive at $\pm 1$. A penalty does. The loss of a batch is
+# but need not make them arrive at $\pm 1$. A penalty draws them there. The loss of a batch is
 #
 # $$ \begin{aligned}
 # \mathcal{L} = {} & \operatorname*{mean}_{i \neq j} \, \ell_{ij} \\
@@ -393,9 +395,10 @@ print(
 )
 
 # %% [markdown]
-# *Regression and likelihood* move $u_i$ along $u_j$, the more, the farther the pair is from where it should be. The *contrastive* loss moves $u_i$ along the difference $u_i - u_j$, with the same weight for every pair
+# *Regression and likelihood* move $u_i$ towards $u_j$ or away from it, the more, the farther the pair is from where it
+# should be. The *contrastive* loss moves $u_i$ along the difference $u_i - u_j$, with the same weight for every pair
 # within the margin. Where two images of different classes have nearly the same output, the difference is nearly zero,
-# and so is the push: **classes that have once fallen together are hardly parted again**. We shall see it happen.
+# and so is the push: **classes that have once fallen together are hardly parted again**.
 #
 # ## The code beside the formula
 #
@@ -427,16 +430,18 @@ tables.source(csdh.CSDHLoss.forward, quantisation.squared)
 # ## A run you can repeat
 #
 # The network behind {numref}`fig:csdh-codes` saw 1,200 digits for 15 epochs, with regression towards opposite codes. Nine
-# tenths of its pairs are dissimilar, and cost at least 0.79 on average: the dashed line of {numref}`fig:csdh-loss`.
+# tenths of its pairs are dissimilar, and cost at least 0.79 on average. So no codes get below nine tenths of that, the
+# dashed line of {numref}`fig:csdh-loss`.
 
-# %% mystnb={"image": {"alt": "Training loss per epoch, fifteen epochs: it falls quickly at first and then levels off far above zero, a little above a dashed line."}, "figure": {"caption": "The loss by epoch; no codes get below the dashed line.", "name": "fig:csdh-loss"}}
+# %% mystnb={"image": {"alt": "Training loss per epoch, fifteen epochs: it falls quickly at first and then levels off far above zero, a little above a dashed line."}, "figure": {"caption": "The loss by epoch. It ends a little above the dashed line, below which no codes can get.", "name": "fig:csdh-loss"}}
 floor = 0.9 * (1 - 1 / 9) ** 2
 ax = plots.losses(trained.history)
 line = ax.axhline(floor, ls="--", lw=1, color="0.4")
 
 # %% [markdown]
 # Beside it, the same network before training, and one trained with DPSH, with pairs within the batch, so that only the loss
-# differs. The 300 query digits rank the 1,497 others.
+# differs. The 300 query digits rank the 1,497 others, {numref}`tbl:csdh-digits` and {numref}`fig:csdh-digits-pr`: both
+# have learned to hash. Which loss is better, one run each cannot tell.
 
 
 # %% tags=["nbval-ignore-output"] mystnb={"table": {"caption": "Digits, 12 bits.", "name": "tbl:csdh-digits"}}
@@ -523,7 +528,7 @@ of_scales.bits(diagnoses)
 # ## Near codes for similar images: which form does it best?
 #
 # The paper's promise is a small Hamming distance between similar images. We train each form alike and look at all pairs
-# of a query and a database image.
+# of a query and a database image ({numref}`fig:csdh-digits-distances`).
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four panels, one per method: regression, contrastive, likelihood, DPSH. Upwards, the shares of similar pairs per Hamming distance, in all panels mostly at 0 and 1. Downwards, the shares of dissimilar pairs: for regression, likelihood and DPSH a hump between 4 and 9; for the contrastive loss part of the dissimilar pairs stand at distance 0 to 2, among the similar ones."}, "figure": {"caption": "Distances of similar pairs (upwards) and dissimilar pairs (downwards) on digits; a triangle is a mean.", "name": "fig:csdh-digits-distances"}}
 learners["regression"] = trained
@@ -595,8 +600,8 @@ tables.table(
 
 # %% [markdown]
 # All bring similar images together; to keep the others away is the hard part. Under the *contrastive* loss some classes
-# share a code ("closest classes: 0"), as its gradient let us fear: outputs start out small and close together, and where
-# two classes have fallen together nothing pushes them apart.
+# share a code ("closest classes: 0"). Its gradient suggests why: outputs start out small and close together, and hardly
+# anything parts them.
 #
 # ## Several labels: what the cosine is worth
 #
@@ -777,7 +782,8 @@ tables.table(
 # that ruins regression here. *A bounded activation* is needed; which one matters little (two others, in the folded cell,
 # cost about a hundredth). Without one, mAP falls to less than half: this loss grows with the fourth power of the outputs,
 # and a few large ones may rule it. *The penalty* does nothing that we can show: with tanh, similar pairs have $a = 1$ only
-# at $\pm 1$ anyway. But with Holm's correction among all eight changes that were tried, no verdict stands.
+# at $\pm 1$ anyway. But with Holm's correction, which makes verdicts stricter the more there are, no verdict stands among
+# all eight changes that were tried.
 #
 # ### The queries, asked once
 #
@@ -817,7 +823,7 @@ tables.table(
 # the batch.
 # The contrastive form is below DPSH at 12 bits and above it at 48. These verdicts stand with Holm's correction among all
 # of them. Regression and the contrastive form gain from longer codes; for the likelihood and DPSH that is open. A reason
-# may be that their pull fades within a few bits beyond $K/2$, whatever $K$ is.
+# may be that they hardly push a few bits beyond $K/2$, whatever $K$ is.
 #
 # A caution: DPSH was made for training a whole network. Here we compare two losses of a linear layer, not two papers.
 #
@@ -849,8 +855,8 @@ tables.table(
 )
 
 # %% [markdown]
-# This is the paper's promise, and on these features regression keeps it best: its similar pairs are on average about
-# five bits nearer than those of DPSH, its dissimilar ones less than two. Within radius 2 the others find next to nothing.
+# On these features regression keeps the paper's promise best: its similar pairs are on average about five bits nearer
+# than those of DPSH, its dissimilar ones less than two. Within radius 2 the others find next to nothing.
 #
 # (sec:csdh-whole)=
 # ### The whole network trained
@@ -1042,8 +1048,8 @@ for group in groups:
 # </details>
 #
 # ### Exercise 4: three losses of one distance
-# Write the losses of two codes as functions of $d$, $K$ and $s$: regression towards opposite codes, contrastive, likelihood.
-# (First by hand: $K = 4$, one bit differs, the classes are different.)
+# Write the losses of two codes as functions of $d$, $K$ and $s$, and return all three: regression towards opposite codes,
+# contrastive, likelihood. (First by hand: $K = 4$, one bit differs, the classes are different.)
 
 
 # %%
