@@ -207,7 +207,7 @@ for kind in ("shares", "cosine"):
 #
 # **Likelihood**: two images are similar with probability $\sigma(\Theta_{ij}) = 1 / (1 + e^{-\Theta_{ij}})$, where
 # $\Theta_{ij} = \tfrac12 u_i^{\mathsf T} u_j = \tfrac{K}{2} - d_{ij}$; the loss is minus the logarithm of the probability
-# of what was seen, {eq}`eq:dmsh-pair` of the last chapter:
+# of what was seen, {eq}`eq:dmsh-pair` of {doc}`06_dmsh`:
 #
 # $$ \ell^{\text{lik}}_{ij} = \log\left( 1 + e^{\Theta_{ij}} \right) - s_{ij}\, \Theta_{ij} . $$ (eq:csdh-likelihood)
 #
