@@ -342,7 +342,7 @@ limits = ax.set_ylim(0, 1.05)
 # (sec:mlsh-labels)=
 # ### Where the features come in
 #
-# Look back: {eq}`eq:mlsh-objective` to {eq}`eq:mlsh-quadratic` contain labels and signs. *No feature has been used.*
+# {eq}`eq:mlsh-objective` to {eq}`eq:mlsh-quadratic` contain labels and signs. *No feature has been used.*
 # COSDISH invents a code for every training image from labels alone. Train it on two levels that have nothing in common,
 # with the same seed:
 
@@ -644,8 +644,8 @@ ax = trade({n: (r.recall, r.precision) for n, r in compared_ways.items()})
 
 # %% [markdown]
 # At equal bits per table only the weighted sum is above a single table of 8 bits. At equal total bits three tables lose
-# under every rule, and the table on all features is ahead of everything, {numref}`fig:mlsh-digits-pr`. So the
-# lower levels do hold something, but bits of their own are a dear way to use it.
+# under every rule, and the table on all features is ahead of everything, {numref}`fig:mlsh-digits-pr`. The
+# lower levels seem to hold something, but bits of their own are a costly way to use it.
 #
 # {numref}`fig:mlsh-failures` shows where three tables fail.
 

@@ -180,8 +180,8 @@ tables.table(
 #
 # ## The codes on a plane
 #
-# The codes of both tables side by side, {numref}`fig:mlsh-real-tsne`. DPSH has one large disc a class; with MLSH an
-# image mostly has a code that no other query has, and so it is in the lower table alone, but not in the upper one. This
+# The codes of both tables side by side, {numref}`fig:mlsh-real-tsne`. DPSH has one large disc a class; with MLSH most
+# images have a code that no other query has: so it is in the lower table by itself, and not in the upper one. This
 # may be the structure that the abstract speaks of. To find the class it is of little help.
 
 # %% mystnb={"image": {"alt": "Two t-SNE maps of query codes. MLSH, above: ten round islands of many small discs, named by class and well apart, with few discs of other colours in them. DPSH, below: one large disc a class with small ones scattered between, most of them between cat and dog."}, "figure": {"caption": "t-SNE of the 48-bit codes of the 1,000 queries, seed 0; CIFAR-10, protocol cifar10-59k, tail trained. Equal codes of a class are one disc, its area growing with their number; a class is named at the median of its island.", "name": "fig:mlsh-real-tsne"}}

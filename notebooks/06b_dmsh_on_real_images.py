@@ -189,7 +189,8 @@ tables.table(
 #
 # **Superiority.** Against DPSH the claim does not hold for this reconstruction: the opposite is established at 12
 # bits, and the mean is lower at every length. What differs is mainly the head: two layers and batch normalisation in
-# one, a single layer in the other, for 5,000 images.
+# one, a single layer in the other, for 5,000 images. Whether this is the reason was not tested: on frozen features the
+# same head helps ({doc}`10_side_by_side`).
 #
 # **The control.** At 48 bits the plain classifier is above DMSH, and this is established; it has the highest mean of
 # this page there. With a class label for every image, long codes do not need a hashing loss.
