@@ -59,7 +59,8 @@ reproduction.map_table(bodies, NAMES, reported.load("mlsh"))
 
 # %% [markdown]
 # {numref}`tbl:mlsh-real-differences` has the differences, seed by seed: the mean, half of the interval over seeds, half
-# of that over queries, and a verdict after Holm's correction among the four lengths of a line. *Open* does not mean
+# of that over queries, and a verdict after Holm's correction among the four lengths of a line
+# ({doc}`11_how_a_run_works`). *Open* does not mean
 # equal.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of MLSH minus that of each rival, ± over seeds ± over queries, and the verdict.", "name": "tbl:mlsh-real-differences"}}

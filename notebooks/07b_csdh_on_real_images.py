@@ -61,8 +61,8 @@ bodies = {"tail trained": tail, "fully trained": full}
 reproduction.map_table(bodies, NAMES)
 
 # %% [markdown]
-# {numref}`tbl:csdh-real-gains` has the same as differences, seed by seed, with a verdict: *above* or *below* only where
-# both intervals lie on that side of zero. *Open* does not mean equal.
+# {numref}`tbl:csdh-real-gains` has the same as differences, seed by seed, with a verdict ({doc}`11_how_a_run_works`):
+# *above* or *below* only where both intervals lie on that side of zero. *Open* does not mean equal.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of CSDH minus that of its rivals: mean ± half of the interval over seeds ± half of that over queries, and a verdict after Holm's correction among the lengths of a line.", "name": "tbl:csdh-real-gains"}}
 reproduction.difference_table(tail, NAMES[0], RIVALS)
