@@ -35,14 +35,14 @@ def wiring(levels: Sequence[str], bits: Sequence[int], ax: Axes | None = None) -
     tables = zip(levels, bits, palette(len(levels)), strict=True)
     for row, (level, size, colour) in enumerate(tables):
         for column, text in enumerate([level, "mean", "COSDISH", f"table\n{size} bits"]):
-            box(ax, column, row, text, colour, fontsize=11, zorder=2)
+            box(ax, column, row, text, colour, fontsize=14, zorder=2)
             if column:
                 arrow(ax, (column - 1, row), (column, row), gaps=gaps)
         arrow(ax, (3, row), (4, middle), gaps=gaps)
         if row:
             # The network goes on from level to level.
             arrow(ax, (0, row - 1), (0, row), gaps=gaps)
-    box(ax, 4, middle, "one\nranking", "0.2", fontsize=11, zorder=2)
+    box(ax, 4, middle, "one\nranking", "0.2", fontsize=14, zorder=2)
     ax.set(xlim=(-0.5, 4.5), ylim=(-0.5, len(levels) - 0.5))
     ax.set_axis_off()
     return ax
