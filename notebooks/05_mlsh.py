@@ -500,10 +500,10 @@ for rule, d in rules.items():
 
 # %% [markdown]
 # In {numref}`fig:mlsh-plane` every pair of a query and an image has a place, by its distances in two tables. A disc is
-# the larger the more pairs lie there, and the lighter the more of them are relevant. A rule draws a border and returns
+# the larger the more pairs lie there, and the yellower the more of them are relevant. A rule draws a border and returns
 # what lies on the side of the origin.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Discs on a grid of distances 0 to 8 in the table on conv2 and 0 to 8 in the table on fc. The two lowest rows, distances 0 and 1 on fc, are light nearly all along, which means relevant; from distance 3 on fc upwards nearly all is dark. The largest discs, the places with most pairs, are dark ones in the middle. Three borders: the sum is a line falling at 45 degrees, the weighted sum a flatter one, the union has the shape of an L that reaches out along both axes."}, "figure": {"caption": "Pairs of a query and an image by their distances in two tables, and what three rules return: the union reaches far out along both axes.", "name": "fig:mlsh-plane"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Discs on a grid of distances 0 to 8 in the table on conv2 and 0 to 8 in the table on fc. The two lowest rows, distances 0 and 1 on fc, are yellow nearly all along, which means relevant; from distance 3 on fc upwards nearly all is blue. The largest discs, the places with most pairs, are blue ones in the middle. Three borders: the sum is a line falling at 45 degrees, the weighted sum a flatter one, the union has the shape of an L that reaches out along both axes."}, "figure": {"caption": "Pairs of a query and an image by their distances in two tables, and what three rules return: the union reaches far out along both axes.", "name": "fig:mlsh-plane"}}
 two = dict(zip(several.taps, far, strict=True))
 w_conv2, w_fc = 2, 3  # for the eye
 borders = {

@@ -4,7 +4,6 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 

@@ -54,14 +54,14 @@ def deepened(colour: str | tuple, contrast: float) -> tuple[float, float, float]
 
 
 COLOURS = [
-    colour if number in FAINT else deepened(colour, OF_LINES)
+    deepened(colour, 2.0 if number in FAINT else OF_LINES)
     for number, colour in enumerate(sns.color_palette("colorblind"))
 ]
 RIGHT, WRONG = COLOURS[2], COLOURS[3]
 HALO = [withStroke(linewidth=3, foreground="white")]
 STYLES = ("-", "--", "-.", ":")  # of curves whose names are listed
 CROWD = 800  # discs of a figure, or cells, from which on they are drawn as pixels
-DENSITY = 150  # of these pixels, to an inch
+DENSITY = 120  # of these pixels, to an inch
 LARGE = 20_000  # letters of a picture in base64, from which on it has 256 colours
 ANGLES = np.arange(16) * np.pi / 8
 # Where a label may stand, in points from where it belongs: right there, or on rings around it.
