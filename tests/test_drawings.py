@@ -40,11 +40,11 @@ def in_the_dark(colour):
     return 1 - (1 - turned) * (1 - GROUND)
 
 
-def scattered(count, groups=1):
+def scattered(count, groups=1, sizes=True):
     rng = np.random.default_rng(0)
     _, ax = plots.subplots(figsize=(3, 3))
     for colour in plots.palette(groups):
-        look = {"alpha": 0.7, "color": colour, "s": rng.integers(9, 90, count)}
+        look = {"alpha": 0.7, "color": colour, "s": rng.integers(9, 90, count) if sizes else 20}
         ax.scatter(*rng.random((2, count)), **look)
     return ax.figure
 
@@ -111,11 +111,12 @@ def test_points_are_rounded_and_stay_where_they_were():
 
 
 @pytest.mark.parametrize("groups", [1, 5])
-def test_a_crowd_is_drawn_as_pixels_and_a_few_are_not(groups):
-    few, many = (scattered(count // groups, groups).svg() for count in (800, 850))
-    assert not pictures(few) and few.count("<path") > 700
-    assert len(pictures(many)) == 1 and many.count("<path") < 100
-    assert len(many) < LARGEST
+@pytest.mark.parametrize("most, sizes", [(230, True), (1000, False)])
+def test_a_crowd_is_drawn_as_pixels_and_a_few_are_not(groups, most, sizes):
+    few, many = (scattered(n // groups, groups, sizes).svg() for n in (most, most + 10))
+    assert not pictures(few) and few.count("fill-opacity: 0.7") >= most
+    assert len(pictures(many)) == 1 and many.count("fill-opacity: 0.7") == 0
+    assert max(len(few), len(many)) < LARGEST
 
 
 def test_many_cells_are_drawn_as_pixels():

@@ -60,7 +60,7 @@ COLOURS = [
 RIGHT, WRONG = COLOURS[2], COLOURS[3]
 HALO = [withStroke(linewidth=3, foreground="white")]
 STYLES = ("-", "--", "-.", ":")  # of curves whose names are listed
-CROWD = 800  # discs of a figure, or cells, from which on they are drawn as pixels
+MOST = 100_000  # letters of SVG for the discs of a figure; more are drawn as pixels
 DENSITY = 120  # of these pixels, to an inch
 LARGE = 20_000  # letters of a picture in base64, from which on it has 256 colours
 ANGLES = np.arange(16) * np.pi / 8
@@ -94,16 +94,23 @@ class Drawing(Figure):
                 text.set_color(deepened(text.get_color(), OF_WORDS))
         for image in self.findobj(AxesImage):
             image.set_interpolation("none")  # its own pixels, for the screen to enlarge
-        discs = self.findobj(PathCollection)
-        meshes = self.findobj(QuadMesh)
-        crowds = discs if sum(len(each.get_offsets()) for each in discs) > CROWD else []
-        for crowd in (*crowds, *(mesh for mesh in meshes if mesh.get_array().size > CROWD)):
-            crowd.set_rasterized(True)
+        for kind in (PathCollection, QuadMesh):
+            crowd = self.findobj(kind)
+            if sum(map(_letters, crowd)) > MOST:
+                for each in crowd:
+                    each.set_rasterized(True)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
         display({"image/svg+xml": self.svg(), "text/plain": repr(self)}, raw=True)
+
+
+def _letters(crowd: PathCollection | QuadMesh) -> int:
+    """About how much SVG discs or cells take; of discs of one size the outline is written once."""
+    if isinstance(crowd, QuadMesh):
+        return 150 * crowd.get_array().size
+    return len(crowd.get_offsets()) * (100 if len(crowd.get_sizes()) == 1 else 430)
 
 
 def _shorter(svg: str) -> str:
@@ -171,23 +178,14 @@ def box(
     return ax.text(x, y, text, ha="center", va="center", bbox=frame, **look)
 
 
-def arrow(
-    ax: Axes,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    text: str = "",
-    gaps: tuple[float, float] = (20, 20),
-) -> None:
-    """Draw an arrow between two boxes, with `gaps` in points at its ends,
-    and write a text at its middle.
-    """
-    style = {"arrowstyle": "->", "color": "0.45", "linewidth": 1.3}
-    style |= {"shrinkA": gaps[0], "shrinkB": gaps[1]}
-    ax.annotate("", end, start, arrowprops=style, zorder=1)
+def arrow(ax: Axes, start: Text, end: Text, text: str = "") -> None:
+    """Draw an arrow from the border of a `box` to that of another, and write a text at its middle."""
+    style = {"arrowstyle": "->", "color": "0.45", "linewidth": 1.3, "shrinkA": 4, "shrinkB": 4}
+    style |= {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch()}
+    ax.annotate("", end.get_position(), start.get_position(), arrowprops=style, zorder=1)
     if text:
-        x = (start[0] + end[0]) / 2 + 0.1
-        y = (start[1] + end[1]) / 2
-        ax.text(x, y, text, ha="left", va="center", fontsize=12)
+        x, y = np.mean([start.get_position(), end.get_position()], axis=0)
+        ax.text(x + 0.1, y, text, ha="left", va="center", fontsize=12)
 
 
 def shades(image: np.ndarray) -> str | None:
@@ -199,7 +197,7 @@ def thumbnail(ax: Axes, image: np.ndarray, text: str, colour: str | tuple) -> No
     """Draw a small image (H, W[, C]) in a coloured frame under its text."""
     ax.imshow(image, cmap=shades(image))
     ax.set(xticks=[], yticks=[])
-    ax.set_title(text, fontsize=13, color=colour, pad=3)
+    ax.set_title(text, fontsize=13, color=colour, pad=5)
     for spine in ax.spines.values():
         spine.set(color=colour, linewidth=2)
 
@@ -486,12 +484,13 @@ def against_bits(
         band: the two edges, lower then upper, of a shaded band: name -> a value per length.
     """
     ax = axes(ax, 5.6, 3.6)
-    for (name, values), colour in zip(curves.items(), palette(len(curves)), strict=True):
+    colours = dict(zip(curves, palette(len(curves)), strict=True))
+    ends = []
+    for name, values in curves.items():
         heights = np.broadcast_to(values, len(lengths))
         marks = "--" if np.isscalar(values) else "o-"
-        ax.plot(lengths, heights, marks, ms=5, color=colour)
-        look = {"textcoords": "offset points", "va": "center", "color": colour}
-        ax.annotate(name, (lengths[-1], heights[-1]), (8, 0), **look)
+        ax.plot(lengths, heights, marks, ms=5, color=colours[name])
+        ends.append((lengths[-1], heights[-1]))
     if band:
         _shade_between(ax, lengths, band)
     ax.set_xscale("log", base=2)
@@ -499,6 +498,7 @@ def against_bits(
     ax.set_ylim(-0.03 * ax.get_ylim()[1], None)  # a value of 0 is seen too
     ax.minorticks_off()
     sns.despine(ax=ax)
+    _name_curves(ax, colours, np.array(ends, float), 1.0)
     return ax
 
 
