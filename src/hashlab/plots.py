@@ -61,7 +61,7 @@ RIGHT, WRONG = COLOURS[2], COLOURS[3]
 HALO = [withStroke(linewidth=3, foreground="white")]
 STYLES = ("-", "--", "-.", ":")  # of curves whose names are listed
 MOST = 100_000  # letters of SVG for the discs of a figure; more are drawn as pixels
-DENSITY = 120  # of these pixels, to an inch
+DENSITY = 100  # of these pixels, to an inch
 LARGE = 20_000  # letters of a picture in base64, from which on it has 256 colours
 ANGLES = np.arange(16) * np.pi / 8
 # Where a label may stand, in points from where it belongs: right there, or on rings around it.
