@@ -104,7 +104,7 @@ class Status(Markdown):
         lines += ["", "Table: What this copy of the book was built with.", ""]
         lines += ["| notebook | seconds |", "|---|---|"]
         measured = seconds()
-        for source in sorted((ROOT / "notebooks").glob("*.py")):
+        for source in sorted((ROOT / "notebooks").glob("[0-9]*.py")):
             took = measured.get(source.stem, "–")
             lines.append(f"| {{doc}}`../notebooks/{source.stem}` | {took} |")
         return "\n".join(

@@ -514,7 +514,7 @@ table(
 # are of the digit itself. {numref}`fig:shpdh-blocks` and {numref}`fig:shpdh-tsne` show what has changed: how far
 # classes lie apart.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of ten by ten mean distances between digits, sorted by shape. In both the diagonal is the darkest. In the flat map the rest is bright, with some pairs of digits a little nearer. In the tree map three dark blocks stand along the diagonal, one for each shape, and the rest is brighter than in the flat one."}, "figure": {"caption": "Mean Hamming distance between the query images of every two digits, dark where they are near. With the tree, digits of one shape form a block.", "name": "fig:shpdh-blocks"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of ten by ten mean distances between digits, sorted by shape. In both the diagonal is the most violet. In the flat map the rest is green to yellow, with some pairs of digits a little nearer. In the tree map three violet blocks stand along the diagonal, one for each shape, and the rest is yellower than in the flat one."}, "figure": {"caption": "Mean Hamming distance between the query images of every two digits, violet where they are near. With the tree, digits of one shape form a block.", "name": "fig:shpdh-blocks"}}
 packed = {
     levels: learners[levels, 0].encode(query.images) for levels in NAMES
 }
@@ -773,7 +773,7 @@ table(
 #
 # Back to the fine-tuned network with 32 bits: how far the classes lie apart, {numref}`fig:shpdh-cifar-blocks`.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of 100 by 100 mean Hamming distances between the classes of CIFAR-100, with a frame around each of 20 superclasses. In both the diagonal is dark, and larger darker regions show where superclasses resemble each other. In the map of the network with the tree most frames on the diagonal are clearly darker than in the flat one."}, "figure": {"caption": "Mean Hamming distances between the 100 classes, one run each, a frame around each superclass. The flat network has classes of one superclass nearer too, as they look alike; with the tree the difference is wider.", "name": "fig:shpdh-cifar-blocks"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two maps of 100 by 100 mean Hamming distances between the classes of CIFAR-100, with a frame around each of 20 superclasses. In both the diagonal is violet, and larger regions that tend to violet show where superclasses resemble each other. In the map of the network with the tree most frames on the diagonal are clearly more violet than in the flat one."}, "figure": {"caption": "Mean Hamming distances between the 100 classes, one run each, a frame around each superclass. The flat network has classes of one superclass nearer too, as they look alike; with the tree the difference is wider.", "name": "fig:shpdh-cifar-blocks"}}
 info = data.info("cifar100")
 matrices_cifar = {}
 for arm in (PLAIN, TREE):

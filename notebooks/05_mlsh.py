@@ -50,7 +50,6 @@ from hashlab.shallow import COSDISH, cosdish
 # %% tags=["hide-cell"]
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 
 from hashlab.chapters import exercises, tables
 from hashlab.chapters.differences import difference, verdicts
@@ -500,10 +499,10 @@ for rule, d in rules.items():
 
 # %% [markdown]
 # In {numref}`fig:mlsh-plane` every pair of a query and an image has a place, by its distances in two tables. A disc is
-# the larger the more pairs lie there, and the lighter the more of them are relevant. A rule draws a border and returns
+# the larger the more pairs lie there, and the yellower the more of them are relevant. A rule draws a border and returns
 # what lies on the side of the origin.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Discs on a grid of distances 0 to 8 in the table on conv2 and 0 to 8 in the table on fc. The two lowest rows, distances 0 and 1 on fc, are light nearly all along, which means relevant; from distance 3 on fc upwards nearly all is dark. The largest discs, the places with most pairs, are dark ones in the middle. Three borders: the sum is a line falling at 45 degrees, the weighted sum a flatter one, the union has the shape of an L that reaches out along both axes."}, "figure": {"caption": "Pairs of a query and an image by their distances in two tables, and what three rules return: the union reaches far out along both axes.", "name": "fig:mlsh-plane"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Discs on a grid of distances 0 to 8 in the table on conv2 and 0 to 8 in the table on fc. The two lowest rows, distances 0 and 1 on fc, are yellow nearly all along, which means relevant; from distance 3 on fc upwards nearly all is blue. The largest discs, the places with most pairs, are blue ones in the middle. Three borders: the sum is a line falling at 45 degrees, the weighted sum a flatter one, the union has the shape of an L that reaches out along both axes."}, "figure": {"caption": "Pairs of a query and an image by their distances in two tables, and what three rules return: the union reaches far out along both axes.", "name": "fig:mlsh-plane"}}
 two = dict(zip(several.taps, far, strict=True))
 w_conv2, w_fc = 2, 3  # for the eye
 borders = {
@@ -552,9 +551,7 @@ balls = {
         kinds["two epochs", "one table on fc"]
     ),
 }
-figure, axes = plt.subplots(
-    2, 1, figsize=(6.4, 6.0), sharex=True, layout="constrained"
-)
+figure, axes = plots.subplots(2, 1, figsize=(6.4, 6.0), sharex=True)
 for ax, kind in zip(axes, ("recall", "precision"), strict=True):
     lines = {
         name: (range(5), getattr(report, kind)[:5])
@@ -730,9 +727,7 @@ swept = {
 }
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of mAP against bits in all, 12 to 96. The first, random weights, has means from about 0.70 to 0.94; the second, two epochs, from about 0.92 to 0.99. In both, the table on all features is highest. Two levels start far below the single table on fc at 12 bits and come about level with it at 96. Two tables on fc alone start between them and come level too."}, "figure": {"caption": "Digits, mAP by bits in all, a dot per seed: two levels begin below one table on the last level and come close to it. The panels have different scales.", "name": "fig:mlsh-sweep"}}
-figure, axes = plt.subplots(
-    2, 1, figsize=(6.4, 7.4), sharex=True, layout="constrained"
-)
+figure, axes = plots.subplots(2, 1, figsize=(6.4, 7.4), sharex=True)
 for ax, (network, reports) in zip(axes, swept.items(), strict=True):
     lines = {
         way: (
@@ -1069,9 +1064,7 @@ tables.table(
 # what regularisation does.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Precision against recall on CIFAR-10, both from 0 to 1, one panel for 24 bits and one for 96. With 24 bits the line of the single table on conv5 lies above that of the two tables up to a recall of about 0.8. With 96 bits the line of the two tables lies a little above the other at nearly every recall."}, "figure": {"caption": "CIFAR-10, precision against recall, seed 0: two tables lie below one at 24 bits, and a little above it at 96.", "name": "fig:mlsh-cifar-pr"}}
-figure, axes = plt.subplots(
-    2, 1, figsize=(6, 7.6), sharex=True, layout="constrained"
-)
+figure, axes = plots.subplots(2, 1, figsize=(6, 7.6), sharex=True)
 for ax, bits in zip(axes, (24, 96), strict=True):
     kept_metrics = {
         "one table on conv5": real[LAST, bits][0]["metrics"],
