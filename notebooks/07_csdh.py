@@ -407,7 +407,7 @@ print(
 # | in the formulas | in the code |
 # |---|---|
 # | $u_i$, $s_{ij}$, $K$ | `u` (B, K), `s` (B, B), `u.shape[1]` |
-# | $y_i$ | `labels` (B,), or (B, L) of several: this L is our $C$ |
+# | $y_i$ | `labels` (B,), or (B, C) of several |
 # | $d_{ij}$, $\delta_{ij}$ | `hamming_embedding(u)`; `d` in `contrastive` |
 # | $\tau_0$, $\lambda$ | `low`, `alpha` |
 #
