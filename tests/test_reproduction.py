@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from hashlab import codes, experiments, records
+from hashlab import codes, experiments, grid, records
 from hashlab.chapters import reproduction
 from hashlab.chapters.differences import difference
 from hashlab.chapters.figures import reproduction as figures
@@ -195,7 +195,24 @@ def test_what_was_tried_is_shown_once_all_of_it_is_there(folder, monkeypatch, tm
         )
     found = Results("small", root=tmp_path)
     name, tried, chosen, _ = lines_of(reproduction.searched(found, ["not chosen"]))[2]
-    assert (name, tried) == ("not chosen", "lr 0.01, 0.1") and chosen in ("lr 0.01", "lr 0.1")
+    assert (name, tried) == ("not chosen", "lr 0.01, 0.1")
+    assert chosen in ("lr 0.01 (an end)", "lr 0.1 (an end)")
+
+
+@pytest.mark.parametrize(
+    ("tried", "chosen", "ends"),
+    [
+        ([0.1, 1.0, 10.0], 1.0, []),
+        ([0.1, 1.0, 10.0], 10.0, ["x"]),
+        ([0.1, 1.0], 0.1, ["x"]),
+        ([1.0], 1.0, []),  # nothing was searched for
+        (["sum", "union"], "sum", []),
+        ([True, False], True, []),
+    ],
+)
+def test_a_number_at_an_end_of_those_tried_is_found(tried, chosen, ends):
+    choice = grid.Choice({"x": chosen, "y": 2}, [({"x": x, "y": 2}, None) for x in tried], [])
+    assert reproduction.at_an_end(choice) == ends
 
 
 def test_terms_say_what_was_run(results):

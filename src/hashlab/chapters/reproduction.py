@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -225,7 +226,9 @@ def _terms_of(run: Record) -> dict[str, str]:
 
 
 def searched(results: Results, names: Sequence[str]) -> Markdown:
-    """What was tried for each row on held-out images, and what was chosen."""
+    """What was tried for each row on held-out images, and what was chosen; of a number, whether it
+    stands at an end of those that were tried, so that a better one may lie beyond.
+    """
     return tables.table(
         ["", "tried", "chosen", "mAP of held-out images: least, chosen"],
         *[_searched(results, name) for name in names],
@@ -243,10 +246,28 @@ def _searched(results: Results, name: str) -> list[str]:
         for key in searched_for
     }
     lists = "; ".join(f"{key} {', '.join(values)}" for key, values in tried.items())
-    chosen = ", ".join(f"{key} {choice.settings[key]}" for key in searched_for)
+    ends = at_an_end(choice)
+    chosen = ", ".join(
+        f"{key} {choice.settings[key]}" + (" (an end)" if key in ends else "")
+        for key in searched_for
+    )
     scores = [grid.unseen(record) for _, record in choice.tried]
-    ends = f"{min(scores):.3f}, {max(scores):.3f}" if scores else EMPTY
-    return [name, lists, chosen, ends]
+    least_and_best = f"{min(scores):.3f}, {max(scores):.3f}" if scores else EMPTY
+    return [name, lists, chosen, least_and_best]
+
+
+def at_an_end(choice: grid.Choice) -> list[str]:
+    """The settings of which the chosen number is the least or the largest that was tried."""
+    tried: dict[str, set[float]] = {}
+    for settings, _ in choice.tried:
+        for key, value in settings.items():
+            if isinstance(value, Real) and not isinstance(value, bool):
+                tried.setdefault(key, set()).add(value)
+    return [
+        key
+        for key, values in tried.items()
+        if len(values) > 1 and choice.settings[key] in (min(values), max(values))
+    ]
 
 
 # ---- verdicts
