@@ -87,9 +87,10 @@ ax = figures.map_by_bits(tail, NAMES)
 ax = figures.precision_recall(tail, NAMES)
 
 # %% [markdown]
-# Among the first $n$ of the ranking, {numref}`fig:csdh-real-at`, the classifier leads, and CSDH is a little below DPSH.
+# Among the first $n$ of the ranking, {numref}`fig:csdh-real-at`, CSDH is a little below DPSH; the classifier begins level with DPSH
+# and leads from there.
 
-# %% mystnb={"image": {"alt": "Precision among the first n, n up to 1,000, at 48 bits. The classifier rises and is highest; DPSH and, below it, CSDH have bands that overlap."}, "figure": {"caption": "Precision among the first n of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:csdh-real-at"}}
+# %% mystnb={"image": {"alt": "Precision among the first n, n up to 1,000, at 48 bits. The classifier begins level with DPSH and rises above it; DPSH and, below it, CSDH have bands that overlap."}, "figure": {"caption": "Precision among the first n of the ranking, 48 bits, expected under a random order of ties; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds.", "name": "fig:csdh-real-at"}}
 ax = figures.precision_at(tail, NAMES)
 
 # %% [markdown]
@@ -135,7 +136,8 @@ figure = figures.bits_used(tail, NAMES)
 #
 # The abstract calls the method *competitive* with popular deep hashing methods, and says what it is for: similar images
 # shall have codes a small Hamming distance apart. *Competitive* is read as in the chapter: not more than 0.01 of mAP
-# below. That holds where both intervals lie above this mark, does not hold where both lie below, and is open
+# below. That holds where both intervals lie above this mark, still after Holm's correction among the lengths, does not
+# hold where both lie below, and is open
 # otherwise. For the distance we ask which share of all similar images lies within radius 2:
 # {numref}`tbl:csdh-real-claims`.
 
@@ -191,8 +193,8 @@ tables.table(
 # %% [markdown]
 # **Competitive.** Against DPSH this is open at every length: at 32 and 48 bits the means are as good as equal, but
 # three seeds cannot exclude a deficit of a hundredth. It is neither the lead that {doc}`07_csdh` finds on frozen
-# features, nor a failure. Against the control it does not hold at 48 bits: the classifier, without any hashing loss,
-# is better by more than the mark, and has the highest mean of this page there.
+# features, nor a failure. Against the control it is open, too: at 48 bits the classifier, without any hashing
+# loss, is established to be above CSDH, but that it is so by more than the mark holds only until one corrects for lengths.
 #
 # **Near codes.** Compared with the classifier the claim is borne out from 24 bits on, and the more the longer the
 # codes: what a loss on distances buys is that similar images lie in a small ball. (These intervals are over seeds only.)
@@ -285,6 +287,9 @@ assert (
 )
 first = mean_of(lambda metrics: metrics["precision_at"]["1000"])
 assert sorted(first, key=first.get) == ["CSDH", "DPSH", "classifier"]
+of_ten = mean_of(lambda metrics: metrics["precision_at"]["10"])
+assert abs(of_ten["classifier"] - of_ten["DPSH"]) < 0.005
+assert of_ten["CSDH"] < of_ten["DPSH"] - 0.005
 
 # Loss and bits
 for run in tail.group("CSDH", 48):
@@ -304,7 +309,10 @@ assert uneven["CSDH"] > 2 * max(uneven["DPSH"], uneven["classifier"])
 
 # The verdicts that the text explains
 assert set(competitive["DPSH"].values()) == {"open"}
-assert competitive["classifier"][48] == "does not hold"
+assert set(competitive["classifier"].values()) == {"open"}
+of_control = tail.differences("CSDH", "classifier")
+assert verdicts(of_control)[48] == "below"
+assert reproduction.competitive({48: of_control[48]})[48] == "does not hold"
 assert set(near["DPSH"].values()) == {"open"}
 assert each(near["classifier"]) == ["open", "above", "above", "above"]
 gains = [one.mean for one in nearer["classifier"].values()]
