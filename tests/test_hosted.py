@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import importlib
+import json
 import os
 import re
 import shutil
@@ -77,6 +78,32 @@ def test_seconds_are_renewed_without_a_change_of_the_notebook(monkeypatch, tmp_p
     assert f"takes about 30 s {where}." in build.setup_cell(ADDRESS, "01_made").source
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
     assert build.seconds(["02_unheard_of"]) == 2
+
+
+@pytest.mark.parametrize("known", [{}, {"01_made": 100}, {"01_made": 4, "02_other": 3}])
+def test_a_published_notebook_says_the_seconds_that_its_execution_took(
+    monkeypatch, tmp_path, known
+):
+    """A notebook executed just now is in step with its source, though what it says of seconds is new."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(build, "SECONDS", tmp_path / "seconds.json")
+    build.SECONDS.write_text(json.dumps(known))
+    source = tmp_path / "01_made.py"
+    source.write_text("# %%\n1 + 1\n")
+
+    async def executed(one, address):
+        notebook = build.convert(one, address)
+        for cell in notebook.cells:
+            cell.execution_count = 1
+        return notebook, 25.0
+
+    monkeypatch.setattr(build, "executed", executed)
+    asyncio.run(build.execute(source, ADDRESS))
+    assert build.measured() == known | {"01_made": 25}
+    assert build.out_of_step(source, ADDRESS) == []
+    assert "about 30 s on" in nbformat.read(tmp_path / "01_made.ipynb", 4).cells[0].source
+    asyncio.run(build.execute(source, None))
+    assert build.out_of_step(source) == []
 
 
 def run_cell(monkeypatch, tmp_path, times=1, installed=False):
