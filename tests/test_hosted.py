@@ -324,22 +324,28 @@ HOSTS = {
 ALONE = {"PIP_NO_BUILD_ISOLATION": "1", "PIP_NO_DEPS": "1"}  # nothing of other hosts is fetched
 
 
+def imitate_colab(home):
+    """Have an environment import `google.colab` where IMITATE_COLAB is set; returns its packages."""
+    (site,) = home.glob("lib/*/site-packages")
+    colab = site / "google" / "colab"
+    colab.mkdir(parents=True)
+    (colab / "__init__.py").write_text("")
+    imitated = "import os; os.environ.get('IMITATE_COLAB') and __import__('google.colab')"
+    (site / "imitated.pth").write_text(f"{imitated}\n")
+    return site
+
+
 @pytest.fixture(scope="module")
 def new_host(tmp_path_factory):
-    """`new_host()`: the Python of a new environment with what Colab ships, without hashlab;
-    `google.colab` is imported there where IMITATE_COLAB is set.
+    """`new_host()`: the Python of a new environment with what Colab ships, without hashlab.
+    What it ships is borrowed from this environment; `fresh_hosts.py` borrows nothing.
     """
 
     def made():
         home = tmp_path_factory.mktemp("host") / "env"
         venv.create(home, with_pip=False, symlinks=True)
-        (site,) = home.glob("lib/*/site-packages")
         (here,) = (path for path in sys.path if path.endswith("site-packages"))
-        imitated = "import os; os.environ.get('IMITATE_COLAB') and __import__('google.colab')"
-        (site / "shipped.pth").write_text(f"{here}\n{imitated}\n")
-        colab = site / "google" / "colab"
-        colab.mkdir(parents=True)
-        (colab / "__init__.py").write_text("")
+        (imitate_colab(home) / "shipped.pth").write_text(f"{here}\n")
         return home / "bin" / "python"
 
     return made
