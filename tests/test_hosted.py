@@ -106,7 +106,7 @@ def test_a_published_notebook_says_the_seconds_that_its_execution_took(
     assert build.out_of_step(source) == []
 
 
-def run_cell(monkeypatch, tmp_path, times=1, installed=False):
+def run_cell(monkeypatch, tmp_path, times=1, installed=False, data="as it was"):
     """The commands that the cell calls; `git clone` makes its folder, pip the package."""
     commands = []
 
@@ -124,6 +124,9 @@ def run_cell(monkeypatch, tmp_path, times=1, installed=False):
     monkeypatch.setattr("importlib.util.find_spec", spec)
     for variable in VARIABLES:
         monkeypatch.setenv(variable, "as it was")
+    monkeypatch.setenv("HASHLAB_DATA", data)
+    if not data:
+        monkeypatch.delenv("HASHLAB_DATA")
     for _ in range(times):
         exec(compile(build.setup_cell(ADDRESS, "01_made").source, "cell", "exec"), {})
     return commands
@@ -140,6 +143,12 @@ def test_setup_cell_says_that_the_package_is_missing(monkeypatch, tmp_path):
         run_cell(monkeypatch, tmp_path)
 
 
+def test_setup_cell_leaves_data_sets_where_their_owner_has_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("HASHLAB_SETUP", "1")
+    run_cell(monkeypatch, tmp_path, data=str(tmp_path / "mine"))
+    assert os.environ["HASHLAB_DATA"] == str(tmp_path / "mine")
+
+
 @pytest.mark.parametrize("host", ["colab", "kaggle", "asked for"])
 def test_setup_cell_fetches_and_installs_the_book_once(monkeypatch, tmp_path, host, capsys):
     if host == "colab":
@@ -149,7 +158,7 @@ def test_setup_cell_fetches_and_installs_the_book_once(monkeypatch, tmp_path, ho
         monkeypatch.setenv(name, "1")
     half = tmp_path / "their-book.part" / "half-done"  # of a fetch that was cut off
     half.mkdir(parents=True)
-    clone, *installs = run_cell(monkeypatch, tmp_path, times=3)
+    clone, *installs = run_cell(monkeypatch, tmp_path, times=3, data="")
     assert clone[:2] == ["git", "clone"] and "--depth" in clone and ADDRESS in clone
     assert not half.exists()
     book = tmp_path / "their-book"
