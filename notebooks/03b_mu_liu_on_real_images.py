@@ -35,8 +35,8 @@ RIVALS = ["DPSH", "classifier"]
 # ## What was run
 #
 # Every row has the same network, split, images and epochs. EfficientNet-Lite0 was trained on ImageNet; its lower half
-# stays as it is, up to the level `conv4a`, and its upper half, the *tail*, is trained together with the code. So a
-# reader with two processor cores can make these runs again.
+# stays as it is, up to the level `conv4a`, and its upper half, the *tail*, is trained together with the code. So
+# two processor cores are enough for a run; ours were made on a GPU, {numref}`tbl:mu-real-terms`.
 #
 # Two rows stand beside the paper's method. **DPSH** {cite:p}`li2016dpsh`, the pairwise likelihood, has the highest mean
 # mAP of all hashing losses of this grid. The **classifier** has no hashing loss: a layer of $K$ outputs stands before the
