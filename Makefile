@@ -38,10 +38,12 @@ bench: $(READY)  ## run every script in benchmarks/ that measures speed
 
 # The attacks in their long forms; `make test` has them short. MUTANTS=300 tries a sample of the changes only.
 ATTACKS = $(wildcard $(addprefix tests/test_,trials.py fuzz.py bad_input.py metrics_differential.py checkpoints.py grids.py))
+# Every chapter as it runs on hosts: alone in a folder, and in environments that borrow nothing from this one.
+HOSTED = $(wildcard tests/test_hosted.py tests/fresh_hosts.py)
 
 campaign: $(READY)  ## kill, crowd, harm and change everything, and say how much held (hours; goes on where it was)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[campaign]"
-	@HASHLAB_CAMPAIGN=1 $(BIN)/python -m pytest $(ATTACKS)
+	@HASHLAB_CAMPAIGN=1 $(BIN)/python -m pytest $(ATTACKS) $(HOSTED)
 	@$(BIN)/python tests/mutants.py --jobs 2
 
 lint: $(READY)  ## check the style and the layout of code and notebooks

@@ -172,8 +172,11 @@ async def executed(source: Path, address: str | None) -> tuple[NotebookNode, flo
 async def execute(source: Path, address: str | None) -> None:
     """Run `source` and put the result in the place of its .ipynb."""
     notebook, seconds = await executed(source, address)
-    text = nbformat.writes(notebook).rstrip("\n") + "\n"
     note(source.stem, seconds)
+    if address:  # the first cell says what was noted just now
+        first = convert(source, address).cells[0]
+        notebook.cells[0].update(id=first.id, source=first.source)
+    text = nbformat.writes(notebook).rstrip("\n") + "\n"
     _disk.write(source.with_suffix(".ipynb"), text.encode())
 
 

@@ -21,7 +21,7 @@
 # %%
 from math import comb
 
-import faiss
+import faiss  # pip install 'hashlab[search]'
 import numpy as np
 
 from hashlab import codes, data, methods, metrics, records, search, shallow

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import importlib
+import json
 import os
 import re
 import shutil
@@ -79,7 +80,33 @@ def test_seconds_are_renewed_without_a_change_of_the_notebook(monkeypatch, tmp_p
     assert build.seconds(["02_unheard_of"]) == 2
 
 
-def run_cell(monkeypatch, tmp_path, times=1, installed=False):
+@pytest.mark.parametrize("known", [{}, {"01_made": 100}, {"01_made": 4, "02_other": 3}])
+def test_a_published_notebook_says_the_seconds_that_its_execution_took(
+    monkeypatch, tmp_path, known
+):
+    """A notebook executed just now is in step with its source, though what it says of seconds is new."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(build, "SECONDS", tmp_path / "seconds.json")
+    build.SECONDS.write_text(json.dumps(known))
+    source = tmp_path / "01_made.py"
+    source.write_text("# %%\n1 + 1\n")
+
+    async def executed(one, address):
+        notebook = build.convert(one, address)
+        for cell in notebook.cells:
+            cell.execution_count = 1
+        return notebook, 25.0
+
+    monkeypatch.setattr(build, "executed", executed)
+    asyncio.run(build.execute(source, ADDRESS))
+    assert build.measured() == known | {"01_made": 25}
+    assert build.out_of_step(source, ADDRESS) == []
+    assert "about 30 s on" in nbformat.read(tmp_path / "01_made.ipynb", 4).cells[0].source
+    asyncio.run(build.execute(source, None))
+    assert build.out_of_step(source) == []
+
+
+def run_cell(monkeypatch, tmp_path, times=1, installed=False, data="as it was"):
     """The commands that the cell calls; `git clone` makes its folder, pip the package."""
     commands = []
 
@@ -97,6 +124,9 @@ def run_cell(monkeypatch, tmp_path, times=1, installed=False):
     monkeypatch.setattr("importlib.util.find_spec", spec)
     for variable in VARIABLES:
         monkeypatch.setenv(variable, "as it was")
+    monkeypatch.setenv("HASHLAB_DATA", data)
+    if not data:
+        monkeypatch.delenv("HASHLAB_DATA")
     for _ in range(times):
         exec(compile(build.setup_cell(ADDRESS, "01_made").source, "cell", "exec"), {})
     return commands
@@ -113,6 +143,12 @@ def test_setup_cell_says_that_the_package_is_missing(monkeypatch, tmp_path):
         run_cell(monkeypatch, tmp_path)
 
 
+def test_setup_cell_leaves_data_sets_where_their_owner_has_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("HASHLAB_SETUP", "1")
+    run_cell(monkeypatch, tmp_path, data=str(tmp_path / "mine"))
+    assert os.environ["HASHLAB_DATA"] == str(tmp_path / "mine")
+
+
 @pytest.mark.parametrize("host", ["colab", "kaggle", "asked for"])
 def test_setup_cell_fetches_and_installs_the_book_once(monkeypatch, tmp_path, host, capsys):
     if host == "colab":
@@ -122,7 +158,7 @@ def test_setup_cell_fetches_and_installs_the_book_once(monkeypatch, tmp_path, ho
         monkeypatch.setenv(name, "1")
     half = tmp_path / "their-book.part" / "half-done"  # of a fetch that was cut off
     half.mkdir(parents=True)
-    clone, *installs = run_cell(monkeypatch, tmp_path, times=3)
+    clone, *installs = run_cell(monkeypatch, tmp_path, times=3, data="")
     assert clone[:2] == ["git", "clone"] and "--depth" in clone and ADDRESS in clone
     assert not half.exists()
     book = tmp_path / "their-book"
@@ -297,22 +333,28 @@ HOSTS = {
 ALONE = {"PIP_NO_BUILD_ISOLATION": "1", "PIP_NO_DEPS": "1"}  # nothing of other hosts is fetched
 
 
+def imitate_colab(home):
+    """Have an environment import `google.colab` where IMITATE_COLAB is set; returns its packages."""
+    (site,) = home.glob("lib/*/site-packages")
+    colab = site / "google" / "colab"
+    colab.mkdir(parents=True)
+    (colab / "__init__.py").write_text("")
+    imitated = "import os; os.environ.get('IMITATE_COLAB') and __import__('google.colab')"
+    (site / "imitated.pth").write_text(f"{imitated}\n")
+    return site
+
+
 @pytest.fixture(scope="module")
 def new_host(tmp_path_factory):
-    """`new_host()`: the Python of a new environment with what Colab ships, without hashlab;
-    `google.colab` is imported there where IMITATE_COLAB is set.
+    """`new_host()`: the Python of a new environment with what Colab ships, without hashlab.
+    What it ships is borrowed from this environment; `fresh_hosts.py` borrows nothing.
     """
 
     def made():
         home = tmp_path_factory.mktemp("host") / "env"
         venv.create(home, with_pip=False, symlinks=True)
-        (site,) = home.glob("lib/*/site-packages")
         (here,) = (path for path in sys.path if path.endswith("site-packages"))
-        imitated = "import os; os.environ.get('IMITATE_COLAB') and __import__('google.colab')"
-        (site / "shipped.pth").write_text(f"{here}\n{imitated}\n")
-        colab = site / "google" / "colab"
-        colab.mkdir(parents=True)
-        (colab / "__init__.py").write_text("")
+        (imitate_colab(home) / "shipped.pth").write_text(f"{here}\n")
         return home / "bin" / "python"
 
     return made
