@@ -6,11 +6,13 @@ pyproject.toml.
 """
 
 import tomllib
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx.domains.std import StandardDomain
 from sphinx.transforms import SphinxTransform
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,7 +131,29 @@ class TableCaptions(SphinxTransform):
             self.document.note_explicit_target(table)
 
 
+class ReadOnce:
+    """An environment of Sphinx whose pages are read from disk once each, to be looked at only."""
+
+    def __init__(self, env: Any):
+        self._env = env
+        self.get_doctree = cache(env.get_doctree)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+
+read_once = cache(ReadOnce)
+
+
+class References(StandardDomain):
+    """Sphinx's own, which for every reference by number reads the whole page it leads to."""
+
+    def _resolve_numref_xref(self, env: Any, *more: Any) -> Any:
+        return super()._resolve_numref_xref(read_once(env), *more)
+
+
 def setup(app: Any) -> dict[str, Any]:
+    app.add_domain(References, override=True)
     app.connect("config-inited", _configure, priority=100)
     app.add_transform(TableCaptions)
     app.connect("html-page-context", _honest_roles)

@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import forked
 import hypothesis
 import matplotlib
 import pytest
@@ -34,16 +35,25 @@ matplotlib.use("agg")  # no screen is needed
 
 CAMPAIGN = os.environ.get("HASHLAB_CAMPAIGN") == "1"
 FIGURES = []
+# Files that take longest, in the order in which they are begun; the first waits much, while the
+# other worker computes.
 LONG = (
-    "test_trials",
-    "test_fuzz",
-    "test_grids",
-    "test_checkpoints",
-    "test_hosted",
+    "test_cluster",
     "test_house",
     "test_tested",
-    "test_metrics_differential",
+    "test_hosted",
+    "test_grids",
+    "test_trials",
+    "test_methods",
+    "test_types",
+    "test_check_book",
+    "test_installed",
+    "test_scale",
+    "test_checkpoints",
+    "test_fuzz",
+    "test_graphs",
     "test_timm_models",
+    "test_metrics_differential",
 )
 
 
@@ -53,9 +63,15 @@ def campaign():
     return CAMPAIGN
 
 
+def pytest_sessionstart(session):
+    if getattr(session.config.option, "nbval", False):
+        forked.kernels()
+
+
 def pytest_collection_modifyitems(items):
-    """What takes long is begun first, so that no core is idle in the end: chapters, by what they
-    took when they were executed last, and files of the largest tests; then by the number of tests.
+    """What takes long is begun first, so that no core is idle in the end: files of the largest
+    tests, then chapters, by what they took when they were executed last; then by the number of
+    tests.
     """
     tests = Counter(item.path for item in items)
     measured = ROOT / "book" / "seconds.json"
@@ -68,7 +84,9 @@ def pytest_collection_modifyitems(items):
 def _cost(path: Path, tests: int, seconds: dict[str, int]) -> float:
     if path.suffix == ".ipynb":
         return 1000 + seconds.get(path.stem, 10)
-    return 1000 * (path.stem in LONG) + tests / 1000
+    if path.stem in LONG:
+        return 3000 - LONG.index(path.stem)
+    return tests / 1000
 
 
 @pytest.fixture(scope="session")

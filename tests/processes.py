@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 
+import forked
+
 PATIENCE = 600  # seconds for what takes one or two on an idle machine
 
 
@@ -41,7 +43,11 @@ def started(words, patience=None, **settings):
         late.set()
         kill(process)
 
-    with subprocess.Popen(words, text=True, start_new_session=True, **settings) as process:
+    if forked.can_be(words, settings):
+        process = forked.Forked(words, **settings)
+    else:
+        process = subprocess.Popen(words, text=True, start_new_session=True, **settings)
+    with process:
         watch = threading.Timer(patience, give_up)
         watch.start()
         try:

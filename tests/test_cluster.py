@@ -200,9 +200,21 @@ rows = [{ method = "csq", settings = { epochs = 100000 } }]
 """
 
 
+OFTEN = """
+import time
+
+from hashlab.training.checkpoints import Checkpoints
+
+# every minute takes too long here
+Checkpoints.due = lambda self: time.monotonic() - self.written >= 0.1
+"""
+
+
 def test_a_run_goes_on_from_its_checkpoint_and_is_saved_when_it_is_interrupted(cluster, tmp_path):
     (tmp_path / "grid.toml").write_text(LONG)
+    (tmp_path / "often.py").write_text(OFTEN)
     words = hashlab("grid", tmp_path / "grid.toml", "--root", tmp_path / "r", "--on", "ray")
+    words += ["--import", tmp_path / "often.py"]
 
     def steps():
         folder = tmp_path / "r" / ".checkpoints"

@@ -375,7 +375,7 @@ def bare(monkeypatch):
 
 
 # All chapters in the long form; else one that reads records and reported figures.
-ALONE_TRIED = SOURCES if CAMPAIGN else [path for path in SOURCES if path.stem.startswith("06b")]
+ALONE_TRIED = SOURCES if CAMPAIGN else [path for path in SOURCES if path.stem.startswith("10b")]
 
 
 @pytest.mark.parametrize("source", ALONE_TRIED, ids=lambda path: path.stem)
@@ -391,6 +391,8 @@ def test_a_notebook_runs_alone_in_an_empty_folder_twice(
         done = executed(notebook, host, tmp_path)
         where = done.cells[-1].outputs[0].text.strip()
         assert Path(where).is_relative_to(host.parents[1])  # not this checkout's
+        if not CAMPAIGN:  # the second start finds what the first has brought
+            notebook.cells = [*notebook.cells[:2], notebook.cells[-1]]
     count(f"{source.stem} alone", 2, 2)
 
 

@@ -281,7 +281,7 @@ def test_readme_leads_to_headings_that_there_are():
 
 
 def test_a_skip_for_want_of_data_fails_where_data_are_required(tmp_path):
-    for name in ("conftest.py", "processes.py"):
+    for name in ("conftest.py", "forked.py", "processes.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = real_data(name): …\n")
     (tmp_path / "test_it.py").write_text(

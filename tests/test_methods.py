@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal, get_args, get_type_hints
 
 import numpy as np
@@ -41,9 +42,15 @@ def quick(name):
 DEEP = [name for name in methods.names() if name not in methods.SHALLOW]
 
 
+@pytest.fixture(scope="module")
+def few(digits):
+    """400 of the digits that one trains on: some batches of each method."""
+    return SimpleNamespace(images=digits.train.images[::3], labels=digits.train.labels[::3])
+
+
 @pytest.mark.parametrize("name", DEEP)
-def test_codes_have_the_promised_form(name, digits):
-    method = methods.create(name, 70, **quick(name)).fit(digits.train)
+def test_codes_have_the_promised_form(name, digits, few):
+    method = methods.create(name, 70, **quick(name)).fit(few)
     packed = method.encode(digits.query.images[:7])
     assert (
         packed.dtype == np.uint8
@@ -57,9 +64,9 @@ def test_codes_have_the_promised_form(name, digits):
 
 
 @pytest.mark.parametrize("name", DEEP)
-def test_same_seed_same_codes(name, digits):
+def test_same_seed_same_codes(name, digits, few):
     state = torch.random.get_rng_state()
-    fitted = [methods.create(name, 12, **quick(name)).fit(digits.train, seed=s) for s in (1, 1, 2)]
+    fitted = [methods.create(name, 12, **quick(name)).fit(few, seed=s) for s in (1, 1, 2)]
     runs = [method.outputs(digits.query.images) for method in fitted]
     assert np.array_equal(runs[0], runs[1]) and not np.array_equal(runs[0], runs[2])
     assert torch.equal(state, torch.random.get_rng_state())  # the caller's generator is left alone
@@ -304,8 +311,8 @@ def test_settings_that_do_not_suit_the_data(digits):
 
 @pytest.mark.parametrize("name", DEEP)
 @pytest.mark.parametrize("frozen", [False, True, "conv1"])
-def test_a_saved_model_gives_the_same_codes(name, frozen, digits, tmp_path):
-    method = methods.create(name, 12, frozen=frozen, **quick(name)).fit(digits.train, seed=3)
+def test_a_saved_model_gives_the_same_codes(name, frozen, digits, few, tmp_path):
+    method = methods.create(name, 12, frozen=frozen, **quick(name)).fit(few, seed=3)
     assert method.save(tmp_path / "model", {"dataset": "digits"}) == tmp_path / "model"
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "README.md",

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from subprocess import PIPE
 
+import forked
 import processes
 import pytest
 
@@ -39,6 +40,40 @@ def test_what_does_not_end_has_an_end(monkeypatch):
         processes.wait_until(lambda: False, "a file")
     with pytest.raises(TimeoutError, match=r"no end after 0.1 s: .*python.* -c import"):
         processes.python("-c", "import time; time.sleep(30)")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["methods", "--import", "mine.py", "none"]])
+def test_a_fork_does_what_a_new_process_does(words, tmp_path, monkeypatch):
+    """Its folder, its variables, its words, what it prints, and how it ends."""
+    (tmp_path / "mine.py").write_text("import os, sys; print(os.environ['HERE'], *sys.argv[1:])")
+    settings = {"cwd": tmp_path, "env": os.environ | {"HERE": "here"}}
+    outcomes = []
+    for long in ("0", "1"):
+        monkeypatch.setenv("HASHLAB_CAMPAIGN", long)
+        assert forked.can_be(processes.command(*words), settings) == (long == "0")
+        done = processes.run(*processes.command(*words), **settings)
+        outcomes.append((done.returncode, done.stdout, done.stderr))
+    assert outcomes[0] == outcomes[1] and outcomes[0][1]
+    assert words == ["--version"] or (outcomes[0][0] == 2 and "here methods" in outcomes[0][1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_fork_dies_of_signals(number, monkeypatch):
+    monkeypatch.setattr(forked, "can_be", lambda *_: True)
+    waits = "import time; print('begun', flush=True); time.sleep(3600)"
+    with processes.started([sys.executable, "-m", "timeit", waits], stdout=PIPE) as process:
+        assert process.stdout.readline() == "begun\n"
+        assert process.poll() is None and os.getpgid(process.pid) == process.pid
+        process.send_signal(number)
+        assert process.wait() == -number
+
+
+def test_what_only_a_new_process_does_is_no_fork():
+    words = processes.command("--version")
+    assert not forked.can_be(words, {"env": os.environ | {"PYTHONPATH": "elsewhere"}})
+    assert not forked.can_be(words, {"preexec_fn": print})
+    assert not forked.can_be([sys.executable, "-c", "import hashlab.cli"], {})
+    assert not any("hashlab" in name for name in forked.HEAVY)
 
 
 def test_ctrl_c_is_heard_where_it_was_ignored(request):

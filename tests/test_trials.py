@@ -39,10 +39,10 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory, campaign):
-    """What came of each command: a few moments and trials,
+    """What came of each command: two moments and one trial,
     every moment and fifty trials in the long form.
     """
-    much = ("0", "50", "4") if campaign else ("2", "2", "2")
+    much = ("0", "50", "4") if campaign else ("2", "1", "2")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HASHLAB_PROGRESS": "0"}
     done = python(SCRIPT, tmp_path_factory.mktemp("trials"), *much, env=environment)
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def test_it_ends_as_if_nothing_had_happened(kind, command, trials, count):
     """
     found = trials[command][kind]
     count(f"{command}, {kind}", found["tried"], found["tried"] - len(found["failed"]))
-    assert found["failed"] == [] and found["tried"] >= 2
+    assert found["failed"] == [] and found["tried"] >= (2 if kind == "killed" else 1)
 
 
 def test_every_command_is_tried(trials):

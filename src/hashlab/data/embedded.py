@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -18,11 +20,22 @@ from hashlab.data.sets import SHAPE_OF_DIGIT
 @cache
 def digits() -> Arrays:
     """uint8 (1797, 8, 8) with the 17 grey levels spread over 0..255, and their classes."""
+    pixels, target = _scikit_learns()
+    images = np.round(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    return {"all": (images, target.astype(np.uint8))}
+
+
+def _scikit_learns() -> tuple[np.ndarray, np.ndarray]:
+    """Its digits (1797, 64) and their classes, from its file: to import it takes seconds."""
+    spec = find_spec("sklearn")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=",")  # (1797, 65)
+            return table[:, :-1], table[:, -1]
     from sklearn.datasets import load_digits
 
-    original = load_digits()
-    images = np.round(original.images * (255 / 16)).astype(np.uint8)
-    return {"all": (images, original.target.astype(np.uint8))}
+    return load_digits(return_X_y=True)
 
 
 def digit_tree() -> Arrays:
