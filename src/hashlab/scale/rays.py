@@ -131,6 +131,7 @@ class Cluster(Pool):
         self._ray = connect(address)
         self._head = f"ray{address}" if address else self._ray.get_runtime_context().gcs_address
         self._closed = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
         self._busy: dict[Any, Ticket] = {}
         self._cpus = cpus
         self._gpus = gpus
@@ -138,12 +139,11 @@ class Cluster(Pool):
             self._check_shares()
             self._made_of = [self._ray.put((make, first, cpus))]  # in a list it is sent by name
         except BaseException:
-            self._ray.shutdown()
+            self.close()
             raise
         share: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         # no retries of Ray's own; a process is kept for other tasks, also one with a GPU
         self._remote = self._ray.remote(max_retries=0, max_calls=0, **share)(serve)
-        threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         """End this process, with a sentence, when the head has gone: Ray does it a minute later with
