@@ -50,7 +50,7 @@ def connect(address: str) -> Any:
         import ray
     except ImportError:
         raise InputError("--on ray needs Ray: pip install 'hashlab[scale]'") from None
-    where = f"ray{address}" if address else os.environ.get("RAY_ADDRESS") or "auto"
+    where = f"ray{address}" if address else os.environ.get("RAY_ADDRESS") or _own_cluster()
     if where != "auto":
         check_answers(where)
     try:
@@ -58,6 +58,17 @@ def connect(address: str) -> Any:
     except Exception as error:  # of many kinds, some of them with pages of advice
         raise InputError(_no_cluster(where, error)) from None
     return ray
+
+
+def _own_cluster() -> str:
+    """The address of the cluster that this machine belongs to, or that has gone: Ray would try for
+    minutes to reach that. `auto` where Ray knows of none, or no longer says it in this way.
+    """
+    with suppress(Exception):
+        from ray._private.services import canonicalize_bootstrap_address
+
+        return canonicalize_bootstrap_address("auto") or "auto"
+    return "auto"
 
 
 def _no_cluster(where: str, error: Exception) -> str:
