@@ -2,9 +2,9 @@
 
     mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + alpha mean_ik (u_ik - sgn u_ik)^2
 
-A letter is a variable and a name of several letters a function, a Greek letter or a word; what follows
-`_` is an index and after `^` a power. A wide gap stays one, and so does the end of a line after a comma or before
-`=`.
+A letter is a variable (`l` with an index is a loss) and a name of several letters a function, a Greek letter
+or a word; what follows `_` is an index and after `^` a power. A wide gap stays one, and so does the end of a
+line after a comma or before `=`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _token(match: re.Match[str]) -> str:
         return r"\quad "
     if match["word"]:
         index = f"_{{{_index(match['index'])}}}" if match["index"] else ""
-        return _word(match["word"]) + index + " "
+        return (r"\ell" if index and match["word"] == "l" else _word(match["word"])) + index + " "
     if match["power"]:
         return f"^{{{_word(match['power'])}}}"
     if match["dot"]:

@@ -74,8 +74,8 @@ HEADINGS = """() => [...document.querySelectorAll(".bd-article :is(h1, h2, h3, h
 # Once the page has taken its new width or colours.
 SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 # Code has thousands of words in a dozen colours, and axe-core takes its time for each. What looks as
-# words before it do, on the same ground, is left out of the comparison of colours, from the fourth on.
-TWINS = """() => {
+# words before it do, on the same ground, is taken out before colours are compared, from the fourth on.
+TAKE_TWINS = """() => {
     const grounds = new Map([[null, ""]]);
     const ground = box => {
         if (!grounds.has(box)) {
@@ -85,19 +85,19 @@ TWINS = """() => {
         return grounds.get(box);
     };
     const times = new Map();
+    const twins = [];
     for (const box of document.querySelectorAll("body *")) {
-        box.removeAttribute("data-twin");
         if (box.childElementCount || !box.checkVisibility()) continue;
         const {color, fill, fontSize, fontWeight, textShadow, visibility} = getComputedStyle(box);
         const look = [ground(box), color, fill, fontSize, fontWeight, textShadow, visibility].join();
         times.set(look, (times.get(look) ?? 0) + 1);
-        if (times.get(look) > 3) box.setAttribute("data-twin", "");
+        if (times.get(look) > 3) twins.push(box);
     }
+    for (const twin of twins) twin.remove();
 }"""
-# What axe-core runs, and on what.
+# What axe-core runs.
 ALL_BUT_COLOURS = {"rules": {"color-contrast": {"enabled": False}}, "resultTypes": ["violations"]}
 COLOURS = {"runOnly": ["color-contrast"], "resultTypes": ["violations"]}
-ALL_BUT_TWINS = {"exclude": [["[data-twin]"]]}
 
 
 class Look(NamedTuple):
@@ -151,39 +151,48 @@ def skipped_headings(page: Any) -> Iterator[str]:
 
 
 def barriers(page: Any) -> Iterator[str]:
-    """What axe-core finds that keeps some readers out."""
+    """What axe-core finds that keeps some readers out, but for colours."""
+    yield from violations(page, ALL_BUT_COLOURS)
+
+
+def pale_words(page: Any) -> Iterator[str]:
+    """What axe-core finds of colours that are too close; the page has lost most of its words then."""
+    page.evaluate(TAKE_TWINS)
+    yield from violations(page, COLOURS)
+
+
+def violations(page: Any, options: dict[str, Any]) -> Iterator[str]:
     from axe_playwright_python.sync_playwright import Axe
 
-    page.evaluate(TWINS)
-    runs = [
-        Axe().run(page, options=ALL_BUT_COLOURS),
-        Axe().run(page, context=ALL_BUT_TWINS, options=COLOURS),
-    ]
-    for violation in (each for run in runs for each in run.response["violations"]):
+    for violation in Axe().run(page, options=options).response["violations"]:
         if violation["impact"] in SERIOUS:
             first = violation["nodes"][0]["html"][:80]
             yield f"{violation['id']}: {violation['help']} ({len(violation['nodes'])} times, first {first})"
 
 
 def problems(page: Any, look: Look) -> Iterator[str]:
+    """What hangs on the width, and in the last look of a scheme what hangs on the colours or on neither."""
     yield from too_wide(page, look.width)
-    if look.width == DESK:  # what does not hang on the width is looked at once for each scheme
+    if look.width == DESK and look.scheme == SCHEMES[0]:
         yield from skipped_headings(page)
         yield from barriers(page)
+    if look.width == DESK:
+        yield from pale_words(page)
 
 
 def seen(page: Any, address: str) -> Iterator[str]:
-    """What is wrong with a page: it is opened once, and then changes its colours and width."""
+    """What is wrong with a page: it is opened in each scheme, and then changes its width."""
     events: list[str] = []
     page.on("request", lambda request: events.extend(_foreign(request.url)))
     page.on("pageerror", lambda error: events.append(f"a script fails: {error}"))
-    page.goto(address)
-    page.wait_for_function(READY)
-    for look in (Look(width, scheme) for scheme in SCHEMES for width in WIDTHS):
-        page.emulate_media(color_scheme=look.scheme)
-        page.set_viewport_size({"width": look.width, "height": 900})
-        page.evaluate(SETTLED)
-        yield from (f"({look}): {problem}" for problem in problems(page, look))
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        page.goto(address)
+        page.wait_for_function(READY)
+        for look in (Look(width, scheme) for width in WIDTHS):
+            page.set_viewport_size({"width": look.width, "height": 900})
+            page.evaluate(SETTLED)
+            yield from (f"({look}): {problem}" for problem in problems(page, look))
     yield from dict.fromkeys(events)
 
 

@@ -1,7 +1,7 @@
 """What is done to the pages when Sphinx has written them: they get lighter, and can be searched from disk.
 
-`name_toggles` names what has no words, `lighten` takes away what no page asks for. `keep_texts` writes the words of all
-pages into one script, because a page that is opened from disk may load a script but may not fetch another page.
+`lighten` takes away what no page asks for. `keep_texts` writes the words of all pages into one script, because a page
+that is opened from disk may load a script but may not fetch another page. `name_toggles` names what has no words.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ import nbformat
 
 from hashlab.files import _disk
 
-# Maps are for those who write a theme; every browser of today takes the .woff2 beside a .ttf; locales are compiled in.
-NEVER_ASKED = ("_static/**/*.map", "_static/**/*.ttf", "_static/locales/**/*")
+# Maps are for those who write a theme; every browser of today takes the .woff2 beside a .ttf; locales are compiled in;
+# no page leads to the list of sources.
+NEVER_ASKED = (
+    "_static/**/*.map",
+    "_static/**/*.ttf",
+    "_static/locales/**/*",
+    "_modules/index.html",
+)
 TOGGLE = '<span class="toctree-toggle"'
 TEXTS = "search-texts.js"  # below _static; read by search-offline.js
 UNREAD = {"script", "style", "svg", "mjx-container"}  # elements without words of their own
@@ -25,9 +31,9 @@ ALONE = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "sou
 
 def finish(folder: Path) -> None:
     """Do everything to the pages below `folder`."""
+    lighten(folder)
     keep_texts(folder)
     name_toggles(folder)
-    lighten(folder)
 
 
 def name_toggles(folder: Path) -> None:

@@ -8,6 +8,7 @@ the chapters that explain it, by book/explained.toml, and names in the text of a
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -35,12 +36,17 @@ CODE = re.compile(r"(:[\w:]+:`[^`]*`|``.+?``|`[^`]*`)", re.DOTALL)
 EXAMPLE = r"^ *>>>.*?(?:\n\s*\n|\Z)"
 INDENTED = r"::\n\n(?: +[^\n]*(?:\n|\Z)|\n)+"
 BLOCK = re.compile(f"({EXAMPLE}|{INDENTED})", re.MULTILINE | re.DOTALL)
-SECTION = re.compile(r"^(?:Args|Attributes|Returns|Raises|Example|Labels):$", re.MULTILINE)
+SECTION = re.compile(r"^ *(?:Args|Attributes|Returns|Raises|Example|Labels):$", re.MULTILINE)
 HANGING = re.compile(
     r"^(\w+: \S.*)\n((?: {4}.*(?:\n|\Z))+)", re.MULTILINE
 )  # Reference: … on several lines
 FORMULA = re.compile(r"\n\n((?: {4}\S.*(?:\n|\Z))+)")
 SIGNS = re.compile(r"([|*\\]|(?<=\w)_(?!\w))")  # what reStructuredText would take for its own
+ENUMERATED = re.compile(
+    r"((?:^ *|: )(?:[A-Za-z]|\d+|[ivxlcdm]+))\.(?= |$)", re.MULTILINE
+)  # "F. Shen" at the start of a line, and "bits: K." begin no list
+EMPTY = ["..", ""]  # a comment of which nothing is seen
+FIELD = "Alias for field number"  # what Python says of each field of a named tuple
 SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 LINK = "hashlab"  # kind of reference: to a name, if it is one
 
@@ -113,7 +119,7 @@ def _outside(pattern: re.Pattern[str], text: str, change: Callable[[str], str]) 
 
 
 def _escaped(text: str) -> str:
-    return _outside(CODE, text, lambda part: SIGNS.sub(r"\\\1", part))
+    return _outside(CODE, text, lambda part: ENUMERATED.sub(r"\1\\.", SIGNS.sub(r"\\\1", part)))
 
 
 def _with_formulas(text: str) -> str:
@@ -124,20 +130,41 @@ def _with_formulas(text: str) -> str:
 
 
 def _write_as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]):
-    lines[:] = as_rst("\n".join(lines)).split("\n")
+    lines[:] = as_rst("\n".join(lines) + _settings(thing)).split("\n")
+    if what == "property":
+        lines[:0] = EMPTY  # napoleon takes what stands before a colon in a first line for a type
+
+
+def _settings(thing: Any) -> str:
+    """What the settings of a settings class mean, as a docstring would say it."""
+    fields = dataclasses.fields(thing) if dataclasses.is_dataclass(thing) else ()
+    choices = {name: f" ({', '.join(few)})" for name, few in getattr(thing, "CHOICES", {}).items()}
+    listed = [
+        f"    {field.name}: {field.metadata['meaning']}{choices.get(field.name, '')}."
+        for field in fields
+        if "meaning" in field.metadata
+    ]
+    return "\n".join(["", "", "Args:", *listed]) if listed else ""
+
+
+def _without_fields(app: Any, what: str, name: str, thing: Any, *rest: Any) -> bool | None:
+    """No entry for a field of a named tuple: the tuple's own text says what it is."""
+    return True if str(getattr(thing, "__doc__", "")).startswith(FIELD) else None
 
 
 def _without_twice(
     app: Any, what: str, name: str, thing: Any, *rest: Any
 ) -> tuple[str, None] | None:
-    """No signature for a class whose attributes are listed: they are what it has, nobody makes one."""
-    listed = what == "class" and re.search(r"^\s*Attributes:$", thing.__doc__ or "", re.MULTILINE)
-    return ("", None) if listed else None
+    """No signature for a class that nobody makes: its attributes are listed, or it is a protocol."""
+    sections = [section.strip() for section in SECTION.findall(thing.__doc__ or "")]
+    listed = what == "class" and "Attributes:" in sections and "Args:" not in sections
+    return ("", None) if listed or getattr(thing, "_is_protocol", False) else None
 
 
 def _lead_on(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Add where a name is explained."""
-    chapters = explained(name)
+    """Add where a name is explained; of what a class has, only where that is said of it."""
+    of_class = what in ("method", "property", "attribute")
+    chapters = chapters_of().get(name) if of_class else explained(name)
     if chapters:
         links = ", ".join(f":doc:`/{chapter}`" for chapter in chapters)
         lines += ["", ".. container:: explained", "", f"   Explained in {links}.", ""]
@@ -182,7 +209,14 @@ def _full_name(node: pending_xref, known: Any) -> str | None:
     for inside in [*own, *room, "hashlab"]:
         if f"{inside}.{target}" in known:
             return f"{inside}.{target}"
-    return target if target in known else None
+    return target if target in known else _only_one(target, known)
+
+
+def _only_one(target: str, known: Any) -> str | None:
+    """The one name that ends so, of a target that is no common word."""
+    ends = [name for name in known if name.endswith(f".{target}")]
+    is_a_name = target[:1].isupper() or "." in target or "_" in target
+    return ends[0] if is_a_name and len(ends) == 1 else None
 
 
 class LinkNames(SphinxPostTransform):
@@ -221,6 +255,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", _write_as_rst, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", _lead_on, priority=700)
     app.connect("autodoc-process-signature", _without_twice)
+    app.connect("autodoc-skip-member", _without_fields)
     app.connect("html-page-context", _honest_lists)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -75,15 +75,24 @@ class ChapterTimes(Markdown):
 
     def markdown(self) -> str:
         lines = ["| chapter | needs | reading | exercises | runs in |", "|---|---|---|---|---|"]
-        measured = seconds()
+        measured, total = seconds(), 0
         for chapter in chapters():
             reading, exercises = minutes(chapter["notebook"])
-            needs = ", ".join(name[:3].strip("_").lstrip("0") for name in chapter["needs"]) or "–"
+            total += reading + exercises
+            needs = ", ".join(map(number, chapter["needs"])) or "–"
             runs = f"{measured[chapter['file']]} s" if chapter["file"] in measured else "–"
-            link = f"{{doc}}`../notebooks/{chapter['file']}`"
+            link = f"{number(chapter['file'])} · {{doc}}`../notebooks/{chapter['file']}`"
             lines.append(f"| {link} | {needs} | {reading} min | {exercises} min | {runs} |")
-        caption = f"Reading at {READING} words a minute, ten minutes an exercise, the notebook run on two cores"
+        caption = (
+            f"Reading at {READING} words a minute and ten minutes an exercise, in all {total / 60:.0f} hours; "
+            f"the seconds of the notebook on two cores, – where they were not measured"
+        )
         return "\n".join([*lines, "", f"Table: {caption}."])
+
+
+def number(chapter: str) -> str:
+    """A chapter's number, as 9b of 09b_honest_bits."""
+    return chapter.split("_")[0].lstrip("0")
 
 
 class Status(Markdown):
@@ -95,11 +104,15 @@ class Status(Markdown):
         lines += ["", "Table: What this copy of the book was built with.", ""]
         lines += ["| notebook | seconds |", "|---|---|"]
         measured = seconds()
-        for source in sorted((ROOT / "notebooks").glob("*.py")):
+        for source in sorted((ROOT / "notebooks").glob("[0-9]*.py")):
             took = measured.get(source.stem, "–")
             lines.append(f"| {{doc}}`../notebooks/{source.stem}` | {took} |")
         return "\n".join(
-            [*lines, "", "Table: How long each notebook took when it was executed last."]
+            [
+                *lines,
+                "",
+                "Table: How long each notebook took, on two cores; – where that was not measured.",
+            ]
         )
 
 
@@ -167,9 +180,8 @@ def _arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
 
 def _box(chapter: dict[str, Any], corner: tuple[int, int], up: str) -> str:
     x, y = corner
-    number = chapter["file"].split("_")[0].lstrip("0")
     first, *rest = chapter["label"].split("\n")
-    lines = [f"{number} · {first}", *rest]
+    lines = [f"{number(chapter['file'])} · {first}", *rest]
     top = y + BOX[1] / 2 + 5 - 9 * (len(lines) - 1)
     text = "".join(
         f'<text x="{x + BOX[0] / 2}" y="{top + 18 * i}">{escape(line)}</text>'

@@ -69,7 +69,7 @@ warnings.simplefilter("ignore", UserWarning)
 # them: those of an untrained network, and those of one that was trained as this chapter explains. We want what the right
 # half shows: same digit, same bits; another digit, other bits.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Six handwritten digits, two threes, two fives and two eights, each beside its twelve bits. Before training the six codes are nearly alike. After training the two codes of each pair agree, and codes of different digits differ in about half of their bits."}, "figure": {"caption": "Six query digits and their bits, dark where a bit is 1. The number beside a code is its Hamming distance from the code in the first row.", "name": "fig:mu-rows"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six handwritten digits, two threes, two fives and two eights, each beside its twelve bits. Before training the six codes are nearly alike. After training the two codes of each pair agree, and codes of different digits differ in about half of their bits."}, "figure": {"caption": "Six query digits and their bits, a full cell where a bit is 1. The number beside a code is its Hamming distance from the code in the first row.", "name": "fig:mu-rows"}}
 K = 12
 SETTINGS = {"c": 4.0, "batch_size": 64, "lr": 0.1, "shift": 1}
 

@@ -48,7 +48,6 @@ from hashlab.methods import dmsh
 from itertools import product
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 
 from hashlab import records
 from hashlab.chapters import comparison, exercises, reported, tables
@@ -463,7 +462,7 @@ ax = figures.by_scale(
     scene_maps,
     "mAP",
     "fused",
-    plt.subplots(figsize=(8, 3.6), layout="constrained")[1],
+    plots.subplots(figsize=(8, 3.6))[1],
 )
 
 # %% [markdown]

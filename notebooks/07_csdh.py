@@ -16,9 +16,10 @@
 # do not: search returns the wrong images. Their method, code similarity-based deep hashing (CSDH), is to prevent it: the
 # similarity of two *codes* shall follow that of the two images' *labels*.
 #
-# This sentence can be turned into a loss in more than one way. The chapter derives three, works out whether what they ask
-# for can be had, and runs them beside deep pairwise-supervised hashing (DPSH) {cite:p}`li2016dpsh`, the usual reference for
-# learning from pairs. Codes, Hamming distance and mean average precision (mAP) are those of {doc}`01_hamming_space`.
+# This sentence can be turned into a loss in more than one way. The chapter derives three, works out whether what they
+# ask for can be had, and runs them beside deep pairwise-supervised hashing (DPSH) {cite:p}`li2016dpsh`, the usual
+# reference for learning from pairs. Codes, Hamming distance and mean average precision (mAP) are those of
+# {doc}`01_hamming_space`.
 #
 # | symbol | meaning |
 # |---|---|
@@ -105,6 +106,8 @@ figure = plots.code_rows(digits.query.images[two_each], shown)
 # 2. **Say how far apart two codes are**, by a Hamming distance that is smooth between codes.
 # 3. **Make the second follow the first**, for all pairs of a batch. How, is a choice that matters.
 # 4. **Keep the outputs close to codes**, so that little is lost when they are rounded to bits.
+#
+# {numref}`fig:csdh-network` draws the four.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Boxes and arrows. Above: two images lead to a network that ends in tanh, and its outputs to the distance d. Below: the labels of the two images lead to the similarity s. Distance and similarity meet in the loss."}, "figure": {"caption": "The network of CSDH and its loss. Two images go through the same network; what is new stands out.", "name": "fig:csdh-network"}}
 ax = drawings.network(
@@ -140,9 +143,9 @@ ax = drawings.network(
 # a_{ij} &= 1 - \frac{2\, d_{ij}}{K} = \frac{u_i^{\mathsf T} u_j}{K} .
 # \end{aligned} $$ (eq:csdh-distance)
 #
-# This is what we take *Hamming embedding distance* to mean: at codes it is the Hamming distance, and between them gradients
-# can follow it. The agreement $a_{ij}$ is the same on a scale without $K$: $+1$ for equal codes, 0 when half of the bits
-# differ, $-1$ for opposite codes.
+# This is what we take *Hamming embedding distance* to mean: at codes it is the Hamming distance, and between them
+# gradients can follow it. The agreement $a_{ij}$ is the same on a scale without $K$: $+1$ for equal codes, 0 when half
+# of the bits differ, $-1$ for opposite codes.
 
 # %%
 b = torch.tensor(
@@ -180,8 +183,8 @@ for kind in ("shares", "cosine"):
 # (sec:csdh-forms)=
 # ### Three ways to make the one follow the other
 #
-# **Regression** takes the sentence at its word. Agreement is to be a given function of label similarity, and the loss of a
-# pair is the square of what is missing:
+# **Regression** takes the sentence at its word. Agreement is to be a given function of label similarity, and the loss
+# of a pair is the square of what is missing:
 #
 # $$ \begin{aligned}
 # \ell^{\text{reg}}_{ij} &= \left( a_{ij} - \tau(s_{ij}) \right)^2, \\
@@ -192,8 +195,8 @@ for kind in ("shares", "cosine"):
 # With $\tau_0 = -1$ unlike images are to have *opposite* codes, with $\tau_0 = 0$ codes that differ in *half* of their
 # bits. This form is our reading of the paper.
 #
-# **Contrastive**: similar pairs are drawn together, others pushed apart until they are far enough. With the squared distance
-# $\delta_{ij} = \lVert u_i - u_j \rVert^2$, which is $4 d_{ij}$ at codes,
+# **Contrastive**: similar pairs are drawn together, others pushed apart until they are far enough. With the squared
+# distance $\delta_{ij} = \lVert u_i - u_j \rVert^2$, which is $4 d_{ij}$ at codes,
 #
 # $$ \begin{aligned}
 # & \ell^{\text{con}}_{ij} = \frac{1}{2K} \big[ s_{ij}\, \delta_{ij} \\
@@ -205,14 +208,14 @@ for kind in ("shares", "cosine"):
 #
 # **Likelihood**: two images are similar with probability $\sigma(\Theta_{ij}) = 1 / (1 + e^{-\Theta_{ij}})$, where
 # $\Theta_{ij} = \tfrac12 u_i^{\mathsf T} u_j = \tfrac{K}{2} - d_{ij}$; the loss is minus the logarithm of the probability
-# of what was seen, {eq}`eq:dmsh-pair` of the last chapter:
+# of what was seen, {eq}`eq:dmsh-pair` of {doc}`06_dmsh`:
 #
 # $$ \ell^{\text{lik}}_{ij} = \log\left( 1 + e^{\Theta_{ij}} \right) - s_{ij}\, \Theta_{ij} . $$ (eq:csdh-likelihood)
 #
 # It is the loss of DPSH. (DPSH itself has no activation function, and compares each image of a batch with all training
 # images.)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss of a pair against Hamming distance from 0 to 12, two panels. Similar pairs: all curves are least at distance 0 and rise; the regression curves are parabolas, contrastive is a straight line, likelihood is flat at first and then a straight line. Dissimilar pairs: regression towards opposite codes falls all the way to distance 12, regression towards half is a parabola with its lowest point at 6, contrastive falls to 0 at 6 and stays there, likelihood falls and flattens soon after 6."}, "figure": {"caption": "The losses of a pair of 12-bit codes. They agree about similar pairs, and part over dissimilar ones.", "name": "fig:csdh-losses"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss of a pair against Hamming distance from 0 to 12, two panels. Similar pairs: all curves are least at distance 0 and rise; the regression curves are parabolas, contrastive is a straight line, likelihood is flat at first and then a straight line. Dissimilar pairs: regression towards opposite codes falls all the way to distance 12, regression towards half is a parabola with its lowest point at 6, contrastive falls to 0 at 6 and stays there, likelihood falls and flattens soon after 6."}, "figure": {"caption": "The losses of a pair of 12-bit codes. They agree about similar pairs, where the two regressions are one curve, and part over dissimilar ones.", "name": "fig:csdh-losses"}}
 FORMS = {
     "regression, opposite": (csdh.regression, -1.0),
     "regression, half": (csdh.regression, 0.0),
@@ -242,32 +245,33 @@ figure = figures.lines_of_kinds(
 )
 
 # %% [markdown]
-# At codes, all are functions of the Hamming distance alone ({numref}`fig:csdh-losses`). What they ask for:
+# At codes, all are functions of the Hamming distance alone ({numref}`fig:csdh-losses`). {numref}`tbl:csdh-wishes` has
+# what they ask for.
 #
 # (tbl:csdh-wishes)=
 # | loss | wish for a dissimilar pair | what costs nothing |
 # |---|---|---|
 # | regression, opposite | all $K$ bits differ | only $d = K$ |
-# | regression, half | half of them differ | only $d = K/2$; who is farther is called back |
+# | regression, half | half of them differ | only $d = K/2$; a pair that is farther is drawn back |
 # | contrastive | at least half differ | all $d \ge K/2$ |
-# | likelihood | as many as possible differ | nothing, but the pull fades a few bits beyond $K/2$ |
+# | likelihood | as many as possible differ | nothing, but the push fades a few bits beyond $K/2$ |
 #
 # Table: What each loss asks of a dissimilar pair.
 #
 # ### How much room is there?
 #
-# Can these wishes be granted? Two codes that are both opposite to a third are equal. So with three classes, not every two
-# can be opposite. How far apart can the codes of $C$ classes be? Look at one bit. If $v$ of the codes have a 1 there, it
-# separates $v (C - v)$ of the $C (C - 1) / 2$ pairs of classes: most when the codes are split evenly. Summed over $K$ bits,
-# for even $C$:
+# Can these wishes be granted? Two codes that are both opposite to a third are equal. So with three classes, not every
+# two can be opposite. How far apart can the codes of $C$ classes be? Look at one bit. If $v$ of the codes have a 1
+# there, it separates $v (C - v)$ of the $C (C - 1) / 2$ pairs of classes: most when the codes are split evenly. Summed
+# over $K$ bits, for even $C$:
 #
 # $$ \operatorname{mean} d \;\le\; \frac{K \cdot C^2 / 4}{C (C - 1) / 2}
 #    = \frac{K}{2} \cdot \frac{C}{C - 1} , $$ (eq:csdh-room)
 #
-# the mean being over pairs of classes. If no two codes are closer than $t > K/2$, the mean is at least $t$, so $C \le 2t /
-# (2t - K)$: the bound of {cite:t}`plotkin1960`. Up to $K/2$ there is far more room. The rows of a *Hadamard
-# matrix* are $K$ vectors of signs, any two of which differ in half of their places; with their opposites they are $2K$
-# codes:
+# the mean being over pairs of classes. If no two codes are closer than $t > K/2$, the mean is at least $t$, so
+# $C \le 2t / (2t - K)$: the bound of {cite:t}`plotkin1960`. Up to $K/2$ there is far more room. The rows of a *Hadamard
+# matrix*, where one exists, are $K$ vectors of signs, any two of which differ in half of their places; with their
+# opposites they are $2K$ codes:
 
 # %% tags=["hide-input"]
 # the construction of Paley, from the squares modulo 11
@@ -285,15 +289,15 @@ print(f"{len(words)} codes of 12 bits, least distance {between.min()}")
 # can be 6 bits apart, and on average not much farther: 6.67.
 #
 # - *Contrastive* and *regression, half* can be satisfied.
-# - *Regression, opposite* can not. Yet it is no bad loss: the square $(1 + a)^2$ punishes two classes that share a code
+# - *Regression, opposite* cannot. Yet it is not a bad loss: the square $(1 + a)^2$ punishes two classes that share a code
 #   most, and prefers equal distances to unequal ones. But with ten classes its mean over dissimilar pairs never falls below
 #   $(1 - \frac19)^2 = 0.79$ ([exercise 1](#sec:csdh-floor)).
 #
 # ### What a pair with half a label in common should do
 #
-# Where $s$ lies between 0 and 1, at which distance is the loss least? For regression and likelihood, set the derivative to
-# zero. The contrastive loss is two straight pieces that meet at $K/2$: before it the slope has the sign of $2s - 1$, beyond
-# it that of $s$. So
+# Where $s$ lies between 0 and 1, at which distance is the loss least? For regression and likelihood, set the derivative
+# to zero. The contrastive loss is two straight pieces that meet at $K/2$: before it the slope has the sign of $2s - 1$,
+# beyond it that of $s$. So
 #
 # $$ \begin{aligned}
 # d^{\text{reg}} &= \frac{K}{2} \left( 1 - \tau(s) \right), \\
@@ -348,8 +352,8 @@ ax = figures.named_lines(
 # ### Activation and penalty
 #
 # The abstract says that bits come from an activation function, not which. We take $u = \tanh z$; a sigmoid brought to
-# $-1 \ldots 1$, a line cut off at $\pm 1$, and none, $u = z$, are settings. The first three keep outputs from running away,
-# but do not make them arrive at $\pm 1$. A penalty does. The loss of a batch is
+# $-1 \ldots 1$, a line cut off at $\pm 1$, and none, $u = z$, are settings. The first three keep outputs from running
+# away, but need not make them arrive at $\pm 1$. A penalty draws them there. The loss of a batch is
 #
 # $$ \begin{aligned}
 # \mathcal{L} = {} & \operatorname*{mean}_{i \neq j} \, \ell_{ij} \\
@@ -393,16 +397,17 @@ print(
 )
 
 # %% [markdown]
-# *Regression and likelihood* move $u_i$ along $u_j$, the more, the farther the pair is from where it should be. The *contrastive* loss moves $u_i$ along the difference $u_i - u_j$, with the same weight for every pair
+# *Regression and likelihood* move $u_i$ towards $u_j$ or away from it, the more, the farther the pair is from where it
+# should be. The *contrastive* loss moves $u_i$ along the difference $u_i - u_j$, with the same weight for every pair
 # within the margin. Where two images of different classes have nearly the same output, the difference is nearly zero,
-# and so is the push: **classes that have once fallen together are hardly parted again**. We shall see it happen.
+# and so is the push: **classes that have once fallen together are hardly parted again**.
 #
 # ## The code beside the formula
 #
 # | in the formulas | in the code |
 # |---|---|
 # | $u_i$, $s_{ij}$, $K$ | `u` (B, K), `s` (B, B), `u.shape[1]` |
-# | $y_i$ | `labels` (B,), or (B, L) of several: this L is our $C$ |
+# | $y_i$ | `labels` (B,), or (B, C) of several |
 # | $d_{ij}$, $\delta_{ij}$ | `hamming_embedding(u)`; `d` in `contrastive` |
 # | $\tau_0$, $\lambda$ | `low`, `alpha` |
 #
@@ -418,7 +423,7 @@ tables.source(
 )
 
 # %% [markdown]
-# And {eq}`eq:csdh-total`, from the outputs $z$ of the last layer to the number that is made small:
+# And {eq}`eq:csdh-total`, from the outputs $z$ of the last layer to the loss:
 
 # %%
 tables.source(csdh.CSDHLoss.forward, quantisation.squared)
@@ -427,16 +432,18 @@ tables.source(csdh.CSDHLoss.forward, quantisation.squared)
 # ## A run you can repeat
 #
 # The network behind {numref}`fig:csdh-codes` saw 1,200 digits for 15 epochs, with regression towards opposite codes. Nine
-# tenths of its pairs are dissimilar, and cost at least 0.79 on average: the dashed line of {numref}`fig:csdh-loss`.
+# tenths of its pairs are dissimilar, and cost at least 0.79 on average. So no codes get below nine tenths of that, the
+# dashed line of {numref}`fig:csdh-loss`.
 
-# %% mystnb={"image": {"alt": "Training loss per epoch, fifteen epochs: it falls quickly at first and then levels off far above zero, a little above a dashed line."}, "figure": {"caption": "The loss by epoch; no codes get below the dashed line.", "name": "fig:csdh-loss"}}
+# %% mystnb={"image": {"alt": "Training loss per epoch, fifteen epochs: it falls quickly at first and then levels off far above zero, a little above a dashed line."}, "figure": {"caption": "The loss by epoch. It ends a little above the dashed line, below which no codes can get.", "name": "fig:csdh-loss"}}
 floor = 0.9 * (1 - 1 / 9) ** 2
 ax = plots.losses(trained.history)
 line = ax.axhline(floor, ls="--", lw=1, color="0.4")
 
 # %% [markdown]
-# Beside it, the same network before training, and one trained with DPSH, with pairs within the batch, so that only the loss
-# differs. The 300 query digits rank the 1,497 others.
+# Beside it, the same network before training, and one trained with DPSH, with pairs within the batch, so that only the
+# loss differs. The 300 query digits rank the 1,497 others, {numref}`tbl:csdh-digits` and {numref}`fig:csdh-digits-pr`:
+# both have learned to hash. Which loss is better, one run each cannot tell.
 
 
 # %% tags=["nbval-ignore-output"] mystnb={"table": {"caption": "Digits, 12 bits.", "name": "tbl:csdh-digits"}}
@@ -501,8 +508,8 @@ figure = plots.retrieved(
 )
 
 # %% [markdown]
-# A good bit is 1 for half of the images, and no two bits say the same: their *correlation* is near 0. The *entropy* of the
-# codes says how many fair coins they are worth.
+# A good bit is 1 for half of the images, and no two bits say the same: their *correlation* is near 0. The *entropy* of
+# the codes says how many fair coins they are worth.
 
 # %% tags=["hide-input", "nbval-ignore-output"] mystnb={"table": {"caption": "The bits of 1,497 digits.", "name": "tbl:csdh-bits"}}
 packed_of = {
@@ -517,13 +524,14 @@ diagnoses = {
 of_scales.bits(diagnoses)
 
 # %% [markdown]
-# Codes from pixels tell much, only not what we ask. Trained networks put most images on a few codes, worth a little more
+# Codes from pixels tell much, only not what we ask ({numref}`tbl:csdh-bits`). Trained networks put most images on a few
+# codes, worth a little more
 # than the $\log_2 10 \approx 3.3$ bits that it takes to name a digit.
 #
 # ## Near codes for similar images: which form does it best?
 #
 # The paper's promise is a small Hamming distance between similar images. We train each form alike and look at all pairs
-# of a query and a database image.
+# of a query and a database image ({numref}`fig:csdh-digits-distances`).
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four panels, one per method: regression, contrastive, likelihood, DPSH. Upwards, the shares of similar pairs per Hamming distance, in all panels mostly at 0 and 1. Downwards, the shares of dissimilar pairs: for regression, likelihood and DPSH a hump between 4 and 9; for the contrastive loss part of the dissimilar pairs stand at distance 0 to 2, among the similar ones."}, "figure": {"caption": "Distances of similar pairs (upwards) and dissimilar pairs (downwards) on digits; a triangle is a mean.", "name": "fig:csdh-digits-distances"}}
 learners["regression"] = trained
@@ -595,8 +603,8 @@ tables.table(
 
 # %% [markdown]
 # All bring similar images together; to keep the others away is the hard part. Under the *contrastive* loss some classes
-# share a code ("closest classes: 0"), as its gradient let us fear: outputs start out small and close together, and where
-# two classes have fallen together nothing pushes them apart.
+# share a code ({numref}`tbl:csdh-digits-distances`). Its gradient suggests why: outputs start out small and close
+# together, and hardly anything parts them.
 #
 # ## Several labels: what the cosine is worth
 #
@@ -626,19 +634,20 @@ tables.table(
 )
 
 # %% [markdown]
-# For *regression* the cosine is a large gain on all four numbers. Why? The 0/1 similarity asks scenes {2}, {2, 7} and {7}
-# for the impossible: the second is to have the code of the first and that of the third, while these two are to be
-# opposite. The cosine lets the middle one stand in the middle.
+# For *regression* the cosine is a large gain on all four numbers of {numref}`tbl:csdh-scenes`. Why? The 0/1 similarity
+# asks scenes {2}, {2, 7} and {7} for the impossible: the second is to have the code of the first and that of the third,
+# while these two are to be opposite. The cosine lets the middle one stand in the middle.
 #
 # The *likelihood* does not gain by it, and {eq}`eq:csdh-wanted` tells why: in between, it wants about half of the bits,
-# whatever the similarity. It also needs the cosine less: the pull of a pair is bounded, so it can live with contradictions.
+# whatever the similarity. It also needs the cosine less: the pull of a pair is bounded, so it can live with
+# contradictions.
 # (A few hundredths between single runs mean nothing.)
 #
 # ## Real images: CIFAR-10
 #
-# Now photographs of ten kinds of things {cite:p}`krizhevsky2009cifar`, under the protocol `cifar10-59k`: 5,000 training
-# images, 1,000 queries, 59,000 images that are searched. Networks are used in three ways, and mAP of one is never compared
-# with mAP of another:
+# Now photographs of ten classes {cite:p}`krizhevsky2009cifar`, under the protocol `cifar10-59k`: 5,000 training images,
+# 1,000 queries, 59,000 images that are searched. Networks are used in three ways, and mAP of one is never compared with
+# mAP of another:
 #
 # - **Frozen features**: MobileNetV2, trained on ImageNet and left as it is, with images of 128 pixels; only the hash layer
 #   is trained.
@@ -647,10 +656,11 @@ tables.table(
 #
 # ### Which form? Asked of held-out data
 #
-# Settings were chosen on the training images: 4,500 to train on, and the other 500 as queries among them. CSDH in each form
-# and DPSH were given twelve settings each, with one seed, at 12 and at 48 bits: learning rates, both balances, and what is
-# particular to each. The best over both lengths was run with two more seeds. These lists were *not* widened until the best
-# value stood inside, and only the winners are on record: a better setting may lie beyond, for each of the four.
+# Settings were chosen on the training images: 4,500 to train on, and the other 500 as queries among them. CSDH in each
+# form and DPSH were given twelve settings each, with one seed, at 12 and at 48 bits: learning rates, both balances, and
+# what is particular to each. The best over both lengths was run with two more seeds. These lists were *not* widened
+# until the best value stood inside, and only the winners are on record: a better setting may lie beyond, for each of
+# the four.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "Held-out CIFAR-10, frozen features: mAP over three seeds. The seed of the search is among them, so all rows are flattered alike.", "name": "tbl:csdh-held-out"}}
 SEEDS, LENGTHS = range(3), (12, 48)
@@ -726,14 +736,16 @@ tables.table(
 )
 
 # %% [markdown]
-# Regression wins at both lengths, with the wish that can be granted: codes of unlike images differ in *half* of their bits,
-# and all pairs count the same. A caution: the images searched here were trained on, and {doc}`10_side_by_side` shows that
-# this can mislead. At 12 bits regression is above the likelihood here, while on queries that is open.
+# Regression wins at both lengths ({numref}`tbl:csdh-held-out`), with the wish that can be granted: codes of unlike
+# images differ in *half* of their bits, and all pairs count the same. A caution: the images searched here were trained
+# on, and {doc}`10_side_by_side` shows that this can mislead. At 12 bits regression is above the likelihood here, while
+# on queries that is open.
 #
 # ### What activation, penalty, target and balance are worth
 #
-# One thing changed at a time, on held-out data again. Verdicts are those of {doc}`11_how_a_run_works`: *above* or *below*
-# where two intervals, over seeds and over queries, lie on that side of 0, *open* otherwise; here each verdict is by itself.
+# {numref}`tbl:csdh-changes` changes one thing at a time, on held-out data again. Verdicts are those of
+# {doc}`11_how_a_run_works`: *above* or *below* where two intervals, over seeds and over queries, lie on that side of 0,
+# *open* otherwise; here each verdict is by itself.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "Regression at 12 bits with one setting changed: held-out mAP, and its difference from the first row (± over seeds ± over queries).", "name": "tbl:csdh-changes"}}
 CHANGES = [
@@ -773,15 +785,16 @@ tables.table(
 )
 
 # %% [markdown]
-# *Target and balance* matter much, and go together with the form: for the likelihood and DPSH the search chose the balance
-# that ruins regression here. *A bounded activation* is needed; which one matters little (two others, in the folded cell,
-# cost about a hundredth). Without one, mAP falls to less than half: this loss grows with the fourth power of the outputs,
-# and a few large ones may rule it. *The penalty* does nothing that we can show: with tanh, similar pairs have $a = 1$ only
-# at $\pm 1$ anyway. But with Holm's correction among all eight changes that were tried, no verdict stands.
+# *Target and balance* matter much, and go together with the form: for the likelihood and DPSH the search chose the
+# balance that ruins regression here. *A bounded activation* is needed; which one matters little (two others, in the
+# folded cell, cost about a hundredth). Without one, mAP falls to less than half: this loss grows with the fourth power
+# of the outputs, and a few large ones may rule it. *The penalty* does nothing that we can show: with tanh, similar
+# pairs have $a = 1$ only at $\pm 1$ anyway. But with Holm's correction, which makes verdicts stricter the more there
+# are, no verdict stands among all eight changes that were tried.
 #
 # ### The queries, asked once
 #
-# With these settings all training images are used, and the 1,000 queries are asked once.
+# With these settings all training images are used, and the 1,000 queries are asked once, {numref}`tbl:csdh-queries`.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "CIFAR-10, frozen features of MobileNetV2, three seeds: mAP, and each form minus DPSH (± over seeds ± over queries).", "name": "tbl:csdh-queries"}}
 asked = {
@@ -813,15 +826,14 @@ tables.table(
 )
 
 # %% [markdown]
-# Regression is above DPSH at both lengths. So is the likelihood form, which has the loss of DPSH, but tanh, and pairs within
-# the batch.
-# The contrastive form is below DPSH at 12 bits and above it at 48. These verdicts stand with Holm's correction among all
-# of them. Regression and the contrastive form gain from longer codes; for the likelihood and DPSH that is open. A reason
-# may be that their pull fades within a few bits beyond $K/2$, whatever $K$ is.
+# Regression is above DPSH at both lengths. So is the likelihood form, which has the loss of DPSH, but tanh, and pairs
+# within the batch. The contrastive form is below DPSH at 12 bits and above it at 48. These verdicts stand with Holm's
+# correction among all of them. Regression and the contrastive form gain from longer codes; for the likelihood and DPSH
+# that is open. A reason may be that they hardly push a few bits beyond $K/2$, whatever $K$ is.
 #
 # A caution: DPSH was made for training a whole network. Here we compare two losses of a linear layer, not two papers.
 #
-# How near are similar images now? {numref}`fig:csdh-distances` counts pairs.
+# How near are similar images now? {numref}`fig:csdh-distances` and {numref}`tbl:csdh-distances` count pairs.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four panels of Hamming distances from 0 to 48 bits, one per method. Similar pairs, drawn upwards: those of CSDH regression lie nearest to zero, with many pairs below 10 bits; those of the other three centre at about 15. Dissimilar pairs, drawn downwards, form a hump around 24 bits in all four."}, "figure": {"caption": "CIFAR-10, frozen features, 48 bits, seed 0: distances of similar pairs (upwards) and dissimilar pairs (downwards).", "name": "fig:csdh-distances"}}
 spreads = {}
@@ -849,15 +861,15 @@ tables.table(
 )
 
 # %% [markdown]
-# This is the paper's promise, and on these features regression keeps it best: its similar pairs are on average about
-# five bits nearer than those of DPSH, its dissimilar ones less than two. Within radius 2 the others find next to nothing.
+# On these features regression keeps the paper's promise best: its similar pairs are on average about five bits nearer
+# than those of DPSH, its dissimilar ones less than two. Within radius 2 the others find next to nothing.
 #
 # (sec:csdh-whole)=
 # ### The whole network trained
 #
-# The same two losses at 24 bits, but with all of the network trained. *Fine-tuned*, only the learning rate was chosen
-# anew, as the better of two on held-out data: so it stands at an end of the list, for both methods. *From scratch*,
-# nothing was chosen anew.
+# {numref}`tbl:csdh-whole` has the same two losses at 24 bits, but with all of the network trained. *Fine-tuned*, only
+# the learning rate was chosen anew, as the better of two on held-out data: so it stands at an end of the list, for both
+# methods. *From scratch*, nothing was chosen anew.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "CIFAR-10, 24 bits, the whole network trained, three seeds; worst and best are those orders of ties.", "name": "tbl:csdh-whole"}}
 PAIR = ("CSDH, regression", "DPSH")
@@ -910,10 +922,10 @@ tables.table(
 # %% [markdown]
 # ### The claim of the abstract
 #
-# The paper reports figures for CIFAR-10 and NUS-WIDE; **none of them has been seen by us**. The abstract calls the method
-# *competitive* with popular deep hashing methods. We judge that for our reconstruction, against one such method, and read
-# it as "not more than 0.01 below". It holds where both intervals of the difference lie above that mark, does not hold where
-# both lie below it, and is open otherwise.
+# The paper reports figures for CIFAR-10 and NUS-WIDE; **none of them has been seen by us**. The abstract calls the
+# method *competitive* with popular deep hashing methods. We judge that for our reconstruction
+# ({numref}`tbl:csdh-claim`), against one such method, and read it as "not more than 0.01 below". It holds where both
+# intervals of the difference lie above that mark, does not hold where both lie below it, and is open otherwise.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "Regression minus DPSH (± over seeds ± over queries), and whether it is competitive.", "name": "tbl:csdh-claim"}}
 fine_tuned, from_scratch = (
@@ -937,9 +949,9 @@ tables.table(
 )
 
 # %% [markdown]
-# The lead of regression on frozen features is not seen where the features may follow the loss; three seeds leave room for a
-# small one. {doc}`07b_csdh_on_real_images` asks the same of another network. The folded cell has the commands of these
-# runs; FILE is where the weights lie.
+# The lead of regression on frozen features is not seen where the features may follow the loss; three seeds leave room
+# for a small one. {doc}`07b_csdh_on_real_images` asks the same of another network. The folded cell has the commands of
+# these runs; FILE is where the weights lie.
 
 # %% tags=["hide-cell"]
 groups = [group for (_, bits), group in asked.items() if bits == 12] + [
@@ -967,9 +979,9 @@ for group in groups:
 # - On CIFAR-10 with frozen features CSDH-style regression is above DPSH at 12 and at 48 bits, and its similar pairs are
 #   nearer: "competitive" holds. Where the whole network is trained, it is open, and so is which is better.
 #
-# **What did not reproduce, and what stays open.** No figure of the paper was available, so none is reproduced. Its loss is
-# not known; each of our three forms fits the words that we read. NUS-WIDE, where label similarity has most to say, was not
-# run. With other features or settings the order of the forms may change.
+# **What did not reproduce, and what stays open.** No figure of the paper was available, so none is reproduced. Its loss
+# is not known; each of our three forms fits the words that we read. NUS-WIDE, where label similarity has most to say,
+# was not run. With other features or settings the order of the forms may change.
 #
 # (sec:csdh-ledger)=
 # ## The ledger
@@ -998,9 +1010,9 @@ for group in groups:
 #
 # (sec:csdh-floor)=
 # ### Exercise 1: the floor
-# Show that for $C$ classes with one code each, the mean of $(1 + a)^2$ over pairs of classes is at least $(1 - \frac{1}{C -
-# 1})^2$. Hint: the squared length of a sum of vectors is not negative, and the mean of squares is at least the square of
-# the mean. When is it reached for $C = 4$ and $K = 3$?
+# Show that for $C$ classes with one code each, the mean of $(1 + a)^2$ over pairs of classes is at least
+# $(1 - \frac{1}{C - 1})^2$. Hint: the squared length of a sum of vectors is not negative, and the mean of squares is at least
+# the square of the mean. When is it reached for $C = 4$ and $K = 3$?
 #
 # <details class="solution"><summary>Solution</summary>
 #
@@ -1042,8 +1054,8 @@ for group in groups:
 # </details>
 #
 # ### Exercise 4: three losses of one distance
-# Write the losses of two codes as functions of $d$, $K$ and $s$: regression towards opposite codes, contrastive, likelihood.
-# (First by hand: $K = 4$, one bit differs, the classes are different.)
+# Write the losses of two codes as functions of $d$, $K$ and $s$, and return all three: regression towards opposite codes,
+# contrastive, likelihood. (First by hand: $K = 4$, one bit differs, the classes are different.)
 
 
 # %%

@@ -46,7 +46,6 @@ import math
 import warnings
 from collections import Counter
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -143,9 +142,7 @@ penalties = {
 }
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over an output from minus 2 to 2. Above, five penalties, all zero at minus one and one, with a peak at zero; cubic and squared also rise steeply outside. Below, their derivatives, which jump at zero from positive to negative: by 6 for cubic, 4 for squared, 2 for absolute, less for log cosh, and hardly for Cauchy."}, "figure": {"caption": "Five penalties and their slopes. All are lowest at the codes and have a peak at 0, where the slope jumps.", "name": "fig:hb-penalties"}}
-figure, (above, below) = plt.subplots(
-    2, 1, figsize=(6, 7), sharex=True, layout="constrained"
-)
+figure, (above, below) = plots.subplots(2, 1, figsize=(6, 7), sharex=True)
 for ax, which, name in ((above, 0, "penalty"), (below, 1, "its slope")):
     lines = {key: (axis, both[which]) for key, both in penalties.items()}
     plots.curves(lines, "", name, ax, marks="-")
@@ -186,9 +183,7 @@ source(quantisation.signs, greedyhash.greedy_sign)
 # (GreedyHash's cubic penalty keeps $z$ from wandering off.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over the output z from minus 2 to 2. Above, what the loss sees: tanh of z, of 3 z, of 7 z, and the sign, each steeper than the one before. Below, the derivative that is used on the way back: bells that become narrower and higher, 7 at the top for 7 z, and for the straight-through sign a constant 1."}, "figure": {"caption": "What the loss sees of an output, and the derivative that is used on the way back: narrow bells for steep tanh, 1 everywhere for the straight-through sign.", "name": "fig:hb-signs"}}
-figure, (above, below) = plt.subplots(
-    2, 1, figsize=(6, 6.4), sharex=True, layout="constrained"
-)
+figure, (above, below) = plots.subplots(2, 1, figsize=(6, 6.4), sharex=True)
 ticks = torch.from_numpy(axis)
 seen = {
     f"tanh {beta}z" if beta > 1 else "tanh z": lambda x, beta=beta: (
@@ -237,8 +232,8 @@ figure = draw.histograms(two_more, "output")
 # %% mystnb={"image": {"alt": "Two planes with level lines and arrows. DPSH, similar pair: near the origin arrows come in along one diagonal and leave along the other, where both outputs have the same sign. CSQ with both centres at plus one: all arrows point to the upper right, also at the origin."}, "figure": {"caption": "One bit of two images: level lines, and arrows downhill. A pair has a saddle at the origin, from which two ways lead down; a centre makes a slope.", "name": "fig:hb-saddle"}}
 alike = torch.zeros(2).long()  # both of class 0
 plus = torch.ones(2, 1).double()
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(6.6, 3.6), sharey=True, layout="constrained"
+figure, (left, right) = plots.subplots(
+    1, 2, figsize=(6.6, 3.6), sharey=True
 )
 draw.landscape(lambda u: in_batch(u, alike), left, "DPSH, similar pair")
 ax = draw.landscape(
@@ -538,7 +533,7 @@ lines = {
     name: (BATCHES, [1000 * measured[name, size] for size in BATCHES])
     for name in contestants
 }
-figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+figure, ax = plots.subplots(figsize=(6, 4))
 ax.set_xscale("log", base=2)
 ax = plots.curves(lines, "images in a batch", "milliseconds", ax, log=True)
 label = ax.set(xticks=BATCHES, xticklabels=BATCHES)

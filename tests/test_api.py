@@ -1,17 +1,26 @@
 """The pages of the package: every public name stands there, and leads to the chapter that explains it."""
 
+import dataclasses
 import importlib
 import inspect
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from sphinx.ext.napoleon import GoogleDocstring
 
 import hashlab
 
 ROOT = Path(__file__).resolve().parents[1]
-BESIDE = ["errors", "losses", "plots", "training"]  # rooms that are not attributes of the package
+BESIDE = [
+    "errors",
+    "losses",
+    "plots",
+    "scale",
+    "training",
+]  # rooms that are not attributes of the package
 SHARED = ["base", "deep", "shallow", "models", "tested", "adapt", "collapse", "graphs", "photos"]
 
 
@@ -118,6 +127,79 @@ def test_a_docstring_as_it_is_meant(api):
 
 
 @pytest.mark.parametrize(
+    "plain, escaped",
+    [
+        ("F. Shen and others", r"F\. Shen and others"),
+        ("of\n    iv. four", "of\n    iv\\. four"),
+        ("bits: K.", r"bits: K\."),
+        ("a mean.  F, a sum.", "a mean.  F, a sum."),
+    ],
+)
+def test_an_initial_begins_no_list(api, plain, escaped):
+    assert api.as_rst(plain) == escaped
+
+
+def test_a_colon_in_the_text_of_a_property_ends_no_type(api):
+    """As napoleon leaves it, which reads a first line `type: text` where a property is described."""
+    lines = ["Parts, None: the whole.", "", "More."]
+    api._write_as_rst(None, "property", "Index.shards", None, None, lines)
+    parsed = str(GoogleDocstring("\n".join(lines), what="property", name="Index.shards"))
+    assert "Parts, None: the whole.\n\nMore." in parsed and ":type:" not in parsed
+
+
+def test_settings_are_listed_with_their_meanings(api):
+    config = value("hashlab.methods.deep.DeepConfig")
+    lines = [config.__doc__]
+    api._write_as_rst(None, "class", "DeepConfig", config, None, lines)
+    listed = "\n".join(lines).partition("Args:")[2]
+    for field in dataclasses.fields(config):
+        assert f"    {field.name}: " in listed.replace("\\", ""), field.name
+    assert "(sgd, adamw, rmsprop)." in listed
+
+
+def test_fields_of_a_named_tuple_are_no_entries_of_their_own(api):
+    interval = value("hashlab.metrics.uncertainty.Interval")
+    assert api._without_fields(None, "attribute", "low", interval.low, False, None)
+    assert api._without_fields(None, "property", "half", interval.half, False, None) is None
+
+
+def test_a_class_says_once_where_it_is_explained(api):
+    of_class, of_member = [], []
+    api._lead_on(None, "class", "hashlab.metrics.Report", None, None, of_class)
+    api._lead_on(None, "method", "hashlab.metrics.Report.summary", None, None, of_member)
+    assert any("Explained in" in line for line in of_class) and not of_member
+
+
+def test_what_nobody_makes_has_no_signature(api):
+    for name in ("hashlab.data.Labelled", "hashlab.search.Searched", "hashlab.metrics.Report"):
+        assert api._without_twice(None, "class", name, value(name)) == ("", None), name
+    assert api._without_twice(None, "class", "", value("hashlab.search.Index")) is None
+
+
+def texts(api):
+    """The docstrings on the pages: name, text; also those of modules, and of members of classes."""
+    for name in {name.rpartition(".")[0] for name in api.documented()}:
+        yield name, importlib.import_module(name).__doc__
+    for name in api.documented():
+        thing = value(name)
+        if not (inspect.isclass(thing) or inspect.isroutine(thing)):
+            continue
+        yield name, inspect.getdoc(thing)
+        members = vars(thing) if inspect.isclass(thing) else {}
+        for member in (member for member in members if not member.startswith("_")):
+            if text := inspect.getdoc(getattr(thing, member)):
+                yield f"{name}.{member}", text
+
+
+def test_docstrings_name_no_constant_that_has_no_entry(api):
+    """Whoever reads a page can look up what it names."""
+    known = {name.rpartition(".")[2] for name in api.documented()}
+    for name, text in texts(api):
+        constants = set(re.findall(r"`(?:\w+\.)*([A-Z][A-Z_]+)`", text))
+        assert constants <= known, name
+
+
+@pytest.mark.parametrize(
     "plain, tex",
     [
         ("||u_i - c||^2", r"\| u_{i} - c\|^{2}"),
@@ -128,6 +210,7 @@ def test_a_docstring_as_it_is_meant(api):
         ("1\n = 2", r"\begin{array}{l} 1 \\ = 2 \end{array}"),
         ("log\ncosh x", r"\log \cosh x"),
         ("d / 2   if not", r"d / 2\quad \text{ if} \text{ not}"),
+        ("l_ij = sum_l c_l", r"\ell_{ij} = \sum_{l} c_{l}"),
     ],
 )
 def test_plain_formulas_as_tex(api, plain, tex):
@@ -152,6 +235,8 @@ NAMES = ["hashlab.metrics.evaluate", "hashlab.metrics.Report", "hashlab.metrics.
             "hashlab.metrics.Report.summary",
         ),
         ("Report", {"py:module": "hashlab.metrics.formulas"}, "hashlab.metrics.Report"),
+        ("Report.summary", {"py:module": "hashlab.data"}, "hashlab.metrics.Report.summary"),
+        ("Report", {"py:module": "hashlab.data"}, "hashlab.metrics.Report"),
         ("summary", {"py:module": "hashlab.metrics"}, None),
         ("at=k", {"py:module": "hashlab.metrics"}, None),
     ],

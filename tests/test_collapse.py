@@ -13,7 +13,7 @@ from hashlab.methods.collapse import CollapseWarning
 
 @st.composite
 def codes_of_classes(draw):
-    """Codes bool (N, K) and labels (N,), or 0/1 (N, L), of few images."""
+    """Codes bool (N, K) and labels (N,), or 0/1 (N, C), of few images."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     images, bits, classes = (
         draw(st.integers(2, 40)),

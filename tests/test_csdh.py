@@ -262,7 +262,7 @@ def test_labels_that_are_neither():
     class Train:
         images, labels = np.zeros((3, 8, 8), np.uint8), np.array([[0, 2], [1, 0], [1, 1]])
 
-    with pytest.raises(InputError, match="of 0 and 1, L at least 2, got 2"):
+    with pytest.raises(InputError, match="of 0 and 1, C at least 2, got 2"):
         methods.create("csdh", 8, batch_size=2, shift=0).fit(Train)
 
 

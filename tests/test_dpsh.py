@@ -218,7 +218,7 @@ def test_a_run_taken_up_again_remembers(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "labels, words",
     [
-        (np.array([[0, 1], [0, 2], [1, 1]]), "of 0 and 1, L at least 2, got 2"),
+        (np.array([[0, 1], [0, 2], [1, 1]]), "of 0 and 1, C at least 2, got 2"),
         (np.array([[1, 1], [1, 1], [1, 1]]), "labels of two kinds at least are expected"),
         (
             np.array([[0.5, 1], [1, 0], [1, 1]]),

@@ -55,6 +55,10 @@ def code_cells(path):
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
+def is_picture(output):
+    return any(kind.startswith("image/") for kind in output.get("data", {}))
+
+
 # ---- dependencies and versions
 
 CONDA_NAMES = {"torch": "pytorch", "ray": "ray-core"}
@@ -367,7 +371,7 @@ def test_half_of_the_printed_cells_are_compared(path):
         return any(
             out.output_type == "stream"
             or "text/html" in out.get("data", {})
-            or ("text/plain" in out.get("data", {}) and "image/png" not in out["data"])
+            or ("text/plain" in out.get("data", {}) and not is_picture(out))
             for out in cell.outputs
         )
 
@@ -380,11 +384,7 @@ def test_half_of_the_printed_cells_are_compared(path):
 @each_notebook
 def test_every_figure_has_its_description(path):
     for cell in code_cells(path):
-        pictures = [
-            out
-            for out in cell.outputs
-            if any(kind.startswith("image/") for kind in out.get("data", {}))
-        ]
+        pictures = [out for out in cell.outputs if is_picture(out)]
         alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
         assert not pictures or len(alt) > 20, cell.source
         assert len(pictures) <= 1, (

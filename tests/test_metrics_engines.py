@@ -368,7 +368,7 @@ BAD = {
             "query_labels": np.full((4, 2), 2),
             "database_labels": np.ones((9, 2), int),
         },
-        "of 0 and 1, L at least 2, got 2",
+        "of 0 and 1, C at least 2, got 2",
     ),
     "no columns": (
         {

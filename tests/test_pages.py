@@ -43,6 +43,10 @@ def about(cell, kind):
     return cell.metadata.get("mystnb", {}).get(kind, {})
 
 
+def is_picture(data):
+    return any(kind.startswith("image/") for kind in data)
+
+
 @pytest.mark.parametrize(
     "text, count",
     [
@@ -79,7 +83,7 @@ def test_figures_and_tables_have_captions(path):
             continue
         made = [output.get("data", {}) for output in cell.outputs]
         for kind, start, has in (
-            ("figure", "fig:", any("image/png" in data for data in made)),
+            ("figure", "fig:", any(map(is_picture, made))),
             ("table", "tbl:", any("\n|--" in data.get("text/markdown", "") for data in made)),
         ):
             if has:

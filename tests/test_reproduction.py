@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from hashlab import codes, experiments, records
+from hashlab import codes, experiments, grid, records
 from hashlab.chapters import reproduction
 from hashlab.chapters.differences import difference
 from hashlab.chapters.figures import reproduction as figures
 from hashlab.chapters.reproduction import Results
 from hashlab.errors import InputError
+from hashlab.records import Record
 
 GRID = """
 title = "Small"
@@ -154,13 +155,30 @@ def test_competitive_is_not_below_by_more_than_the_mark(step, word):
     assert reproduction.competitive({8: difference(noise + step, [0.0] * 3)}) == {8: word}
 
 
+def test_what_is_competitive_is_corrected_for():
+    above, below = (
+        difference([step, step + 0.01, step + 0.02], [0.0] * 3) for step in (0.01, -0.06)
+    )
+    for one, word in ((above, "holds"), (below, "does not hold")):
+        assert reproduction.competitive({8: one}) == {8: word}
+        assert set(reproduction.competitive(dict.fromkeys(range(4), one)).values()) == {"open"}
+
+
+def test_a_reported_figure_is_corrected_for_lengths(results, monkeypatch):
+    runs = [Record(map=value) for value in (0.51, 0.52, 0.53)]
+    monkeypatch.setattr(results, "group", lambda name, bits: runs)
+    for lengths, word in (((8,), "above"), ((8, 12, 24, 48), "open")):
+        monkeypatch.setattr(results, "bits", lambda name, lengths=lengths: lengths)
+        assert reproduction.against_figure(results, "plain", 0.49) == dict.fromkeys(lengths, word)
+
+
 def test_a_reported_figure_is_compared_with_the_mean(results, folder):
     mean = np.mean(maps(folder, "lsh", 8))
     half = float(reproduction.cell(maps(folder, "lsh", 8)).split("(± ")[1][:-1])
     for figure, word in (
         (mean, "open"),
-        (mean - half - 0.01, "above"),
-        (mean + half + 0.01, "below"),
+        (mean - 10 * half, "above"),
+        (mean + 10 * half, "below"),
     ):
         assert reproduction.against_figure(results, "plain", figure)[8] == word
     assert reproduction.against_figure(results, "not run", 0.5) == {}
@@ -177,13 +195,61 @@ def test_what_was_tried_is_shown_once_all_of_it_is_there(folder, monkeypatch, tm
         )
     found = Results("small", root=tmp_path)
     name, tried, chosen, _ = lines_of(reproduction.searched(found, ["not chosen"]))[2]
-    assert (name, tried) == ("not chosen", "lr 0.01, 0.1") and chosen in ("lr 0.01", "lr 0.1")
+    assert (name, tried) == ("not chosen", "lr 0.01, 0.1")
+    assert chosen in ("lr 0.01 (an end)", "lr 0.1 (an end)")
+
+
+@pytest.mark.parametrize(
+    ("tried", "chosen", "ends"),
+    [
+        ([0.1, 1.0, 10.0], 1.0, []),
+        ([0.1, 1.0, 10.0], 10.0, ["x"]),
+        ([0.1, 1.0], 0.1, ["x"]),
+        ([1.0], 1.0, []),  # nothing was searched for
+        (["sum", "union"], "sum", []),
+        ([True, False], True, []),
+    ],
+)
+def test_a_number_at_an_end_of_those_tried_is_found(tried, chosen, ends):
+    choice = grid.Choice({"x": chosen, "y": 2}, [({"x": x, "y": 2}, None) for x in tried], [])
+    assert reproduction.at_an_end(choice) == ends
 
 
 def test_terms_say_what_was_run(results):
     shown = dict(lines_of(reproduction.terms(results, "plain"))[2:])
     assert shown["queries, trained on, searched"] == "300, 1,200, 1,497"
     assert shown["to run again"] == "`hashlab grid experiments/small.toml`"
+    assert "epochs" not in shown  # what is not trained has none
+
+
+@pytest.fixture
+def alike(tmp_path, monkeypatch):
+    """A grid of three rows of one body, in which settings of a row may be others."""
+
+    def make(**others):
+        rows = {"first": "dpsh", "second": "csdh", "third": "mu_liu"}
+        common = {"backbone": "quick", "epochs": 2}
+        settings = {"third": {"pretrain_epochs": 0} | others}
+        text = 'title = "Alike"\ndataset = "digits"\nbits = [8]\nseeds = [0]\n'
+        text += '[settings]\nbackbone = "quick"\nepochs = 2\n'
+        for name, method in rows.items():
+            own = ", ".join(f"{key} = {value}" for key, value in settings.get(name, {}).items())
+            text += f'[[rows]]\nname = "{name}"\nmethod = "{method}"\nsettings = {{ {own} }}\n'
+            how = {"save": True, "root": tmp_path} | common | settings.get(name, {})
+            experiments.run(method, "digits", 8, 0, **how)
+        (tmp_path / "alike.toml").write_text(text)
+        monkeypatch.setenv("HASHLAB_EXPERIMENTS", str(tmp_path))
+        return Results("alike", root=tmp_path)
+
+    return make
+
+
+def test_terms_name_a_row_that_departs_from_them(alike):
+    shown = dict(lines_of(reproduction.terms(alike(), "first"))[2:])
+    assert shown["epochs"] == "2"
+    shown = dict(lines_of(reproduction.terms(alike(pretrain_epochs=1), "third"))[2:])
+    assert shown["epochs"] == "2; **third: 1 (pre-training) + 2 (hashing)**"
+    assert shown["seeds"] == "0"
 
 
 def test_an_unknown_grid_says_which_are_known(results, folder):

@@ -25,7 +25,7 @@ A row is a method under its settings, with a cell for each length and seed. What
 stages: each tries every combination of its values, with what the stages before it have chosen, and
 keeps the one that finds held-out images best (see `unseen`). Where the best of a list of rising
 numbers stands at its end, the list is widened beyond it, by the ratio of the two numbers at its
-other end, `WIDEN` times at most.
+other end, three times at most.
 """
 
 from __future__ import annotations
@@ -109,7 +109,15 @@ class Row:
 
 
 class Job(NamedTuple):
-    """One run of a grid; with `tuning`, one that chooses settings."""
+    """One run of a grid.
+
+    Args:
+        row: whose cell, or whose search, it is for.
+        bits: K.
+        seed: of everything that is random in it.
+        settings: that differ from the method's defaults.
+        tuning: whether it is one that chooses settings, on held-out images.
+    """
 
     row: Row
     bits: int
@@ -145,11 +153,17 @@ class Job(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What the search of a row has come to so far."""
+    """What the search of a row has come to so far.
+
+    Args:
+        settings: that are chosen, as far as it has come.
+        tried: settings, and the record of their run.
+        missing: runs that have to be done before it can go on.
+    """
 
     settings: Settings
     tried: list[tuple[Settings, Record]]
-    missing: list[Job]  # runs that have to be done before it can go on
+    missing: list[Job]
 
 
 class Kept:
@@ -182,7 +196,11 @@ class Kept:
         self._by_identity.setdefault(identity, []).append(record)
 
     def find(self, job: Job) -> Record | None:
-        """The record of a job, see `agrees`, if there is one; raises InputError where two would do."""
+        """The record of a job, if there is one; raises InputError where two would do.
+
+        It is one that was made with all settings of the job; of those that it does not name, with
+        their defaults.
+        """
         of_run = self._by_identity.get(job.identity, ())
         same = [record for record in of_run if is_of(record, job)]
         if len(same) > 1:
@@ -628,12 +646,19 @@ def _remove_claims(root: Path) -> None:
 
 
 class Done(NamedTuple):
-    """What came of a job, and what is left."""
+    """What came of a job, and what is left.
+
+    Args:
+        job: the run that was done.
+        record: what it gave; None where it failed.
+        error: why it failed.
+        left: how many runs, of those that are known to be missing, are left.
+    """
 
     job: Job
     record: Record | None
     error: Exception | None
-    left: int  # runs, of those that are known to be missing
+    left: int
 
 
 class Worker:

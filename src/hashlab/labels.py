@@ -5,7 +5,7 @@ text, as (N,) or as a single column (N, 1); or one-hot, 0/1 (N, C) of any type w
 each row. Such labels become ranks 0..C-1 in the order of their names, so that nothing depends on
 what classes are called.
 
-Several labels an item: 0/1 (N, L) of any type, with two columns at least. A single column is never
+Several labels an item: 0/1 (N, C) of any type, with two columns at least. A single column is never
 that: it is one class an item, whatever is in it.
 
 A one-hot matrix is thus both. Who asks for one class reads ranks in it, and who asks for labels
@@ -83,7 +83,7 @@ def one_class(labels: Any, name: str = "labels", negative: bool = False) -> np.n
 
 
 def several(labels: Any, name: str = "labels") -> np.ndarray:
-    """Which labels each item has, bool (N, L), of 0 and 1 in any type.
+    """Which labels each item has, bool (N, C), of 0 and 1 in any type.
 
     Raises:
         InputError: other values, or other than two columns or more.
@@ -94,7 +94,7 @@ def several(labels: Any, name: str = "labels") -> np.ndarray:
         [[False, True, True], [True, False, False]]
     """
     values = _values(labels, name)
-    form = f"{name} must be (N, L) of 0 and 1, L at least 2"
+    form = f"{name} must be (N, C) of 0 and 1, C at least 2"
     if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind == "U":
         raise InputError(f"{form}, got {codes.describe(values)}")
     if not _of_zeros_and_ones(values):

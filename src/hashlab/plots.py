@@ -9,6 +9,9 @@ and clusters carry their names, right and wrong neighbours carry a tick or a cro
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle, pairwise
 from typing import Any
@@ -17,7 +20,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -26,18 +32,113 @@ from hashlab import codes
 from hashlab.errors import InputError
 from hashlab.metrics import Report
 
-COLOURS = sns.color_palette("colorblind")
+OF_LINES, OF_WORDS = 3.0, 4.5  # least contrast of what is seen, and of what is read
+ORDER = (0, 1, 2, 4, 9, 7, 5, 3, 6, 8)  # late comes what is near to orange
+FAINT = ORDER[8:]  # pink and yellow; darker they would be like others
+
+
+def deepened(colour: str | tuple, contrast: float) -> tuple[float, float, float]:
+    """The colour, or the darker one of its hue that has this contrast with white.
+
+    Contrast is that of the Web Content Accessibility Guidelines, 1 to 21.
+    """
+    values = np.array(to_rgb(colour))
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    light = linear @ (0.2126, 0.7152, 0.0722)
+    most = 1.05 / contrast - 0.05
+    if light <= most:
+        return to_rgb(colour)
+    linear *= most / light
+    values = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return tuple(values.tolist())
+
+
+COLOURS = [
+    deepened(colour, 2.0 if number in FAINT else OF_LINES)
+    for number, colour in enumerate(sns.color_palette("colorblind"))
+]
 RIGHT, WRONG = COLOURS[2], COLOURS[3]
-# Late come those near to orange, last the ones that are faint on white: pink and yellow.
-ORDER = (0, 1, 2, 4, 9, 7, 5, 3, 6, 8)
 HALO = [withStroke(linewidth=3, foreground="white")]
 STYLES = ("-", "--", "-.", ":")  # of curves whose names are listed
+MOST = 100_000  # letters of SVG for the discs of a figure; more are drawn as pixels
+DENSITY = 100  # of these pixels, to an inch
+LARGE = 20_000  # letters of a picture in base64, from which on it has 256 colours
 ANGLES = np.arange(16) * np.pi / 8
 # Where a label may stand, in points from where it belongs: right there, or on rings around it.
 MOVES = [(0.0, 0.0), *((r * np.cos(a), r * np.sin(a)) for r in range(12, 90, 6) for a in ANGLES)]
 
 
 # ---- what figures are made of
+
+
+class Drawing(Figure):
+    """A figure that a notebook shows as SVG: sharp on every screen and on paper.
+
+    The same figure is the same text on any day, so a notebook that is run again stays as it is.
+    Letters are outlines, for phones and hosts lack matplotlib's font.
+    """
+
+    def svg(self) -> str:
+        """The figure as SVG, cut to what is drawn."""
+        self._fit()
+        drawing = io.StringIO()
+        undated = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        with plt.rc_context({"svg.hashsalt": "hashlab", "svg.fonttype": "path"}):
+            self.savefig(drawing, format="svg", bbox_inches="tight", dpi=DENSITY, metadata=undated)
+        return _shorter(drawing.getvalue())
+
+    def _fit(self) -> None:
+        """Darken faint words, and make pixels of crowds, each part of which is a line of SVG."""
+        for text in self.findobj(Text):
+            if to_rgb(text.get_color()) != (1, 1, 1):  # white words stand on something dark
+                text.set_color(deepened(text.get_color(), OF_WORDS))
+        for image in self.findobj(AxesImage):
+            image.set_interpolation("none")  # its own pixels, for the screen to enlarge
+        for kind in (PathCollection, QuadMesh):
+            crowd = self.findobj(kind)
+            if sum(map(_letters, crowd)) > MOST:
+                for each in crowd:
+                    each.set_rasterized(True)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display({"image/svg+xml": self.svg(), "text/plain": repr(self)}, raw=True)
+
+
+def _letters(crowd: PathCollection | QuadMesh) -> int:
+    """About how much SVG discs or cells take; of discs of one size the outline is written once."""
+    if isinstance(crowd, QuadMesh):
+        return 150 * crowd.get_array().size
+    return len(crowd.get_offsets()) * (100 if len(crowd.get_sizes()) == 1 else 430)
+
+
+def _shorter(svg: str) -> str:
+    """The same picture in fewer letters: points in hundredths, which no screen shows,
+    and large pictures in 256 colours.
+    """
+    svg = " ".join(svg[svg.index("<svg") :].split()).replace("base64, ", "base64,")
+    points = r' (?:d|x|y)="[^"]*"|translate\([^)]*\)'
+    svg = re.sub(points, lambda part: re.sub(r"\d+\.\d{3,}", _in_hundredths, part[0]), svg)
+    return re.sub(rf"(?<=base64,)[^\"]{{{LARGE},}}", _in_few_colours, svg)
+
+
+def _in_hundredths(number: re.Match) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def _in_few_colours(content: re.Match) -> str:
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(base64.b64decode(content[0])))
+    smaller = io.BytesIO()
+    picture.quantize(256, method=Image.Quantize.FASTOCTREE).save(smaller, "png", optimize=True)
+    return base64.b64encode(smaller.getvalue()).decode()
+
+
+def subplots(*shape: int, **look: Any) -> tuple[Figure, Any]:
+    """`plt.subplots` of a figure that a notebook shows as SVG; `look` may say more."""
+    return plt.subplots(*shape, FigureClass=Drawing, layout="constrained", **look)
 
 
 def palette(count: int) -> list[tuple[float, float, float]]:
@@ -47,16 +148,16 @@ def palette(count: int) -> list[tuple[float, float, float]]:
 
 def axes(ax: Axes | None, width: float = 6.0, height: float = 4.0) -> Axes:
     """`ax`, or where there is none those of a new figure of this size in inches."""
-    return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained")[1]
+    return ax if ax is not None else subplots(figsize=(width, height))[1]
 
 
 def panels(
     rows: int, columns: int, size: tuple[float, float], **shape: Any
 ) -> tuple[Figure, np.ndarray]:
     """A new figure of this size in inches and its axes, (rows, columns);
-    `shape` goes to `plt.subplots`.
+    `shape` goes to `subplots`.
     """
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **shape)
+    return subplots(rows, columns, figsize=size, squeeze=False, **shape)
 
 
 def box(
@@ -77,23 +178,14 @@ def box(
     return ax.text(x, y, text, ha="center", va="center", bbox=frame, **look)
 
 
-def arrow(
-    ax: Axes,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    text: str = "",
-    gaps: tuple[float, float] = (20, 20),
-) -> None:
-    """Draw an arrow between two boxes, with `gaps` in points at its ends,
-    and write a text at its middle.
-    """
-    style = {"arrowstyle": "->", "color": "0.45", "linewidth": 1.3}
-    style |= {"shrinkA": gaps[0], "shrinkB": gaps[1]}
-    ax.annotate("", end, start, arrowprops=style, zorder=1)
+def arrow(ax: Axes, start: Text, end: Text, text: str = "") -> None:
+    """Draw an arrow from the border of a `box` to that of another, and write a text at its middle."""
+    style = {"arrowstyle": "->", "color": "0.45", "linewidth": 1.3, "shrinkA": 4, "shrinkB": 4}
+    style |= {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch()}
+    ax.annotate("", end.get_position(), start.get_position(), arrowprops=style, zorder=1)
     if text:
-        x = (start[0] + end[0]) / 2 + 0.1
-        y = (start[1] + end[1]) / 2
-        ax.text(x, y, text, ha="left", va="center", fontsize=12)
+        x, y = np.mean([start.get_position(), end.get_position()], axis=0)
+        ax.text(x + 0.1, y, text, ha="left", va="center", fontsize=12)
 
 
 def shades(image: np.ndarray) -> str | None:
@@ -105,7 +197,7 @@ def thumbnail(ax: Axes, image: np.ndarray, text: str, colour: str | tuple) -> No
     """Draw a small image (H, W[, C]) in a coloured frame under its text."""
     ax.imshow(image, cmap=shades(image))
     ax.set(xticks=[], yticks=[])
-    ax.set_title(text, fontsize=9, color=colour, pad=3)
+    ax.set_title(text, fontsize=13, color=colour, pad=5)
     for spine in ax.spines.values():
         spine.set(color=colour, linewidth=2)
 
@@ -391,13 +483,14 @@ def against_bits(
         ylabel: what the values are.
         band: the two edges, lower then upper, of a shaded band: name -> a value per length.
     """
-    ax = axes(ax, 6.5, 4)
-    for (name, values), colour in zip(curves.items(), palette(len(curves)), strict=True):
+    ax = axes(ax, 5.6, 3.6)
+    colours = dict(zip(curves, palette(len(curves)), strict=True))
+    ends = []
+    for name, values in curves.items():
         heights = np.broadcast_to(values, len(lengths))
         marks = "--" if np.isscalar(values) else "o-"
-        ax.plot(lengths, heights, marks, ms=5, color=colour)
-        look = {"textcoords": "offset points", "va": "center", "color": colour}
-        ax.annotate(name, (lengths[-1], heights[-1]), (8, 0), **look)
+        ax.plot(lengths, heights, marks, ms=5, color=colours[name])
+        ends.append((lengths[-1], heights[-1]))
     if band:
         _shade_between(ax, lengths, band)
     ax.set_xscale("log", base=2)
@@ -405,6 +498,7 @@ def against_bits(
     ax.set_ylim(-0.03 * ax.get_ylim()[1], None)  # a value of 0 is seen too
     ax.minorticks_off()
     sns.despine(ax=ax)
+    _name_curves(ax, colours, np.array(ends, float), 1.0)
     return ax
 
 
@@ -530,7 +624,7 @@ def points(
         groups: name -> x and y, as many of one as of the other.
         colours: name -> its colour, where it shall be the same in several figures.
     """
-    ax = axes(ax, 6.5, 4.0)
+    ax = axes(ax, 5.6, 3.6)
     colours = colours or dict(zip(groups, palette(len(groups)), strict=True))
     means = []
     for name, (x, y) in groups.items():

@@ -136,7 +136,11 @@ class Record(dict):
             raise AttributeError(f"the record has no {name!r}; it has: {', '.join(self)}") from None
 
     def codes(self) -> dict[str, np.ndarray]:
-        """The stored arrays of `ARRAYS`, codes packed as `metrics.evaluate` takes them."""
+        """The stored arrays by name: `query_codes` and `database_codes`, packed as `metrics.evaluate`
+        takes them, `query_labels` and `database_labels`.
+
+        Raises InputError where they are missing or altered, or the record was not read from a file.
+        """
         if self.path is None:
             raise InputError("the record was not read from a file, so its codes are not at hand")
         arrays = read_stored(self)
@@ -548,7 +552,7 @@ def load(
 ) -> list[Record]:
     """All records under the root that meet the conditions (`method="mu_liu", bits=12`).
 
-    Sorted by file; see `NAMED`. A record's file says its protocol, method, bits and seed (see
+    Sorted by file. A record's file says its protocol, method, bits and seed (see
     `name`), so with these conditions only files that may do are opened; without them, all are.
 
     Raises InputError, which names the file, for one that is called as a record and cannot be read:

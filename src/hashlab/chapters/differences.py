@@ -7,8 +7,9 @@ reports are compared over seeds and over queries, two of numbers over seeds only
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,7 +26,8 @@ RANKS = (1, 10, 50, *range(100, 1001, 100))
 _kept: dict[str, Report] = {}  # of records, by digest: a page asks for them often
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """How one group differs from another in mAP: mean, and what other seeds and queries would do.
 
     `queries` is None where AP per query is not at hand.
@@ -33,6 +35,7 @@ class Difference(NamedTuple):
 
     seeds: Interval
     queries: Interval | None
+    groups: tuple[Group, Group] = field(compare=False, repr=False)
 
     @property
     def mean(self) -> float:
@@ -41,12 +44,16 @@ class Difference(NamedTuple):
     @property
     def intervals(self) -> list[Interval]:
         """Those that are known."""
-        return [interval for interval in self if interval is not None]
+        return [self.seeds] if self.queries is None else [self.seeds, self.queries]
 
     @property
     def verdict(self) -> str:
         """ "above", "below" or "open", as the only comparison that is made."""
         return uncertainty.verdicts([self.intervals])[0]
+
+    def beyond(self, mark: float) -> Difference:
+        """By how much more than `mark` the one is above the other."""
+        return difference(*self.groups, mark)
 
     def __str__(self) -> str:
         return self.shown()
@@ -57,8 +64,8 @@ class Difference(NamedTuple):
         return f"{self.mean:+z.{digits}f}{halves}"
 
 
-def difference(group: Group, other: Group) -> Difference:
-    """By how much a group is above another, seed by seed.
+def difference(group: Group, other: Group, mark: float = 0.0) -> Difference:
+    """By how much a group is above another, seed by seed; with a mark, by how much more than that.
 
     Raises InputError unless both have the same seeds, three at least, and the same queries.
     """
@@ -67,7 +74,8 @@ def difference(group: Group, other: Group) -> Difference:
     if (ours := _seeds(group)) != (theirs := _seeds(other)):
         raise InputError(f"runs with the same seeds expected, got {ours} and {theirs}")
     steps = np.subtract([_score(run) for run in group], [_score(run) for run in other])
-    return Difference(uncertainty.over_seeds(steps), _over_queries(group, other))
+    seeds = uncertainty.over_seeds(steps - mark)
+    return Difference(seeds, _over_queries(group, other, mark), (group, other))
 
 
 def _seeds(group: list) -> list[int]:
@@ -79,7 +87,7 @@ def _score(run: Record | Report | float) -> float:
     return run if isinstance(run, Real) else run.map
 
 
-def _over_queries(group: list, other: list) -> Interval | None:
+def _over_queries(group: list, other: list, mark: float) -> Interval | None:
     """The interval over queries; None where a group has numbers only."""
     runs = [*group, *other]
     if any(isinstance(run, Real) for run in runs):
@@ -88,7 +96,7 @@ def _over_queries(group: list, other: list) -> Interval | None:
     ours, theirs = (
         np.mean([average_precisions(run) for run in half], axis=0) for half in (group, other)
     )
-    return uncertainty.over_queries(ours - theirs)
+    return uncertainty.over_queries(ours - theirs - mark)
 
 
 def check_same_queries(runs: list) -> None:

@@ -7,16 +7,18 @@ empty: in a table it shows as a dash, and a figure leaves it out. The figures ar
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hashlab import codes, grid
 from hashlab.chapters import differences, tables
-from hashlab.chapters.differences import Difference
+from hashlab.chapters.differences import Difference, Key
 from hashlab.errors import InputError
 from hashlab.files import _disk
 from hashlab.metrics import diagnostics, uncertainty
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 EMPTY = "–"  # a cell that was not run
 MARK = -0.01  # "competitive": not below by more
+OF_MARK = {"above": "holds", "below": "does not hold", "open": "open"}
 
 
 class Results:
@@ -165,29 +168,67 @@ def difference_table(results: Results, name: str, others: Sequence[str]) -> Mark
 
 
 def terms(results: Results, name: str) -> Markdown:
-    """What the runs of a row have in common with those of the other rows, and how to make them."""
+    """Under which terms the rows of the same body as a row were run, which of them depart from
+    what most have, and how to make them again.
+    """
+    body = _body(results.grid.row(name))
+    rows = [row.name for row in results.grid.rows if _body(row) == body]
+    of_rows = {row: facts for row in rows if (facts := _terms(results, row))}
+    lines = [
+        [what, _with_departures({row: facts.get(what, EMPTY) for row, facts in of_rows.items()})]
+        for what in of_rows[name]
+    ]
+    file = results.grid.file.name
+    again = ["to run again", f"`hashlab grid experiments/{file}`"]
+    return tables.table(["", f"in all rows of `{file}`"], *lines, again)
+
+
+def _body(row: grid.Row) -> dict[str, Any]:
+    return {key: row.settings.get(key) for key in grid.BODY}
+
+
+def _with_departures(of_rows: Mapping[str, str]) -> str:
+    """What most rows have, then those that have something else."""
+    usual = Counter(of_rows.values()).most_common(1)[0][0]
+    others = [f"**{row}: {value}**" for row, value in of_rows.items() if value != usual]
+    return "; ".join([usual, *others])
+
+
+def _terms(results: Results, name: str) -> dict[str, str]:
+    """What the runs of a row say of their terms; nothing where none was made."""
     group = [run for bits in results.bits(name) for run in results.group(name, bits)]
-    first = group[0]
-    sizes = [f"{first.sizes[part]:,}" for part in ("query", "train", "database")]
-    config = first["config"]
-    weights = first.weights.split(" sha256:")[0]
+    of_runs = [_terms_of(run) for run in group]
+    terms = {
+        what: "; ".join(sorted({facts[what] for facts in of_runs}))
+        for what in (of_runs[0] if of_runs else {})
+    }
+    seeds = ", ".join(map(str, results.grid.row(name).seeds))
+    return terms and terms | {"seeds": seeds}
+
+
+def _terms_of(run: Record) -> dict[str, str]:
+    sizes = [f"{run.sizes[part]:,}" for part in ("query", "train", "database")]
+    config = run["config"]
+    weights = run.weights.split(" sha256:")[0]
     frozen = f", frozen up to {config['frozen']}" if config.get("frozen") else ""
-    hardware = {"{device}, {precision}".format(**run.hardware) for run in group}
-    return tables.table(
-        ["", f"in all rows of `{results.grid.file.name}`"],
-        ["queries, trained on, searched", ", ".join(sizes)],
-        ["metric", first.metric],
-        ["network", f"{first.backbone}, weights {weights}{frozen}"],
-        ["images", f"{config['size']} pixels"],
-        *([["epochs", config["epochs"]]] if "epochs" in config else []),
-        ["seeds", ", ".join(map(str, results.grid.row(name).seeds))],
-        ["run on", "; ".join(sorted(hardware))],
-        ["to run again", f"`hashlab grid experiments/{results.grid.file.name}`"],
-    )
+    phases = Counter(line["phase"] for line in run.history)
+    epochs = " + ".join(f"{count} ({phase})" for phase, count in phases.items())
+    if len(phases) == 1:
+        epochs = str(len(run.history))
+    return {
+        "queries, trained on, searched": ", ".join(sizes),
+        "metric": run.metric,
+        "network": f"{run.backbone}, weights {weights}{frozen}",
+        "images": f"{config['size']} pixels" if config.get("size") else "as they are",
+        **({"epochs": epochs} if phases else {}),
+        "run on": "{device}, {precision}".format(**run.hardware),
+    }
 
 
 def searched(results: Results, names: Sequence[str]) -> Markdown:
-    """What was tried for each row on held-out images, and what was chosen."""
+    """What was tried for each row on held-out images, and what was chosen; of a number, whether it
+    stands at an end of those that were tried, so that a better one may lie beyond.
+    """
     return tables.table(
         ["", "tried", "chosen", "mAP of held-out images: least, chosen"],
         *[_searched(results, name) for name in names],
@@ -205,10 +246,28 @@ def _searched(results: Results, name: str) -> list[str]:
         for key in searched_for
     }
     lists = "; ".join(f"{key} {', '.join(values)}" for key, values in tried.items())
-    chosen = ", ".join(f"{key} {choice.settings[key]}" for key in searched_for)
+    ends = at_an_end(choice)
+    chosen = ", ".join(
+        f"{key} {choice.settings[key]}" + (" (an end)" if key in ends else "")
+        for key in searched_for
+    )
     scores = [grid.unseen(record) for _, record in choice.tried]
-    ends = f"{min(scores):.3f}, {max(scores):.3f}" if scores else EMPTY
-    return [name, lists, chosen, ends]
+    least_and_best = f"{min(scores):.3f}, {max(scores):.3f}" if scores else EMPTY
+    return [name, lists, chosen, least_and_best]
+
+
+def at_an_end(choice: grid.Choice) -> list[str]:
+    """The settings of which the chosen number is the least or the largest that was tried."""
+    tried: dict[str, set[float]] = {}
+    for settings, _ in choice.tried:
+        for key, value in settings.items():
+            if isinstance(value, Real) and not isinstance(value, bool):
+                tried.setdefault(key, set()).add(value)
+    return [
+        key
+        for key, values in tried.items()
+        if len(values) > 1 and choice.settings[key] in (min(values), max(values))
+    ]
 
 
 # ---- verdicts
@@ -229,29 +288,23 @@ def verdict(between: Mapping[int, Difference], better: str = "above") -> str:
     return "does not hold" if words - {better, "open"} else "open"
 
 
-def competitive(between: Mapping[int, Difference], mark: float = MARK) -> dict[int, str]:
-    """By code length: "holds" where both intervals lie above `mark`, "does not hold" where both
-    lie below it, else "open".
+def competitive(between: Mapping[Key, Difference], mark: float = MARK) -> dict[Key, str]:
+    """By code length, or what else is compared: "holds" where both intervals lie above `mark`,
+    "does not hold" where both lie below it, else "open"; with Holm's correction among them.
     """
-    return {bits: _beyond(one, mark) for bits, one in between.items()}
-
-
-def _beyond(one: Difference, mark: float) -> str:
-    if all(interval.low > mark for interval in one.intervals):
-        return "holds"
-    return "does not hold" if all(i.high < mark for i in one.intervals) else "open"
+    words = differences.verdicts({key: one.beyond(mark) for key, one in between.items()})
+    return {key: OF_MARK[word] for key, word in words.items()}
 
 
 def against_figure(results: Results, name: str, figure: float) -> dict[int, str]:
     """By code length: whether the mean mAP of a row lies above a reported figure, below it, or
-    whether that is open, by Student's interval over seeds.
+    whether that is open, by Student's interval over seeds; with Holm's correction among lengths.
     """
-    return {
-        bits: uncertainty.verdicts(
-            [[uncertainty.over_seeds([run.map - figure for run in results.group(name, bits)])]]
-        )[0]
-        for bits in results.bits(name)
+    steps = {
+        bits: [run.map - figure for run in results.group(name, bits)] for bits in results.bits(name)
     }
+    words = uncertainty.verdicts([[uncertainty.over_seeds(step)] for step in steps.values()])
+    return dict(zip(steps, words, strict=True))
 
 
 def within_radius(results: Results, name: str, bits: int, radius: int = 2) -> list[float]:

@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
     text = "cut the ranking after so many images; several (--at 10,100) give a report each"
     command.add_argument("--at", type=ranks, action="extend", metavar="K", help=text)
     text = (
-        "same_class (default): one class an image, or one-hot; shares_label: (N, L) of 0 and 1; "
+        "same_class (default): one class an image, or one-hot; shares_label: (N, C) of 0 and 1; "
         "levels: (N, L), fine first"
     )
     command.add_argument("--relevance", default="same_class", help=text)

@@ -32,7 +32,7 @@ BIRD_LEVELS = (
 @dataclass(frozen=True, eq=False)
 class Listing:
     """What a folder holds: per split the paths in it, sorted, and labels (N,),
-    (N, L) 0/1 or (N, levels).
+    (N, C) 0/1 or (N, levels).
     """
 
     paths: Mapping[str, list[str]]

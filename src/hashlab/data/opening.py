@@ -55,9 +55,9 @@ def load(name: str, *, protocol: str | None = None, root: str | Path | None = No
 
     Args:
         name: one of `names()`.
-        protocol: one of `protocol_names(info(name))`; the set's first one when None.
-        root: the cache folder; that of `cache.root()` when None. Embedded sets do not need
-            it.
+        protocol: one of those that `hashlab data list` names; the set's first one when None.
+        root: the cache folder; when None, $HASHLAB_DATA, else the usual one. Sets that come with
+            the package do not need it.
 
     Raises:
         InputError: unknown name or protocol; a cache that is missing, truncated or altered. Every

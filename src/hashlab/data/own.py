@@ -446,17 +446,22 @@ def from_folder(
     """Labelled images of a folder as a data set, read into memory; `hashlab data add` keeps it.
 
     Args:
-        folder, labels, levels: one folder a class, a CSV file, or folders as levels, see
-            `labelled.read`.
+        folder, labels, levels: one folder a class, a CSV file, or folders as levels, as
+            `hashlab data add` takes them.
         query, train: how many queries and training images of each class (10), or which share of it
             (0.1). When None, a tenth of each class for queries, and all others for training.
         seed: which images those are.
-        size, fit: side of the square images, and "crop" or "squash", see `folders`.
+        size, fit: side of the square images in pixels, and how others become square: "crop" cuts
+            the middle out, "squash" changes the shape of what is seen.
         skip_broken: leave images out that cannot be read.
         name: what the set is called in records; that of the folder when None.
 
+    Returns:
+        A `Dataset`, its images uint8 (N, size, size, 3).
+
     Raises:
-        InputError: see `add`.
+        InputError: no such folder, labels that do not fit it, broken images (all by name), more
+            queries and training images than a class has.
     """
     files.check_name(folder)
     source = Path(folder)

@@ -26,7 +26,7 @@ Arrays = dict[
 
 class Labelled(Protocol):
     """What methods are fitted to: a `Part`, or anything else that has images, uint8 (N, H, W) or
-    (N, H, W, 3), and their labels, (N,) or (N, L).
+    (N, H, W, 3), and their labels, (N,) or (N, C).
     """
 
     @property
@@ -87,7 +87,7 @@ class Pool:
     @property
     def labels(self) -> np.ndarray:
         """(N,) int64 classes, the fine ones where there are levels;
-        (N, L) 0/1 where images have several labels.
+        (N, C) 0/1 where images have several labels.
         """
         return self.stored[:, 0] if self.about.levels else self.stored
 
@@ -159,7 +159,7 @@ class Part:
     """Some images of a set; equal to another part that has the same images and labels of the same
     pool.
 
-    `.index` (N,) int64 into the pool; `.labels` int64 (N,), or 0/1 (N, L) where an image has
+    `.index` (N,) int64 into the pool; `.labels` int64 (N,), or 0/1 (N, C) where an image has
     several; `.levels` (N, L), fine first, or None; `.images` uint8 (N, H, W[, C]), or float32
     (N, d) where the set is of features.
     """
@@ -287,14 +287,17 @@ class Dataset:
 
     @property
     def name(self) -> str:
+        """What the set is called."""
         return self.info.name
 
     @property
     def relevance(self) -> str:
+        """What `metrics.evaluate` takes as `relevance`, with the `targets` of two parts."""
         return self.info.relevance
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """What the classes, or the columns of several labels, are called."""
         return self.info.classes
 
     @property

@@ -96,8 +96,7 @@ class SetInfo:
 
     A sort key is the SHA-256 digest of an image's raw bytes followed by its label as 2 big-endian
     bytes, so neither the order of a download nor its file format matters. Of a set that is put
-    there `by_hand`, the counts are the published ones and the rest is known once its files are read
-    (`hashlab.data.prepared`).
+    there `by_hand`, the counts are the published ones and the rest is known once its files are read.
     """
 
     name: str
@@ -137,7 +136,7 @@ class SetInfo:
 
     @property
     def label_shape(self) -> tuple[int, ...]:
-        """Shape of one image's labels: () for one class, (L,) for L levels or L possible labels."""
+        """Shape of one image's labels: () for one class, (L,) for L levels, (C,) for C possible labels."""
         return {
             "same_class": (),
             "levels": (len(self.levels),),

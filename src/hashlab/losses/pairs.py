@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 def similar(labels: Tensor, others: Tensor | None = None) -> Tensor:
     """Which pairs are similar: bool (B, N) of labels (B,) and (N,) classes,
-    or 0/1 (B, L) and (N, L) of several.
+    or 0/1 (B, C) and (N, C) of several.
 
     Images with several labels are similar when they share one.
 
@@ -84,9 +84,9 @@ def mean(losses: Tensor, s: Tensor, counted: Tensor | None = None, balance: str 
 def likelihood_loss(theta: Tensor, s: Tensor) -> Tensor:
     """How unlikely a pair's kind s is, where it is similar with chance sigmoid(theta); per pair.
 
-        -log p(s | theta) = log(1 + exp theta) - s theta
+        -log p(s | Theta) = log(1 + exp Theta) - s Theta
 
-    Stable for any theta.
+    Stable for any Theta.
 
     Reference: Zhang, Zhang, Li and Guo, Supervised hashing with latent factor models, SIGIR 2014;
     used by DPSH, DHN, HashNet and many more.

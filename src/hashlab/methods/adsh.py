@@ -15,7 +15,8 @@ Two departures. Here the database that is learned is the training part, all of w
 queries in every epoch. And `encode` gives the network's codes for every image, training images too:
 an engine that stores learned codes for some images and projected ones for others could not be
 compared with the rest. So figures of the paper, which rank learned codes of the whole database by
-its labels, are out of reach; `loss.b` holds those of the training images while it trains.
+its labels, are out of reach; the buffer `b` of `ADSHLoss` holds those of the training images while it
+trains.
 """
 
 from __future__ import annotations

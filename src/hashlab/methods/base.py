@@ -37,15 +37,26 @@ KINDS = {
 
 @dataclass(frozen=True)
 class About:
-    """What a method is, for lists and for the book."""
+    """What a method is, for lists and for the book.
+
+    Args:
+        name: by which `create` and the commands know it.
+        title: of the paper, or what it is where there is none.
+        year: of the paper.
+        kind: "pairwise", "triplet", "class-wise", "centre", "shallow" or "control".
+        labels: the kinds of labels that its training images may have, by the names that
+            `metrics.evaluate` takes as `relevance`: "same_class", "shares_label", "levels".
+        paper: authors, venue and year.
+        status: how near to the source it is: "the paper's formulas", "reconstruction from …".
+    """
 
     name: str
     title: str
     year: int
-    kind: str  # one of KINDS
-    labels: tuple[str, ...]  # relevance kinds it takes
+    kind: str
+    labels: tuple[str, ...]
     paper: str
-    status: str  # "the paper's formulas", "reconstruction", …
+    status: str
 
 
 MOST = {
@@ -58,7 +69,8 @@ def setting(default: Any, meaning: str, least: float = 0, most: float | None = N
     """A field of a settings class: its default,
     and what it means in a few words for `hashlab methods NAME`.
 
-    A number must lie in least..most; without `most`, see `MOST`.
+    A number must lie in least..most; without `most`, in what no setting goes beyond: a million of whole
+    numbers, 1e20 of others.
     """
     return dataclasses.field(
         default=default, metadata={"meaning": meaning, "limits": (least, most)}
@@ -182,7 +194,8 @@ class Method:
 
     def settings_for(self, images: int, several: bool = False) -> Any:
         """The settings with which `fit` learns from so many training images:
-        given ones, defaults, and what takes their place, see `adapt`.
+        given ones, defaults, and what takes the place of defaults where images are few, or a backbone
+        is frozen.
 
         Args:
             several: whether an image has several labels.
@@ -220,6 +233,7 @@ class Method:
         checkpoints: str | Path | None = None,
         shared: Shared | None = None,
     ) -> Self:
+        """Learn from training images and their labels; see `DeepMethod.fit`, `ShallowMethod.fit`."""
         raise NotImplementedError
 
     def encode(self, images: Pictures, shared: Shared | None = None) -> np.ndarray:
@@ -257,6 +271,7 @@ class Method:
     def set_state(
         self, tensors: dict[str, Tensor], facts: dict[str, Any], device: str | None = None
     ) -> None:
+        """Take what `state` of a method with the same settings gave; raises InputError for others."""
         raise NotImplementedError
 
     def input(self) -> dict[str, Any]:
@@ -289,7 +304,7 @@ def classes_and_labels(train: Labelled) -> tuple[tuple[str, ...] | None, np.ndar
 
     Returns:
         Names of classes or labels, None where several labels have none; int64 (N,) ranks 0..C-1, or
-        0/1 uint8 (N, L) where an image has several labels.
+        0/1 uint8 (N, C) where an image has several labels.
 
     Raises:
         InputError: labels in no such form, or of another number than the images.
@@ -351,7 +366,7 @@ def check_labels(train: Labelled) -> np.ndarray:
 
 def check_pair_labels(train: Labelled) -> np.ndarray:
     """Labels that say which pairs of training images are similar:
-    int64 (N,) ranks, or 0/1 uint8 (N, L) where an image has several.
+    int64 (N,) ranks, or 0/1 uint8 (N, C) where an image has several.
 
     Raises InputError for labels in no usual form, or where no two images differ.
     """

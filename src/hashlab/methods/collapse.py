@@ -64,7 +64,7 @@ def look(bits: np.ndarray, labels: np.ndarray, in_use: int | None = None) -> Col
 
     Args:
         bits: bool (N, K).
-        labels: (N,) classes, or 0/1 (N, L).
+        labels: (N,) classes, or 0/1 (N, C).
         in_use: how many of the bits may differ; all K when None.
     """
     classes = count_classes(labels)
@@ -80,7 +80,7 @@ def look(bits: np.ndarray, labels: np.ndarray, in_use: int | None = None) -> Col
 
 
 def count_classes(labels: np.ndarray) -> int:
-    """Classes that occur among labels (N,), or labels that tell images apart among 0/1 (N, L)."""
+    """Classes that occur among labels (N,), or labels that tell images apart among 0/1 (N, C)."""
     labels = np.asarray(labels)
     if labels.ndim == 1:
         return len(np.unique(labels))

@@ -39,7 +39,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
-    """Similarity s (B, B) in 0..1 of labels (B,), or 0/1 (B, L) of several: what codes are to show.
+    """Similarity s (B, B) in 0..1 of labels (B,), or 0/1 (B, C) of several: what codes are to show.
 
     Args:
         kind: "shares" for 1 where two images share a label and 0 elsewhere, "cosine" for the cosine
@@ -47,7 +47,7 @@ def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
     """
     if kind == "shares" or labels.ndim == 1:
         return pairs.similar(labels).float()
-    y = F.normalize(labels.float(), dim=1)  # (B, L)
+    y = F.normalize(labels.float(), dim=1)  # (B, C)
     return (y @ y.T).clamp(max=1)
 
 
@@ -90,7 +90,7 @@ def contrastive(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
 def likelihood(u: Tensor, s: Tensor, low: float = -1.0) -> Tensor:
     """How unlikely the similarities are, as in DPSH.
 
-        log(1 + exp theta) - s theta,  theta = u_i.u_j / 2
+        log(1 + exp Theta) - s Theta,  Theta = u_i.u_j / 2
 
     `low` is not used.
     """
@@ -102,12 +102,12 @@ LOWEST = {"opposite": -1.0, "half": 0.0}  # similarity that codes of unlike imag
 
 
 class CSDHLoss(nn.Module):
-    """The training loss of outputs z (B, K) with labels (B,), or 0/1 (B, L) of several: a scalar.
+    """The training loss of outputs z (B, K) with labels (B,), or 0/1 (B, C) of several: a scalar.
 
         mean_ij form(u_i, u_j, s_ij) + alpha mean_ik penalty(u_ik),  u = activation(z)
 
-    No image makes a pair with itself. Pairs with s > 0 are the similar ones. See `Config` for the
-    arguments.
+    No image makes a pair with itself. Pairs with s > 0 are the similar ones. The arguments are
+    settings of the method, which `hashlab methods csdh` explains.
     """
 
     def __init__(

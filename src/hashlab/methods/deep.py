@@ -122,8 +122,8 @@ class DeepMethod(Method):
     a backbone, a head (a linear layer), and the loss of the subclass.
 
     After `fit`: `.network` maps normalised images to real outputs z (B, K); `.history` holds a line
-    per epoch; `.backbone`, `.view`, `.device` and `.precision` say what the settings came to;
-    `.net` is the `FeatureNet` that has them all.
+    per epoch (see `loop.train`); `.net` is the `FeatureNet` behind `.backbone`, `.view`, `.device` and
+    `.precision`.
     """
 
     Config: ClassVar[type] = DeepConfig
@@ -148,26 +148,32 @@ class DeepMethod(Method):
 
     @property
     def network(self) -> Network | None:
+        """Maps normalised images (B, C, H, W), or features (B, d), to outputs; None before `fit`."""
         return None if self._net is None else self._net.network
 
     @property
     def backbone(self) -> str:
+        """The backbone's name, where the setting says auto the one that it came to."""
         return self.net.backbone
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Of the images that it was fitted to, (H, W) or (H, W, C); (d,) of features."""
         return self.net.shape
 
     @property
     def view(self) -> View | items.Vectors:
+        """How images become the network's input."""
         return self.net.view
 
     @property
     def device(self) -> torch.device:
+        """Where the network is."""
         return self.net.device
 
     @property
     def precision(self) -> str:
+        """Of the network, float32 or bfloat16."""
         return self.net.precision
 
     # ---- what subclasses say

@@ -28,7 +28,7 @@ def dhn_loss(
 ) -> Tensor:
     """The training loss of outputs z (B, K) in [-1, 1] with labels (B,) or 0/1 (B, C): a scalar.
 
-        mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik log cosh(|z_ik| - 1),  theta_ij = scale z_i.z_j
+        mean_ij [log(1 + exp Theta_ij) - s_ij Theta_ij] + weight mean_ik log cosh(|z_ik| - 1),  Theta_ij = scale z_i.z_j
 
     over pairs of two different images; the second mean is over images and bits.
 

@@ -37,7 +37,7 @@ MOST = 3  # levels that `scales=auto` fuses
 
 
 def dmsh_loss(u: Tensor, labels: Tensor, lam: float = 0.1) -> Tensor:
-    """The training loss of outputs u (B, K) with labels (B,), or 0/1 (B, L) of several: a scalar.
+    """The training loss of outputs u (B, K) with labels (B,), or 0/1 (B, C) of several: a scalar.
 
         mean_ij [log(1 + exp Theta_ij) - s_ij Theta_ij] + lambda mean_ik (b_ik - u_ik)^2
 

@@ -7,14 +7,14 @@ https://github.com/jiangqy/DPSH-pytorch): the loss, pairs of a batch with a memo
 all training images, an image's pair with itself among them, labels shared or not, SGD with rate
 0.05 and batches of 128. SEEN (https://github.com/swuxyj/DeepHash-pytorch): the same with other
 weights. INFERRED: pairs within the batch, balanced pairs, every setting not named here. On sets of
-fewer than `FEW` images pairs are balanced unless told otherwise, and where images have one class
+fewer than 2,000 images pairs are balanced unless told otherwise, and where images have one class
 within the batch: there an epoch is a handful of steps, each of which moves the network far from
 what the memory holds, and codes come out worse (benchmarks/small_sets.py). With several labels
 those of the memory are better.
 
 The weight of the penalty. Over all N training images the authors' loss is a sum,
 
-    J = sum_ij [log(1 + exp theta_ij) - s_ij theta_ij] + lambda sum_i ||u_i - sgn u_i||^2,
+    J = sum_ij [log(1 + exp Theta_ij) - s_ij Theta_ij] + lambda sum_i ||u_i - sgn u_i||^2,
 
 with N^2 pairs and N K outputs. Here both parts are means, so alpha = lambda K / N: the authors'
 lambda = 10 for 5,000 images is alpha = 0.024 at 12 bits and 0.096 at 48. The second source has
@@ -50,7 +50,7 @@ def dpsh_loss(
 ) -> Tensor:
     """The training loss of outputs u (B, K) against those of other images (N, K): a scalar.
 
-        mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + alpha mean_ik (u_ik - sgn u_ik)^2,  theta_ij = u_i.u_j / 2
+        mean_ij [log(1 + exp Theta_ij) - s_ij Theta_ij] + alpha mean_ik (u_ik - sgn u_ik)^2,  Theta_ij = u_i.u_j / 2
 
     Args:
         s: bool (B, N), the similar pairs.
@@ -65,11 +65,11 @@ def dpsh_loss(
 class DPSHLoss(nn.Module):
     """`dpsh_loss` of a batch against a memory of all training outputs, which it keeps.
 
-    An image's place in the memory is zero until it was seen; such a pair has theta = 0 and moves
+    An image's place in the memory is zero until it was seen; such a pair has Theta = 0 and moves
     nothing.
 
     Args:
-        labels: (N,) classes or 0/1 (N, L) of all training images, in the order that `rows` refers
+        labels: (N,) classes or 0/1 (N, C) of all training images, in the order that `rows` refers
             to.
         bits: code length K.
     """

@@ -4,10 +4,10 @@ DPSH's likelihood of pairs, and codes B that a linear classifier W can read, fou
 them: bit by bit, by discrete cyclic coordinate descent. With outputs u of all N training images the
 objective is
 
-    J = sum_ij [log(1 + exp theta_ij) - s_ij theta_ij] + mu ||Y - B W||^2 + nu ||W||^2 + eta ||B -
+    J = sum_ij [log(1 + exp Theta_ij) - s_ij Theta_ij] + mu ||Y - B W||^2 + nu ||W||^2 + eta ||B -
     U||^2,
 
-theta_ij = u_i.u_j / 2. SEEN (the authors' code, https://github.com/liqi-casia/DSDH-HashingCode):
+Theta_ij = u_i.u_j / 2. SEEN (the authors' code, https://github.com/liqi-casia/DSDH-HashingCode):
 all three steps, 10 cycles, nu/mu = 0.1, pairs with a memory of all outputs. There B and W are those
 of the batch; here, as in the paper, of all training images, and they are renewed before every
 epoch. eta = 55, mu = 1: SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch). Ours:
@@ -35,7 +35,7 @@ def dsdh_loss(
 ) -> Tensor:
     """The network's part of J for outputs u (B, K): a scalar.
 
-        mean_ij [log(1 + exp theta_ij) - s_ij theta_ij] + weight mean_ik (u_ik - b_ik)^2,  theta_ij = u_i.u_j / 2
+        mean_ij [log(1 + exp Theta_ij) - s_ij Theta_ij] + weight mean_ik (u_ik - b_ik)^2,  Theta_ij = u_i.u_j / 2
 
     Args:
         memory: (N, K), the outputs u_j of all training images, held fast.

@@ -1,7 +1,7 @@
 """Wang, Shi and Kitani, Deep Supervised Hashing with Triplet Labels, ACCV 2016 (DTSH).
 
 A likelihood of triplets: an image shall be closer to a similar one than to a dissimilar one, by a
-margin. SEEN (the authors' code, https://github.com/Minione/DTSH): the likelihood, theta = u.u'/2,
+margin. SEEN (the authors' code, https://github.com/Minione/DTSH): the likelihood, Theta = u.u'/2,
 margin K/2, squared distance to the code, a few thousand triplets per image drawn from a memory of
 all outputs. Their weight comes to about 0.004 K in our means. Ours: all triplets of a batch.
 """
@@ -22,9 +22,9 @@ from hashlab.methods.deep import DeepConfig, DeepMethod
 def dtsh_loss(u: Tensor, labels: Tensor, alpha: float, weight: float = 0.1) -> Tensor:
     """The training loss of outputs u (B, K) with labels (B,) or 0/1 (B, C): a scalar.
 
-        mean_qpn log(1 + exp -(theta_qp - theta_qn - alpha)) + weight mean_ik (u_ik - sgn u_ik)^2
+        mean_qpn log(1 + exp -(Theta_qp - Theta_qn - alpha)) + weight mean_ik (u_ik - sgn u_ik)^2
 
-    with theta_ij = u_i.u_j / 2, over all triplets of the batch: p is similar to q and another
+    with Theta_ij = u_i.u_j / 2, over all triplets of the batch: p is similar to q and another
     image, n is not similar to q.
 
     Args:

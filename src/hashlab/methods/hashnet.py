@@ -3,7 +3,7 @@
 A weighted likelihood of pairs on tanh(beta z), where beta grows in stages, so that tanh becomes the
 sign. SEEN (the authors' code, https://github.com/thuml/HashNet): beta = (1 + 0.005 t)^0.5 in steps
 of 200 iterations t, which is 7 at t = 10,000; similar pairs weigh more, by a number that the user
-gives. There alpha stands in the exponential only, so that s_ij theta_ij is 1/alpha times too large.
+gives. There alpha stands in the exponential only, so that s_ij Theta_ij is 1/alpha times too large.
 SEEN at second hand (https://github.com/swuxyj/DeepHash-pytorch): alpha in both places, alpha
 = 10/K, the weights |S|/|S_1| and |S|/|S_0|. RECALLED from the paper: c_ij, and ten stages. Ours:
 the weights are those of the batch, and beta reaches `last_beta` whatever the number of epochs.
@@ -28,7 +28,7 @@ from hashlab.training import loop
 def hashnet_loss(h: Tensor, labels: Tensor, alpha: float) -> Tensor:
     """The training loss of outputs h (B, K) in [-1, 1] with labels (B,) or 0/1 (B, C): a scalar.
 
-        mean_ij w_ij [log(1 + exp theta_ij) - s_ij theta_ij],  theta_ij = alpha h_i.h_j,
+        mean_ij w_ij [log(1 + exp Theta_ij) - s_ij Theta_ij],  Theta_ij = alpha h_i.h_j,
         w_ij = c_ij |S|/|S_1| if similar, |S|/|S_0| if not,
 
     over pairs of two different images, of which |S_1| are similar and |S_0| are not. c_ij is the

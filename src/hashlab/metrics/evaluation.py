@@ -41,10 +41,10 @@ def evaluate(
 ) -> Report:
     """Rank a database by the distance of its codes to each query's, and measure the rankings.
 
-    Where r_i is 1 for a relevant item at rank i and 0 for another, and R items are relevant, the average
-    precision of a query is
+    Where rel_i is 1 for a relevant item at rank i and 0 for another, R items are relevant, and k ranks
+    count (`at`), the average precision of a query is
 
-        AP = (1 / min(k, R)) sum_{i=1..k} r_i (r_1 + ... + r_i) / i
+        AP = (1 / min(k, R)) sum_{i=1..k} rel_i (rel_1 + ... + rel_i) / i
 
     as expected under a random order of ties; mAP is its mean over queries. `formulas` has the closed form.
 
@@ -59,7 +59,7 @@ def evaluate(
             see `hashlab.labels`.
         bits: K, the number of bits stored, of all tables together; None where codes are not packed,
             which then say it.
-        relevance: "same_class": (N,) classes, relevant if equal. "shares_label": (N, L) of 0 and 1,
+        relevance: "same_class": (N,) classes, relevant if equal. "shares_label": (N, C) of 0 and 1,
             relevant with a label in common, gain = how many; a row without labels has nothing in
             common with any other. "levels": (N, L) classes per level, fine first, relevant if the
             fine ones agree, gain = levels that agree.

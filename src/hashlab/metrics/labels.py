@@ -15,7 +15,7 @@ from hashlab.errors import InputError, did_you_mean
 
 RELEVANCE = {
     "same_class": "one class a row",
-    "shares_label": "(N, L) of 0 and 1",
+    "shares_label": "(N, C) of 0 and 1",
     "levels": "(N, L) classes",
 }
 

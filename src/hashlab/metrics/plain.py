@@ -61,7 +61,7 @@ def relevant(relevance: str, query: np.ndarray, database: np.ndarray) -> np.ndar
     """Which items are relevant to a query, bool (N,).
 
     Args:
-        query, database: labels () and (N,) of "same_class"; 0 or 1 (L,) and (N, L) of
+        query, database: labels () and (N,) of "same_class"; 0 or 1 (C,) and (N, C) of
             "shares_label"; (L,) and (N, L) of "levels", fine ones first.
     """
     if relevance == "shares_label":

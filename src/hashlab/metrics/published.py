@@ -360,5 +360,13 @@ CONVENTIONS = {
 
 
 def conventions() -> tuple[str, ...]:
-    """Names of the published mAP conventions, each usable as `evaluate(..., convention=name)`."""
+    """Names of the published mAP conventions, each usable as `evaluate(..., convention=name)`.
+
+    Example:
+        >>> from hashlab import metrics
+        >>> "map_at_r" in metrics.conventions()
+        True
+        >>> metrics.CONVENTIONS["map_at_r"].definition.partition(";")[0]
+        'precisions at the hits within R over R'
+    """
     return tuple(CONVENTIONS)

@@ -355,7 +355,7 @@ def _numbers(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def names() -> list[str]:
-    """The names of backbones for images, besides timm's networks; `GIVEN` is that for features."""
+    """The names of backbones for images, besides timm's networks; `features` is that for features."""
     return list(BACKBONES)
 
 
@@ -460,10 +460,10 @@ def create(
     what is not loaded is drawn from torch's generator.
 
     Args:
-        start: `scratch`, a name of `weights.SOURCES` (fetched when first used, and never read where
-            the SHA-256 is another than the one that stands there), `timm` for what timm publishes for
-            one of its networks, or a path to a safetensors file with the state dict of the library's
-            network, or of our own.
+        start: `scratch`, `torchvision-imagenet` or `efficientnet-lite0` (fetched when first used, and
+            never read where the SHA-256 is another than the one that the package knows), `timm` for
+            what timm publishes for one of its networks, or a path to a safetensors file with the
+            state dict of the library's network, or of our own.
         frozen: whether it stays as it is, batch statistics included; or the level up to which it
             does.
         hidden: width of a dense layer on given features; 0 to do without it.

@@ -360,7 +360,7 @@ class FeatureNet:
         return {name: list(x) if isinstance(x, tuple) else x for name, x in values.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Weights, and what `from_facts` reads."""
+        """Weights and buffers by name, and as JSON values the backbone, shape and view of the images."""
         return self.tensors(), {
             "backbone": self.backbone,
             "shape": list(self.shape),

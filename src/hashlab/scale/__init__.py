@@ -1,8 +1,8 @@
 """Work that one process is not enough for: many tasks, done here, in several processes of this
 machine, or on a Ray cluster, by the same code.
 
-`hashlab.grid` gives a pool runs, `shards` blocks of images to encode. Who gives the tasks is called
-the driver; it alone writes what comes back.
+A `grid.Worker` gives a pool runs, `shards.encode` blocks of images to encode. What comes back is written
+by the process that gave the tasks, and by no other. On the command line this is `--on`.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
 """Codes of many images as a folder of Parquet files, each of which is made by itself.
 
 `shards.json` says of which model and images they are, and how many stand in a file;
-`shard-00012.parquet` has the columns
+`shard-00012.parquet` has the columns::
 
-| column | holds |
-|---|---|
-| `path` | the image's name, see `sources` |
-| `code` | ceil(K / 8) bytes, as `hashlab encode` writes them into an `.npz`; null for a broken image |
-| `label` | text or a whole number; null where none is known |
-| `error` | why an image is broken; null for one that has a code |
+    path    name of the image
+    code    ceil(K / 8) bytes, as hashlab encode writes them into an .npz; null for a broken image
+    label   text or a whole number; null where none is known
+    error   why an image is broken; null for one that has a code
 
 A file that is there is never made again, and one that is made again has the same bytes. So whatever
 ends the work, the same command goes on with what is missing.
@@ -51,11 +49,18 @@ class Shard(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a folder of shards holds, and what was passed over in folders of images."""
+    """What a folder of shards holds, and what was passed over in folders of images.
 
-    images: int  # that have codes
+    Args:
+        images: how many have codes.
+        bits: K.
+        broken: the others, name -> reason.
+        passed: how many files of which kind are no images.
+    """
+
+    images: int
     bits: int
-    broken: dict[str, str]  # name -> reason
+    broken: dict[str, str]
     passed: Any
 
 
@@ -86,10 +91,15 @@ def encode(
 
     Args:
         model: folder of a saved model; processes and machines get it from here.
-        given: see `sources`.
+        given: images and folders of them, lists of paths (`.txt`), Parquet files with a column `path`,
+            or addresses of stores, `s3://bucket/photos`.
         folder: new, empty, or one that an earlier call began with the same model and images.
-        size: images of a shard, a multiple of `models.BLOCK`.
-        open_pool: gives the pool that does it.
+        size: images of a shard, a multiple of those that are encoded at once; another is refused.
+        open_pool: gives the pool that does it, for example
+            `functools.partial(hashlab.scale.open_pool, "ray")`; this process when not given.
+
+    Returns:
+        A `Summary`.
 
     Raises:
         InputError: a model of features, no images, a folder of another model or of other images;

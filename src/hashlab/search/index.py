@@ -417,7 +417,7 @@ def edit(
     when it was last saved.
 
     Raises:
-        InputError: an index of other bits or tables, or none and no `bits`; as `open_local`.
+        InputError: an index of other bits or tables, or none and no `bits`; as `open_index`.
 
     Example:
         >>> import tempfile

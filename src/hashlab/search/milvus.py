@@ -108,6 +108,8 @@ def _about(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
 class Collection:
     """Codes with ids and metadata in a collection of Milvus, searched exactly; see `Index`.
 
+    `open_index` makes one; at the end of a `with` block it lets go of the server.
+
     What changes is there for others at once: there is nothing to save. Metadata of an item have at
     most 64 KiB. Several tables count by the sum.
 

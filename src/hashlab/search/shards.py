@@ -67,7 +67,7 @@ class Block(NamedTuple):
     labels: list[Any]
 
 
-def load(
+def load_shards(
     folder: str | Path,
     address: str | Path,
     *,

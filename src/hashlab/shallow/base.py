@@ -28,14 +28,14 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """
 
     supervised: ClassVar[bool] = False
-    several_labels: ClassVar[bool] = False  # whether labels may be (N, L) 0/1
+    several_labels: ClassVar[bool] = False  # whether labels may be (N, C) 0/1
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the hash functions.
 
         Args:
             X: features, (N, d).
-            y: labels of a supervised method: (N,) integers, or (N, L) 0/1 where it takes several;
+            y: labels of a supervised method: (N,) integers, or (N, C) 0/1 where it takes several;
                 else not looked at.
 
         Returns:
@@ -163,7 +163,7 @@ def in_one_sentence(error: ValueError) -> str:
 
 
 def membership(y: Any, count: int, several: bool, name: str) -> np.ndarray:
-    """Labels of one class a row, or (N, L) 0/1, as 0/1 membership, float64 (N, C);
+    """Labels of one class a row, or (N, C) 0/1, as 0/1 membership, float64 (N, C);
     raises InputError where they do not fit. See `hashlab.labels` for their forms.
     """
     y = as_numpy(y, "labels")

@@ -28,9 +28,9 @@ class CCAITQ(LinearHasher):
         random_state: seed of the first rotation.
 
     Labels:
-        (N,) integers, or (N, L) 0/1, which stand in the formula as they are.
+        (N,) integers, or (N, C) 0/1, which stand in the formula as they are.
 
-    Fitted: mean_ (d,), weights_ (d, K), correlations_ (min(K, L),), rotation_ (K, K), loss_
+    Fitted: mean_ (d,), weights_ (d, K), correlations_ (min(K, C),), rotation_ (K, K), loss_
         (iterations,) as in ITQ.
 
     Reference: Y. Gong and S. Lazebnik, Iterative Quantization: A Procrustean Approach to Learning
@@ -73,12 +73,12 @@ class CCAITQ(LinearHasher):
 
 
 def cca(X: np.ndarray, Y: np.ndarray, rho: float) -> tuple[np.ndarray, np.ndarray]:
-    """Canonical directions of X (N, d) with Y (N, L), both centred:
-    (d, M) and correlations (M,), M = min(d, L).
+    """Canonical directions of X (N, d) with Y (N, C), both centred:
+    (d, M) and correlations (M,), M = min(d, C).
     """
     Lx = covariance_root(X, rho)
     Ly = covariance_root(Y, rho)
-    cross = X.T @ Y / (len(X) - 1)  # (d, L)
+    cross = X.T @ Y / (len(X) - 1)  # (d, C)
     cross = linalg.solve_triangular(Lx, cross, lower=True)
     cross = linalg.solve_triangular(Ly, cross.T, lower=True).T
     left, correlations, _ = linalg.svd(cross, full_matrices=False)

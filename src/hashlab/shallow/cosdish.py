@@ -19,15 +19,14 @@ class COSDISH(LinearHasher):
 
     S is 1 where two rows have a class in common and −η elsewhere. A round draws K rows Ω
     (Γ are all others), and seeks min ||K S_Γ − B_Γ B_Ωᵀ||² + ||K S_Ω − B_Ω B_Ωᵀ||²: the bits of Ω
-    one after another, each within a factor of 2 of the best in its clustering form
-    (`two_approximation`), then B_Γ = sign(S_Γ B_Ω). Ridge regression on standardised features
+    one after another, each within a factor of 2 of the best in its clustering form,
+    then B_Γ = sign(S_Γ B_Ω). Ridge regression on standardised features
     carries the codes to rows outside the training set.
 
     Seen in a public implementation: the steps, T_sto = 10, T_alt = 3, |Ω| = K, ridge weight 1,
     random start, equal votes keep the old bit. Inferred: −η, with η = similar / dissimilar pairs in
     the sampled columns, which balances S; that implementation has +η, here a switch. Ours: where
-    there are fewer rows than K all are drawn, and constant features are left unscaled. See
-    `two_approximation` for why no Cholesky factor is needed.
+    there are fewer rows than K all are drawn, and constant features are left unscaled.
 
     Args:
         bits: K.
@@ -38,7 +37,7 @@ class COSDISH(LinearHasher):
         random_state: seed of the first codes and of the draws.
 
     Labels:
-        (N,) integers, or (N, L) 0/1: rows are similar if they share at least one label.
+        (N,) integers, or (N, C) 0/1: rows are similar if they share at least one label.
 
     Fitted: mean_ (d,), weights_ (d, K), codes_ bool (N, K) = the learned codes of the training
         rows, which differ from what `transform` gives them.

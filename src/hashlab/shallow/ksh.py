@@ -19,11 +19,11 @@ class KSH(AnchorHasher):
     """Supervised hashing with kernels:
     B Bᵀ near K·S in the least-squares sense, S = ±1, one column of B at a time.
 
-    With k̄ the centred Gaussian kernel to A anchors, bit k is sign(k̄·w_k), and w_k maximises bᵀ E
-    b, b = sign(K̄ w) and E = K·S − Σ_{j<k} b_j b_jᵀ. It starts at the leading solution of K̄ᵀ E K̄
-    w = λ K̄ᵀ K̄ w, scaled to wᵀK̄ᵀK̄w = N, and climbs on the smooth φ(K̄ w)ᵀ E φ(K̄ w), φ(x)
-    = 2/(1 + e⁻ˣ) − 1, by accelerated gradient steps; of the two the one with the larger bᵀ E b
-    stays.
+    With k̄, a row of Φ̄, the centred Gaussian kernel to A anchors, bit k is sign(k̄·w_k), and w_k
+    maximises bᵀ E b, b = sign(Φ̄ w) and E = K·S − Σ_{j<k} b_j b_jᵀ. It starts at the leading
+    solution of Φ̄ᵀ E Φ̄ w = λ Φ̄ᵀ Φ̄ w, scaled to wᵀΦ̄ᵀΦ̄w = N, and climbs on the smooth φ(Φ̄ w)ᵀ E
+    φ(Φ̄ w), φ(x) = 2/(1 + e⁻ˣ) − 1, by accelerated gradient steps; of the two the one with the
+    larger bᵀ E b stays.
 
     Seen in the authors' code: all of this, 300 anchors, kernel exp(−||x − z||²/2σ) with σ the mean
     squared distance of rows to anchors, at most 500 steps, stop once the gain is 0.01 N. Ours: S is
@@ -40,7 +40,7 @@ class KSH(AnchorHasher):
         random_state: seed of the anchors and of the rows drawn.
 
     Labels:
-        (N,) integers, or (N, L) 0/1: rows are similar if they share at least one label.
+        (N,) integers, or (N, C) 0/1: rows are similar if they share at least one label.
 
     Fitted:
         anchors_ (A, d), gamma_ (a number), weights_ (A, K), offset_ (K,) = −mean kernel @ weights_,
@@ -88,7 +88,7 @@ class KSH(AnchorHasher):
 
 
 def similar_times(labels: np.ndarray) -> Product:
-    """The product v -> S v, (N,) to (N,), with S = 1 where rows of labels (N, L) share one,
+    """The product v -> S v, (N,) to (N,), with S = 1 where rows of labels (N, C) share one,
     else −1.
     """
     sets, index = np.unique(labels, axis=0, return_inverse=True)  # (G, L), (N,)
@@ -109,7 +109,7 @@ def greedy(kernel: np.ndarray, S: Product, bits: int, steps: int) -> tuple[np.nd
     codes = np.zeros((bits, len(kernel)))  # a row per bit
     for k in range(bits):
         E = residual(S, codes[:k], bits)
-        start = white @ leading(left) * np.sqrt(len(kernel))  # wᵀK̄ᵀK̄w = N
+        start = white @ leading(left) * np.sqrt(len(kernel))  # wᵀΦ̄ᵀΦ̄w = N
         end = climb(kernel, E, start, steps)
         climbed[k] = gain(kernel, E, end) > gain(kernel, E, start)
         weights[:, k] = end if climbed[k] else start
@@ -120,7 +120,7 @@ def greedy(kernel: np.ndarray, S: Product, bits: int, steps: int) -> tuple[np.nd
 
 
 def gain(kernel: np.ndarray, E: Product, weights: np.ndarray) -> float:
-    """bᵀ E b of the bits b = sign(K̄ w) that weights w (A,) give."""
+    """bᵀ E b of the bits b = sign(Φ̄ w) that weights w (A,) give."""
     b = signs(kernel @ weights)
     return b @ E(b)
 
@@ -131,7 +131,7 @@ def residual(S: Product, codes: np.ndarray, bits: int) -> Product:
 
 
 def whitening(kernel: np.ndarray) -> np.ndarray:
-    """W (A, P) with Wᵀ K̄ᵀ K̄ W = I, over the P directions in which the kernel (N, A) varies."""
+    """W (A, P) with Wᵀ Φ̄ᵀ Φ̄ W = I, over the P directions in which the kernel (N, A) varies."""
     values, vectors = linalg.eigh(kernel.T @ kernel)
     varying = values > len(values) * 1e-12 * values[-1]
     return vectors[:, varying] / np.sqrt(values[varying])
@@ -148,10 +148,10 @@ def leading(matrix: np.ndarray) -> np.ndarray:
 
 
 def climb(kernel: np.ndarray, E: Product, start: np.ndarray, steps: int) -> np.ndarray:
-    """Weights (A,) that raise φ(K̄ w)ᵀ E φ(K̄ w) from `start` on:
+    """Weights (A,) that raise φ(Φ̄ w)ᵀ E φ(Φ̄ w) from `start` on:
     Nesterov's method with a growing curvature bound.
 
-    Outputs u = K̄ w (N,) travel with the weights, so that a step takes two products with the
+    Outputs u = Φ̄ w (N,) travel with the weights, so that a step takes two products with the
     kernel, however often its length is halved.
     """
     w = start

@@ -1,7 +1,7 @@
 """Tensors and JSON in one safetensors file that is written whole and checked when read; no pickle.
 
 A checkpoint is one such file per moment of a run; the newest two are kept, so that a damaged one
-has a sound one before it. `snapshots` says what is in them.
+has a sound one before it.
 """
 
 from __future__ import annotations

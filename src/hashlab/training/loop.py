@@ -1,6 +1,6 @@
 """The one training loop.
 
-A method describes its training as a list of `Phase`s; `train` runs them and returns what it saw.
+A method describes its training as a list of phases (`Phase`); `train` runs them and returns what it saw.
 Whatever is random in an epoch follows from the seed, the phase's name and the epoch's number, so a
 run can be taken up at any step.
 """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,7 +99,7 @@ def scale_maps(
         varied = np.argsort(-maps[level].std((1, 2)), kind="stable")[:each]
         for ax, number in zip(cells, varied, strict=False):
             ax.imshow(maps[level][number], cmap="viridis")
-            ax.set_title(f"map {number}", fontsize=9)
+            ax.set_title(f"map {number}", fontsize=11)
     for ax in grid.flat:
         ax.set(xticks=[], yticks=[])
     return figure
@@ -127,20 +128,20 @@ def wiring(levels: Sequence[str], pyramid: bool = False, ax: Axes | None = None)
     ends = ["fuse", "code"] if pyramid else ["fuse", "hash", "code"]
     middle = (len(levels) - 1) / 2
     across = len(steps) + 1
+    look = {"fontsize": 14, "zorder": 2}
+    last = [box(ax, x, middle, name, "0.2", **look) for x, name in enumerate(ends, across)]
+    rows = []
     for row, (level, colour) in enumerate(zip(levels, palette(len(levels)), strict=True)):
-        for column, text in enumerate([level, *steps]):
-            box(ax, column, row, text, colour, fontsize=11, zorder=2)
-            if column:
-                arrow(ax, (column - 1, row), (column, row))
-        arrow(ax, (across - 1, row), (across, middle))
-        if row:
-            arrow(ax, (0, row - 1), (0, row))  # the network goes on from level to level
-        if pyramid and row:
-            arrow(ax, (1, row), (1, row - 1), "+")
-    for column, text in enumerate(ends, across):
-        box(ax, column, middle, text, "0.2", fontsize=11, zorder=2)
-        if column > across:
-            arrow(ax, (column - 1, middle), (column, middle))
+        boxes = [box(ax, x, row, name, colour, **look) for x, name in enumerate([level, *steps])]
+        rows.append(boxes)
+        for start, end in pairwise([*boxes, last[0]]):
+            arrow(ax, start, end)
+    for start, end in pairwise(last):
+        arrow(ax, start, end)
+    for below, above in pairwise(rows):
+        arrow(ax, below[0], above[0])  # the network goes on from level to level
+        if pyramid:
+            arrow(ax, above[1], below[1], "+")
     ax.set(xlim=(-0.5, across + len(ends) - 0.5), ylim=(-0.5, len(levels) - 0.5))
     ax.set_axis_off()
     return ax

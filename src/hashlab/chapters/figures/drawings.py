@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from matplotlib.axes import Axes
-from matplotlib.text import Text
 
 from hashlab import plots
 from hashlab.errors import InputError
@@ -45,16 +44,9 @@ def network(
         colour = plots.COLOURS[3] if text in set(new) else plots.COLOURS[0]
         frames[text] = plots.box(ax, column, row, text, colour, fontsize=10, zorder=3)
     for start, end in arrows:
-        _arrow(ax, frames[start], frames[end])
+        plots.arrow(ax, frames[start], frames[end])
         _note(ax, boxes[start], boxes[end], notes.get((start, end), ""))
     return ax
-
-
-def _arrow(ax: Axes, start: Text, end: Text) -> None:
-    """From the border of a box to that of another."""
-    look = {"arrowstyle": "->", "color": "0.45", "linewidth": 1.3, "shrinkA": 4, "shrinkB": 4}
-    look |= {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch()}
-    ax.annotate("", end.get_position(), start.get_position(), arrowprops=look, zorder=1)
 
 
 def _note(ax: Axes, start: tuple[float, float], end: tuple[float, float], text: str) -> None:

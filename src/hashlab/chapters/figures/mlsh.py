@@ -5,12 +5,13 @@ how it is wired, two distances at once, ways to spend the bits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, pairwise
 
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from hashlab import plots
 from hashlab.errors import InputError
@@ -31,18 +32,18 @@ def wiring(levels: Sequence[str], bits: Sequence[int], ax: Axes | None = None) -
         raise InputError(f"bits of {len(levels)} tables expected, one per level, got {len(bits)}")
     ax = axes(ax, 8, 0.95 * len(levels) + 0.5)
     middle = (len(levels) - 1) / 2
-    gaps = (20, 28)  # boxes of two lines are higher
+    look = {"fontsize": 14, "zorder": 2}
+    end = box(ax, 4, middle, "one\nranking", "0.2", **look)
+    firsts: list[Text] = []
     tables = zip(levels, bits, palette(len(levels)), strict=True)
     for row, (level, size, colour) in enumerate(tables):
-        for column, text in enumerate([level, "mean", "COSDISH", f"table\n{size} bits"]):
-            box(ax, column, row, text, colour, fontsize=11, zorder=2)
-            if column:
-                arrow(ax, (column - 1, row), (column, row), gaps=gaps)
-        arrow(ax, (3, row), (4, middle), gaps=gaps)
-        if row:
-            # The network goes on from level to level.
-            arrow(ax, (0, row - 1), (0, row), gaps=gaps)
-    box(ax, 4, middle, "one\nranking", "0.2", fontsize=11, zorder=2)
+        names = [level, "mean", "COSDISH", f"table\n{size} bits"]
+        boxes = [box(ax, column, row, name, colour, **look) for column, name in enumerate(names)]
+        firsts.append(boxes[0])
+        for start, after in pairwise([*boxes, end]):
+            arrow(ax, start, after)
+    for below, above in pairwise(firsts):  # the network goes on from level to level
+        arrow(ax, below, above)
     ax.set(xlim=(-0.5, 4.5), ylim=(-0.5, len(levels) - 0.5))
     ax.set_axis_off()
     return ax
@@ -67,7 +68,7 @@ def neighbours(
     """
     size = (1.0 * (nearest + 1) + 1.2, 1.22 * len(distances) + 0.2)
     figure, grid = panels(len(distances), nearest + 1, size)
-    words = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 11, "labelpad": 6}
+    words = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 14, "labelpad": 6}
     for (first, *cells), (name, d) in zip(grid, distances.items(), strict=True):
         thumbnail(first, query, "query", "black")
         first.set_ylabel(name, **words)

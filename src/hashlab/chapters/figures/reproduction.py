@@ -18,7 +18,7 @@ from hashlab.chapters.differences import report
 from hashlab.chapters.reproduction import Results
 from hashlab.records import Record
 
-SIZE = (6.5, 4.0)  # of a figure, in inches
+SIZE = (5.6, 3.6)  # of a figure, in inches
 NAMED = 5  # lines that can be named at their ends; more are listed
 SHARES = np.linspace(0, 1, 201)
 
@@ -94,7 +94,7 @@ def tsne(
     seed; each class is named at the median of its island.
     """
     groups = results.there(names, bits)
-    figure, axes = plots.panels(len(groups), 1, (6.5, 5.2 * len(groups)))
+    figure, axes = plots.panels(len(groups), 1, (5.6, 4.7 * len(groups)))
     for ax, name in zip(axes[:, 0], groups, strict=True):
         # Titles first: they take room, and labels are placed in what is left.
         ax.set_title(name)
@@ -130,7 +130,7 @@ def bits_used(results: Results, names: Sequence[str], bits: int = 48) -> Figure:
         name: [reproduction.diagnosed(run) for run in group]
         for name, group in results.there(names, bits).items()
     }
-    figure, axes = plots.panels(2, 1, (6.5, 7.0))
+    figure, axes = plots.panels(2, 1, (5.6, 6.4))
     for ax in axes[:, 0]:
         ax.set_ylim(0, 1)
     shares = {

@@ -44,7 +44,7 @@ def sparse_balls(shares: Mapping[str, Mapping[int, float]], ylabel: str) -> Axes
         ylabel: what the shares are.
     """
     lines = {name: (list(of), list(of.values())) for name, of in shares.items()}
-    ax = plots.curves(lines, "code length K (bits)", ylabel, plots.axes(None, 6.5, 4.0))
+    ax = plots.curves(lines, "code length K (bits)", ylabel, plots.axes(None, 5.6, 3.6))
     ax.set_xticks(sorted({bits for bits_of, _ in lines.values() for bits in bits_of}))
     ax.set_ylim(-0.02, None)
     return ax
@@ -61,7 +61,7 @@ def cost(results: Results, names: Sequence[str], bits: int) -> Axes:
         )
         for name, group in results.there(names, bits).items()
     }
-    ax = plots.axes(None, 6.5, 5.0)
+    ax = plots.axes(None, 5.6, 4.5)
     ax.set_xscale("log")
     ylabel = f"mAP at {bits} bits"
     return plots.points(points, "training (s on the clock)", ylabel, ax)
