@@ -107,8 +107,13 @@ def harm(kind, cluster, driver):
 
 
 def check_sentence(driver):
-    """One that says what has gone, or is not there; nothing else of ours."""
+    """One that says what has gone, or is not there; nothing else of ours.
+
+    At a random moment Ray may be about to connect: then it ends the process itself, with 1.
+    """
     said = [line for line in driver.communicate()[1].splitlines() if line.startswith("hashlab: ")]
+    if CAMPAIGN and driver.returncode == 1 and not said:
+        return
     assert driver.returncode == 2 and len(said) == 1, said
     assert any(words in said[0] for words in (", has gone; ", "does not answer", "no Ray cluster"))
 
