@@ -521,6 +521,15 @@ def test_somebody_who_answers_with_nothing_is_no_cluster(monkeypatch):
             rays.check_answers(address)
 
 
+def test_a_cluster_that_this_machine_belonged_to_and_that_has_gone_is_named(monkeypatch):
+    from ray._private import services
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", lambda _: "127.0.0.1:1")
+    with pytest.raises(InputError, match=r"^127\.0\.0\.1:1 does not answer: "):
+        rays.connect("")
+
+
 def test_the_package_is_imported_without_ray():
     code = (
         "import sys, hashlab.grid, hashlab.scale.shards, hashlab.scale.rays, hashlab.cli; "

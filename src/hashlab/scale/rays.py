@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import hashlab
 from hashlab.errors import InputError
-from hashlab.scale.pools import Call, Lost, Make, Outcome, Pool, Ticket, made, outcome_of
+from hashlab.scale.pools import PAUSE, Call, Lost, Make, Outcome, Pool, Ticket, made, outcome_of
 
 PATIENCE = 10.0  # seconds in which an address has to answer
 SAVING = 60.0  # seconds that interrupted tasks have to save what they did
+GONE = "has gone; what is done is kept: start it again, and give this command once more"
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -46,7 +50,7 @@ def connect(address: str) -> Any:
         import ray
     except ImportError:
         raise InputError("--on ray needs Ray: pip install 'hashlab[scale]'") from None
-    where = f"ray{address}" if address else os.environ.get("RAY_ADDRESS") or "auto"
+    where = f"ray{address}" if address else os.environ.get("RAY_ADDRESS") or _own_cluster()
     if where != "auto":
         check_answers(where)
     try:
@@ -54,6 +58,17 @@ def connect(address: str) -> Any:
     except Exception as error:  # of many kinds, some of them with pages of advice
         raise InputError(_no_cluster(where, error)) from None
     return ray
+
+
+def _own_cluster() -> str:
+    """The address of the cluster that this machine belongs to, or that has gone: Ray would try for
+    minutes to reach that. `auto` where Ray knows of none, or no longer says it in this way.
+    """
+    with suppress(Exception):
+        from ray._private.services import canonicalize_bootstrap_address
+
+        return canonicalize_bootstrap_address("auto") or "auto"
+    return "auto"
 
 
 def _no_cluster(where: str, error: Exception) -> str:
@@ -68,11 +83,8 @@ def _no_cluster(where: str, error: Exception) -> str:
 
 def check_answers(where: str) -> None:
     """Raise InputError unless somebody at ray://HOST:PORT, or HOST:PORT, answers a greeting."""
-    host, _, port = where.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InputError(f"ray://HOST:PORT is expected, got {where}")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), PATIENCE) as line:
+        with call(where) as line:
             line.settimeout(PATIENCE)
             line.sendall(GREETING)
             answered = bool(line.recv(1))
@@ -81,6 +93,26 @@ def check_answers(where: str) -> None:
         raise InputError(f"{where} does not answer: {reason}") from None
     if not answered:
         raise InputError(f"{where} is no Ray cluster: it ends the call")
+
+
+def call(where: str) -> socket.socket:
+    """A connection to ray://HOST:PORT, or HOST:PORT.
+
+    Raises OSError where nobody takes it within `PATIENCE` seconds, InputError for no such address.
+    """
+    host, _, port = where.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InputError(f"ray://HOST:PORT is expected, got {where}")
+    return socket.create_connection((host.strip("[]"), int(port)), PATIENCE)
+
+
+def is_reached(where: str) -> bool:
+    """Whether somebody takes a connection to HOST:PORT, however busy."""
+    try:
+        call(where).close()
+    except OSError:
+        return False
+    return True
 
 
 # ---- the pool
@@ -108,6 +140,9 @@ class Cluster(Pool):
         first: Callable[[], None] | None = None,
     ):
         self._ray = connect(address)
+        self._head = f"ray{address}" if address else self._ray.get_runtime_context().gcs_address
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
         self._busy: dict[Any, Ticket] = {}
         self._cpus = cpus
         self._gpus = gpus
@@ -115,11 +150,26 @@ class Cluster(Pool):
             self._check_shares()
             self._made_of = [self._ray.put((make, first, cpus))]  # in a list it is sent by name
         except BaseException:
-            self._ray.shutdown()
+            self.close()
             raise
         share: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         # no retries of Ray's own; a process is kept for other tasks, also one with a GPU
         self._remote = self._ray.remote(max_retries=0, max_calls=0, **share)(serve)
+
+    def _watch(self) -> None:
+        """End this process, with a sentence, when the head has gone: Ray does it a minute later with
+        none, and its calls do not come back until then.
+        """
+        last = time.monotonic()
+        while not self._closed.wait(PAUSE):
+            now = time.monotonic()
+            if is_reached(self._head):
+                last = now
+            elif now - last >= PATIENCE:
+                print(f"hashlab: {self._head}, the head of the cluster, {GONE}", file=sys.stderr)
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(2)  # whatever else is half-done is as after a kill, which is seen to
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
@@ -197,6 +247,7 @@ class Cluster(Pool):
             return Outcome(error=Lost(type(error).__name__))
 
     def close(self) -> None:
+        self._closed.set()
         if not self._ray.is_initialized():
             return
         try:

@@ -13,8 +13,8 @@ A collection has the fields
 
 and its description says of how many bits and tables its codes are, and what `notes` there are.
 
-Seen on Milvus Lite: all of this, ties and kills included. Inferred, for a full server answers the
-same client: the same there. Nobody has run it on a full server or a cluster yet.
+Seen on Milvus Lite, and on a full server on one machine (Milvus 2.3.5, standalone): all of this, ties
+and kills included. Inferred, for it answers the same client: the same on a cluster of Milvus.
 
 Milvus Lite cannot delete an id with a `'`, which ends the text in its SQL; so none is there. Ids
 have the same order in either form, for of each sign the form begins like no other sign's.

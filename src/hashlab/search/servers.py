@@ -109,7 +109,7 @@ class Server:
         self.name = name
         self._library = library
         self._file = file
-        with self._errors(f"does not answer as Milvus within {ANSWER:.0f} s"):
+        with self._errors(f"does not answer as Milvus within {ANSWER:.0f} s, or refuses the token"):
             self._client = library.MilvusClient(
                 uri, token=token or "", timeout=ANSWER, grpc_options=options
             )
