@@ -97,15 +97,18 @@ class Forked:
 
 
 def kernels():
-    """Have Jupyter fork its kernels too, from now on; not in the long form."""
+    """Have Jupyter fork kernels of this Python too, from now on; not in the long form."""
     from jupyter_client.provisioning import local_provisioner
 
+    launch = local_provisioner.launch_kernel
+
+    def forked(words, independent=False, **settings):
+        if words[0] != sys.executable:  # of another environment
+            return launch(words, independent=independent, **settings)
+        return Forked(words, **settings)
+
     if sys.platform == "linux" and os.environ.get("HASHLAB_CAMPAIGN") != "1":
-        local_provisioner.launch_kernel = _kernel
-
-
-def _kernel(words, independent=False, **settings):
-    return Forked(words, **settings)
+        local_provisioner.launch_kernel = forked
 
 
 def _ends(wanted, number):

@@ -126,6 +126,15 @@ def test_many_cells_are_drawn_as_pixels():
         assert len(pictures(ax.figure.svg())) == count
 
 
+@pytest.mark.parametrize(("ranks", "in_pixels"), [(50, 0), (5000, 1)])
+def test_areas_of_many_corners_are_drawn_as_pixels(ranks, in_pixels):
+    figure, ax = plots.subplots(figsize=(3, 3))
+    ax.fill_between(np.arange(ranks), np.random.default_rng(0).random(ranks))
+    svg = figure.svg()
+    assert len(pictures(svg)) == in_pixels
+    assert len(svg) < LARGEST
+
+
 def test_an_image_keeps_its_own_pixels():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     _, ax = plots.subplots()

@@ -6,6 +6,7 @@ import builtins
 import hashlib
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -167,10 +168,10 @@ def test_a_record_names_the_version_of_timm(digits):
     settings = {"backbone": CONVNEXT, "size": 32}
     few = {name: getattr(digits, name) for name in ("train", "query", "database")}
     small = {name: part.pool.part(part.index[:20]) for name, part in few.items()}
-    record = experiments.run("itq", type(digits)(**vars(digits) | small), 8, **settings)
+    record = experiments.run("itq", replace(digits, **small), 8, **settings)
     assert record.backbone == CONVNEXT and record.versions["timm"] == timm.__version__
     assert record.weights == "scratch" and f"features={CONVNEXT}" in record.variant
-    pixels = experiments.run("itq", type(digits)(**vars(digits) | small), 8)
+    pixels = experiments.run("itq", replace(digits, **small), 8)
     assert "timm" not in pixels.versions
 
 
@@ -297,7 +298,7 @@ def test_readme_trains_on_a_pretrained_body(digits, monkeypatch):
     (example,) = (code for code in examples if "efficientnet_lite0" in code)
     few = {name: getattr(digits, name) for name in ("train", "query")}
     small = {name: part.pool.part(part.index[:128]) for name, part in few.items()}
-    monkeypatch.setattr(data, "load", lambda name: type(digits)(**vars(digits) | small))
+    monkeypatch.setattr(data, "load", lambda name: replace(digits, **small))
     names = {}
     exec(compile(example, "README.md", "exec"), names)
     assert names["packed"].shape == (128, 8) and "hashlab[weights]" in text

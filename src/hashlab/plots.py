@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -94,7 +94,7 @@ class Drawing(Figure):
                 text.set_color(deepened(text.get_color(), OF_WORDS))
         for image in self.findobj(AxesImage):
             image.set_interpolation("none")  # its own pixels, for the screen to enlarge
-        for kind in (PathCollection, QuadMesh):
+        for kind in (PathCollection, PolyCollection, QuadMesh):
             crowd = self.findobj(kind)
             if sum(map(_letters, crowd)) > MOST:
                 for each in crowd:
@@ -106,10 +106,12 @@ class Drawing(Figure):
         display({"image/svg+xml": self.svg(), "text/plain": repr(self)}, raw=True)
 
 
-def _letters(crowd: PathCollection | QuadMesh) -> int:
-    """About how much SVG discs or cells take; of discs of one size the outline is written once."""
+def _letters(crowd: PathCollection | PolyCollection | QuadMesh) -> int:
+    """About how much SVG discs, areas or cells take; of discs of one size the outline is written once."""
     if isinstance(crowd, QuadMesh):
         return 150 * crowd.get_array().size
+    if isinstance(crowd, PolyCollection):
+        return 30 * sum(len(outline.vertices) for outline in crowd.get_paths())
     return len(crowd.get_offsets()) * (100 if len(crowd.get_sizes()) == 1 else 430)
 
 
