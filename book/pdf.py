@@ -53,7 +53,8 @@ TEXT = """([prefix, prefixes]) => {
     for (const box of text.querySelectorAll("[id]"))
         if (!box.closest("svg")) box.id = `${prefix}-${box.id}`;
     for (const link of text.querySelectorAll("a[href]")) {
-        const [page, name] = link.href.split("#");
+        const whole = new URL(link.getAttribute("href"), document.baseURI);  // drawings have links, too
+        const [page, name] = whole.href.split("#");
         if (page in prefixes) link.setAttribute("href", "#" + prefixes[page] + (name ? `-${name}` : ""));
         else if (page.startsWith("file:")) link.removeAttribute("href");  // leads nowhere on another machine
     }

@@ -25,7 +25,8 @@ PAGE = """<!doctype html><html lang="en" data-theme="light" data-content_root="{
 <article class="bd-article"><section id="top"><h1>{title}<a class="headerlink" href="#top">#</a></h1>{text}
 </section></article></main></body></html>"""
 FIRST = """<p>See <a href="book/second.html#deep">further down</a>, <a href="https://example.org/x">elsewhere</a> and
-<a href="_static/hashlab.css">a file</a>.</p><section id="deep"><h2>A quokka of the first</h2><p>The quokka sits.</p>
+<a href="_static/hashlab.css">a file</a>.</p><svg width="90" height="20"><a href="book/second.html#deep"><text
+y="15">a map</text></a></svg><section id="deep"><h2>A quokka of the first</h2><p>The quokka sits.</p>
 <div class="cell"><details class="hide above-input"><summary>Show</summary><pre>FOLDED</pre></details></div>
 <details class="solution"><summary>Solution</summary><p>SOLVED</p></details>
 <pre>{line}</pre><script>let wombat = 1;</script></section>"""
@@ -125,9 +126,8 @@ def test_the_book_on_paper(chromium, book, monkeypatch):
         name.lstrip("/"): sheets.get_destination_page_number(spot)
         for name, spot in sheets.named_destinations.items()
     }
-    assert [names[name] for name in inner] == [
-        pages_of["Deep"]
-    ]  # not the first page's section of that name
+    # From the text and from the drawing; not to the first page's section of that name.
+    assert [names[name] for name in inner] == 2 * [pages_of["Deep"]]
 
 
 @browser
