@@ -437,6 +437,24 @@ def test_shards_are_read_in_the_order_of_their_numbers(tmp_path):
     assert [part.names for part in shards.read(tmp_path)] == [["7"], ["99999"], ["100000"]]
 
 
+def test_no_thread_of_arrow_holds_what_python_owns(monkeypatch, tmp_path):
+    """Where Arrow reads a file of Python's ahead, one of its threads may give it back when Python has
+    ended, which aborts the command."""
+    usual, given = pq.ParquetFile.__init__, []
+
+    def opened(self, source, **words):
+        given.append((type(source), words.get("pre_buffer", False)))
+        usual(self, source, **words)
+
+    monkeypatch.setattr(pq.ParquetFile, "__init__", opened)
+    table = pa.table({"path": ["a.png"], "code": pa.array([b"x"], pa.binary(1))})
+    table = table.replace_schema_metadata({"hashlab.bits": "8", "hashlab.model": "none"})
+    pq.write_table(table, tmp_path / "shard-00000.parquet")
+    assert sources._columns(str(tmp_path / "shard-00000.parquet"))[0] == ["a.png"]
+    assert [part.names for part in shards.read(tmp_path)] == [["a.png"]]
+    assert len(given) >= 3 and set(given) == {(pa.BufferReader, False)}
+
+
 def test_an_index_of_shards_is_one_of_the_folder(model, folder, tmp_path, small):
     """The commands of both ways, with a broken image."""
     assert encode(model, [folder], tmp_path / "x.shards", "--on", "local", "--shard", 16) == 0

@@ -15,7 +15,6 @@ list start from the folder that the list is in. Addresses may need a package mor
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -123,9 +122,9 @@ def _columns(source: str) -> tuple[list[str], list[Any]]:
     """The columns `path` and `label` of a Parquet file."""
     pa, pq = arrow("scale")
     try:
-        schema = pq.read_schema(io.BytesIO(data := content(source)))
-        wanted = [name for name in ("path", "label") if name in schema.names]
-        table = pq.read_table(io.BytesIO(data), columns=wanted)
+        stored = pq.ParquetFile(pa.BufferReader(content(source)), pre_buffer=False)
+        wanted = [name for name in ("path", "label") if name in stored.schema_arrow.names]
+        table = stored.read(columns=wanted, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{source} is no Parquet file ({str(error)[:100]})") from None
     names = table["path"].to_pylist() if "path" in wanted else [None]
@@ -133,7 +132,9 @@ def _columns(source: str) -> tuple[list[str], list[Any]]:
         raise InputError(f"{source}: a column `path` of text is expected")
     labels = table["label"].to_pylist() if "label" in wanted else [None] * len(names)
     if not all(label is None or type(label) in (str, int) for label in labels):
-        raise InputError(f"{source}: labels must be {WORDS}, got {schema.field('label').type}")
+        raise InputError(
+            f"{source}: labels must be {WORDS}, got {stored.schema_arrow.field('label').type}"
+        )
     return names, labels
 
 

@@ -13,7 +13,6 @@ where `hashlab.bits` is K and `hashlab.model` the SHA-256 of the model's weights
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -168,8 +167,8 @@ def contents(shards: Shards) -> Iterator[Part]:
 def _part(file: Path, bits: int) -> Part:
     library, parquet = arrow()
     try:
-        content = io.BytesIO(files.read_bytes(file))
-        stored = parquet.ParquetFile(content, page_checksum_verification=True)
+        content = library.BufferReader(files.read_bytes(file))
+        stored = parquet.ParquetFile(content, page_checksum_verification=True, pre_buffer=False)
         names = [name for name in COLUMNS if name in stored.schema_arrow.names]
         if names[:2] != ["path", "code"] or not _fits(stored.schema_arrow, bits, library.types):
             raise ValueError(f"columns path (text) and code ({-(-bits // 8)} bytes) are expected")
@@ -209,7 +208,7 @@ def _own(file: Path) -> tuple[int, str]:
     """The bits and the model that a Parquet file says its codes are of."""
     library, parquet = arrow()
     try:
-        metadata = parquet.read_schema(io.BytesIO(files.read_bytes(file))).metadata or {}
+        metadata = parquet.read_schema(library.BufferReader(files.read_bytes(file))).metadata or {}
         return int(metadata[BITS]), metadata[MODEL].decode()
     except (library.ArrowException, KeyError, OSError, ValueError):
         names = " and ".join(name.decode() for name in (BITS, MODEL))
