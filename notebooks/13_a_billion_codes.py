@@ -111,9 +111,9 @@ table(
 )
 
 # %% [markdown]
-# Two shards on two cores take little more than half of the time, whatever is asked. Milvus Lite is slower by the way to
-# another process and back; many queries at once share that way. It was given ten million codes, too: after an hour and a half,
-# beside other work, it had not taken all of them, and filling was ended.
+# Two shards on two cores take half to three quarters of the time, whatever is asked. Milvus Lite is slower, less so for many
+# queries at once; a likely reason, which was not tested, is the way to another process and back. It was given ten million
+# codes, too: after an hour and a half, beside other work, it had not taken all of them, and filling was ended.
 #
 # **What making codes takes.** A network looks at every photograph once. Here it is a small one, on a core, and photographs
 # are JPEG files. The table has a grid, too: small training runs, as a file describes them. Workers are processes that share
@@ -430,7 +430,7 @@ for part in ("encode", "grid"):
 
 assert 0.5 < scan_ms(10**6) < 2
 
-# Shards: about half of the time; Milvus Lite: slower, less so for many queries at once
+# Shards: half to three quarters of the time; Milvus Lite: slower, less so for many queries at once
 for one in those("latencies", index="2 shards"):
     assert 0.45 < one["ratio"] < 0.75
 alone, _, many = those("latencies", index="Milvus Lite")
