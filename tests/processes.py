@@ -16,11 +16,12 @@ PATIENCE = 600  # seconds for what takes one or two on an idle machine
 
 
 def wait_until(holds, what="it"):
-    """Return once `holds()` is true."""
+    """What `holds()` gives, once that is true: asked again, it may be no longer."""
     end = time.monotonic() + PATIENCE
-    while not holds():
+    while not (held := holds()):
         assert time.monotonic() < end, f"{what} did not come about in {PATIENCE} s"
         time.sleep(0.01)
+    return held
 
 
 def kill(process):
