@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/ready
+TESTS  := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30
 
 # Two workers on two cores: one thread each. The committed notebooks were run the same way.
 export OMP_NUM_THREADS ?= 1
@@ -10,7 +11,7 @@ export HASHLAB_PROGRESS ?= 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book check-book pdf test notebooks bench lint campaign
+.PHONY: help setup book check-book check-cluster pdf test notebooks bench lint campaign
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,15 +21,19 @@ setup: $(READY)  ## set up .venv (the other commands do it themselves)
 book: $(READY)  ## render the committed, executed notebooks to _build/html
 	@$(BIN)/python book/build.py html
 
-check-book: book  ## look at every page in Chromium: widths, colours, barriers, words
+check-book: book  ## look at every page in Chromium: links, widths, colours, barriers, words
 	@$(BIN)/python book/check.py
 	@$(BIN)/python book/offline.py
+	@$(TESTS) -m "rendered or browser" $$(grep -lE "mark\.(rendered|browser)" tests/test_*.py)
+
+check-cluster: $(READY)  ## start a Ray cluster on this machine, and kill parts of it
+	@$(TESTS) -m cluster $$(grep -l "mark\.cluster" tests/test_*.py)
 
 pdf: book  ## the whole book as _build/hashlab.pdf, by Chromium
 	@$(BIN)/python book/pdf.py
 
 test: lint  ## style, unit tests, and every notebook run again and compared
-	@$(BIN)/python -m pytest --nbval --nbval-current-env --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30 tests notebooks
+	@$(TESTS) -m "not (rendered or browser or cluster)" --nbval --nbval-current-env tests notebooks
 
 notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb
 	@$(BIN)/python book/build.py notebooks --all

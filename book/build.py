@@ -49,6 +49,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+STRICT = ["--warningiserror", "--nitpick", "--keep-going"]
 SETUP_CELL = ROOT / "book" / "setup_cell.txt"  # code, with places for address, folder and cost
 
 
@@ -278,8 +279,7 @@ def render(output: Path) -> int:
         "--all",
         "--quiet",
     ]
-    strict = ["--warningiserror", "--nitpick", "--keep-going"]
-    command = [sys.executable, "-c", jupyter_book, "build", str(ROOT), *options, *strict]
+    command = [sys.executable, "-c", jupyter_book, "build", str(ROOT), *options, *STRICT]
     return subprocess.run(
         command, stdout=subprocess.DEVNULL
     ).returncode  # warnings and errors go to stderr

@@ -217,6 +217,12 @@ def test_a_folder_that_a_machine_does_not_see_is_named(tmp_path):
         grid.Doer(tmp_path / "r", "cpu", mark)
     with grid.shared(tmp_path / "r", Path("none")) as place:
         assert place == (None, None)
+    with (
+        pytest.raises(InputError, match=r"there is no folder .*gone: one that all machines see"),
+        grid.shared(tmp_path / "r", tmp_path / "gone"),
+    ):
+        pass
+    assert not (tmp_path / "gone").exists()
 
 
 # ---- addresses of images

@@ -93,7 +93,7 @@ def test_the_other_way_round_changes_the_sign_only(interval_of, size):
 
 
 def test_queries_are_as_often_in_a_sample_as_chance_has_it():
-    counts = np.concatenate(uncertainty._counts(7, 1_999, 0))
+    counts = uncertainty._counts(7, 1_999, 0)
     assert counts.shape == (1_999, 7) and (counts.sum(1) == 7).all()
     assert counts.mean(0) == pytest.approx(np.ones(7), abs=0.1)
     assert counts.var() == pytest.approx(7 * (1 / 7) * (6 / 7), abs=0.05)

@@ -623,11 +623,15 @@ def shared(root: Path, folder: Path | None = None) -> Iterator[Place]:
 
     Args:
         root: where records are kept, which is the folder unless another is given.
-        folder: another one; one called `none` stands for none.
+        folder: another one, which must be there; one called `none` stands for none.
+
+    Raises InputError for a folder that is not there, or cannot be written.
     """
     if folder == Path("none"):
         yield Place(None, None)
         return
+    if folder and not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: one that all machines see is expected")
     place = (folder or root).absolute()
     files.check_folder(place)
     mark = place / CLAIMS / f"seen-{secrets.token_hex(4)}"

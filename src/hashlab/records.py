@@ -106,6 +106,7 @@ METRIC = (
     "mAP over all ranks, expected under ties"  # what `metrics.evaluate` gives if not told other
 )
 DEPTH = 8  # objects and lists within each other, at most
+LARGE = 1 << 63  # numbers are smaller
 SAMPLE = 3  # queries of a record that `verify` asks with plain loops
 SMALL = 1 << 19  # pairs of query and item up to which it counts all of them
 # Results that differ in one of these are different lines of every table.
@@ -179,8 +180,12 @@ def digest(record: dict[str, Any]) -> str:
     """SHA-256 of all that a record holds but its digest:
     of its JSON with sorted names and without spaces.
     """
-    rest = plain({key: value for key, value in record.items() if key != "digest"})
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    rest = {key: value for key, value in record.items() if key != "digest"}
+    how = {"sort_keys": True, "separators": (",", ":")}
+    try:
+        text = json.dumps(rest, **how, allow_nan=False)
+    except ValueError:  # it has not been in a file yet
+        text = json.dumps(plain(rest), **how)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -357,26 +362,35 @@ def _check_values(fields: Any, what: str) -> None:
     """Raise InputError unless these are plain values that can be shown and stored:
     no depths, infinities, escapes.
     """
-    values = [fields]  # of one depth
-    for _ in range(DEPTH + 1):
-        values = [inner for value in values for inner in _inner(value, what)]
-    if values:
+    level = [fields]
+    for _ in range(DEPTH):
+        for holder in level:
+            _check_shown(holder, what)
+        level = [inner for holder in level for inner in files.holders(files.held(holder))]
+    if level:
         raise InputError(f"{what}: objects within objects, more than {DEPTH} deep")
 
 
-def _inner(value: Any, what: str) -> Iterable[Any]:
-    """The values within a value; raises InputError for one that cannot be shown and stored."""
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    if isinstance(value, list):
-        return value
-    if isinstance(value, str) and not value.isprintable():
-        raise InputError(f"{what}: text that can be printed is expected, got {reprlib.repr(value)}")
-    if isinstance(value, float | int) and not abs(value) < 1 << 63:
-        raise InputError(
-            f"{what}: numbers of less than 64 bits are expected, got {reprlib.repr(value)}"
-        )
-    return ()
+def _check_shown(holder: Any, what: str) -> None:
+    """Raise InputError for names, texts and numbers in a list or an object that cannot be shown
+    and stored.
+    """
+    values = files.held(holder)
+    kinds = set(map(type, values))
+    texts = [value for value in values if isinstance(value, str)] if str in kinds else []
+    for text in (*(holder if isinstance(holder, dict) else ()), *texts):
+        if not text.isprintable():
+            got = reprlib.repr(text)
+            raise InputError(f"{what}: text that can be printed is expected, got {got}")
+    if not kinds & {float, int}:
+        return
+    numbers = values
+    if kinds - {float, int}:
+        numbers = [value for value in values if isinstance(value, (float, int))]
+    for number in (min(numbers), max(numbers)):
+        if not abs(number) < LARGE:
+            got = reprlib.repr(number)
+            raise InputError(f"{what}: numbers of less than 64 bits are expected, got {got}")
 
 
 def _check_type(value: Any, kind: Any, key: str, what: str) -> None:
@@ -396,7 +410,10 @@ def _check_type(value: Any, kind: Any, key: str, what: str) -> None:
         for name, inner_kind in kind.items():
             _check_type(value[name], inner_kind, f"{key}.{name}", what)
     elif isinstance(kind, list):
-        for inner in value:
+        many = value
+        if isinstance(kind[0], type):  # the first of each type stands for its likes
+            many = {type(inner): inner for inner in reversed(value)}.values()
+        for inner in many:
             _check_type(inner, kind[0], f"each of {key}", what)
 
 

@@ -172,7 +172,7 @@ def _one(
     wanted, usual = configuration(method, bits, common(method) | variant)
     wanted = {key: value for key, value in wanted.items() if key != "weights"}
     run = {"method": method, "protocol": PROTOCOL + part, "bits": bits, "seed": seed}
-    of_run = [record for record in kept if run.items() <= record.items()]
+    of_run = (record for record in kept if all(record[key] == run[key] for key in run))
     same = [record for record in of_run if agrees(record, wanted, usual)]
     if len(same) != 1:
         raise InputError(

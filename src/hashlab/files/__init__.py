@@ -18,7 +18,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +38,7 @@ MOST_BYTES = (
     4 << 30
 )  # of a file, and of what an archive unpacks to: a few kilobytes may ask for as many terabytes
 MOST_TEXT = 256 << 20  # of a text file: NUS-WIDE's longest list has 45 MB
+SINGLE = {str, int, float, bool, type(None)}  # what holds nothing else in JSON
 MOST_DEPTH = 32  # lists and objects within each other in JSON; ours have six
 MOST_AXES = 8  # of an array
 PLAIN = "biufUS"  # types of arrays that are read: whole and real numbers, truth, text
@@ -125,12 +126,24 @@ def _no_number(word: str) -> None:
     raise ValueError(f"{word} is no number")
 
 
+def holders(values: Collection[Any]) -> list[Any]:
+    """Those of the values of JSON that hold others: lists and objects, but empty ones."""
+    if SINGLE.issuperset(map(type, values)):
+        return []
+    return [value for value in values if isinstance(value, (dict, list)) and value]
+
+
+def held(holder: Any) -> Collection[Any]:
+    """What stands in a list or an object."""
+    return holder.values() if isinstance(holder, dict) else holder
+
+
 def _deeper(value: Any, depth: int) -> bool:
     """Whether a JSON value has lists and objects within each other, more than `depth` of them."""
-    if not isinstance(value, dict | list):
-        return False
-    parts = value.values() if isinstance(value, dict) else value
-    return any(depth == 0 or _deeper(part, depth - 1) for part in parts)
+    level = holders([value])
+    for _ in range(depth):
+        level = [inner for holder in level for inner in holders(held(holder))]
+    return bool(level)
 
 
 def check_folder(folder: str | Path, variable: str = "") -> None:

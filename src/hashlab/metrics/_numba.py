@@ -1,7 +1,7 @@
-"""The CPU engine: for each query, how many database items lie at each distance,
-in one compiled pass.
+"""Compiled loops. The CPU engine: for each query, how many database items lie at each distance,
+in one pass; the metrics that look at every rank; and sums over draws of queries.
 
-The kernel releases the interpreter lock, so threads share the queries; every count is an integer of
+The engine releases the interpreter lock, so threads share the queries; every count is an integer of
 its own query, and no result depends on how many threads there are. Loops run over short blocks of
 the database that stay in the nearest cache while a tile of queries is compared with them.
 """
@@ -279,3 +279,61 @@ def _collect(tally, width, counts):
         for g in range(counts.shape[0]):
             for b in range(counts.shape[1]):
                 counts[g, b] += part[(g << width) + b]
+
+
+@compiled
+def mean_ratios(items, gains, best_items, best_gains, cutoffs, discount, means):
+    """Fill means (Q, C): over the first k ranks, the mean of the discounted gain so far over that
+    of the best ranking, for each of the ascending cutoffs k.
+
+    Both rankings are items and sums of gains per group, (Q, B) and (Q, G); an item of a group has
+    the mean of its gains.
+    """
+    for q in range(len(items)):
+        group = -1
+        best = -1
+        left = best_left = 0  # items of the two groups that are still to come
+        gain = best_gain = 0.0  # of each of them
+        gained = most = ratios = 0.0  # so far
+        column = 0
+        for rank in range(cutoffs[-1]):
+            while left == 0:
+                group += 1
+                left = items[q, group]
+                gain = gains[q, group] / max(left, 1)
+            while best_left == 0:
+                best += 1
+                best_left = best_items[q, best]
+                best_gain = best_gains[q, best] / max(best_left, 1)
+            left -= 1
+            best_left -= 1
+            gained += gain * discount[rank]
+            most += best_gain * discount[rank]
+            ratios += gained / most if most > 0 else gained
+            if rank + 1 == cutoffs[column]:
+                means[q, column] = ratios / (rank + 1)
+                column += 1
+
+
+@compiled
+def tally_draws(drawn, counts):
+    """Add to counts (D, Q) how often each of Q items is among those drawn, (D, N)."""
+    for d in range(len(drawn)):
+        for item in drawn[d]:
+            counts[d, item] += 1
+
+
+@compiled
+def mean_draws(counts, values, means):
+    """Fill means (D,): of values (Q,), each as often as counts (D, Q) says, of Q in all."""
+    fours = len(values) // 4 * 4
+    for d in range(len(counts)):
+        a = b = c = e = 0.0  # four sums overlap in time
+        for q in range(0, fours, 4):
+            a += counts[d, q] * values[q]
+            b += counts[d, q + 1] * values[q + 1]
+            c += counts[d, q + 2] * values[q + 2]
+            e += counts[d, q + 3] * values[q + 3]
+        for q in range(fours, len(values)):
+            a += counts[d, q] * values[q]
+        means[d] = (a + b + c + e) / len(values)

@@ -24,10 +24,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from hashlab.metrics.histogram import Histogram, seen
+from hashlab.metrics.histogram import Histogram
 
 ORDERS = ("expected", "worst", "best")
-CACHED = 1 << 15  # ranks of queries looked at together: 256 KB
 
 
 @lru_cache(maxsize=2)
@@ -179,15 +178,6 @@ def relative_to_ideal(ranking: Histogram, cutoffs: Sequence[int], table: np.ndar
     return gained / np.where(best > 0, best, 1)
 
 
-def by_rank(items: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
-    """Expected value at each of the first k ranks, from items and sums of values per group,
-    float64 (Q, k).
-    """
-    mean = values / np.maximum(items, 1)
-    times = seen(items, k)  # ranks of each group among the first k, (Q, B)
-    return np.repeat(mean.ravel(), times.ravel()).reshape(len(items), k)
-
-
 def hierarchical_precision(ranking: Histogram, cutoffs: Sequence[int]) -> np.ndarray:
     """Gain within the first k ranks over the best possible there, float64 (Q, C).
 
@@ -212,18 +202,9 @@ def mean_over_ranks(ranking: Histogram, cutoffs: Sequence[int], discount: np.nda
 
     Nothing else here looks at single ranks. The discounts are of the first ranks, (max(cutoffs),).
     """
-    last = max(cutoffs)
-    columns = np.array(cutoffs) - 1
-    ideal_items, ideal_gains = ranking.ideal
-    means = np.empty((len(ranking.items), len(cutoffs)))
-    step = max(1, CACHED // last)
-    for start in range(0, len(means), step):
-        rows = slice(start, start + step)
-        gain = by_rank(ranking.items[rows], ranking.gains[rows], last)  # (rows, last)
-        most = by_rank(ideal_items[rows], ideal_gains[rows], last)
-        gained = (gain * discount).cumsum(1)
-        best = (most * discount).cumsum(1)
-        ratio = gained / np.where(best > 0, best, 1)
-        mean = ratio.cumsum(1) / np.arange(1, last + 1)
-        means[rows] = mean[:, columns]
-    return means
+    from hashlab.metrics import _numba
+
+    ascending, places = np.unique(np.array(cutoffs, np.int64), return_inverse=True)
+    means = np.empty((len(ranking.items), len(ascending)))
+    _numba.mean_ratios(ranking.items, ranking.gains, *ranking.ideal, ascending, discount, means)
+    return means[:, places]

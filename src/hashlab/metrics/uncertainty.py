@@ -9,7 +9,7 @@ and "open" otherwise: an interval that holds both signs does not say that there 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -87,32 +87,28 @@ def over_queries(differences: Sequence[float], *, draws: int = DRAWS, seed: int 
     rank = round((draws + 1) * ERROR / 2)
     if rank < 1 or abs(rank - (draws + 1) * ERROR / 2) > 1e-9:
         raise InputError(f"draws must be 39, 79, … (40 n - 1), got {draws!r}")
-    means = np.sort(
-        [mean for block in _drawn(len(per_query), draws, seed) for mean in block @ per_query]
-    )
+    from hashlab.metrics import _numba
+
+    counts = _counts(len(per_query), draws, seed)
+    means = np.empty(draws)
+    _numba.mean_draws(counts, per_query, means)
+    means.sort()
     beyond = min((means <= 0).sum(), (means >= 0).sum())
     p = min(2 * (int(beyond) + 1) / (draws + 1), 1.0)
     return Interval(float(per_query.mean()), float(means[rank - 1]), float(means[-rank]), p)
 
 
-def _drawn(queries: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """The weight of each query in each sample, float64 (B, Q) a block; rows sum to 1."""
-    for counts in _counts(queries, draws, seed):
-        yield counts / queries
-
-
 @lru_cache(maxsize=2)
-def _counts(queries: int, draws: int, seed: int) -> list[np.ndarray]:
-    """How often each query is in each sample, uint16 (B, Q) a block: all comparisons share them."""
+def _counts(queries: int, draws: int, seed: int) -> np.ndarray:
+    """How often each query is in each sample, uint16 (D, Q): all comparisons share them."""
+    from hashlab.metrics import _numba
+
     rng = np.random.default_rng(seed)
-    blocks = []
+    counts = np.zeros((draws, queries), np.uint16)
     for first in range(0, draws, BLOCK):
-        size = min(BLOCK, draws - first)
-        drawn = rng.integers(queries, size=(size, queries))
-        cells = drawn + queries * np.arange(size)[:, None]
-        counts = np.bincount(cells.ravel(), minlength=size * queries)
-        blocks.append(counts.reshape(size, queries).astype(np.uint16))
-    return blocks
+        block = counts[first : first + BLOCK]
+        _numba.tally_draws(rng.integers(queries, size=block.shape), block)
+    return counts
 
 
 def ranks(scores: np.ndarray, *, draws: int = RANK_DRAWS, seed: int = 0) -> np.ndarray:
@@ -140,7 +136,9 @@ def ranks(scores: np.ndarray, *, draws: int = RANK_DRAWS, seed: int = 0) -> np.n
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(seeds, [1 / seeds] * seeds, (draws, methods)) / seeds  # (D, M, S)
     flat = scores.reshape(-1, queries).T  # (Q, M S)
-    means = np.concatenate([block @ flat for block in _drawn(queries, draws, seed)])
+    counts = _counts(queries, draws, seed)
+    blocks = (counts[first : first + BLOCK] / queries for first in range(0, draws, BLOCK))
+    means = np.concatenate([block @ flat for block in blocks])  # (D, M S)
     of_methods = (means.reshape(weights.shape) * weights).sum(2)  # (D, M)
     return 1 + (of_methods[:, None, :] > of_methods[:, :, None]).sum(2)
 
