@@ -64,21 +64,43 @@ CHAPTERS = [(host, source) for host in HERE for source in chapters_of(host)]
 
 
 @pytest.fixture(scope="module")
-def host(request, tmp_path_factory):
-    """The name of a host, and the folder of its new environment, in which hashlab is not."""
-    minor, packages, _ = HOSTS[request.param]
-    home = tmp_path_factory.mktemp("fresh") / "env"
+def made(tmp_path_factory):
+    """`made("colab")`: the folder of a host's new environment, in which hashlab is not.
+    It is filled once; of several hosts the last one stays.
+    """
+    homes = {}
+
+    def home_of(name):
+        if name not in homes:
+            for home in homes.values():
+                shutil.rmtree(home)
+            homes.clear()
+            homes[name] = filled(name, tmp_path_factory.mktemp("fresh") / "env")
+        return homes[name]
+
+    yield home_of
+    for home in homes.values():
+        shutil.rmtree(home)
+
+
+def filled(name, home):
+    """A new environment for a host at `home`."""
+    minor, packages, _ = HOSTS[name]
     pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet"]
-    with pytest.MonkeyPatch.context() as environment:
-        for variable in LEADING_HERE:
-            environment.delenv(variable, raising=False)
-        environment.setenv("IMITATE_COLAB", "" if request.param == "binder" else "1")
-        for command in ([command_of(minor), "-m", "venv", home], [*pip, *packages]):
-            done = run(*command)
-            assert done.returncode == 0, done.stderr
-        imitate_colab(home)
-        yield request.param, home
-    shutil.rmtree(home)
+    for command in ([command_of(minor), "-m", "venv", home], [*pip, *packages]):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+    imitate_colab(home)
+    return home
+
+
+@pytest.fixture
+def host(request, made, monkeypatch):
+    """The name of a host, and the folder of its environment."""
+    for variable in LEADING_HERE:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("IMITATE_COLAB", "" if request.param == "binder" else "1")
+    return request.param, made(request.param)
 
 
 def checkout(address, folder, home):
