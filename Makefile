@@ -42,7 +42,7 @@ bench: $(READY)  ## run every script in benchmarks/ that measures speed
 	@set -e; for script in $(filter-out %/side_by_side.py %/small_sets.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$script"; env -u OMP_NUM_THREADS $(BIN)/python $$script; done
 
 # The attacks in their long forms; `make test` has them short. MUTANTS=300 tries a sample of the changes only.
-ATTACKS = $(wildcard $(addprefix tests/test_,trials.py fuzz.py bad_input.py metrics_differential.py checkpoints.py grids.py))
+ATTACKS = $(wildcard $(addprefix tests/test_,trials.py fuzz.py bad_input.py metrics_differential.py checkpoints.py grids.py timm_models.py))
 # Every chapter as it runs on hosts: alone in a folder, and in environments that borrow nothing from this one.
 HOSTED = $(wildcard tests/test_hosted.py tests/fresh_hosts.py)
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tomllib
+from pathlib import Path
 
 import pytest
 import test_hosted
@@ -15,7 +16,7 @@ import yaml
 from processes import run
 from test_hosted import ROOT, SOURCES, build, executed, imitate_colab
 
-published = test_hosted.published
+published, new_host, bare = test_hosted.published, test_hosted.new_host, test_hosted.bare
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SHIPPED = ["torch", "torchvision", "numpy", "matplotlib", "seaborn", "scikit-learn", "ipykernel"]
@@ -118,3 +119,32 @@ def test_codes_and_metrics_are_as_they_should_be(published, host, tmp_path):
     files = [f"tests/test_{room}.py" for room in ("codes", "metrics", "metrics_plain")]
     done = run(python, "-m", "pytest", "-q", "-W", "default", *files, cwd=folder)
     assert done.returncode == 0, done.stdout
+
+
+# ---- what tells hosts apart, for real; imitated, it is tried in test_hosted.py
+
+PLACES = {
+    "colab": {"IMITATE_COLAB": "1"},
+    "kaggle": {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"},
+    "asked for": {"HASHLAB_SETUP": "1"},
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_the_set_up_works_on_every_host_any_number_of_times(
+    published, new_host, tmp_path, monkeypatch, bare, kind
+):
+    """The cell leaves a folder with the book's name behind, and nothing else."""
+    assert shutil.which("git")
+    for name, value in PLACES[kind].items():
+        monkeypatch.setenv(name, value)
+    cell = build.setup_cell(published, "01_made").source.replace("[search]", "")
+    python = new_host()
+    ask = "import hashlab; from hashlab import records; print(hashlab.__file__, records.root())"
+    for _ in range(2):  # a second start finds what the first has brought
+        done = run(python, "-c", f"{cell}\n{cell}\n{ask}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        package, results = done.stdout.splitlines()[-1].split()
+        assert Path(package).is_relative_to(python.parents[1])
+        assert Path(results) == tmp_path / "their-book" / "results"
+        assert [path.name for path in tmp_path.iterdir()] == ["their-book"]

@@ -2,6 +2,7 @@
 and turns away other labels.
 """
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -26,8 +27,11 @@ SHORT = {
 SHORT |= {"steps": 50}  # of ksh, which has learned by then
 ONE_TABLE = {"mlsh": {"integration": "concatenate"}}  # as the others have
 ENLARGED = {"epochs": 3, "pretrain_epochs": 1}  # a larger network, which needs fewer
-SLOWER = {name: {"epochs": 12} for name in ("csdh", "dpsh", "dsdh", "dsh", "dtsh")}  # on scenes
+SLOWER = {name: {"epochs": 20} for name in ("csdh", "dpsh", "dsh")}  # on scenes
+TWICE = ("classifier_sign", "dsdh", "dtsh", "greedyhash", "orthohash")
+SLOWER |= {name: {"epochs": 12} for name in TWICE}
 SLOWER["dtsh"] |= {"lr": 0.001}  # a higher rate draws all images to one code
+WHOLE = {("dsdh", "digit_scenes"), ("dtsh", "digit_scenes")}  # half of the images are too few
 
 
 def config(name):
@@ -57,6 +61,14 @@ def score(method, loaded):
     return metrics.evaluate(*found, *labels, bits=BITS, relevance=relevance).map
 
 
+def half(train):
+    """Every other image is enough to learn from, and to see it."""
+    levels = None if train.levels is None else train.levels[::2]
+    return dataclasses.replace(
+        train, index=train.index[::2], labels=train.labels[::2], levels=levels
+    )
+
+
 @functools.cache
 def chance(dataset):
     """The mAP of random codes."""
@@ -81,7 +93,8 @@ ALL = [
 )
 def test_a_method_learns_in_its_trials(name, trial):
     loaded, deep = data.load(trial.dataset), name not in methods.SHALLOW
-    found = score(made(name, trial).fit(loaded.train), loaded)
+    train = loaded.train if (name, trial.dataset) in WHOLE else half(loaded.train)
+    found = score(made(name, trial).fit(train), loaded)
     if name == "random":
         assert found == pytest.approx(chance(trial.dataset), abs=0.01)
     elif deep:  # clearly above a network that has not been trained

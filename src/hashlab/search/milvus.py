@@ -442,7 +442,20 @@ class Collection:
         if not self._kind:
             self._make("INT64" if isinstance(rows[0]["id"], int) else "VARCHAR")
         for part in _parts([len(row["code"]) + _size(row["meta"]) for row in rows]):
-            self._server.ask("upsert", self._name, data=rows[part])
+            self._put(rows[part])
+
+    def _put(self, rows: list[dict[str, Any]]) -> None:
+        """Rows as they may be sent at once. In a file, where nobody else writes, new ones need not
+        take a place: Milvus Lite looks for that among all rows, which takes longer the more there are.
+        """
+        new = []
+        if self._server.in_file:
+            present = set(self._present(self._array([row["id"] for row in rows])))
+            new = [row for row in rows if row["id"] not in present]
+            rows = [row for row in rows if row["id"] in present]
+        for what, some in (("insert", new), ("upsert", rows)):
+            if some:
+                self._server.ask(what, self._name, data=some)
 
     def _make(self, kind: str) -> None:
         about = {

@@ -137,6 +137,11 @@ class Server:
         words = {"schema": schema, "index_params": index, "consistency_level": "Strong"}
         self.ask("create_collection", name, **words)
 
+    @property
+    def in_file(self) -> bool:
+        """Whether this is Milvus Lite, which one process has for itself."""
+        return self._file is not None
+
     def close(self) -> None:
         """End the connection; a second time does nothing."""
         client, self._client = self._client, None
