@@ -229,7 +229,8 @@ table(
 RIVALS = (48, 64)
 duel = ladder_rows(
     lambda name, n: [
-        evaluate(bits, convention=name, at=n) for bits in RIVALS
+        scored[name, n],
+        evaluate(64, convention=name, at=n),
     ]
 )
 won = [

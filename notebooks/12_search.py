@@ -301,7 +301,7 @@ for name in SHOWN:
         found = of_run.search(asked_codes, 100)[0]
         empty[name][bits] = (found[:, 0] > 2).mean()
         few[name][bits] = (found[:, -1] > 2).mean()
-        used[name, bits] = len(np.unique(of_run.codes(), axis=0))
+        used[name, bits] = len(np.unique(of_run.codes().view(np.uint64)))
 table(
     ["nothing within 2; fewer than 100", *(f"{b} bits" for b in LENGTHS)],
     *[

@@ -1,5 +1,7 @@
 """The figures and tables of a paper on real images, on small grids of digits."""
 
+import shutil
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -63,6 +65,24 @@ def folder(tmp_path_factory):
 def results(folder, monkeypatch):
     monkeypatch.setenv("HASHLAB_EXPERIMENTS", str(folder))
     return Results("small", root=folder / "results")
+
+
+def test_records_are_read_again_where_a_file_has_changed(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("HASHLAB_EXPERIMENTS", str(folder))
+    root = shutil.copytree(folder / "results", tmp_path / "results")
+    first = Results("small", root=root)
+    assert Results("small", root=root).kept is first.kept
+    other = Results("small", root=folder / "results")
+    assert other.kept is not first.kept
+    gone = first.group("plain", 8)[0].path
+    text = gone.read_text()
+    gone.unlink()
+    assert Results("small", root=root).group("plain", 8) == []
+    gone.write_text(text.replace("}", " }", 1))
+    assert len(Results("small", root=root).group("plain", 8)) == 3
+    gone.write_text(text.replace('"bits": 8', '"bits": 9'))  # of the same size
+    with pytest.raises(InputError, match="changed since"):
+        Results("small", root=root)
 
 
 def lines_of(markdown):

@@ -9,7 +9,13 @@ from sklearn.preprocessing import StandardScaler
 
 from hashlab.errors import InputError
 from hashlab.shallow import COSDISH
-from hashlab.shallow.cosdish import improve, sampled_codes, similarity, two_approximation
+from hashlab.shallow.cosdish import (
+    improve,
+    nearest,
+    sampled_codes,
+    similarity,
+    two_approximation,
+)
 
 
 def problem(q, seed):
@@ -198,3 +204,17 @@ def test_bad_settings(settings, message):
         COSDISH(**{"bits": 4} | settings).fit(
             np.random.default_rng(0).random((20, 3)), np.arange(20) % 2
         )
+
+
+@pytest.mark.parametrize("kind", ["many equal", "none equal"])
+def test_the_nearest_are_the_first_of_a_stable_order(kind):
+    rng = np.random.default_rng(0)
+    for points in (1, 2, 9, 40):
+        shape = (points + 1, points)
+        many = kind == "many equal"
+        distance = rng.integers(3, size=shape).astype(float) if many else rng.normal(size=shape)
+        count = points // 2
+        first = distance.argsort(axis=1, kind="stable")[:, :count]
+        expected = np.zeros(shape, bool)
+        np.put_along_axis(expected, first, True, axis=1)
+        assert np.array_equal(nearest(distance, count), expected)

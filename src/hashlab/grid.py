@@ -384,8 +384,13 @@ class Grid:
 
     def kept(self, root: str | Path | None = None) -> Kept:
         """The records of this grid that are there."""
+        return Kept(records.root(root), self.protocols)
+
+    @property
+    def protocols(self) -> list[str]:
+        """Under which its records stand, those on the validation part after the others."""
         protocols = [row.protocol for row in self.rows]
-        return Kept(records.root(root), protocols + [f"{name}/tuning" for name in protocols])
+        return protocols + [f"{name}/tuning" for name in protocols]
 
     def row(self, name: str) -> Row:
         """The row of that name; raises InputError where there is none."""

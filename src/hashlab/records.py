@@ -146,8 +146,9 @@ class Record(dict):
             raise InputError("the record was not read from a file, so its codes are not at hand")
         arrays = read_stored(self)
         if self["codes"].get("order") == "class":
-            order = by_class(arrays["database_labels"])
-            arrays["database_codes"] = arrays["database_codes"][np.argsort(order)]
+            by_label = arrays["database_codes"]
+            arrays["database_codes"] = np.empty_like(by_label)
+            arrays["database_codes"][by_class(arrays["database_labels"])] = by_label
         return in_memory(arrays, self["bits"], self.get("tables"))
 
 

@@ -121,8 +121,10 @@ def found(kept: Sequence[Record], method: str) -> Compared:
 
     Raises InputError where one is missing, or where two would do.
     """
-    tried = [tuned(kept, method, variant) for variant in variants(method)]
-    chosen = variants(method)[best(tried)]
+    variants_of = variants(method)
+    kept = [record for record in kept if record["method"] == method]  # looked through many times
+    tried = [tuned(kept, method, variant) for variant in variants_of]
+    chosen = variants_of[best(tried)]
     final = {bits: [_one(kept, method, bits, seed, chosen) for seed in SEEDS] for bits in BITS}
     further = [tuned(kept, method, variant) for variant in beyond(chosen)]
     return Compared(tried, chosen, final, further)

@@ -8,19 +8,20 @@ empty: in a table it shows as a dash, and a figure leaves it out. The figures ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hashlab import codes, grid
+from hashlab import codes, grid, records
 from hashlab.chapters import differences, tables
 from hashlab.chapters.differences import Difference, Key
 from hashlab.errors import InputError
 from hashlab.files import _disk
+from hashlab.grid import Kept
 from hashlab.metrics import diagnostics, uncertainty
 from hashlab.metrics.diagnostics import Diagnosis
 from hashlab.plots import palette
@@ -47,7 +48,7 @@ class Results:
 
     def __init__(self, *names: str | Path, root: str | Path | None = None):
         self.grid = grid.joined([grid.read(file_of(name)) for name in names])
-        self.kept = self.grid.kept(root)
+        self.kept = _kept(records.root(root), tuple(sorted(set(self.grid.protocols))))
         self._cells: dict[str, dict[tuple[int, int], Record | None]] = {}
 
     @property
@@ -89,6 +90,20 @@ class Results:
             bits: differences.difference(self.group(name, bits), self.group(other, bits))
             for bits in lengths
         }
+
+
+def _kept(root: Path, protocols: tuple[str, ...]) -> Kept:
+    """The records of these protocols: those that were read before, where no file has changed."""
+    folders = [root / name for name in protocols]
+    files = [file for kind in ("*.json", "*.failed") for one in folders for file in one.glob(kind)]
+    states = [(file, file.stat()) for file in sorted(files)]
+    stamp = tuple((file, state.st_mtime_ns, state.st_size) for file, state in states)
+    return _read(root, protocols, stamp)
+
+
+@lru_cache(maxsize=2)
+def _read(root: Path, protocols: tuple[str, ...], stamp: Hashable) -> Kept:
+    return Kept(root, protocols)
 
 
 def file_of(name: str | Path) -> Path:

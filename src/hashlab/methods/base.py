@@ -6,6 +6,7 @@ import dataclasses
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
 
@@ -123,6 +124,7 @@ def from_recorded(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in settings.items()}
 
 
+@cache  # of annotations it asks a compiler
 def _types(kind: type) -> dict[str, type]:
     """The type that is written at each setting, where it is one of `TYPES`;
     else that of its default.

@@ -282,6 +282,31 @@ def _collect(tally, width, counts):
 
 
 @compiled
+def within(items, values, cutoffs, table, sums):
+    """Fill sums (Q, C): expected discounted values within the first k ranks, for each of the
+    ascending cutoffs k.
+
+    Items and sums of values per group are int64 (Q, B); the table has the sums of the discounts of
+    the first 0..N ranks.
+    """
+    for q in range(len(items)):
+        column = 0
+        to = 0  # the last rank of the groups so far
+        total = 0.0  # of them
+        for group in range(items.shape[1]):
+            count = items[q, group]
+            to += count
+            mean = values[q, group] / max(count, 1)
+            total += mean * (table[to] - table[to - count])
+            while column < len(cutoffs) and cutoffs[column] <= to:  # rank k lies in this group
+                beyond = mean * (table[to] - table[cutoffs[column]])
+                sums[q, column] = total - beyond
+                column += 1
+            if column == len(cutoffs):
+                break
+
+
+@compiled
 def mean_ratios(items, gains, best_items, best_gains, cutoffs, discount, means):
     """Fill means (Q, C): over the first k ranks, the mean of the discounted gain so far over that
     of the best ranking, for each of the ascending cutoffs k.

@@ -134,24 +134,20 @@ def within(
     """Expected sums of discounted values within the first k ranks.
 
     Args:
-        items, values: items and sums of values per tie group, (Q, B), nearest first.
+        items, values: items and sums of values per tie group, int64 (Q, B), nearest first.
         cutoffs: C numbers k.
         table: sums of the discounts of the first 0..N ranks, (N + 1,).
 
     Returns:
         float64, (Q, C).
     """
-    to = items.cumsum(1)
-    query = np.arange(len(items))
-    mean = values / np.maximum(items, 1)
-    of_group = mean * (table[to] - table[to - items])
-    sums = of_group.cumsum(1)  # with each whole group, (Q, B)
-    columns = []
-    for k in cutoffs:
-        last = query, (to < k).sum(1)  # the group in which rank k lies
-        beyond = mean[last] * (table[to[last]] - table[k])  # what this group has behind rank k
-        columns.append(sums[last] - beyond)
-    return np.stack(columns, 1)
+    from hashlab.metrics import _numba
+
+    ascending, places = np.unique(np.array(cutoffs, np.int64), return_inverse=True)
+    sums = np.empty((len(items), len(ascending)))
+    counts = (np.ascontiguousarray(one, np.int64) for one in (items, values))
+    _numba.within(*counts, ascending, table, sums)
+    return sums[:, places]
 
 
 @lru_cache(maxsize=2)

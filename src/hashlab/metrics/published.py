@@ -145,18 +145,19 @@ def _straddle(scores: Scores, ranking: Histogram, q: int, at: int, before: int, 
     scores.kept[q] = 1.0 if some.all() else min(chance[some].sum(), 1.0)
     if not some.any():
         return  # NaN, as it is without any hit in whole groups
+    whole = {order: getattr(scores, order)[q] * hits if hits else 0.0 for order in ORDERS}
     inside = inside[some]
     chance = chance[some]
     h = harmonic(ranking.size)
 
-    def ap(whole: float, order: str) -> np.ndarray:
-        """AP for each number of hits inside, from AP over whole groups."""
-        sums = np.nan_to_num(whole * hits) + tie_sum(m, m, inside, inside, before, hits, h, order)
+    def ap(order: str) -> np.ndarray:
+        """AP for each number of hits inside."""
+        sums = whole[order] + tie_sum(m, m, inside, inside, before, hits, h, order)
         return sums / (hits + inside)
 
-    scores.expected[q] = chance @ ap(scores.expected[q], "expected") / chance.sum()
-    scores.worst[q] = ap(scores.worst[q], "worst").min()
-    scores.best[q] = ap(scores.best[q], "best").max()
+    scores.expected[q] = chance @ ap("expected") / chance.sum()
+    scores.worst[q] = ap("worst").min()
+    scores.best[q] = ap("best").max()
 
 
 def hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:

@@ -107,12 +107,12 @@ def improve(B: np.ndarray, S: np.ndarray, omega: np.ndarray) -> np.ndarray:
     """One turn: new codes of the sampled rows, bit by bit, then of all others;
     B (N, K), S (N, |Ω|), omega (|Ω|,).
     """
-    gamma = np.ones(len(B), bool)
-    gamma[omega] = False
-    new = B.copy()
-    new[omega] = sampled_codes(B[gamma], S[gamma], S[omega])
-    votes = S[gamma] @ new[omega]  # (N - |Ω|, K)
-    new[gamma] = np.where(np.abs(votes) < 1e-5, B[gamma], signs(votes))
+    gamma = np.delete(np.arange(len(B)), omega)
+    B_gamma, S_gamma = B[gamma], S[gamma]
+    new = np.empty_like(B)
+    new[omega] = sampled_codes(B_gamma, S_gamma, S[omega])
+    votes = S_gamma @ new[omega]  # (N - |Ω|, K)
+    new[gamma] = np.where(np.abs(votes) < 1e-5, B_gamma, signs(votes))
     return new
 
 
@@ -156,11 +156,18 @@ def two_approximation(A: np.ndarray, v: np.ndarray) -> np.ndarray:
     full[:-1, -1] = last
     full[-1, :-1] = last
     # of every point but the last to every point, up to 2τ and a factor
-    distance = full[:-1].copy()  # (K, K + 1)
+    distance = full[:, :-1].copy()  # (K + 1, K), a row per centre
     np.fill_diagonal(distance, -np.inf)  # a point is nearest to itself
-    nearest = distance.argsort(axis=0, kind="stable")[: H - 1]  # (H - 1, K + 1)
-    chosen = np.zeros((points, points))  # a row per centre
-    chosen[np.arange(points), nearest] = 1
-    chosen[:, -1] = 1
+    chosen = np.ones((points, points))
+    chosen[:, :-1] = nearest(distance, H - 1)
     cost = ((chosen @ full) * chosen).sum(1)
     return 2 * chosen[cost.argmin(), :-1] - 1
+
+
+def nearest(distance: np.ndarray, count: int) -> np.ndarray:
+    """Which entries of each row (P, K) are its `count` smallest, the first ones of equals: bool."""
+    last = np.partition(distance, count - 1, axis=1)[:, count - 1, None]
+    nearer = distance < last
+    equal = distance == last
+    missing = count - nearer.sum(1, keepdims=True)
+    return nearer | (equal & (equal.cumsum(1) <= missing))
