@@ -353,7 +353,7 @@ def main() -> None:
         "--most",
         type=int,
         default=1_000_000,
-        help="codes for Milvus Lite, which takes an hour for ten times as many; 0: none",
+        help="codes for Milvus Lite, which takes long to fill with more; 0: none",
     )
     parser.add_argument("--images", type=int, default=4096, help="to encode")
     parser.add_argument("--no-ray", action="store_true", help="start no Ray cluster")
