@@ -6,6 +6,7 @@ how much they tried.
 """
 
 import contextlib
+import gc
 import importlib.util
 import json
 import os
@@ -61,6 +62,12 @@ LONG = (
 def campaign():
     """Whether this is the long form, `make campaign`."""
     return CAMPAIGN
+
+
+def pytest_collection_finish():
+    """What is collected stays until the end: it is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionstart(session):
