@@ -27,7 +27,7 @@ check-book: book  ## look at every page in Chromium: links, widths, colours, bar
 	@$(TESTS) -m "rendered or browser" $$(grep -lE "mark\.(rendered|browser)" tests/test_*.py)
 
 check-cluster: $(READY)  ## start a Ray cluster on this machine, and kill parts of it
-	@$(TESTS) -m cluster $$(grep -l "mark\.cluster" tests/test_*.py)
+	@$(TESTS) --numprocesses 0 -m cluster $$(grep -l "mark\.cluster" tests/test_*.py)
 
 pdf: book  ## the whole book as _build/hashlab.pdf, by Chromium
 	@$(BIN)/python book/pdf.py

@@ -25,6 +25,11 @@ INSIDE = ("data:", "blob:", "about:")  # what a page makes itself
 
 
 class _Quiet(SimpleHTTPRequestHandler):
+    def handle(self) -> None:
+        """Answer, unless the browser has gone on to another page."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def log_message(self, *words: Any) -> None:
         """Say nothing of each request."""
 

@@ -52,6 +52,7 @@ class Cluster:
             "RAY_raylet_start_wait_time_s": str(PATIENCE),
             "RAY_agent_register_timeout_ms": str(1000 * PATIENCE),
             "RAY_worker_register_timeout_seconds": str(PATIENCE),
+            "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": str(PATIENCE),
         }
         return os.environ | quiet | patient | {"RAY_ADDRESS": f"127.0.0.1:{self.port}"}
 

@@ -537,6 +537,21 @@ def test_what_is_not_installed(
     assert message in capsys.readouterr().err and not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ("", "no Ray cluster of the versions of Ray and Python here (RuntimeError)"),
+        ("3.12\nadvice", "no Ray cluster of the versions of Ray and Python here (3.12)"),
+        (
+            f"{rays.NOT_BEGUN}:\nTraceback …\nTimeoutError: 30 s\n",
+            "the cluster began nothing for this process (TimeoutError: 30 s)",
+        ),
+    ],
+)
+def test_what_ray_says_of_a_connection_is_one_sentence(words, sentence):
+    assert rays._no_cluster("ray://a:1", RuntimeError(words)) == f"ray://a:1: {sentence}"
+
+
 def test_somebody_who_answers_with_nothing_is_no_cluster(monkeypatch):
     monkeypatch.setattr(rays, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:

@@ -23,6 +23,7 @@ from hashlab.scale.pools import PAUSE, Call, Lost, Make, Outcome, Pool, Ticket, 
 PATIENCE = 10.0  # seconds in which an address has to answer
 SAVING = 60.0  # seconds that interrupted tasks have to save what they did
 GONE = "has gone; what is done is kept: start it again, and give this command once more"
+NOT_BEGUN = "Initialization failure from server"  # what Ray says of a session, before why
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -77,7 +78,10 @@ def _no_cluster(where: str, error: Exception) -> str:
             "this machine belongs to no Ray cluster: start one with `ray start --head`, or name one "
             "with --on ray://HOST:PORT"
         )
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[0]
+    if reason.startswith(NOT_BEGUN):
+        return f"{where}: the cluster began nothing for this process ({lines[-1].strip()[:200]})"
     return f"{where}: no Ray cluster of the versions of Ray and Python here ({reason[:200]})"
 
 
