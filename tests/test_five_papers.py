@@ -45,8 +45,9 @@ def test_ranks_are_by_mean_map_among_what_was_run(results):
         assert one.low <= one.rank <= one.high
 
 
-def test_ranks_on_other_queries(results):
-    results.group("high", 8)[0]["data"] = {"fingerprint": "f", "split": "another"}
+def test_ranks_on_other_queries(results, monkeypatch):
+    data = {"fingerprint": "f", "split": "another"}
+    monkeypatch.setitem(results.group("high", 8)[0], "data", data)  # all results share the record
     with pytest.raises(InputError, match="the same queries in all groups expected"):
         five_papers.ranks(results, list(ROWS), 8)
 
