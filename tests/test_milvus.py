@@ -291,6 +291,25 @@ def test_what_fails_half_way_leaves_nothing(address, narrow, monkeypatch):
         assert same_items(mine, theirs)
 
 
+@pytest.mark.parametrize("old", [0, 4, 10])
+def test_in_a_file_only_rows_that_are_there_are_replaced(old, tmp_path, monkeypatch):
+    """Milvus Lite looks for the place of each row that is replaced among all rows."""
+    ask, written = servers.Server.ask, {"insert": [], "upsert": []}
+
+    def counting(self, what, *words, **more):
+        if what in written:
+            written[what] += [row["id"] for row in more["data"]]
+        return ask(self, what, *words, **more)
+
+    with search.open_index(f"milvus:{tmp_path / 'a.db'}", bits=8) as index:
+        index.put(range(old), np.zeros((old, 8), np.uint8))
+        with monkeypatch.context() as patch:
+            patch.setattr(servers.Server, "ask", counting)
+            index.put(range(10), np.eye(1, 8, dtype=np.uint8).repeat(10, 0))
+        assert written == {"insert": list(range(old, 10)), "upsert": list(range(old))}
+        assert len(index) == 10 and (index.codes()[:, 0] == 1).all()
+
+
 def test_the_readme_searches_in_a_file(tmp_path, monkeypatch):
     """Its block runs, again too, and finds what a local index finds."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
