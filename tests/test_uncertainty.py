@@ -227,3 +227,17 @@ def test_ranks_of_equals_and_of_one_far_above():
 def test_ranks_of_what_is_no_score(shape, value):
     with pytest.raises(InputError, match="methods, seeds and queries"):
         uncertainty.ranks(np.full(shape, value))
+
+
+@pytest.mark.parametrize("queries", [2, 3, 4, 5, 6, 7, 8, 9, 101])
+@pytest.mark.parametrize("draws", [39, 519])  # within a block, and beyond it
+def test_the_bootstrap_is_that_of_plain_loops(queries, draws):
+    values = np.random.default_rng(queries).normal(size=queries)
+    rng, means = np.random.default_rng(7), []
+    while len(means) < draws:
+        drawn = rng.integers(queries, size=(min(uncertainty.BLOCK, draws - len(means)), queries))
+        means += [sum(values[i] for i in row) / queries for row in drawn]
+    means.sort()
+    interval = uncertainty.over_queries(values, draws=draws, seed=7)
+    ends = means[(draws + 1) // 40 - 1], means[-((draws + 1) // 40)]
+    np.testing.assert_allclose((interval.low, interval.high), ends, rtol=0, atol=1e-12)
