@@ -4,14 +4,19 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/ready
 TESTS  := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30
+# Tests that have a command of their own, and how to find their files.
+APART  := rendered or browser or cluster or process or extra
+MARKED = $$(grep -lE "mark\.($(1))" tests/test_*.py)
 
 # Two workers on two cores: one thread each. The committed notebooks were run the same way.
 export OMP_NUM_THREADS ?= 1
 export HASHLAB_PROGRESS ?= 0
+# What the many processes import is compiled once.
+export PYTHONDONTWRITEBYTECODE :=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book check-book check-cluster pdf test notebooks bench lint campaign
+.PHONY: help setup book check-book check-cluster check-processes check-extras pdf test notebooks bench lint campaign
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,16 +29,22 @@ book: $(READY)  ## render the committed, executed notebooks to _build/html
 check-book: book  ## look at every page in Chromium: links, widths, colours, barriers, words
 	@$(BIN)/python book/check.py
 	@$(BIN)/python book/offline.py
-	@$(TESTS) -m "rendered or browser" $$(grep -lE "mark\.(rendered|browser)" tests/test_*.py)
+	@$(TESTS) -m "rendered or browser" $(call MARKED,rendered|browser)
 
 check-cluster: $(READY)  ## start a Ray cluster on this machine, and kill parts of it
-	@$(TESTS) --numprocesses 0 -m cluster $$(grep -l "mark\.cluster" tests/test_*.py)
+	@$(TESTS) --numprocesses 0 -m cluster $(call MARKED,cluster)
+
+check-processes: $(READY)  ## kill runs, crowd them, harm their files, install them, and start them as hosts do
+	@$(TESTS) -m process $(call MARKED,process)
+
+check-extras: $(READY)  ## what other libraries make of it: timm, ONNX, Milvus
+	@$(TESTS) -m extra $(call MARKED,extra)
 
 pdf: book  ## the whole book as _build/hashlab.pdf, by Chromium
 	@$(BIN)/python book/pdf.py
 
 test: lint  ## style, unit tests, and every notebook run again and compared
-	@$(TESTS) -m "not (rendered or browser or cluster)" --nbval --nbval-current-env tests notebooks
+	@$(TESTS) -m "not ($(APART))" --nbval --nbval-current-env tests notebooks
 
 notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb
 	@$(BIN)/python book/build.py notebooks --all
@@ -41,7 +52,7 @@ notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb
 bench: $(READY)  ## run every script in benchmarks/ that measures speed
 	@set -e; for script in $(filter-out %/side_by_side.py %/small_sets.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$script"; env -u OMP_NUM_THREADS $(BIN)/python $$script; done
 
-# The attacks in their long forms; `make test` has them short. MUTANTS=300 tries a sample of the changes only.
+# The attacks in their long forms; the other commands have them short. MUTANTS=300 tries a sample of the changes only.
 ATTACKS = $(wildcard $(addprefix tests/test_,trials.py fuzz.py bad_input.py metrics_differential.py checkpoints.py grids.py timm_models.py))
 # Every chapter as it runs on hosts: alone in a folder, and in environments that borrow nothing from this one.
 HOSTED = $(wildcard tests/test_hosted.py tests/fresh_hosts.py)

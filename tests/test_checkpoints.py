@@ -455,6 +455,7 @@ def killed(tmp_path_factory):
     return json.loads(done.stdout), folder
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(optimiser, killed):
     """20 deaths by SIGKILL in all:

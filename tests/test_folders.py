@@ -212,6 +212,7 @@ for block in folders.stream([Path(sys.argv[1])] * 8, (8, 8, 3)):
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is Linux's")
 def test_eight_large_files_fit_into_the_memory_of_one(tmp_path):
     """66 MB and 22 megapixels each, a quarter of the usual budgets;

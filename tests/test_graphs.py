@@ -16,6 +16,8 @@ from hashlab.cli import main
 from hashlab.errors import InputError
 from hashlab.methods import graphs, models
 
+pytestmark = pytest.mark.extra
+
 PAGE = Path(__file__).resolve().parents[1] / "book" / "elsewhere.md"
 RNG = np.random.default_rng(3)
 

@@ -294,6 +294,7 @@ def rows(campaign):
     return (SEARCHED if campaign else QUICK), LSH
 
 
+@pytest.mark.process
 def test_processes_side_by_side_do_each_run_once(written, tmp_path, rows, campaign):
     """Every run of the grid is reported by one process, and by one only: of two that a command
     starts, and a third that another one is.
@@ -339,6 +340,7 @@ def test_no_run_is_begun_after_the_budget(written, tmp_path):
     assert done(written(HEAD, LSH), tmp_path, until=0.0) == []
 
 
+@pytest.mark.process
 def test_a_grid_that_was_killed_goes_on(written, tmp_path, rows):
     file = written(HEAD, *rows)
     words = command(file, tmp_path / "r")

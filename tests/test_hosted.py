@@ -292,6 +292,7 @@ def test_binder_names_the_versions_of_pyproject():
     assert least <= minor < beyond
 
 
+@pytest.mark.process
 def test_what_binder_runs_installs_the_package_and_asks_nobody(tmp_path):
     script = ROOT / "binder" / "postBuild"
     assert os.access(script, os.X_OK) and script.read_text().startswith("#!")
@@ -379,6 +380,7 @@ def bare(monkeypatch):
 ALONE_TRIED = SOURCES if CAMPAIGN else [path for path in SOURCES if path.stem.startswith("10b")]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("source", ALONE_TRIED, ids=lambda path: path.stem)
 def test_a_notebook_runs_alone_in_an_empty_folder_twice(
     published, host, tmp_path, count, monkeypatch, bare, source

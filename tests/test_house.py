@@ -423,6 +423,7 @@ def chapter(tmp_path, build, monkeypatch):
     return write
 
 
+@pytest.mark.process
 def test_executing_twice_gives_the_same_bytes(build, chapter):
     source = chapter("import os\nprint(sorted(os.listdir()))")
     assert build.out_of_step(source)
@@ -520,6 +521,26 @@ def test_commands_of_the_texts_exist():
     assert len(commands) >= 5
     for command in commands:
         parser().parse_args(command.split()[1:])
+
+
+def test_what_make_test_leaves_out_has_a_command_that_ci_runs():
+    makefile = (ROOT / "Makefile").read_text()
+    apart = re.search(r"^APART +:= (.*)", makefile, re.MULTILINE)[1]
+    left_out = sorted(apart.split(" or "))
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]
+    markers = [line.split(":")[0] for line in settings["ini_options"]["markers"]]
+    assert left_out == sorted(name for name in markers if "(" not in name)
+    assert f'pytest -m "not ({apart})" --nbval' in (ROOT / "README.md").read_text()
+
+    run_by = {}  # marker -> command
+    for name, how in re.findall(r"^(check-[a-z]+):.*\n((?:\t.*\n)+)", makefile, re.MULTILINE):
+        asked, looked_for = re.search(r"-m (.*) \$\(call MARKED,(.*)\)", how).groups()
+        marks = asked.strip('"').split(" or ")
+        assert marks == looked_for.split("|")
+        run_by |= dict.fromkeys(marks, name)
+    assert sorted(run_by) == left_out
+    ci = re.findall(r"^ *make (\S+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert {"test", *run_by.values()} <= set(ci)
 
 
 def test_only_ci_names_the_folder_beside_the_checkout():

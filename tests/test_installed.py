@@ -21,6 +21,8 @@ from hashlab.data import cache
 from hashlab.errors import InputError
 from hashlab.files import _disk
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name("installed.py")
 BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")

@@ -26,6 +26,8 @@ from hashlab.cli import main
 from hashlab.errors import InputError
 from hashlab.search import milvus, servers
 
+pytestmark = pytest.mark.extra
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 WRITES = ("insert", "upsert")
 STEPS = 250  # operations of each kind of ids

@@ -42,6 +42,7 @@ def test_what_does_not_end_has_an_end(monkeypatch):
         processes.python("-c", "import time; time.sleep(30)")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [["--version"], ["methods", "--import", "mine.py", "none"]])
 def test_a_fork_does_what_a_new_process_does(words, tmp_path, monkeypatch):
     """Its folder, its variables, its words, what it prints, and how it ends."""

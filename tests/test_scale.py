@@ -70,6 +70,7 @@ def test_the_first_error_ends_results(open_pool):
         list(pools.results(pool, ["fail", "fail", 1]))
 
 
+@pytest.mark.process
 def test_a_task_that_kills_its_process_is_tried_again_and_given_up_at_last(tmp_path):
     with pools.Processes(Doubling, 2) as pool:
         came = outcomes(pool, [tmp_path / "once", 1, "die", "odd"])
@@ -177,6 +178,7 @@ def test_a_run_that_got_lost_is_done_again_and_its_record_is_kept_once(share, wr
     assert [one.left for one in done] == [3, 2, 1, 0]
 
 
+@pytest.mark.process
 def test_a_pool_whose_processes_cannot_work_ends_the_grid(written, tmp_path):
     with pools.Processes(refuse, 1) as pool, pytest.raises(InputError, match="no bits"):
         list(grid.Worker(grid.read(written), tmp_path / "r", pool=pool).work())
@@ -478,6 +480,7 @@ def test_an_index_of_shards_is_one_of_the_folder(model, folder, tmp_path, small)
     ]
 
 
+@pytest.mark.process
 def test_encoding_goes_on_after_its_driver_was_killed(model, folder, tmp_path):
     """With processes that are killed with it, at whatever moment that is."""
     listed = many(folder, 26)

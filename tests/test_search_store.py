@@ -252,6 +252,7 @@ while size < 20:
 """
 
 
+@pytest.mark.process
 def test_processes_that_add_at_once_lose_nothing(tmp_path):
     words = [tmp_path / "an.index"]
     run = lambda code, *more: started([sys.executable, "-c", code, *words, *more])  # noqa: E731

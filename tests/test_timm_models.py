@@ -22,6 +22,8 @@ from hashlab import data, experiments, methods
 from hashlab.errors import InputError
 from hashlab.networks import backbones, features, timm_models, weights
 
+pytestmark = pytest.mark.extra
+
 VIT, CONVNEXT = "timm/vit_tiny_patch16_224", "timm/convnext_atto"
 FAMILIES = {  # network -> side of its images, levels, one of them, its channels and its stride
     "resnet18": (32, 6, "layer2", 128, 8),

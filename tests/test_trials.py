@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from processes import python
 
+pytestmark = pytest.mark.process
+
 SCRIPT = Path(__file__).with_name("trials.py")
 COMMANDS = (
     "run",
