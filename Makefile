@@ -7,6 +7,7 @@ TESTS  := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 # Tests that have a command of their own, and how to find their files.
 APART  := rendered or browser or cluster or process or extra
 MARKED = $$(grep -lE "mark\.($(1))" tests/test_*.py)
+WHOLE   = $(shell grep -lE "^pytestmark = pytest\.mark\.(process|extra)" tests/test_*.py)
 
 # Two workers on two cores: one thread each. The committed notebooks were run the same way.
 export OMP_NUM_THREADS ?= 1
@@ -44,7 +45,7 @@ pdf: book  ## the whole book as _build/hashlab.pdf, by Chromium
 	@$(BIN)/python book/pdf.py
 
 test: lint  ## style, unit tests, and every notebook run again and compared
-	@$(TESTS) -m "not ($(APART))" --nbval --nbval-current-env tests notebooks
+	@$(TESTS) -m "not ($(APART))" $(WHOLE:%=--ignore=%) --nbval --nbval-current-env tests notebooks
 
 notebooks: $(READY)  ## execute notebooks/*.py into notebooks/*.ipynb
 	@$(BIN)/python book/build.py notebooks --all

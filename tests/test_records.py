@@ -108,9 +108,12 @@ def test_a_record_of_other_defaults_is_not_taken_for_this_run(kept, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "record", records.load(Path(__file__).parents[1] / "results"), ids=lambda r: r.path.stem
+    "file",
+    records.files_of(Path(__file__).parents[1] / "results"),
+    ids=lambda file: file.stem,
 )
-def test_a_committed_record_has_the_name_that_its_run_gives_today(record):
+def test_a_committed_record_has_the_name_that_its_run_gives_today(file):
+    record = records.read(file)
     kind = methods.create(record.method, record.bits).Config
     usual = recorded(kind, dataclasses.asdict(kind()))
     changed = {key: value for key, value in record["config"].items() if value != usual[key]}
