@@ -33,6 +33,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from finish import TEXTS as SEARCHED
 from hashlab_book import ROOT
 
 from hashlab.files import _disk
@@ -237,8 +238,9 @@ def look_at_all(folder: Path, chosen: list[Path]) -> dict[Path, int]:
 
 @cache
 def _common(folder: Path) -> bytes:
-    """Digest of what every page hangs on: this file, scripts and styles."""
-    static = sorted(path for path in (folder / "_static").rglob("*") if path.is_file())
+    """Digest of what every page hangs on: this file, scripts and styles, but for what the search reads."""
+    files = sorted(path for path in (folder / "_static").rglob("*") if path.is_file())
+    static = [path for path in files if path.name != SEARCHED]
     return _digest([Path(__file__), *static])
 
 

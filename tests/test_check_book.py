@@ -108,3 +108,16 @@ def test_a_good_page_is_looked_at_again_when_something_changed(tmp_path):
     assert check.changed(folder, [good, other]) == [good, other]
     check.keep(folder, {good: 1})
     assert check.changed(folder, [good]) == [good]
+
+
+def test_new_texts_concern_only_the_page_that_searches_them(tmp_path):
+    folder = tmp_path / "html"
+    texts = folder / "_static" / "search-texts.js"
+    texts.parent.mkdir(parents=True)
+    texts.write_text("before")
+    script = '<script src="_static/search-texts.js?v=1"></script>'
+    both = [write(folder, name, script * (name == "search")) for name in ("search", "other")]
+    check.keep(folder, dict.fromkeys(both, 0))
+    texts.write_text("after")
+    check._common.cache_clear()
+    assert check.changed(folder, both) == both[:1]
