@@ -49,6 +49,7 @@ SIGNS = {
 }
 TOKEN = re.compile(
     r"(?P<gap> {2,})"
+    r"|sqrt\((?P<under>[^()]*)\)"
     r"|(?P<number>\d+(?:\.\d+)?)"
     r"|(?P<word>[A-Za-z]+(?:-[a-z]{2,})?'*)(?:_(?P<index>[A-Za-z0-9]+'?|\{[^}]*\}))?"
     r"|\^(?P<power>\w+|\([^)]*\))"
@@ -73,6 +74,8 @@ def _line(line: str) -> str:
 def _token(match: re.Match[str]) -> str:
     if match["gap"]:
         return r"\quad "
+    if match["under"]:
+        return rf"\sqrt{{{_line(match['under'])}}}"
     if match["word"]:
         index = f"_{{{_index(match['index'])}}}" if match["index"] else ""
         return (r"\ell" if index and match["word"] == "l" else _word(match["word"])) + index + " "

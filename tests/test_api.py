@@ -210,6 +210,7 @@ def test_docstrings_name_no_constant_that_has_no_entry(api):
         ("1\n = 2", r"\begin{array}{l} 1 \\ = 2 \end{array}"),
         ("log\ncosh x", r"\log \cosh x"),
         ("d / 2   if not", r"d / 2\quad \text{ if} \text{ not}"),
+        ("z s / sqrt(2 K_i)", r"z s / \sqrt{2 K_{i}}"),
         ("l_ij = sum_l c_l", r"\ell_{ij} = \sum_{l} c_{l}"),
     ],
 )
