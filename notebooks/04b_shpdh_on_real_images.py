@@ -405,4 +405,6 @@ assert list(against.values()).count("above") == 1
 assert set(at_48.values()) == {"above"}
 tried = reproduction.searched(tail, ["SHPDH"]).data
 assert "s 0.25:0.125, vertex 1.0 (an end)" in tried.split("|")[-3]
+hierarchy = Results("hierarchy")
+assert not any(hierarchy.bits(name) for name in hierarchy.names)
 print("every claim holds")

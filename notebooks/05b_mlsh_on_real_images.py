@@ -39,7 +39,8 @@ LENGTHS = (12, 24, 32, 48)
 # upper half, the *tail*, is trained: for MLSH as a plain classifier. Its features at two levels, `conv4` and `conv5`,
 # are then hashed by COSDISH, each level into a table of its own with **half of the bits**. An image is as far away as
 # its nearer table says (the rule *union*). Beside it stand DPSH {cite:p}`li2016dpsh`, whose mean mAP is the highest of
-# the hashing losses of this grid, and the signs of a classifier, which has the same training and no COSDISH.
+# the hashing losses of this grid, and the signs of a classifier, which has no COSDISH: a layer of as
+# many outputs as bits stands before its classes, and its rate and weight decay are its own.
 #
 # **What is ours.** Network, levels, shares of the bits, rule and protocol ({numref}`tbl:mlsh-real-terms`); the paper's
 # were not seen.
@@ -77,10 +78,9 @@ ax = figures.map_by_bits(tail, NAMES)
 # ## Precision and recall
 #
 # Under the union the ball of a query is that of either table. So it holds more, right and wrong:
-# {numref}`fig:mlsh-real-pr` is level with DPSH where it begins and falls soonest, from where the lower table's mistakes
-# come in.
+# {numref}`fig:mlsh-real-pr` begins a little below DPSH and falls soonest, from where the lower table's mistakes come in.
 
-# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. MLSH begins on the curve of DPSH, then falls in a nearly straight line, below DPSH and the classifier until all three meet at full recall."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that share the query's code in a table.", "name": "fig:mlsh-real-pr"}}
+# %% mystnb={"image": {"alt": "Precision against recall at 48 bits. MLSH begins just below the curve of DPSH, then falls in a nearly straight line, below DPSH and the classifier until all three meet at full recall."}, "figure": {"caption": "Precision against recall within a Hamming radius, 48 bits; CIFAR-10, protocol cifar10-59k, tail trained. Bands hold all seeds. A curve begins at radius 0: the images that share the query's code in a table.", "name": "fig:mlsh-real-pr"}}
 ax = figures.precision_recall(tail, NAMES)
 
 # %% [markdown]
@@ -160,7 +160,7 @@ more = {
     for bits in LENGTHS
 }
 
-# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of both tables minus that of `conv5` alone, ± over seeds ± over queries, and the verdict.", "name": "tbl:mlsh-real-added"}}
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP of both tables minus that of `conv5` alone, ± over seeds ± over queries, and the verdict, after Holm's correction among the lengths of a line.", "name": "tbl:mlsh-real-added"}}
 shown = {"equal": with_verdicts(equal, many=True)}
 shown["more"] = with_verdicts(more, many=True)
 tables.table(
@@ -275,7 +275,7 @@ tables.table(
     ],
 )
 
-# %% tags=["hide-input"] mystnb={"table": {"caption": "Recall and precision within radius 2, both tables minus `conv5` alone with half of the bits.", "name": "tbl:mlsh-real-radius2"}}
+# %% tags=["hide-input"] mystnb={"table": {"caption": "Recall and precision within radius 2, of all queries together: both tables minus `conv5` alone with half of the bits, ± over seeds, and the verdict after Holm's correction among the lengths of a line.", "name": "tbl:mlsh-real-radius2"}}
 tables.table(
     [
         "within radius 2, MLSH minus `conv5`",
@@ -291,13 +291,14 @@ tables.table(
 # **Lower levels.** On a network that was trained on the classes, the last level holds what there is to know of them, and
 # a lower one is not shown to add anything that the same bits on the last would not, at the two lengths that can be
 # compared. Tables of 24 bits each have something to add to each other. {doc}`05_mlsh` found a gain on frozen
-# features with many bits: there the last level was made for ImageNet, and something was left to add.
+# features with many bits and a weighted sum: there the last level was made for ImageNet, and something was left to add.
+# (The union, which is the rule here, gained nothing there either.)
 #
 # **Recall and precision.** A union can only find more at a given radius, so recall rises at every length. It is paid
 # for: precision at that radius has a lower mean at every length, established at two. *Together* they do not improve.
 #
-# **The rivals.** Against the classifier, which has the same training, COSDISH costs mAP at three of four lengths. That
-# is no verdict on the paper, whose network, levels, rule and codes we have not seen. Against DPSH the same is
+# **The rivals.** Against the classifier the mAP is lower, established at three of four lengths; two tables, COSDISH and the
+# settings of training all differ. That is no verdict on the paper, whose network, levels, rule and codes we have not seen. Against DPSH the same is
 # established at 12 bits, and open after correction at the others.
 #
 # ## What was tried
@@ -374,7 +375,7 @@ def precision_where(recall, name):
 
 
 gap = precision_where(0.66, "MLSH") - precision_where(0.66, "DPSH")
-assert abs(gap) < 0.02
+assert -0.03 < gap < -0.01
 at_80 = {name: precision_where(0.8, name) for name in NAMES}
 assert at_80["MLSH"] < min(at_80[name] for name in RIVALS) - 0.05
 first = mean_of(lambda metrics: metrics["precision_at"]["1000"])

@@ -14,7 +14,7 @@
 #
 # Before networks learned features and codes together, the features were given: a vector of numbers for every image,
 # made by hand or by a network trained for something else. How does one turn vectors into bits? The answers
-# came between 2002 (LSH) and 2016 (COSDISH). They are worth knowing: most take seconds, a deep method must beat them on
+# came between 2002 (LSH) and 2016 (COSDISH). Most take seconds, a deep method must beat them on
 # its own features, and many losses of deep hashing are one of these ideas with a network put under it.
 #
 # This chapter draws nine of them in two dimensions, where one can see what a bit does, derives each in a few lines,
@@ -576,7 +576,7 @@ table(
 # ## All of them on digits
 #
 # Now the nine methods on the 64 pixels of `digits`, at 24 bits: 1,200 digits to learn from, 300
-# queries, 1,497 digits to search. Two controls tell what a number is worth. *Random codes* know nothing: their
+# queries, 1,497 digits to search, the 1,200 among them: methods with labels have seen those of most. Two controls tell what a number is worth. *Random codes* know nothing: their
 # mAP is about the share of relevant digits in the database. *PCA with random rotation* knows the features and nothing
 # else.
 
@@ -618,18 +618,18 @@ ax = plots.ladder(
 )
 
 # %% [markdown]
-# This is one seed on one small set: a look, not a ranking. But the large differences of {numref}`fig:shallow-digits`
+# One seed on one small set is a look, not a ranking. But the large differences of {numref}`fig:shallow-digits`
 # have reasons that we have seen. Labels count most. Without them, equal variances do: PCAH, on the bare axes, ends
 # below random lines. Of all methods SKLSH, which sees near neighbours only, is last.
 #
 # ## Which one when
 #
-# - **No labels, any length of code, and a guarantee:** LSH. Nothing is learned, so little can go wrong, and the more
-#   bits, the nearer to the angle.
+# - **No labels, any length of code, and a guarantee:** LSH: the more bits, the nearer to the angle.
 # - **No labels, short codes:** ITQ. If it does not beat PCA with a random rotation on your features, learning the
 #   rotation gains you nothing.
 # - **No labels, few dimensions:** SH, which can take many bits from a long axis.
-# - **Near-duplicates:** SKLSH, whose distances level off where nothing is near any more.
+# - **Near-duplicates:** SKLSH, whose distances level off where nothing is near, or another without labels
+#   ({doc}`12_search`); not tried here.
 # - **Labels, and features from the last layer of a network**, which tell classes apart already: CCA-ITQ, whose lines
 #   are straight, with a strong ridge. In {numref}`tbl:shallow-layer`, with $\rho = 1$, it is above SDH and COSDISH;
 #   against KSH, which learns and encodes far more slowly, that is open at 24 bits. But few settings were tried: with a
@@ -643,7 +643,7 @@ ax = plots.ladder(
 # {doc}`10_side_by_side`: three seeds each, settings chosen among four at most on held-out images, seconds of a
 # processor core at 24 bits.
 
-# %% tags=["hide-input"] mystnb={"table": {"caption": "CIFAR-10, features of a network's last layer: mAP (mean ± standard deviation over seeds) and seconds.", "name": "tbl:shallow-layer"}}
+# %% tags=["hide-input"] mystnb={"table": {"caption": "CIFAR-10, protocol cifar10-59k, features of MobileNetV2's last layer: mAP (mean ± standard deviation over seeds) and seconds.", "name": "tbl:shallow-layer"}}
 on_layer = {
     name: comparison.found(
         records.load(dataset="cifar10", method=name), name

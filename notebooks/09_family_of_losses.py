@@ -131,6 +131,8 @@ source(pairs.likelihood_loss)
 # \ell_{ij} = {} & \tfrac12\, s_{ij}\, \lVert u_i - u_j \rVert^2 \\
 #    & + \tfrac12 (1 - s_{ij}) \max\left( 2K - \lVert u_i - u_j \rVert^2,\, 0 \right) .
 # \end{aligned} $$ (eq:fl-margin)
+#
+# `in_batch` is DPSH's loss: the mean of `likelihood_loss` over all pairs of the mini-batch.
 
 # %% mystnb={"image": {"alt": "Two planes with the same nine points of three classes A, B and C, and an arrow at each. Left, DPSH: the arrows of a class lean towards a common direction, A upwards, B to the left, C to the lower right. Right, DSH: all arrows point outwards, away from the other classes, and those of one class fan out."}, "figure": {"caption": "Pairs. With DPSH the three points of a class lean towards a common direction; with DSH every point flees from the six of other classes, and the arrows fan out.", "name": "fig:fl-pairs-plane"}}
 margin = {"m": 2 * 2, "alpha": 0}  # no penalty: the next chapter's matter
@@ -522,7 +524,7 @@ table(
 # ## One of each kind, on digits
 #
 # Do they all work? {numref}`fig:fl-digits` has one member of each kind on the 8×8 `digits`, with 16 bits, 12 epochs and default settings (but
-# DPSH takes its pairs from the mini-batch). One seed on a small set, with settings that nobody has tuned for it, decides
+# DPSH takes its pairs from the mini-batch). Four of five images that are searched were trained on. One seed on a small set, with settings that nobody has tuned for it, decides
 # nothing about which is best.
 
 # %%

@@ -113,7 +113,7 @@ table(
 # A moderate penalty helps. With the largest weight the outputs are close to codes, and the codes are the worst of all. The
 # penalty knows no labels: a bit that is the same for nearly all images satisfies it as well as one that tells classes
 # apart, and pairs that weigh a tenth of it cannot object. **A penalty sees to it that bits are decided, not that they
-# are decided well.** That is why its weight is small.
+# are decided well.** That is why it must not weigh much more than the pairs.
 #
 # (sec:hb-quantisation)=
 # ## From numbers to bits
@@ -213,7 +213,7 @@ label = ax.set(xticks=(-2, -1, 0, 1, 2), yticks=(0, 1, 3, 7))
 #
 # {numref}`fig:hb-two-more` shows the outputs of the second and third kind, trained as before:
 
-# %% mystnb={"image": {"alt": "Two histograms of outputs from minus 3 to 3. HashNet, after its tanh: nearly everything at minus one and one. GreedyHash: two broad hills, with tops somewhat outside minus one and one."}, "figure": {"caption": "Outputs of HashNet and GreedyHash for the query digits. Neither leaves much near zero.", "name": "fig:hb-two-more"}}
+# %% mystnb={"image": {"alt": "Two histograms of outputs from minus 3 to 3. HashNet, after its tanh: nearly everything at minus one and one. GreedyHash: two broad hills, with tops somewhat outside minus one and one."}, "figure": {"caption": "Outputs of HashNet and GreedyHash for the query digits. HashNet leaves hardly anything near zero; GreedyHash, whose loss sees only signs, fills the valley between its hills.", "name": "fig:hb-two-more"}}
 hashnet = trained("hashnet")
 steep = hashnet.config.last_beta  # 7
 two_more = {
@@ -539,9 +539,8 @@ ax = plots.curves(lines, "images in a batch", "milliseconds", ax, log=True)
 label = ax.set(xticks=BATCHES, xticklabels=BATCHES)
 
 # %% [markdown]
-# Pairs within the mini-batch and centres are so cheap that at these sizes their growth hardly shows in
-# {numref}`fig:hb-cost`. Triplets, the product
-# and the memory cost many times as much. Is any of it much? Count operations for one image: in a mini-batch of 128 it has
+# In {numref}`fig:hb-cost` centres hardly grow, and pairs within the mini-batch stay cheap. The memory costs several times
+# as much from the start. Triplets and the product begin as cheap as pairs, and end many times as dear. Is any of it much? Count operations for one image: in a mini-batch of 128 it has
 # 128 inner products of 48 numbers; beside that stands the network, here MobileNetV2 for pictures of 128 pixels.
 
 # %%

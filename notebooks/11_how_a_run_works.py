@@ -615,17 +615,21 @@ table(
 # OMP_NUM_THREADS=1 hashlab run mu_liu mnist --bits 12 --seeds 1
 # ```
 #
-# Start the second in another terminal. Small networks leave little to divide, so two runs side by side, with one thread
+# Start the second in another terminal (in PowerShell the variable is a command before it: `$env:OMP_NUM_THREADS = 1`). Small networks leave little to divide, so two runs side by side, with one thread
 # each, often get more done than one run with two threads; [exercise 4](#sec:run-exercise-4) measures what a second
 # thread brings to one run. Whatever you choose, keep it: with another number of threads the last bits change.
 #
-# **A GPU on Colab.** Choose *Runtime, Change runtime type* and a GPU. Clone the repository and `pip install` it (in a
-# published copy of this book, a button at the top of each chapter does both), mount your Drive, and keep the records
-# there, where they outlive the session:
+# **A GPU on Colab.** Choose *Runtime, Change runtime type* and a GPU. Install hashlab (in a published copy of this book, a
+# button at the top of each chapter opens it on Colab, and its first cell does that; else it is `!git clone` with the
+# address of the repository and `!pip install` with the folder). Then mount your Drive, and keep the records there, where
+# they outlive the session. In a cell, a command of the shell has `!` before it:
 #
 # ```
-# hashlab data fetch cifar10
-# hashlab run mu_liu cifar10 --bits 12 24 48 --root /content/drive/MyDrive/runs
+# from google.colab import drive
+#
+# drive.mount("/content/drive")
+# !hashlab data fetch cifar10
+# !hashlab run mu_liu cifar10 --bits 12 24 48 --root /content/drive/MyDrive/runs
 # ```
 #
 # Checkpoints lie below `--root` as well, so when the session is taken from you, the same command goes on in the next
@@ -700,8 +704,8 @@ table(
 #
 # Every record holds the seconds of its steps, so what follows is made from the folder `results`: the first runs of
 # {doc}`Mu and Liu's method <03_mu_liu>`, grouped by what they did and on what. Where a group has several runs, the median
-# stands first and the range behind it. None of them had its machine to itself for sure, as the ranges show. Later runs
-# certainly did not, and those on a GPU shared the card, so their seconds on the clock are left out; they record
+# stands first and the range behind it. It is not certain that any of them had its machine to itself, as the ranges show. Later runs
+# did not, and those on a GPU shared the card, so their seconds on the clock are left out; they record
 # `cpu_seconds`, too.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "What runs cost, machine by machine: median, and range where a group has several runs.", "name": "tbl:run-costs"}}

@@ -21,7 +21,7 @@
 # %%
 from math import comb
 
-import faiss  # pip install 'hashlab[search]'
+import faiss  # the extra `search`
 import numpy as np
 
 from hashlab import codes, data, methods, metrics, records, search, shallow
@@ -44,7 +44,7 @@ from hashlab.data.protocols import CIFAR100_IN_TRAIN
 # | *IVF* | all floats, in cells, each around the mean of a group, its *centroid* | the cells nearest to the query |
 # | *PQ* | for each of 8 pieces of the vector one byte, the name of its nearest centroid | everything, by tables |
 # | *OPQ* | as many bytes, after a learned rotation; here for each of 16 pieces half a byte | everything, by small tables |
-# | *IVF, PQ* | both | the cells nearest to the query |
+# | *IVF, PQ* | the bytes of PQ, in the cells of IVF; no floats | the cells nearest to the query |
 #
 # Table: The rivals.
 #
@@ -323,12 +323,12 @@ table(
 )
 
 # %% [markdown]
-# Lookups fail at 48 bits in two ways. Codes that know no labels, ITQ's, leave most queries with nothing. Codes that do
-# know labels use few places, so most queries land on a crowd; the others are left empty, and the more so the longer
-# the code. To save them one needs a larger radius, and the table of binomials says what that costs: at 48
+# Lookups disappoint at 48 bits in two ways. Codes that know no labels, ITQ's, leave most queries with nothing. Codes that
+# do know labels use few places, so most queries land on a crowd, which has to be ranked all the same; the others are left
+# empty, and the more so the longer the code. To save them one needs a larger radius, and the table of binomials says what that costs: at 48
 # bits, radius 4 is more lookups than there are items to scan. The scan reads all codes in one go, has no
 # radius to choose, and always has an answer. Cutting the code into pieces with a table each {cite:p}`norouzi2014mih`
-# moves that border and does not lift it. This is why `hashlab.search` scans, `within` included.
+# makes larger radii affordable; how large was not measured here. This is why `hashlab.search` scans, `within` included.
 #
 # ## A second look at the hundred nearest
 #
@@ -378,7 +378,8 @@ table(
 )
 
 # %% [markdown]
-# The last column cannot change: a second look finds nothing that the first one lost. What it can do is put the hundred
+# Here mAP at 100 is divided by the hits among the hundred, and the first row orders ties by id. The last column cannot
+# change: a second look finds nothing that the first one lost. What it can do is put the hundred
 # right, and for that somebody has to keep the floats. They may lie on a slow disk: only a hundred are read for a query.
 #
 # ## Near-duplicates
@@ -457,7 +458,7 @@ DRAWN = (
 )
 ax = figures.cost(results, DRAWN, 48)
 
-# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP and seconds of training, 48 bits.", "name": "tbl:search-cost"}}
+# %% tags=["hide-input"] mystnb={"table": {"caption": "mAP and seconds of training, 48 bits. Seconds on a card (cuda) and on two cores (cpu) cannot be compared.", "name": "tbl:search-cost"}}
 quality = {
     name: np.mean([r.map for r in results.group(name, 48)])
     for name in NAMES
@@ -478,8 +479,9 @@ table(
 )
 
 # %% [markdown]
-# The four shallow methods hash features that the frozen network gave, and their seconds leave out making those. They have
-# no trained tail, so their distance from the rest need not be due to the hash. Labels are the larger step, and cost
+# All stand on one network, EfficientNet-Lite0. Deep methods train its upper half, the *tail*; *DMSH, conv5 alone* is DMSH
+# on the last level of the network only. The four shallow ones (ITQ, SDH, COSDISH, KSH) hash features of the network as
+# ImageNet left it, and their seconds leave out making those; their distance from the rest need not be due to the hash. Labels are the larger step, and cost
 # no time in training: SDH takes about as long as ITQ. KSH takes far longer for a little more. On the card, seconds and mAP show no
 # common order. Which of the deep ones is
 # best is asked, with intervals, in {doc}`10b_five_papers_one_table`.
@@ -488,7 +490,8 @@ table(
 #
 # - To find the same vectors again, compressed floats find more at equal bytes; a code's merit is how plain its distance is.
 # - For labels, a few bytes that were taught are far better than floats that were not, and about as good as floats that were.
-# - Lookups within a radius fail for long codes, because balls grow faster than they fill. A scan always answers.
+# - Lookups within radius 2 leave the more queries empty the longer the code, most of them where codes know no labels. A
+#   scan always answers.
 # - Order the hundred nearest again by something finer, if it was kept.
 # - Distance 0 is necessary for equal pictures, and far from sufficient where codes know classes.
 #

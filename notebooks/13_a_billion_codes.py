@@ -111,12 +111,13 @@ table(
 )
 
 # %% [markdown]
-# Two shards on two cores take half to three quarters of the time, whatever is asked. Milvus Lite is slower, less so for many
+# Two shards on two cores take half to two thirds of the time, whatever is asked. Milvus Lite is slower, less so for many
 # queries at once; a likely reason, which was not tested, is the way to another process and back. Its milliseconds, too,
 # grow with the number of codes.
 #
-# **What making codes takes.** A network looks at every photograph once. Here it is a small one, on a core, and photographs
-# are JPEG files. The table has a grid, too: small training runs, as a file describes them. Workers are processes that share
+# **What making codes takes.** A network looks at every photograph once. Here it is a MobileNetV2 on pictures of 128 × 128,
+# on a core, and photographs are generated JPEG files of 640 × 480; with another network all days and costs of encoding
+# change in proportion. The table has a grid, too: small training runs, as a file describes them. Workers are processes that share
 # the work (`--on local --processes 2`), or those of [Ray](https://docs.ray.io), which shares it among machines (`--on ray`;
 # here one machine).
 
@@ -325,9 +326,10 @@ table(
 # paths than with numbers.
 #
 # Two of these are cured by money: encoding is divided among as many cores as one rents for a few days, and memory among
-# machines. A query is cured by machines, too, each of which scans its part; a collection of Milvus on a cluster does that,
-# and its client is the one of {doc}`12_search`. Longer cures are fewer bytes (codes of 32 bits, if {doc}`02_what_map_means`
-# says that they rank well enough) and fewer ids that are text.
+# machines. The plan gives a query one core. {numref}`tbl:billion-search` says what a second one brings, so cores are the
+# first cure of a slow query; how far they go on a machine with sixteen was not measured. After them come machines, each
+# of which scans its part; a collection of Milvus on a cluster does that, and its client is the one of {doc}`12_search`.
+# Other cures are fewer bytes (codes of 32 bits, if they rank well enough on your data) and fewer ids that are text.
 #
 # What is **seen** here: the figures in the first three tables, on two cores. **Inferred**: everything with more codes than
 # those, by proportion; that machines scan their parts at once, and that putting their answers together costs nothing; that many cores
@@ -349,7 +351,8 @@ table(
 #
 # <details class="solution"><summary>Solution</summary>
 #
-# Put 256e9 into `MACHINE["memory"]`, run the cells below it again, and read the row *memory* of the last table. What a
+# Put 256e9 into `MACHINE["memory"]`, run the cells below it again, and read the row *memory* of the last table: it is four
+# times what stood there, for memory is divided by the bytes of a code and its id. What a
 # process takes for itself is no part of the plan, and the system wants some room as well.
 #
 # </details>

@@ -52,6 +52,22 @@ def test_ranks_on_other_queries(results, monkeypatch):
         five_papers.ranks(results, list(ROWS), 8)
 
 
+def test_seconds_of_training_are_of_runs_that_took_nothing_over(results, monkeypatch):
+    first, second, third = results.group("high", 8)
+    epoch = {"phase": "pretrain", "epoch": 1, "loss": 1.0}
+    monkeypatch.setitem(first, "history", [epoch])
+    monkeypatch.setitem(second, "history", [epoch | {"shared": True}])
+    whole = [first, third]
+    assert five_papers.whole_runs(results, "high", 8) == whole
+    assert five_papers.training_seconds(results, "high", 8) == [r.seconds["train"] for r in whole]
+    points = [line.get_xydata() for line in figures.cost(results, ["high"], 8).lines]
+    assert any(
+        np.allclose(one, [(r.seconds["train"], r.map) for r in whole])
+        for one in points
+        if len(one) == 2
+    )
+
+
 def test_rank_table_shows_what_was_not_run_empty(results):
     *_, low, high, other = five_papers.rank_table(results, list(ROWS)).data.splitlines()
     assert low.endswith("| 2 (2 to 2) |") and high.endswith("| 1 (1 to 1) |")

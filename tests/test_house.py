@@ -497,7 +497,7 @@ def test_readme_quick_start_runs():
     )  # other threads, other roundings; random codes: 0.1
 
 
-TEXTS = ["README.md", "CONTRIBUTING.md", "data/README.md", "results/README.md"]
+TEXTS = ["README.md", "CONTRIBUTING.md", "book/machines.md", "data/README.md", "results/README.md"]
 
 
 @pytest.mark.parametrize("name", TEXTS)

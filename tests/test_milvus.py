@@ -28,7 +28,7 @@ from hashlab.search import milvus, servers
 
 pytestmark = pytest.mark.extra
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "book" / "machines.md"
 WRITES = ("insert", "upsert")
 STEPS = 250  # operations of each kind of ids
 SERVERS = ["lite", *filter(None, [os.environ.get("HASHLAB_MILVUS")])]
@@ -312,14 +312,14 @@ def test_in_a_file_only_rows_that_are_there_are_replaced(old, tmp_path, monkeypa
         assert len(index) == 10 and (index.codes()[:, 0] == 1).all()
 
 
-def test_the_readme_searches_in_a_file(tmp_path, monkeypatch):
+def test_the_page_searches_in_a_file(tmp_path, monkeypatch):
     """Its block runs, again too, and finds what a local index finds."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (block,) = [block for block in blocks if "milvus:" in block]
     monkeypatch.chdir(tmp_path)
     names = {}
     for _ in range(2):
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, PAGE.name, "exec"), names)
     index = search.Index(64)
     index.add(np.arange(1000), names["packed"], {"label": ["even", "odd"] * 500})
     wanted = index.search(names["packed"][:2], k=3, where={"label": "odd"})

@@ -306,7 +306,7 @@ def test_readme_trains_on_a_pretrained_body(digits, monkeypatch):
     monkeypatch.setattr(data, "load", lambda name: replace(digits, **small))
     names = {}
     exec(compile(example, "README.md", "exec"), names)
-    assert names["packed"].shape == (128, 8) and "hashlab[weights]" in text
+    assert names["packed"].shape == (128, 8) and "the extra `weights`" in text
     assert names["method"].net.origin.weights.startswith("efficientnet-lite0 sha256:")
 
 

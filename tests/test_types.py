@@ -15,8 +15,9 @@ import hashlab
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 SCRIPT, MISTAKES = TESTS / "user_script.py", TESTS / "user_mistakes.py"
-README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "book" / "machines.md"]
+TEXTS = "".join(page.read_text() for page in PAGES)
+EXAMPLES = re.findall(r"```python\n(.*?)```", TEXTS, re.DOTALL)
 COMPLAINT = re.compile(r"^(?:.*/)?([\w.-]+):(\d+): error: (.*)$", re.MULTILINE)
 
 

@@ -13,6 +13,7 @@ from hashlab.chapters import differences, reproduction, tables
 from hashlab.chapters.differences import Difference
 from hashlab.chapters.reproduction import EMPTY, Results
 from hashlab.metrics import uncertainty
+from hashlab.records import Record
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -105,5 +106,14 @@ def pairs(
 
 
 def training_seconds(results: Results, name: str, bits: int) -> list[float]:
-    """Seconds on the clock that training took, one a seed."""
-    return [run.seconds["train"] for run in results.group(name, bits)]
+    """Seconds on the clock that training took, one for each of the `whole_runs`."""
+    return [run.seconds["train"] for run in whole_runs(results, name, bits)]
+
+
+def whole_runs(results: Results, name: str, bits: int) -> list[Record]:
+    """The runs of a row that took over no stage from another run, one a seed at most."""
+    return [
+        run
+        for run in results.group(name, bits)
+        if not any(line.get("shared") for line in run.history)
+    ]

@@ -28,7 +28,7 @@ MOST_BITS = (
 )
 KINDS = {
     "control": "know nothing of similarity between codes, and show what a number is worth",
-    "shallow": "are estimators on features that stay as they are: pixels, or those of a backbone",
+    "shallow": "are estimators on features that stay as they are: pixels, or those of a backbone, which MLSH may train",
     "pairwise": "train on pairs of images, similar or not",
     "triplet": "train on an image, a similar one and one that is not",
     "class-wise": "train on each image and its class, with what is learned of the classes",

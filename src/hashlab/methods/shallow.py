@@ -310,7 +310,7 @@ def _about(
     )
 
 
-FORMULAS = "the paper's formulas"
+FORMULAS = "formulas as public code gives them"
 
 
 class Random(ShallowMethod):

@@ -16,9 +16,9 @@ def cost(results: Results, names: Sequence[str], bits: int = 48) -> Axes:
     points = {
         name: (
             five_papers.training_seconds(results, name, bits),
-            [run.map for run in group],
+            [run.map for run in five_papers.whole_runs(results, name, bits)],
         )
-        for name, group in results.there(names, bits).items()
+        for name in results.there(names, bits)
     }
     ylabel = f"mAP at {bits} bits"
     return plots.points(points, "training (s on the clock)", ylabel, colours=results.colours)

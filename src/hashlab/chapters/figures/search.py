@@ -57,7 +57,7 @@ def cost(results: Results, names: Sequence[str], bits: int) -> Axes:
     points = {
         _with_machine(name, group): (
             five_papers.training_seconds(results, name, bits),
-            [run.map for run in group],
+            [run.map for run in five_papers.whole_runs(results, name, bits)],
         )
         for name, group in results.there(names, bits).items()
     }
