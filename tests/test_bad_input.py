@@ -1876,6 +1876,7 @@ def under_limits():
     resource.setrlimit(resource.RLIMIT_AS, (8 * BYTES, 8 * BYTES))  # torch alone reserves some
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", HARD)
 def test_bad_input_of_a_process(name, house, tmp_path):
     make, said = HARD[name]

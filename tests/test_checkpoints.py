@@ -469,6 +469,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(optimiser, kille
     assert any("pre-training" in death for death in deaths) and "after some time" in deaths, deaths
 
 
+@pytest.mark.process
 def test_ctrl_c_on_the_command_line(tmp_path, short, start):
     """The words that are printed are a command that finishes the run."""
     words = short("run", tmp_path / "a", epochs=3, pretrain_epochs=400)

@@ -279,6 +279,7 @@ def test_readme_leads_to_headings_that_there_are():
 # ---- real data
 
 
+@pytest.mark.process
 def test_a_skip_for_want_of_data_fails_where_data_are_required(tmp_path):
     for name in ("conftest.py", "forked.py", "processes.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path)
@@ -447,6 +448,7 @@ def test_executing_twice_gives_the_same_bytes(build, chapter):
     assert build.measured().keys() == {"01_made"}
 
 
+@pytest.mark.process
 def test_a_failing_cell_leaves_the_old_notebook(build, chapter, capsys):
     source = chapter("pass")
     assert build.notebooks([], everything=False) == 0

@@ -6,6 +6,8 @@ import pytest
 
 import hashlab
 
+pytestmark = pytest.mark.process
+
 
 def python(program):
     done = processes.python("-c", program)

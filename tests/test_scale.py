@@ -572,6 +572,7 @@ def test_a_cluster_that_this_machine_belonged_to_and_that_has_gone_is_named(monk
         rays.connect("")
 
 
+@pytest.mark.process
 def test_the_package_is_imported_without_ray():
     code = (
         "import sys, hashlab.grid, hashlab.scale.shards, hashlab.scale.rays, hashlab.cli; "

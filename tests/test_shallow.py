@@ -91,6 +91,7 @@ def test_sklearn(estimator, check):
     check(estimator)
 
 
+@pytest.mark.process
 def test_sklearn_checks_that_run_apart():
     code = f"""
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -124,6 +125,7 @@ def test_sklearn_checks_that_cannot_apply():
         assert missing == CANNOT_APPLY.keys()
 
 
+@pytest.mark.process
 def test_import_is_light():
     """Neither `hashlab` nor `hashlab.shallow` imports scikit-learn; naming a class does."""
     code = (

@@ -31,6 +31,7 @@ SLOWER = {name: {"epochs": 20} for name in ("csdh", "dpsh", "dsh")}  # on scenes
 TWICE = ("classifier_sign", "dsdh", "dtsh", "greedyhash", "orthohash")
 SLOWER |= {name: {"epochs": 12} for name in TWICE}
 SLOWER["dtsh"] |= {"lr": 0.001}  # a higher rate draws all images to one code
+MARGINS = {("mlsh", "digit_scenes"): 0.05}
 WHOLE = {("dsdh", "digit_scenes"), ("dtsh", "digit_scenes")}  # half of the images are too few
 
 
@@ -98,7 +99,8 @@ def test_a_method_learns_in_its_trials(name, trial):
     if name == "random":
         assert found == pytest.approx(chance(trial.dataset), abs=0.01)
     elif deep:  # clearly above a network that has not been trained
-        assert found > untrained(trial.dataset) + (0.02 if trial.dataset == "digit_scenes" else 0.1)
+        margin = 0.02 if trial.dataset == "digit_scenes" else 0.1
+        assert found > untrained(trial.dataset) + MARGINS.get((name, trial.dataset), margin)
     elif trial.dataset != "digit_scenes" or methods.create(name, BITS)._estimator(0).supervised:
         assert found > chance(trial.dataset)
     else:  # how near pixels are says little of which digits two scenes share
