@@ -31,15 +31,32 @@ from bad_own import OWN
 from PIL import Image
 from processes import PATIENCE, command, run
 
-from hashlab import codes, data, experiments, files, methods, metrics, records, shallow
+from hashlab import (
+    codes,
+    data,
+    experiments,
+    files,
+    grid,
+    labels,
+    methods,
+    metrics,
+    networks,
+    records,
+    search,
+    shallow,
+)
 from hashlab.cli import main
 from hashlab.data import batches, folders, prepared
 from hashlab.errors import InputError
-from hashlab.methods import models
+from hashlab.losses import codebooks, pairs
+from hashlab.methods import adsh, csdh, dcwh, models, mu_liu
 from hashlab.training import checkpoints
 
 SECONDS, BYTES = 60, 2 << 30
 RNG = np.random.default_rng(0)
+NAN = float("nan")
+PACKED = np.zeros((2, 8), np.uint8)
+OUTPUTS, OF_TWO = torch.ones(2, 4), torch.tensor([0, 1])  # of two images, and their classes
 
 
 class TooLong(BaseException):
@@ -1697,6 +1714,81 @@ PYTHON = {
         lambda at: lambda: experiments.run("itq", "digits", 8, root=at.file("r", b""), save=True),
         "is a file; a folder is expected",
     ),
+    "run a set under another protocol": (
+        python(lambda: experiments.run("lsh", data.load("digits"), 8, protocol="digits-unseen")),
+        "this one is split already as digits; got 'digits-unseen'",
+    ),
+    "plan one length": (
+        python(lambda: experiments.plan(["lsh"], "digits", 16)),
+        r"bits must be several, as \[16\], got 16",
+    ),
+    "plan one name": (
+        python(lambda: experiments.plan("lsh", "digits", [16])),
+        "names must be several, as",
+    ),
+    "the best of a run that is not kept": (
+        python(lambda: grid.unseen(experiments.run("lsh", "digits", 8, tuning=True))),
+        "was not read from a file",
+    ),
+    "classes of text and gaps": (
+        python(lambda: labels.ranked(["cat", float("nan"), "dog"])),
+        "labels must be all text or none of it, got nan beside text",
+    ),
+    "classes of text and numbers": (
+        python(lambda: labels.ranked(["cat", 1])),
+        "must be all text or none of it, got 1 beside text",
+    ),
+    "a set of text and gaps": (
+        python(lambda: data.from_arrays(features=RNG.random((6, 3)), labels=["a", "b", None] * 2)),
+        "whole numbers or text|all text or none of it",
+    ),
+    "scores of text and True": (
+        python(lambda: metrics.evaluate(PACKED, PACKED, ["x", True], ["x", "y"], bits=8)),
+        "must be all text or none of it, got True beside text",
+    ),
+    "save to an address": (
+        python(lambda: search.Index(8).save("milvus:codes.db")),
+        "milvus:codes.db is an address: open_index opens it",
+    ),
+    "edit an address": (
+        python(lambda: search.edit("milvus:http://localhost:19530/x", bits=8).__enter__()),
+        "is an address: open_index opens it",
+    ),
+    "a matrix of six": (
+        python(lambda: codebooks.hadamard(6)),
+        "bits must be a power of two, got 6",
+    ),
+    "a matrix of nothing": (
+        python(lambda: codebooks.hadamard(0)),
+        "bits must be a power of two, got 0",
+    ),
+    "a loss of Mu and Liu of another form": (
+        python(lambda: mu_liu.mu_liu_loss(OUTPUTS, OF_TWO, form="bilnear")),
+        "form must be one of bilinear, clipped, got 'bilnear'; did you mean bilinear?",
+    ),
+    "a loss of DCWH of other sides": (
+        python(lambda: dcwh.dcwh_loss(OUTPUTS, OF_TWO, OUTPUTS, sides="cod")),
+        "sides must be one of code, equal, got 'cod'; did you mean code?",
+    ),
+    "a loss of ADSH of another ratio": (
+        python(lambda: adsh.ADSHLoss(OF_TWO, 4, dissimilar="ratios")),
+        "dissimilar must be one of one, ratio, got 'ratios'; did you mean ratio?",
+    ),
+    "another similarity of labels": (
+        python(lambda: csdh.label_similarity(OF_TWO, kind="share")),
+        "kind must be one of shares, cosine, got 'share'; did you mean shares?",
+    ),
+    "another mean over pairs": (
+        python(lambda: pairs.mean(OUTPUTS, OUTPUTS > 0, balance="half")),
+        "balance must be one of none, halves, got 'half'",
+    ),
+    **{
+        f"a network with mean {mean} and std {std}": (
+            python(lambda mean=mean, std=std: networks.register("x", len, mean=mean, std=std)),
+            "mean and std must be as many finite numbers, a channel each, std above 0; got",
+        )
+        for mean, std in [([0.5], [0.5, 0.5]), ([0.5], [0]), ([NAN], [1]), ([], []), (0.5, 0.5)]
+    },
     "read codes with NUL": (python(lambda: files.read_codes(NUL)), "NUL|null"),
     "read no codes": (lambda at: lambda: files.read_codes(at.folder / "x.npz"), "No such file"),
     "arrays of nothing": (python(lambda: files.arrays(b"", Path("x"))), "x cannot be read as .npz"),

@@ -95,6 +95,7 @@ def test_known_codes():
 
 def test_entropy_in_bits():
     assert entropy(np.array([4, 4])) == 1 and entropy(np.array([2, 1, 1])) == 1.5
+    assert entropy(np.array([2, 0, 2])) == 1  # nobody falls into an empty bucket
 
 
 def test_quantisation_error_in_plain_loops():

@@ -130,6 +130,8 @@ def test_a_file_that_is_missing_or_a_run_that_cannot_be_is_found_first(written, 
         ([0.0003, 0.001, 0.003], 0.003, [0.0003, 0.001, 0.003, 0.01]),
         ([0.0003, 0.001, 0.003], 0.0003, [0.0001, 0.0003, 0.001, 0.003]),
         ([1, 2, 4], 4, [1, 2, 4, 8]),
+        ([1, 2, 4], 1, None),  # half of one rounds to one
+        ([2, 3, 4], 2, None),
         ([2.0, 4.0], 4.0, None),  # two values are a choice, not a scale
         ([0.0, 0.1, 1.0], 1.0, None),
         ([4, 2, 1], 1, None),

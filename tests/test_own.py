@@ -412,6 +412,14 @@ def test_several_labels_and_levels_in_arrays():
 
 def test_features_are_no_images():
     x, y = features()
+    whole = (100 * x).round().astype(np.int64)
+    halves = {"train": (whole[::2], y[::2]), "query": (whole[1::2], y[1::2])}
+    assert same(
+        data.from_arrays(**halves),
+        data.from_arrays(
+            **{key: (values.astype(float), of) for key, (values, of) in halves.items()}
+        ),
+    )
     mine = data.from_arrays(features=x.astype(np.float64), labels=y)
     assert (
         mine.train.features.dtype == np.float32

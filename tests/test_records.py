@@ -260,6 +260,18 @@ def test_table_keeps_other_settings_apart(kept):
     assert len(records.table([one, other])) == 2 and records.table([one])[0]["bits"] == 12
 
 
+def test_a_run_that_is_given_twice_counts_once(kept):
+    one, other = records.load(kept)
+    (row,) = records.table([one, one, records.read(one.path)])
+    assert row["seeds"] == 1 and row["map_std"] is None
+    assert records.table([one, other, one]) == records.table([one, other])
+
+
+def test_a_condition_on_what_no_record_has_is_refused(kept):
+    with pytest.raises(InputError, match=r"unknown condition; .*; did you mean method\?"):
+        records.load(kept, metod="mu_liu")
+
+
 def test_table_keeps_other_data_apart_and_says_which(kept):
     one, _ = records.load(kept)
     other = records.Record(one | {"data": {"fingerprint": "f" * 64, "split": "e" * 64}})

@@ -58,9 +58,9 @@ def known(monkeypatch):
     """Names that are forgotten after the test."""
     monkeypatch.setattr(backbones, "BACKBONES", dict(backbones.BACKBONES))
     monkeypatch.setattr(weights, "OWN", dict(weights.OWN))
-    backbones.levels.cache_clear()
+    backbones._levels.cache_clear()
     yield networks
-    backbones.levels.cache_clear()
+    backbones._levels.cache_clear()
 
 
 def test_methods_train_it(known, tmp_path):
@@ -185,7 +185,7 @@ def test_its_start_follows_from_the_seed_alone(known):
     known.register("own", Own)
     view = features.view_of("own", "scratch", part().images)
     first = features.at_start("own", view, "scratch", 3, False).state_dict()
-    backbones.levels.cache_clear()
+    backbones._levels.cache_clear()
     backbones.blueprint.cache_clear()
     torch.rand(7)
     second = features.at_start("own", view, "scratch", 3, False).state_dict()

@@ -284,6 +284,16 @@ def three():
     return index
 
 
+def test_what_an_index_shows_does_not_change_it():
+    index = search.Index(64)
+    index.add([1, 2], np.eye(2, 8, dtype=np.uint8), {"tags": [["a"], ["a"]]})
+    for shown in (index.codes(), index.ids):
+        with pytest.raises(ValueError, match="read-only"):
+            shown[:] = 0
+    index.meta([1])[0]["tags"].append("b")
+    assert index.meta() == [{"tags": ["a"]}, {"tags": ["a"]}]
+
+
 def test_items_and_their_metadata():
     index = three()
     last = {"label": ["dog", "cat"], "size": 3.0, "good": True}

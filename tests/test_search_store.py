@@ -183,6 +183,13 @@ def test_edit_makes_an_index_or_refuses_another(tmp_path):
         search.edit(tmp_path / "a", 12, (6, 6)),
     ):
         pass
+    with (
+        pytest.raises(InputError, match=r"holds codes of 12 bits, not 6 \+ 7"),
+        search.edit(tmp_path / "a", tables=(6, 7)),
+    ):
+        pass
+    with search.edit(tmp_path / "a", tables=(12,)) as index:
+        assert index.tables == (12,)
     before = contents(tmp_path / "a")
     with pytest.raises(RuntimeError), search.edit(tmp_path / "a") as index:
         index.remove([1])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from hashlab.errors import InputError
+from hashlab.errors import InputError, check_word
 
 if TYPE_CHECKING:
     import torch
@@ -237,8 +237,7 @@ def check_combine(combine: str | None, weights: Any) -> str:
     Raises InputError for another word, or weights that are not given if and only if they are asked for.
     """
     combine = "sum" if combine is None else combine
-    if combine not in COMBINE:
-        raise InputError(f"combine must be one of {', '.join(COMBINE)}, got {combine!r}")
+    check_word("combine", combine, COMBINE)
     if (weights is not None) != (combine == "weighted"):
         raise InputError("weights are given if and only if combine='weighted'")
     return combine
@@ -370,8 +369,8 @@ def as_numpy(x: object, name: str = "values") -> np.ndarray:
     tensors of real numbers become float64.
 
     Raises:
-        InputError: a list whose rows differ in length; a masked array with gaps; a tensor without
-            values of its own, or a sparse one.
+        InputError: a list whose rows differ in length, or in which text stands beside anything else;
+            a masked array with gaps; a tensor without values of its own, or a sparse one.
     """
     if is_tensor(x):
         if not has_values(x):
@@ -380,9 +379,16 @@ def as_numpy(x: object, name: str = "values") -> np.ndarray:
     if np.ma.is_masked(x):
         raise InputError(f"{name} must have a value for every entry, got {describe(x)}")
     try:
-        return np.asarray(x)
+        array = np.asarray(x)
     except ValueError:
         raise InputError(f"{name} must have rows of one length, got ragged rows") from None
+    if isinstance(x, list | tuple) and array.dtype.kind in "SU":  # NumPy writes out what is no text
+        others = [one for one in np.array(x, object).flat if not isinstance(one, str | bytes)]
+        if others:
+            raise InputError(
+                f"{name} must be all text or none of it, got {others[0]!r} beside text"
+            )
+    return array
 
 
 def describe(x: object) -> str:

@@ -18,6 +18,14 @@ def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
     )
 
 
+def check_word(name: str, value: object, known: Iterable[str]) -> None:
+    """Raise InputError unless a value is one of the words that are known."""
+    known = list(known)
+    if value not in known:
+        wanted = f"{name} must be one of {', '.join(known)}"
+        raise InputError(f"{wanted}, got {value!r}{did_you_mean(value, known)}")
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """`; did you mean dpsh?` where a known name is nearly this one; else nothing."""
     plain = {word.lower(): word for word in known}

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,7 +57,7 @@ def run(
 
     Args:
         method: one of `methods.names()`.
-        data: a data set, or the name of one, split as `protocol` says.
+        data: a data set, or the name of one, which is split as `protocol` says.
         bits: code length K.
         seed: of everything that is random in the run.
         tuning: train on nine tenths of the train part and retrieve its validation part among them.
@@ -139,6 +139,9 @@ def plan(
         >>> len(planned), planned[0].do().method
         (8, 'lsh')
     """
+    for what, several in (("names", names), ("bits", bits), ("seeds", seeds)):
+        if isinstance(several, str) or not isinstance(several, Iterable):
+            raise InputError(f"{what} must be several, as [{several!r}], got {several!r}")
     backbones.device(how.get("device"))  # before data are read
     dataset = _dataset(data, protocol)
     shared = Shared()
@@ -189,6 +192,11 @@ def prepare(
 def _dataset(data: str | Dataset, protocol: str | None) -> Dataset:
     """A data set, by its name or itself; raises InputError for anything else."""
     if isinstance(data, Dataset):
+        if protocol not in (None, data.protocol):
+            raise InputError(
+                f"a protocol is for a set that is named, and this one is split already as"
+                f" {data.protocol}; got {protocol!r}"
+            )
         return data
     if isinstance(data, str):
         return load_data(data, protocol=protocol)

@@ -23,9 +23,9 @@
 A row is a method under its settings, with a cell for each length and seed. What stands on top
 (`dataset`, `protocol`, `bits`, `seeds`) holds for the rows that do not say otherwise. A search has
 stages: each tries every combination of its values, with what the stages before it have chosen, and
-keeps the one that finds held-out images best (see `unseen`). Where the best of a list of rising
-numbers stands at its end, the list is widened beyond it, by the ratio of the two numbers at its
-other end, three times at most.
+keeps the one that finds held-out images best (see `unseen`). Where the best of a list of three or
+more rising numbers above 0 stands at its end, the list is widened beyond it, by the ratio of the two
+numbers at its other end, three times at most.
 """
 
 from __future__ import annotations
@@ -288,9 +288,13 @@ def unseen(record: Record) -> float:
 
     In a record of the validation part none of them has been trained on, unlike the images of its
     database. -1 for a trial that failed.
+
+    Raises InputError for a record that was not read from a file, where its codes are.
     """
-    if record.path is None:
+    if "error" in record and "metrics" not in record:
         return -1.0
+    if record.path is None:
+        raise InputError("the record was not read from a file, so its codes are not at hand")
     return _unseen(record.path)
 
 
@@ -321,9 +325,11 @@ def _widened(values: list[Any], best: Any) -> list[Any]:
     if len(values) < 3 or not all(_positive(value) for value in values) or values != sorted(values):
         return values
     if best == values[-1]:
-        return [*values, _rounded(values[-1] * values[1] / values[0], values)]
+        further = _rounded(values[-1] * values[1] / values[0], values)
+        return values if further in values else [*values, further]
     if best == values[0]:
-        return [_rounded(values[0] * values[-2] / values[-1], values), *values]
+        further = _rounded(values[0] * values[-2] / values[-1], values)
+        return values if further in values else [further, *values]
     return values
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from hashlab import codes, files, metrics
 from hashlab.data import own
-from hashlab.errors import InputError
+from hashlab.errors import InputError, unknown
 from hashlab.files import ARRAYS, _disk
 from hashlab.metrics import plain as plain_metrics
 
@@ -573,10 +573,14 @@ def load(
     Sorted by file. A record's file says its protocol, method, bits and seed (see
     `name`), so with these conditions only files that may do are opened; without them, all are.
 
-    Raises InputError, which names the file, for one that is called as a record and cannot be read:
+    Raises InputError for a condition on what no record has; and, naming the file, for one that is
+    called as a record and cannot be read:
     results of which one is missing are no results. With a list `refused` the error joins it
     instead, and the others are read.
     """
+    for key in conditions:
+        if key not in FIELDS | OPTIONAL:
+            raise unknown("condition", key, FIELDS | OPTIONAL)
     kept = []
     for file in files_of(path, **conditions):
         try:
@@ -819,7 +823,8 @@ def _tables(record: Record) -> list[int]:
 def table(runs: Iterable[Record]) -> list[dict[str, Any]]:
     """One line per set of conditions: seeds, mean and standard deviation of mAP, seconds.
 
-    The standard deviation is that of a sample (n - 1), None for a single seed.
+    The standard deviation is that of a sample (n - 1), None for a single seed. A run that is given
+    twice counts once.
 
     Example:
         >>> from hashlab import experiments, records
@@ -829,7 +834,7 @@ def table(runs: Iterable[Record]) -> list[dict[str, Any]]:
         ('lsh', 16, 3)
     """
     groups: dict[tuple, list[Record]] = {}
-    for record in runs:
+    for record in {digest(record): record for record in runs}.values():
         groups.setdefault(_conditions(record), []).append(record)
     rows = []
     for conditions, group in sorted(groups.items()):

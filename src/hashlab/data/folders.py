@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from hashlab.errors import InputError
+from hashlab.errors import InputError, check_word
 from hashlab.files import check_name, read_bytes
 
 if TYPE_CHECKING:
@@ -219,8 +219,7 @@ def check_shape(shape: Sequence[int], fit: str) -> None:
             f"the shape of an image must be (H, W) or (H, W, 3), sides in 1..{LARGEST_SIDE}, got "
             f"{sides or shape!r}"
         )
-    if fit not in FITS:
-        raise InputError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
+    check_word("fit", fit, FITS)
 
 
 def decode(content: bytes, shape: Sequence[int], fit: str = "crop") -> np.ndarray:

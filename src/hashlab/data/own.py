@@ -509,7 +509,8 @@ def from_arrays(
 ) -> parts.Dataset:
     """Arrays as a data set: three parts of your own, or one array that is split.
 
-    Images are uint8 (N, H, W) or (N, H, W, 3); features are (N, d), finite, and become float32.
+    Images are uint8 (N, H, W) or (N, H, W, 3); features are real numbers (N, d), finite, and become
+    float32.
     Labels are (N,) of any kind, numbers or text; (N, C) of 0 and 1 where an image has several; or,
     with `levels`, (N, L) on the levels of a tree, the finest first. NumPy's or torch's. Arrays are
     not copied where they need not be: do not change them afterwards.
@@ -519,8 +520,9 @@ def from_arrays(
             database, the training images are searched.
         images, features, labels: one array and its labels instead. Then `query` and `train` say how
             many of each class (10), or which share of it (0.1); when None, a tenth and all others.
-            Which ones follows from `seed` and content alone: `dataset.query.rows` says where they
-            stand in your array.
+            The database is all but the queries, training images among them. Which ones they are
+            follows from `seed` and content alone: `dataset.query.rows` says where they stand in
+            your array.
         name: what the set is called in records.
 
     Raises:
@@ -597,15 +599,13 @@ def _checked(values: Any, name: str) -> np.ndarray:
     """uint8 images (N, H, W[, 3]), or features as float32 (N, d); raises InputError for others."""
     array = codes.as_numpy(values, name)
     of_images = array.dtype == np.uint8 and array.ndim in (3, 4) and name != "features"
-    of_features = array.dtype.kind == "f" and array.ndim == 2 and name != "images"
-    if name == "features" and array.dtype.kind in "iu" and array.ndim == 2:
-        of_features = True
+    of_features = array.dtype.kind in "fiu" and array.ndim == 2 and name != "images"
     if not of_images and not of_features:
         kinds = {
             "images": "uint8 (N, H, W) or (N, H, W, 3)",
             "features": "real numbers (N, d)",
         }
-        wanted = kinds.get(name, f"images {kinds['images']} or features, float (N, d),")
+        wanted = kinds.get(name, f"images {kinds['images']} or features, real numbers (N, d),")
         raise InputError(f"{name}: {wanted} expected, got {codes.describe(array)}")
     if not array.size:
         raise InputError(f"{name}: 1 row or more is expected, got {codes.describe(array)}")

@@ -340,8 +340,8 @@ class Dataset:
         """Images that are equal to the last pixel but stand in two parts, or twice in one.
 
         Returns for each pair of query, train and database the pairs of pool positions with equal
-        pixels, whatever their labels; an image is no duplicate of itself, even where train is a
-        part of the database.
+        pixels, whatever their labels, the smaller position first, whichever part it is in; an image
+        is no duplicate of itself, even where train is a part of the database.
         """
         rows = {
             "query": _rows_of_digests(self.query),

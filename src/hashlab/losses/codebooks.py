@@ -15,13 +15,15 @@ from hashlab.losses import classes
 
 def hadamard(bits: int) -> Tensor:
     """Sylvester's matrix (K, K) of -1 and +1 for K a power of two;
-    two of its rows differ in K/2 places.
+    two of its rows differ in K/2 places. Raises InputError for another K.
 
     Example:
         >>> from hashlab.losses import codebooks
         >>> codebooks.hadamard(4).int().tolist()
         [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]
     """
+    if not power_of_two(bits):
+        raise InputError(f"bits must be a power of two, got {bits!r}")
     h = torch.ones(1, 1)
     while len(h) < bits:
         upper = torch.cat([h, h], 1)
@@ -50,7 +52,7 @@ def capacity(bits: int) -> int:
 
 def power_of_two(bits: int) -> bool:
     """Whether `hadamard` has a matrix of that size."""
-    return bits & (bits - 1) == 0
+    return bits > 0 and bits & (bits - 1) == 0
 
 
 def centres(count: int, bits: int) -> Tensor:

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hashlab.errors import check_word
+
+BALANCES = ("none", "halves")
+
 
 def similar(labels: Tensor, others: Tensor | None = None) -> Tensor:
     """Which pairs are similar: bool (B, N) of labels (B,) and (N,) classes,
@@ -75,6 +79,7 @@ def mean(losses: Tensor, s: Tensor, counted: Tensor | None = None, balance: str 
     """The mean over pairs that count, or `balanced_mean` where `balance` is "halves":
     (B, N) -> scalar.
     """
+    check_word("balance", balance, BALANCES)
     if balance == "halves":
         return balanced_mean(losses, s, counted)
     counted = torch.ones_like(s) if counted is None else counted

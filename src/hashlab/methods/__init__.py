@@ -124,12 +124,12 @@ def create(name: str, bits: int, **overrides: Any) -> Method:
 
     Args:
         name: one of `names()`.
-        bits: code length K, 1 or more.
+        bits: code length K, 1 to 4096.
         overrides: settings that differ from the method's defaults (`hashlab methods NAME` lists
             them).
 
     Raises:
-        InputError: unknown name or setting, a setting of the wrong type, bits < 1.
+        InputError: unknown name or setting, a setting of the wrong type, other bits.
 
     Example:
         >>> import hashlab

@@ -28,10 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hashlab.errors import check_word
 from hashlab.losses import classes, learned_codes, pairs
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
+
+DISSIMILAR = ("one", "ratio")
 
 
 def adsh_loss(u: Tensor, v: Tensor, s: Tensor, own: Tensor, gamma: float = 200.0) -> Tensor:
@@ -64,6 +67,7 @@ class ADSHLoss(learned_codes.LearnedCodes):
     """
 
     def __init__(self, labels: Tensor, bits: int, gamma: float = 200.0, dissimilar: str = "ratio"):
+        check_word("dissimilar", dissimilar, DISSIMILAR)
         super().__init__(labels, bits)
         self.gamma = gamma
         similar = classes.similar_sums(
@@ -102,9 +106,7 @@ class Config(DeepConfig):
         "ratio", "S of dissimilar images: minus one, or minus the ratio of the two kinds"
     )
 
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
-        "dissimilar": ("one", "ratio")
-    }
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"dissimilar": DISSIMILAR}
 
 
 class ADSH(DeepMethod):

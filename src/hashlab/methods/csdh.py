@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hashlab.errors import check_word
 from hashlab.losses import pairs, quantisation
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
@@ -38,6 +39,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+SIMILARITIES = ("shares", "cosine")
+
+
 def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
     """Similarity s (B, B) in 0..1 of labels (B,), or 0/1 (B, C) of several: what codes are to show.
 
@@ -45,6 +49,7 @@ def label_similarity(labels: Tensor, kind: str = "shares") -> Tensor:
         kind: "shares" for 1 where two images share a label and 0 elsewhere, "cosine" for the cosine
             of their vectors of labels. Of one class per image both are the same.
     """
+    check_word("kind", kind, SIMILARITIES)
     if kind == "shares" or labels.ndim == 1:
         return pairs.similar(labels).float()
     y = F.normalize(labels.float(), dim=1)  # (B, C)
@@ -161,7 +166,7 @@ class Config(DeepConfig):
         "form": tuple(FORMS),
         "activation": tuple(ACTIVATIONS),
         "quantise": tuple(quantisation.PENALTIES),
-        "similarity": ("shares", "cosine"),
+        "similarity": SIMILARITIES,
         "unlike": tuple(LOWEST),
         "balance": ("halves", "none"),
     }

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from hashlab.errors import check_word
 from hashlab.losses import classes
 from hashlab.losses.clouds import (
     Centres,
@@ -32,6 +33,7 @@ from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.training import loop
 
+SIDES = ("code", "equal")
 FLOOR = 1e-6  # of the authors' form
 
 
@@ -54,6 +56,7 @@ def dcwh_loss(
             does not.
         floor, s: see `class_wise_loss`.
     """
+    check_word("sides", sides, SIDES)
     outside = cubic_loss(u)
     if sides == "code":
         below, above = beyond_edge(u)
@@ -112,7 +115,7 @@ class Config(DeepConfig):
     every: int = setting(2, "epochs from one move of the centres to the next", least=1)
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
-        "sides": ("code", "equal"),
+        "sides": SIDES,
         "form": ("stable", "clamped"),
     }
     ADAPTS: ClassVar[adapt.Rules] = {**adapt.DEEP, **adapt.small_head(s=0.1, sides="equal")}

@@ -340,7 +340,7 @@ class DeepMethod(Method):
         shared: Shared | None = None,
     ) -> Self:
         """Train on `train.images` uint8 (N, H, W[, C]), or features, floats (N, d), and
-        `train.labels` int (N,).
+        `train.labels`, in any form of `hashlab.labels`, of a kind that `about.labels` names.
 
         Args:
             seed: of initialisation, order and shifts; the same seed gives the same codes on the

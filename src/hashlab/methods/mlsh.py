@@ -82,7 +82,7 @@ def _slices(sizes: Sequence[int]) -> list[slice]:
 
 def weights_of(maps: Sequence[float], chance: float) -> list[int]:
     """Whole weights 0..15 of tables, proportional to how far their mAP lies above chance;
-    the best table gets 15.
+    the best table gets 15; 1 each where none is above chance.
 
     Args:
         maps: mAP of each table on images that it has not been trained on.

@@ -20,12 +20,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hashlab.errors import check_word
 from hashlab.losses import classes, pairs
 from hashlab.methods import adapt
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod, Network
 from hashlab.networks import backbones
 from hashlab.training import loop
+
+FORMS = ("bilinear", "clipped")
 
 
 def exponentiated_loss(b: Tensor, S: Tensor, c: float) -> Tensor:
@@ -62,7 +65,7 @@ def clipped_loss(z: Tensor, S: Tensor, c: float) -> Tensor:
     return exponentiated_loss(z.clamp(-1, 1), S, c)
 
 
-def mu_liu_loss(z: Tensor, labels: Tensor, c: float = 1.0, form: str = "bilinear") -> Tensor:
+def mu_liu_loss(z: Tensor, labels: Tensor, c: float = 4.0, form: str = "bilinear") -> Tensor:
     """The training loss of real outputs z (B, K) with labels (B,): a scalar.
 
     The bilinear form takes u = tanh(z). An image makes no pair with itself. The balance of the
@@ -71,6 +74,7 @@ def mu_liu_loss(z: Tensor, labels: Tensor, c: float = 1.0, form: str = "bilinear
     Args:
         form: "bilinear" or "clipped".
     """
+    check_word("form", form, FORMS)
     similar = pairs.similar(labels)  # (B, B)
     S = 2.0 * similar - 1
     losses = bilinear_loss(torch.tanh(z), S, c) if form == "bilinear" else clipped_loss(z, S, c)
@@ -80,7 +84,7 @@ def mu_liu_loss(z: Tensor, labels: Tensor, c: float = 1.0, form: str = "bilinear
 class MuLiuLoss(nn.Module):
     """`mu_liu_loss` as a module, for a training loop of your own."""
 
-    def __init__(self, c: float = 1.0, form: str = "bilinear"):
+    def __init__(self, c: float = 4.0, form: str = "bilinear"):
         super().__init__()
         self.c = c
         self.form = form
@@ -122,9 +126,7 @@ class Config(DeepConfig):
         0.0, "weight of a classification loss beside the hashing loss, as in the patent"
     )
 
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {
-        "form": ("bilinear", "clipped")
-    }
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = DeepConfig.CHOICES | {"form": FORMS}
     ADAPTS: ClassVar[adapt.Rules] = {**adapt.DEEP, **adapt.enough_steps("pretrain_epochs")}
 
 

@@ -136,7 +136,7 @@ def entropy(sizes: np.ndarray) -> float:
 
     It is the entropy of the codes at hand: N codes cannot show more than log2 N bits.
     """
-    p = sizes / sizes.sum()
+    p = sizes[sizes > 0] / sizes.sum()
     bits = -(p * np.log2(p)).sum()
     return float(bits) + 0.0  # no -0.0 for a single bucket
 

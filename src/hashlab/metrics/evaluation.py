@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from hashlab import codes
-from hashlab.errors import InputError, did_you_mean
+from hashlab.errors import InputError, check_word
 from hashlab.metrics import distance, labels, rankings, report
 from hashlab.metrics.distance import Distance
 from hashlab.metrics.published import CONVENTIONS, Convention
@@ -71,8 +71,8 @@ def evaluate(
         combine: "sum" of the tables' distances (default), "union": the smallest, ties broken by the
             sum, or "weighted": the sum of `weights`, whole numbers 0..15 per table or per bit, over
             the bits that differ.
-        cutoffs: ranks at which precision, recall, nDCG, … are given; None: 1, 10, 100, 1000 and
-            `at`, where possible.
+        cutoffs: ranks at which precision, recall, nDCG, … are given; None: 1, 10, 100 and
+            1000, where possible. `at` is always among them.
 
     Returns:
         A `Report`.
@@ -186,11 +186,8 @@ def evaluate_distances(
 
 
 def _convention(name: str | None, at: int | None) -> Convention:
-    if name not in (None, *CONVENTIONS):
-        raise InputError(
-            f"convention must be one of {', '.join(CONVENTIONS)}, got {name!r}"
-            f"{did_you_mean(name, CONVENTIONS)}"
-        )
+    if name is not None:
+        check_word("convention", name, CONVENTIONS)
     rule = CONVENTIONS["min_k_r" if name is None else name]
     if at is not None and not rule.cut:
         raise InputError(f"convention {name!r} has no cut-off, got at={at}")

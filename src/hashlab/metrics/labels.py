@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hashlab import codes, labels
-from hashlab.errors import InputError, did_you_mean
+from hashlab.errors import InputError, check_word
 
 RELEVANCE = {
     "same_class": "one class a row",
@@ -120,11 +120,7 @@ def check(
     Raises:
         InputError: unknown rule, wrong shape, type or number of labels, negative classes.
     """
-    if relevance not in tuple(RELEVANCE):
-        raise InputError(
-            f"relevance must be one of {', '.join(RELEVANCE)}, got {relevance!r}"
-            f"{did_you_mean(relevance, RELEVANCE)}"
-        )
+    check_word("relevance", relevance, RELEVANCE)
     query = _table("query labels", query_labels, relevance)
     database = _table("database labels", database_labels, relevance)
     columns = query.shape[1:], database.shape[1:]

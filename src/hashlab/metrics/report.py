@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from statistics import NormalDist
 from typing import Any
@@ -30,8 +31,8 @@ class Report:
         relevance, convention: which items are relevant, and whose definition of mAP
             (None: ours, "min_k_r").
         at: the cut-off of AP, or None for the whole ranking.
-        tables, combine: bits of each hash table and how their distances are combined; None for one
-            table.
+        tables, combine: bits of each hash table and how their distances are combined; None where
+            neither was asked for.
         queries, items: how many queries, and items in the database.
         queries_without_relevant: queries to which nothing in the database is relevant; by default
             their AP is 0.
@@ -155,8 +156,8 @@ class Report:
         return self.recall[drawn], precision
 
     def per_class(self) -> dict[int | str, float]:
-        """Mean AP of the queries of each class (fine level; each label that a query has);
-        NaN if all were left out.
+        """Mean AP of the queries of each class (fine level; each label that a query has), each
+        query counting once; NaN if all were left out.
         """
         means = {}
         for name, rows in self._members().items():
@@ -179,7 +180,8 @@ class Report:
 
         s is the standard deviation of their AP, with Q - 1.
 
-        It says nothing about another training run; NaN with fewer than two queries that count.
+        It says nothing about another training run. NaN with fewer than two queries that count, and
+        where a convention counts a query in some orders of ties only, so that mAP is no plain mean.
         """
         if not 0 < level < 1:
             raise InputError(f"level must lie between 0 and 1, got {level!r}")
@@ -187,6 +189,8 @@ class Report:
         if len(ap) < 2:
             return float("nan"), float("nan")
         mean = float(ap.mean())
+        if not math.isclose(mean, self.map, abs_tol=1e-9):
+            return float("nan"), float("nan")
         z = NormalDist().inv_cdf((1 + level) / 2)
         half = z * float(ap.std(ddof=1)) / len(ap) ** 0.5
         return mean - half, mean + half

@@ -150,7 +150,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Reference: Holm, A simple sequentially rejective multiple test procedure, 1979.
 
     Example:
-        >>> holm([0.01, 0.04, 0.03])
+        >>> from hashlab.metrics import uncertainty
+        >>> uncertainty.holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """
     p = _checked(p_values, 0, "a p value for each comparison")

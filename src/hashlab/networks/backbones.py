@@ -9,6 +9,7 @@ known.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -312,7 +313,8 @@ def register(
         `make`.
 
     Raises:
-        InputError: a name that another one has, or that is no name; no function. Whether the network
+        InputError: a name that another one has, or that is no name; no function; mean and std that
+            are no finite numbers, as many of each, with std above 0. Whether the network
             does what it should is found when it is first used.
 
     Example:
@@ -333,10 +335,10 @@ def register(
         raise InputError(f"there is another backbone called {name!r}; give yours another name")
     if (mean is None) != (std is None):
         raise InputError("mean and std belong together, got one of them")
-    normalised = None if mean is None else (_numbers(mean), _numbers(std))
+    normalised = None if mean is None else _normalisation(mean, std)
     BACKBONES[name] = Registered(make=make, normalised=normalised)
     weights.OWN[name] = weights_name or weights.SCRATCH
-    levels.cache_clear()
+    _levels.cache_clear()
     return make
 
 
@@ -350,8 +352,19 @@ def _origin(make: Callable) -> Any:
     return getattr(make, "__module__", None), getattr(make, "__qualname__", make)
 
 
-def _numbers(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(map(float, values))
+def _normalisation(
+    mean: Sequence[float], std: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel; raises InputError for what cannot be that."""
+    try:
+        both = tuple(map(float, mean)), tuple(map(float, std))
+    except (TypeError, ValueError):
+        both = (), ()
+    fit = len(both[0]) == len(both[1]) > 0 and all(map(math.isfinite, both[0] + both[1]))
+    if not fit or min(both[1]) <= 0:
+        expected = "mean and std must be as many finite numbers, a channel each, std above 0"
+        raise InputError(f"{expected}; got {mean!r} and {std!r}")
+    return both
 
 
 def names() -> list[str]:
@@ -480,8 +493,7 @@ def create(
     return backbone.freeze(frozen) if frozen else backbone
 
 
-@cache
-def levels(name: str, shape: tuple[int, ...], hidden: int = 0) -> Mapping[str, Level]:
+def levels(name: str, shape: Sequence[int], hidden: int = 0) -> Mapping[str, Level]:
     """What a backbone gives on the way, by name and in order; its weights are not made for it.
 
     Raises InputError as `create` does.
@@ -492,6 +504,11 @@ def levels(name: str, shape: tuple[int, ...], hidden: int = 0) -> Mapping[str, L
         >>> list(levels)[-1], levels["pool"].channels
         ('pool', 512)
     """
+    return dict(_levels(name, tuple(shape), hidden))
+
+
+@cache
+def _levels(name: str, shape: tuple[int, ...], hidden: int) -> Mapping[str, Level]:
     check(name, shape)
     if name == GIVEN:
         with torch.device("meta"):

@@ -13,8 +13,8 @@ from hashlab.errors import InputError
 
 
 class Level(NamedTuple):
-    """What a stage gives: maps (B, channels, H / stride, W / stride);
-    a vector (B, channels) where stride is None.
+    """What a stage gives: maps (B, channels, about H / stride, about W / stride), a little smaller
+    where convolutions have no padding; a vector (B, channels) where stride is None.
     """
 
     channels: int

@@ -5,6 +5,7 @@ A column holds its distinct values once, and for every item which of them it has
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,10 +39,10 @@ class Columns:
         return Columns(len(rows), self.values, ranks)
 
     def of(self, rows: Iterable[int]) -> list[dict[str, Any]]:
-        """A dict per item, of the names that have a value."""
+        """A dict per item, of the names that have a value; lists and dicts are copies."""
         return [
             {
-                name: self.values[name][ranks[row]]
+                name: copy.deepcopy(self.values[name][ranks[row]])
                 for name, ranks in self.ranks.items()
                 if ranks[row] != NOTHING
             }

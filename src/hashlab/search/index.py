@@ -103,15 +103,16 @@ class Index:
 
     @property
     def ids(self) -> np.ndarray:
-        """All ids in ascending order, int64 or text (N,)."""
-        return given.shown(self._ids)
+        """All ids in ascending order, int64 or text (N,), to be read only."""
+        return _to_read(given.shown(self._ids))
 
     def codes(self, ids: Sequence[Any] | np.ndarray | None = None) -> np.ndarray:
-        """Packed codes of some items, or of all in the order of ids, uint8 (n, bytes).
+        """Packed codes of some items, or of all in the order of ids, uint8 (n, bytes): those of all
+        are to be read only.
 
         Raises InputError for an id that is not in the index.
         """
-        return self._codes if ids is None else self._codes[self._known(ids)]
+        return _to_read(self._codes) if ids is None else self._codes[self._known(ids)]
 
     def meta(self, ids: Sequence[Any] | np.ndarray | None = None) -> list[dict[str, Any]]:
         """Metadata of some items, or of all in the order of ids, a dict each.
@@ -200,7 +201,8 @@ class Index:
         Args:
             packed: codes of queries, uint8 (Q, bytes).
             k: how many, at most as many as there are.
-            where: only among items with these values, as `{"label": "cat"}`; of a list any.
+            where: only among items with these values, as `{"label": "cat"}`; of a list any. Numbers
+                of two types are two values: 2020 is not 2020.0.
             combine: "sum" of the tables' distances (default); "union": that of the nearest table,
                 ties broken by the sum before the id; "weighted": the sum of `weights`.
             weights: whole numbers 0..15, one per table or bit, for "weighted".
@@ -446,10 +448,19 @@ def edit(
             index._held = None
 
 
+def _to_read(array: np.ndarray) -> np.ndarray:
+    """The same array, which can be changed by nobody who is given this view."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def _check_same(index: Index, folder: Path, bits: int | None, tables: Sequence[int] | None) -> None:
-    if bits is not None and codes.check_tables(bits, tables) != index.tables:
-        own = " + ".join(map(str, index.tables))
-        other = " + ".join(map(str, tables or (bits,)))
+    if bits is None and tables is None:
+        return
+    wanted = codes.check_tables(sum(tables) if bits is None else bits, tables)
+    if wanted != index.tables:
+        own, other = (" + ".join(map(str, one)) for one in (index.tables, wanted))
         raise InputError(f"{folder} holds codes of {own} bits, not {other}")
 
 

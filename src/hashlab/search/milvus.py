@@ -65,7 +65,9 @@ def open_collection(
         InputError: no pymilvus, no such address, no answer, no collection and no `bits`, or one of
             other bits or of something else.
     """
-    wanted = None if bits is None else codes.check_tables(bits, tables)
+    wanted = None
+    if bits is not None or tables is not None:
+        wanted = codes.check_tables(sum(tables) if bits is None else bits, tables)
     where = servers.read_address(address)
     server = servers.opened(where.server, token, new=wanted is not None)
     try:

@@ -29,6 +29,7 @@ from hashlab.errors import InputError
 from hashlab.files import _disk
 from hashlab.search import combining
 from hashlab.search.columns import NOTHING, Columns
+from hashlab.search.servers import PREFIX
 
 SUMMARY = "index.json"
 CODES = "codes.npy"
@@ -99,6 +100,10 @@ def check_target(target: str | Path) -> Path:
     It may be a new folder, an empty one, or one that holds an index.
     """
     files.check_name(target)
+    if str(target).startswith(PREFIX):
+        raise InputError(
+            f"{target} is an address: open_index opens it, and what is put there is kept"
+        )
     folder = files.check_replaceable(target)
     held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if held and SUMMARY not in held:

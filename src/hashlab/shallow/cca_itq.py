@@ -28,7 +28,7 @@ class CCAITQ(LinearHasher):
         random_state: seed of the first rotation.
 
     Labels:
-        (N,) integers, or (N, C) 0/1, which stand in the formula as they are.
+        (N,) in any form of `hashlab.labels`, or (N, C) 0/1, which stand in the formula as they are.
 
     Fitted: mean_ (d,), weights_ (d, K), correlations_ (min(K, C),), rotation_ (K, K), loss_
         (iterations,) as in ITQ.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hashlab.errors import InputError
+from hashlab.errors import check_word
 from hashlab.shallow.algebra import ridge
 from hashlab.shallow.base import LinearHasher, check_positive, check_whole, signs
 
@@ -37,7 +37,7 @@ class COSDISH(LinearHasher):
         random_state: seed of the first codes and of the draws.
 
     Labels:
-        (N,) integers, or (N, C) 0/1: rows are similar if they share at least one label.
+        (N,) in any form of `hashlab.labels`, or (N, C) 0/1: rows are similar if they share at least one label.
 
     Fitted: mean_ (d,), weights_ (d, K), codes_ bool (N, K) = the learned codes of the training
         rows, which differ from what `transform` gives them.
@@ -71,10 +71,7 @@ class COSDISH(LinearHasher):
         check_whole("outer", self.outer)
         check_whole("inner", self.inner)
         check_positive("ridge", self.ridge)
-        if self.dissimilar not in DISSIMILAR:
-            raise InputError(
-                f"dissimilar must be one of {', '.join(DISSIMILAR)}, got {self.dissimilar!r}"
-            )
+        check_word("dissimilar", self.dissimilar, DISSIMILAR)
 
     def _fit(self, X: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
         B = signs(rng.standard_normal((len(X), self.bits)))  # (N, K)

@@ -40,7 +40,7 @@ class KSH(AnchorHasher):
         random_state: seed of the anchors and of the rows drawn.
 
     Labels:
-        (N,) integers, or (N, C) 0/1: rows are similar if they share at least one label.
+        (N,) in any form of `hashlab.labels`, or (N, C) 0/1: rows are similar if they share at least one label.
 
     Fitted:
         anchors_ (A, d), gamma_ (a number), weights_ (A, K), offset_ (K,) = −mean kernel @ weights_,

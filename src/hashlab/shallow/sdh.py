@@ -36,7 +36,7 @@ class SDH(AnchorHasher):
         random_state: seed of the anchors and of the first codes.
 
     Labels:
-        (N,) integers, or (N, C) 0/1, which stand in the formula as they are.
+        (N,) in any form of `hashlab.labels`, or (N, C) 0/1, which stand in the formula as they are.
 
     Fitted: anchors_ (A, d), gamma_ (a number), weights_ (A, K) and offset_ (K,) = P; codes_ bool
         (N, K) = the learned B, which differs from what `transform` gives; loss_ (rounds,) = the

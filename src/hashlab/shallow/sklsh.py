@@ -19,8 +19,8 @@ class SKLSH(Hasher):
     rows are equally far.
 
     Seen: these three draws. Ours: γ = 1/D² by default, D being the mean distance from a row to its
-    50th neighbour in the training set (over 1,000 rows at most), or to any other row where D would
-    be zero.
+    50th neighbour in the training set (over 1,000 rows at most), or where that is zero the root of
+    the mean squared distance of two rows.
 
     Args:
         bits: K, any number.

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from torch import nn
 
 from hashlab.chapters.tables import table
-from hashlab.errors import InputError
+from hashlab.errors import InputError, check_word
 from hashlab.metrics import Report
 from hashlab.metrics.diagnostics import Diagnosis
 from hashlab.networks.backbones import Backbone, check_levels
@@ -157,8 +157,7 @@ def by_scale(
         ylabel: what the values are.
         fused: the group that stands out; a dashed line runs through all at its mean.
     """
-    if fused not in groups:
-        raise InputError(f"fused must be one of {', '.join(groups)}, got {fused!r}")
+    check_word("fused", fused, groups)
     ax = axes(ax, 1.2 * len(groups) + 0.8, 3.4)
     for column, (name, values) in enumerate(groups.items()):
         colour = palette(2)[name == fused]

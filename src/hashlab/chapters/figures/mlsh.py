@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from hashlab import plots
-from hashlab.errors import InputError
+from hashlab.errors import InputError, check_word
 from hashlab.plots import HALO, WRONG, arrow, axes, box, palette, panels, runs, thumbnail
 
 BORDERS = [WRONG, *palette(4)[2:]]  # of rules in a plane: far from each other, and from the discs
@@ -132,8 +132,7 @@ def arms(
         reference: the way that all are measured against; a dashed line runs through the rows at its
             mean.
     """
-    if reference not in groups:
-        raise InputError(f"reference must be one of {', '.join(groups)}, got {reference!r}")
+    check_word("reference", reference, groups)
     ax = axes(ax, 7, 0.45 * len(groups) + 0.9)
     low = min(map(min, groups.values()))
     high = max(map(max, groups.values()))
