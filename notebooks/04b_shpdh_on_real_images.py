@@ -161,7 +161,7 @@ tables.table(
     ],
 )
 
-# %% tags=["hide-input"] mystnb={"table": {"caption": "The same as differences, with intervals and verdicts; Holm's correction is among the lengths of a line, and for mAHP among the two rivals.", "name": "tbl:shpdh-real-branch-gains"}}
+# %% tags=["hide-input"] mystnb={"table": {"caption": "The same as differences, with intervals and verdicts; Holm's correction is among the lengths of a line, and for mAHP among the two rivals, over seeds only.", "name": "tbl:shpdh-real-branch-gains"}}
 up = {
     (other, bits): difference(branch["SHPDH", bits], branch[other, bits])
     for other in RIVALS
@@ -273,7 +273,7 @@ tables.table(
 # %% [markdown]
 # **The class.** That SHPDH finds the class better than methods without a tree is not seen here. Its mean is below that of
 # either rival at every length; asked alone, two lengths of four are established to be below, and after correction all
-# are open. This need not be the tree's doing. The clouds may be what is behind; the flat form would tell, and
+# are open. This need not be the tree's doing. The loss of clouds itself may be the reason; the flat form would tell, and
 # {doc}`04_shpdh` runs it on other images.
 #
 # **The tree.** That codes serve hierarchical retrieval better is the claim that our runs bear out. Against DPSH it is

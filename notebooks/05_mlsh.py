@@ -18,8 +18,8 @@
 # table of its own, and the tables are asked together: *multi-level supervised hashing*, MLSH.
 #
 # This chapter builds the tables, puts them together by three rules, and asks the question that decides whether the idea
-# pays: are several tables still better when a single one may have as many bits as all of them? You need what
-# {doc}`01_hamming_space` says of codes, radius and mean average precision (mAP).
+# pays: are several tables still better when a single one may have as many bits as all of them? Codes, radius and
+# mean average precision (mAP) are those of {doc}`01_hamming_space`.
 #
 # | symbol | meaning |
 # |---|---|
@@ -158,7 +158,7 @@ ax = figures.wiring(several.taps, several.tables)
 # so that both kinds have the same total and $S$ sums to 0. (The public implementation that we read has $+\eta$. We take
 # that for a slip, and keep it as a switch: [exercise 2](#sec:mlsh-exercise-sign).)
 #
-# The codes are signs, so there is no gradient. How can one minimise this over $2^{NK}$ possibilities?
+# Signs have no gradient. How can one minimise this over $2^{NK}$ possibilities?
 #
 # ### A few columns at a time
 #
@@ -228,7 +228,8 @@ print(f"random codes {cost.mean() / cost.min(1).mean():.2f} times the best")
 # \end{aligned} $$ (eq:mlsh-rest)
 #
 # where, in this section, $b_j \in \{-1, +1\}^K$ is bit $j$ of all sampled images and $B_{\Gamma j}$ that of the others,
-# still the old one. Put bit $k$ into {eq}`eq:mlsh-columns` and multiply out. A sign squared is 1, so most terms are
+# still the old one. Leave later bits out for now, add bit $k$, and ask for the least of
+# $\| E_\Omega - b\, b^{\mathsf T} \|_F^2 + \| E_\Gamma - B_{\Gamma k}\, b^{\mathsf T} \|_F^2$. A sign squared is 1, so most terms are
 # constants. What remains is
 #
 # $$ \begin{aligned}
@@ -236,8 +237,7 @@ print(f"random codes {cost.mean() / cost.min(1).mean():.2f} times the best")
 # & A = -2 E_\Omega , \qquad v = -2\, E_\Gamma^{\mathsf T} B_{\Gamma k} ,
 # \end{aligned} $$ (eq:mlsh-quadratic)
 #
-# with the diagonal of $A$ set to zero: a *binary quadratic problem*, in general a hard one. COSDISH turns it into
-# clustering.
+# with the diagonal of $A$ set to zero: a *binary quadratic problem*, hard in general.
 #
 # (sec:mlsh-factor)=
 # ### A bit as a cluster
@@ -251,8 +251,8 @@ print(f"random codes {cost.mean() / cost.min(1).mean():.2f} times the best")
 # g &= v - 2\, A \mathbf{1} .
 # \end{aligned} $$ (eq:mlsh-lifted)
 #
-# For a number $\tau$ that is large enough, $\tau I - \tilde A$ has a Cholesky factor: a triangular matrix whose product
-# with its own transpose it is. The columns of that factor are points $t_1, \dots, t_{K+1}$ with products
+# For a number $\tau$ that is large enough, $\tau I - \tilde A$ has a Cholesky factor: a triangular matrix $F$ with
+# $F^{\mathsf T} F = \tau I - \tilde A$. Its columns are points $t_1, \dots, t_{K+1}$ with products
 # $t_i^{\mathsf T} t_j = \tau [i = j] - \tilde A_{ij}$. A choice of $h$ with $H$ ones is then a *cluster* of $H$ points
 # that holds the last one, and its spread around its mean $\bar t$ is
 #
@@ -264,7 +264,8 @@ print(f"random codes {cost.mean() / cost.min(1).mean():.2f} times the best")
 # Fix the size $H$ at half of the points, so that each bit is 1 for about half of the sample. Then the tightest cluster
 # is the best bit. To find a tight one, take for each of the points the point itself, its $H - 2$ nearest others, and
 # the last point (for the last point: itself and its $H - 1$ nearest), and keep the best of these clusters. It is **never
-# more than twice as wide as the tightest**; [exercise 3](#sec:mlsh-exercise-twice) asks why.
+# more than twice as wide as the tightest**; [exercise 3](#sec:mlsh-exercise-twice) asks why. (This bounds the spread, with
+# $(H - 1)\tau$ in it, not the objective.)
 #
 # As $\|t_i - t_j\|^2 = 2 \tau + 2 \tilde A_{ij}$, the nearest points are the smallest entries of a column of
 # $\tilde A$, and the points need never be computed. The folded cell computes them all the same, to compare with the
@@ -1111,12 +1112,12 @@ tables.table(["", "this book"], *facts.items())
 # - Bits on a lower level may pay once the last level has enough of its own. On CIFAR-10 with a frozen network, two levels
 #   with a weighted sum are above a single table at 96 bits in all, below it at 24, and open between, each verdict by
 #   itself.
-# - Settings must be chosen on a database like the real one, and for each method by itself.
+# - Settings must be chosen on a database like the real one, for each method by itself.
 #
 # **What did not reproduce.** Under the union and the plain sum several tables are nowhere shown to be above a single one
-# of equal total bits. Concatenated features are better than tables on CIFAR-10. Recall and precision improve *together*
-# only by the weighted sum with bits enough. The paper may have another network, other levels, learned codes, or another
-# rule.
+# of equal total bits. Concatenated features are better than tables on CIFAR-10. Recall and precision were seen to improve
+# *together* under the weighted sum at 96 bits, on one seed; the plain sum was not looked at.
+# The paper may have another network, other levels or another rule.
 #
 # {doc}`05b_mlsh_on_real_images` hashes a network that was trained on the classes, and takes the claims one by one.
 #
@@ -1144,8 +1145,6 @@ tables.table(["", "this book"], *facts.items())
 # | network, its training, bits, protocol, figures | not seen | | frozen for CIFAR-10, two epochs or none for `digits`; equal shares of the bits |
 #
 # Table: The ledger of MLSH.
-#
-# A reader who owns the paper can add a file `src/hashlab/chapters/papers/mlsh.csv`.
 #
 # ## Exercises
 #
@@ -1192,7 +1191,7 @@ for sign, value in by_sign.items():
 # Let $T$ be the tightest cluster. Its spread is half the mean, over centres $i \in T$, of
 # $\sum_{j \in T} \|t_i - t_j\|^2$. So some centre $i$ of $T$ has a sum of at most twice the spread. The cluster that is
 # built around this $i$ takes the nearest points, so its sum is no larger; and its own spread is no larger than its sum,
-# because no point is closer to all members than their mean.
+# because no point has a smaller sum of squared distances to the members than their mean.
 #
 # </details>
 #

@@ -13,7 +13,7 @@
 # # Ng et al. 2020 on real images
 #
 # {doc}`05_mlsh` rebuilds MLSH {cite:p}`ng2020mlsh`: a hash table for each of several levels of one network, and one
-# ranking of all. There the network was frozen. Here it learns the classes of CIFAR-10 first, as do the networks of the
+# ranking of all. There, on photographs, the network was frozen. Here it learns the classes of CIFAR-10 first, as do the networks of the
 # other four papers, and the tables hash what it has learned: four code lengths, three seeds. Then the claims are taken
 # one by one. Every number comes from a recorded run, and every verdict is computed.
 
@@ -37,8 +37,8 @@ LENGTHS = (12, 24, 32, 48)
 #
 # Every row has the same network, split, images and epochs. The lower half of the network stays as ImageNet left it; the
 # upper half, the *tail*, is trained: for MLSH as a plain classifier. Its features at two levels, `conv4` and `conv5`,
-# are then hashed by COSDISH, each level into a table of its own with **half of the bits**. An image is as far away as
-# its nearer table says (the rule *union*). Beside it stand DPSH {cite:p}`li2016dpsh`, whose mean mAP is the highest of
+# are then hashed by COSDISH, each level into a table of its own with **half of the bits**. The distance of an
+# image is the smaller of its two (the rule *union*). Beside it stand DPSH {cite:p}`li2016dpsh`, whose mean mAP is the highest of
 # the hashing losses of this grid, and the signs of a classifier, which has no COSDISH: a layer of as
 # many outputs as bits stands before its classes, and its rate and weight decay are its own.
 #
@@ -182,8 +182,8 @@ tables.table(
 # ## The codes on a plane
 #
 # The codes of both tables side by side, {numref}`fig:mlsh-real-tsne`. DPSH has one large disc a class; with MLSH most
-# images have a code that no other query has: so it is in the lower table by itself, and not in the upper one. This
-# may be the structure that the abstract speaks of. To find the class it is of little help.
+# images have a code that no other query has. That is the lower table's doing: by itself it has such codes, the upper one
+# has not. This may be the structure that the abstract speaks of. To find the class it is of little help.
 
 # %% mystnb={"image": {"alt": "Two t-SNE maps of query codes. MLSH, above: ten round islands of many small discs, named by class and well apart, with few discs of other colours in them. DPSH, below: one large disc a class with small ones scattered between, most of them between cat and dog."}, "figure": {"caption": "t-SNE of the 48-bit codes of the 1,000 queries, seed 0; CIFAR-10, protocol cifar10-59k, tail trained. Equal codes of a class are one disc, its area growing with their number; a class is named at the median of its island.", "name": "fig:mlsh-real-tsne"}}
 figure = figures.tsne(tail, ["MLSH", "DPSH"], data.info("cifar10").classes)
@@ -199,7 +199,7 @@ ax = figures.losses(tail, NAMES[0])
 
 # %% [markdown]
 # COSDISH puts about half of the sampled images on either side of each bit, and it shows, {numref}`fig:mlsh-real-bits`:
-# the bits are the best balanced of the three, and the least correlated.
+# on average the bits are the best balanced of the three, and the least correlated.
 
 # %% mystnb={"image": {"alt": "Two panels at 48 bits. Above, the share of ones of each bit in rising order: near one half for most bits of MLSH, further from it for DPSH and the classifier. Below, the correlation of pairs of bits in rising order: MLSH lies lowest over most of the range."}, "figure": {"caption": "Bits of the database's codes, 48 bits of both tables; CIFAR-10, protocol cifar10-59k, tail trained. Above: in which share of images each bit is one. Below: how much every two bits are correlated, without the sign. Bands hold all seeds.", "name": "fig:mlsh-real-bits"}}
 figure = figures.bits_used(tail, NAMES)

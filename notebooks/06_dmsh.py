@@ -17,8 +17,8 @@
 # features from several layers, fuse them, and hash what comes out. They call it *deep multi-scale hashing*, DMSH.
 #
 # This chapter builds such a network step by step, derives its loss, and puts the claim to the test: is the fusion of
-# several layers better than the best single one? It uses codes, Hamming distance and mean average precision (mAP) as
-# {doc}`01_hamming_space` introduces them.
+# several layers better than the best single one? Codes, Hamming distance and mean average precision (mAP) are those of
+# {doc}`01_hamming_space`.
 #
 # | symbol | meaning |
 # |---|---|
@@ -249,8 +249,8 @@ print(
 )
 
 # %% [markdown]
-# Note what multiplies everything in {eq}`eq:dmsh-gradient`: the partner's outputs $u_j$. If all outputs are close to 0 at
-# the start, so are all gradients, and training takes long to wake up. The hash layer's first weights are therefore
+# Note what multiplies the first part of {eq}`eq:dmsh-gradient`: the partner's outputs $u_j$. If all outputs are close to 0
+# at the start, so are the gradients of the likelihood, and training takes long to wake up. The hash layer's first weights are therefore
 # drawn so that its outputs vary as its inputs do.
 #
 # ## The code beside the formula
@@ -315,14 +315,15 @@ ax = plots.precision_recall(reports)
 # {numref}`fig:dmsh-digits-tsne` lays the outputs of the queries out on a plane with t-SNE {cite:p}`vandermaaten2008tsne`,
 # which tries to keep neighbours together; the network has never seen these digits.
 
-# %% mystnb={"image": {"alt": "t-SNE of the outputs of 300 query digits: an island for each digit, of which two or three touch, with a few points on the wrong island."}, "figure": {"caption": "Outputs for 300 query digits on a plane, by t-SNE.", "name": "fig:dmsh-digits-tsne"}}
+# %% mystnb={"image": {"alt": "t-SNE of the outputs of 300 query digits: an island for each digit, with a few points on the wrong island."}, "figure": {"caption": "Outputs for 300 query digits on a plane, by t-SNE.", "name": "fig:dmsh-digits-tsne"}}
 outputs = np.tanh(
     learners["trained"].outputs(digits.query.images)
 )  # (300, 16)
 ax = plots.tsne(outputs, digits.query.labels, digits.classes)
 
 # %% [markdown]
-# {numref}`fig:dmsh-digits-nearest` shows what a user would meet.
+# {numref}`fig:dmsh-digits-nearest` shows what a user would meet: where a query fails, it
+# mostly fails whole.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six query digits, each followed by its five nearest images. In the first three rows all are of the class asked for; in the last three rows most are crossed, of another digit."}, "figure": {"caption": "Three queries that go well, and the three with the lowest average precision.", "name": "fig:dmsh-digits-nearest"}}
 order = np.argsort(-reports["trained"].ap, kind="stable")
@@ -406,6 +407,7 @@ print(
 #
 # First the scenes, where the whole network is learned with the code. Two more networks take part as a control: a single
 # scale that is reduced to three times as many features. If it is only the width that helps, it must help them too.
+# *Pyramid* is another way to fuse, described later.
 
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "Scenes, 16 bits, learning rate 0.01: mAP, and fused minus each (± over seeds ± over queries).", "name": "tbl:dmsh-scenes"}}
@@ -469,7 +471,8 @@ ax = figures.by_scale(
 # At this learning rate ({numref}`fig:dmsh-scenes`) the claim holds in part. The fusion is above `conv1` and above `conv3`. Against `conv2`, whose
 # places see about as much as a digit is large, it is open, and the mean of `conv2` alone is the higher one. The wide
 # controls have no higher mean than the narrow ones, so width hardly is what the single scales miss. Of two rates 0.01 was
-# the better or nearly the better one for every choice of scales, in one run each on the validation part. Here is the other, 0.003:
+# the better or nearly the better one for every choice of scales, in one run each on the validation part. Here is the other, 0.003,
+# {numref}`tbl:dmsh-scenes-slow`:
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "Scenes, 16 bits, learning rate 0.003.", "name": "tbl:dmsh-scenes-slow"}}
 slower = {
@@ -482,6 +485,11 @@ slower = {
     for name in ("conv1", "conv2", "conv3", "fused")
 }
 slow_scene = {name: group for name, (_, group) in slower.items()}
+best_rates = difference(slow_scene["fused"], on_scene["conv2"])
+print(
+    "fused at 0.003, minus conv2 at 0.01:",
+    f"{best_rates}, {best_rates.verdict}",
+)
 tables.table(
     ["scales", "mAP", "fused minus this", "mAP at rate 0.01"],
     *[
@@ -495,11 +503,6 @@ tables.table(
         ]
         for name, (maps, _) in slower.items()
     ],
-)
-best_rates = difference(slow_scene["fused"], on_scene["conv2"])
-print(
-    "fused at 0.003, minus conv2 at 0.01:",
-    f"{best_rates}, {best_rates.verdict}",
 )
 
 # %% [markdown]
@@ -575,8 +578,9 @@ ax = figures.by_scale(
 # their depth. What the last level forgets is still useful, although `conv3` and `conv4` on their own are far behind.
 #
 # Note what the row `conv5` has: the same input as nearly all methods of {doc}`10_side_by_side`, the last level of this
-# network, but two layers on it where those have one. At 12 bits it stands above every other method there. So what puts
-# DMSH on top of that table is to a large part its head, not its scales. {numref}`fig:dmsh-frozen-pr` shows precision and recall.
+# network, but three layers on it where those have one. At 12 bits it stands above every other method there. So what puts
+# DMSH on top of that table is to a large part its head, not its scales. In {numref}`fig:dmsh-frozen-pr` the curves
+# lie in the same order.
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Precision against recall on CIFAR-10 with frozen features and 48 bits, one curve each for conv3, conv4, conv5 and fused. conv3 runs lowest, then conv4, then conv5, and fused runs highest."}, "figure": {"caption": "CIFAR-10, frozen, 48 bits, first seed: precision and recall by radius.", "name": "fig:dmsh-frozen-pr"}}
@@ -788,19 +792,16 @@ tables.source(dmsh.Pyramid)
 #   border between similar and not.
 # - On photographs and with a frozen network, fusing three levels is above the best single one, as the paper says, and
 #   the levels come in the order that the group's own ablation has.
-# - With the network fine-tuned it is open at both lengths whether it is above the last level.
-# - With a small network learned from scratch on photographs that is open, too, with the lower mean.
+# - With the network fine-tuned it is open at both lengths whether the fusion is above the last level.
+# - With a small network learned from scratch on photographs it is open, too, and the fusion has the lower mean.
 # - On scenes and with a small network learned from scratch it depends on the learning rate. At the better rate of each,
 #   the level whose receptive field fits a digit has the higher mean.
-# - A second layer between features and bits is worth much: at 12 bits, on the last level alone, this head has a higher
+# - Layers between features and bits are worth much: at 12 bits, on the last level alone, this head has a higher
 #   mAP than any other method of {doc}`10_side_by_side`.
 #
 # **What did not reproduce, and what stays open.** That the fusion is above *every* single scale whenever a network is
 # trained along with the code. What was tried on the scenes: two rates, a wider single scale, the pyramid. NUS-WIDE has not
 # been run.
-#
-# To read on: {cite:t}`li2016dpsh` for the pairwise likelihood; {doc}`09_family_of_losses` sets it beside its
-# relatives. {doc}`05_mlsh` uses several levels in another way: a hash table for each.
 #
 # (sec:dmsh-ledger)=
 # ## The ledger
@@ -839,8 +840,8 @@ tables.source(dmsh.Pyramid)
 #
 # A bit that is 1 for $g$ classes separates $g\,(C - g)$ of the $C (C-1)/2$ pairs; that is most for $g = C/2$. So the mean
 # distance is at most $K \cdot \frac{C^2/4}{C (C-1)/2} = \frac{K}{2} \cdot \frac{C}{C-1}$. For ten classes and 16 bits that
-# is $80/9 \approx 8.9$, hardly more than half of the bits: $\Theta \ge -8/9$ on average, and a dissimilar pair keeps a
-# loss of at least $\log(1 + e^{-8/9}) \approx 0.34$. The loss {eq}`eq:dmsh-loss` cannot come near 0, and with longer codes
+# is $80/9 \approx 8.9$, hardly more than half of the bits: $\Theta \ge -8/9$ on average, and as the loss is convex in
+# $\Theta$, dissimilar pairs keep a mean loss of at least $\log(1 + e^{-8/9}) \approx 0.34$. The loss {eq}`eq:dmsh-loss` cannot come near 0, and with longer codes
 # the dissimilar half can get lower.
 #
 # </details>
@@ -877,7 +878,8 @@ tables.source(dmsh.Pyramid)
 # Layers are pairs (width of the window, step), from the image on. A window of 3 that moves by 1 sees 3 pixels; a second
 # one behind it sees 5. Behind a layer that moves by 2, every further pixel of a map is 2 pixels of the image. Write the
 # receptive field of a place behind a list of layers. (The small network of this chapter repeats a convolution of 3, step 1,
-# and a maximum over 2, step 2: compare with the frames of {numref}`fig:dmsh-levels`.)
+# and a maximum over 2, step 2: compare with the frames of {numref}`fig:dmsh-levels`; the last is
+# cut off at the border.)
 
 
 # %%

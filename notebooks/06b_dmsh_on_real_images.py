@@ -39,7 +39,7 @@ RIVALS = ["DPSH", "DMSH, conv5 alone", "classifier"]
 # stays as it is, up to the level `conv4a`, and its upper half, the *tail*, is trained together with the code. So
 # two processor cores are enough for a run; ours were made on a GPU, {numref}`tbl:dmsh-real-terms`.
 #
-# **DMSH** reads three levels of this network and fuses them in its head of two layers. Three rows stand beside it.
+# **DMSH** reads three levels of this network and fuses them in its head of three layers. Three rows stand beside it.
 # **DMSH, conv5 alone** has the same loss and the same head, but reads the last level only; its settings were searched
 # for it, and gave it twice the width of a level of DMSH. It says what the other levels add. **DPSH** {cite:p}`li2016dpsh` has a loss of the same kind and a single
 # layer as its head; its mean mAP is the highest of the hashing losses of this grid. The **classifier** has no hashing
@@ -188,8 +188,8 @@ tables.table(
 # it cannot, and there {doc}`06_dmsh` finds a clear gain.
 #
 # **Superiority.** Against DPSH the claim does not hold for this reconstruction: the opposite is established at 12
-# bits (asked alone, at every length). What differs is the head, with two layers, batch normalisation and a tanh in
-# one and a single layer in the other, its first weights, the levels, and the learning rate. Which is the reason was not tested: on frozen features the
+# bits (asked alone, at every length). What differs is the head (three layers, batch normalisation and a tanh,
+# against a single layer), its first weights, the levels, and the learning rate. Which is the reason was not tested: on frozen features the
 # same head helps ({doc}`10_side_by_side`).
 #
 # **The control.** At 48 bits the plain classifier is above DMSH, and this is established; it has the highest mean of

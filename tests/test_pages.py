@@ -91,6 +91,8 @@ def test_figures_and_tables_have_captions(path):
                 assert shown.get("caption", "").endswith("."), f"no {kind} caption: {cell.source}"
                 assert shown.get("name", "").startswith(start), f"no {kind} name: {cell.source}"
                 names.append(shown["name"])
+            else:
+                assert not about(cell, kind), f"a caption and no {kind}: {cell.source}"
     assert len(names) == len(set(names))
     for below in re.findall(r"(?:^\|.*\n)+(.*(?:\n.*)?)", texts(path) + "\n\n", flags=re.MULTILINE):
         assert below.strip().startswith("Table: "), f"no caption below a table: {below!r}"
