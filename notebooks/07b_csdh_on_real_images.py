@@ -136,10 +136,10 @@ figure = figures.bits_used(tail, NAMES)
 # %% [markdown]
 # ## Several labels
 #
-# What the loss is made for has not been asked yet: images of several labels, where similarity has grades. Corel5k is such
-# a set {cite:p}`duygulu2002translation`, photographs with a few words each. Its 81 most frequent words count here, 490
-# test images are the queries, the 4,442 others are trained on and searched, and two images are similar where they share
-# a word. {numref}`tbl:csdh-real-several` has what was run of `experiments/several-labels.toml`, with the same network, on
+# Images of several labels have not been asked yet. Corel5k has them {cite:p}`duygulu2002translation`: photographs with a
+# few words each. Its 81 most frequent words count here, 490 test images are the queries, the 4,442 others are trained on
+# and searched, and two images are similar where they share a word, for the losses too: the 0/1 form of label similarity.
+# {numref}`tbl:csdh-real-several` has what was run of `experiments/several-labels.toml`, with the same network, on
 # two processor cores; ITQ, which no label trains, has the features of the whole network as ImageNet left it.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "mAP on Corel5k (corel5k81): mean over three seeds ± their standard deviation, in brackets half of Student's 95 % interval of the mean.", "name": "tbl:csdh-real-several"}}
@@ -180,10 +180,13 @@ others = [name for name in several.names if name != NAMES[0]]
 reproduction.difference_table(several, NAMES[0], others)
 
 # %% [markdown]
-# Both trained methods are far above ITQ, by every measure and at both lengths. Between the two the verdict is open: the means
-# of CSDH are higher, most of all at 48 bits, where DMSH has nothing from the longer code, but three seeds differ too much.
-# Settings were chosen for each at 24 bits on held-out training images, {numref}`tbl:csdh-real-several-search`. What has a
-# dash was not run.
+# All trained rows are above ITQ, in mAP at both lengths and by every measure of {numref}`tbl:csdh-real-grades` at 48 bits.
+# DPSH has the highest mean at either length, and at 48 bits it is above CSDH, as it was not on CIFAR-10. Beside HashNet and
+# DMSH the verdict on CSDH is open; DMSH has nothing from the longer code. MLSH, which learns the words as a classifier
+# does and hashes the features of three levels, a third of the bits each, is far below the hashing losses; why was not
+# looked into. Settings were chosen for each at 24 bits on held-out training images,
+# {numref}`tbl:csdh-real-several-search`. What has a dash was not run. Mu and Liu's loss takes one class an image, and has
+# no row.
 
 # %% tags=["hide-input"] mystnb={"table": {"caption": "Corel5k: what was tried for each row on held-out training images, at 24 bits, and what was chosen.", "name": "tbl:csdh-real-several-search"}}
 trained = [name for name in run_at_48 if name != "ITQ"]
@@ -275,7 +278,7 @@ tables.table(
 reproduction.searched(tail, NAMES)
 
 # %% [markdown]
-# **What stays open.** Which of the losses that fit the abstract is the paper's; what more seeds would say about a
+# **What stays open.** The cosine of labels, a large gain on the scenes of {doc}`07_csdh`, on Corel5k; which of the losses that fit the abstract is the paper's; what more seeds would say about a
 # difference of a hundredth; and the whole network trained, whose cells are empty.
 #
 # ## What this page claims
@@ -383,13 +386,22 @@ tried = reproduction.searched(tail, NAMES).data
 assert tried.count("| lr 0.0003, 0.001, 0.003; ") == len(NAMES)
 assert tried.count("| lr 0.001, ") == len(NAMES)
 
-# Several labels: above ITQ by every measure, open between the two
-assert {"CSDH", "DMSH", "ITQ"} <= set(run_at_48)
+# Several labels: what was run, and on what
+assert list(run_at_48) == ["CSDH", "DMSH", "MLSH", "DPSH", "HashNet", "ITQ"]
+assert list(several.there(several.names, 24)) == list(run_at_48)
+for bits in (24, 48):
+    for run in several.group("CSDH", bits):
+        assert run["config"]["similarity"] == "shares"
 for name in run_at_48:
-    for run in several.group(name, 48):
+    for run in [*several.group(name, 24), *several.group(name, 48)]:
         assert run.hardware["device"].endswith("(2 cores)")
         trained_from = run["config"].get("frozen")
         assert trained_from == ("conv4a" if name in trained else None)
+        assert run.sizes == {"query": 490, "train": 4442, "database": 4442}
+for run in several.group("MLSH", 48):
+    assert run.tables == [16] * 3
+
+# The verdicts that the text explains
 for name in trained:
     assert all(
         min(graded[name][measure]) > max(graded["ITQ"][measure])
@@ -397,9 +409,23 @@ for name in trained:
     )
     above_itq = several.differences(name, "ITQ")
     assert set(verdicts(above_itq).values()) == {"above"}
-both = several.differences("CSDH", "DMSH")
-assert set(verdicts(both).values()) == {"open"}
-assert both[48].mean > both[24].mean > 0
+for name in ("DMSH", "HashNet"):
+    assert set(verdicts(several.differences("CSDH", name)).values()) == {
+        "open"
+    }
+beside = verdicts(several.differences("CSDH", "DPSH"))
+assert beside == {24: "open", 48: "below"}
+assert several.differences("CSDH", "DPSH")[24].mean < 0
+for bits in (24, 48):
+    of_row = {
+        name: np.mean([run.map for run in several.group(name, bits)])
+        for name in trained
+    }
+    assert max(of_row, key=of_row.get) == "DPSH"
+for name in ("CSDH", "DMSH", "DPSH", "HashNet"):
+    steps = several.differences(name, "MLSH")
+    assert set(verdicts(steps).values()) == {"above"}
+    assert all(one.mean > 0.08 for one in steps.values())
 of_dmsh = [
     np.mean([run.map for run in several.group("DMSH", bits)])
     for bits in (24, 48)
