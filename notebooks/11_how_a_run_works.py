@@ -621,13 +621,10 @@ table(
 #
 # **A GPU on Colab.** Choose *Runtime, Change runtime type* and a GPU. Install hashlab (in a published copy of this book, a
 # button at the top of each chapter opens it on Colab, and its first cell does that; else it is `!git clone` with the
-# address of the repository and `!pip install` with the folder). Then mount your Drive, and keep the records there, where
-# they outlive the session. In a cell, a command of the shell has `!` before it:
+# address of the repository and `!pip install` with the folder). Then mount your Drive (*Files* on the left), and keep the
+# records there, where they outlive the session. In a cell, a command of the shell has `!` before it:
 #
 # ```
-# from google.colab import drive
-#
-# drive.mount("/content/drive")
 # !hashlab data fetch cifar10
 # !hashlab run mu_liu cifar10 --bits 12 24 48 --root /content/drive/MyDrive/runs
 # ```

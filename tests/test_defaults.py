@@ -15,7 +15,6 @@ from hashlab.methods.deep import DeepMethod
 
 # Where a loss by itself has another default, or one that is no setting: by method and parameter.
 OF_THEIR_OWN = {
-    ("mu_liu", "c"): 1.0,
     ("shpdh", "floor"): 0.0,
     ("dcwh", "floor"): 0.0,
     ("csdh", "low"): -1.0,
