@@ -4,9 +4,9 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/ready
 TESTS  := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30
-# Tests that have a command of their own, and how to find their files.
+# Tests that have a command of their own, how to find their files, and those files that hold nothing else.
 APART  := rendered or browser or cluster or process or extra
-MARKED = $$(grep -lE "mark\.($(1))" tests/test_*.py)
+MARKED  = $$(grep -lE "mark\.($(1))" tests/test_*.py)
 WHOLE   = $(shell grep -lE "^pytestmark = pytest\.mark\.(process|extra)" tests/test_*.py)
 
 # Two workers on two cores: one thread each. The committed notebooks were run the same way.

@@ -322,8 +322,7 @@ outputs = np.tanh(
 ax = plots.tsne(outputs, digits.query.labels, digits.classes)
 
 # %% [markdown]
-# {numref}`fig:dmsh-digits-nearest` shows what a user would meet: where a query fails, it
-# mostly fails whole.
+# {numref}`fig:dmsh-digits-nearest` shows what a user would meet.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six query digits, each followed by its five nearest images. In the first three rows all are of the class asked for; in the last three rows most are crossed, of another digit."}, "figure": {"caption": "Three queries that go well, and the three with the lowest average precision.", "name": "fig:dmsh-digits-nearest"}}
 order = np.argsort(-reports["trained"].ap, kind="stable")

@@ -483,8 +483,7 @@ ax = plots.precision_recall(reports)
 
 # %% [markdown]
 # {numref}`fig:csdh-digits-tsne` lays the outputs of the queries out on a plane by t-SNE {cite:p}`vandermaaten2008tsne`,
-# which tries to keep neighbours together; {numref}`fig:csdh-digits-nearest` shows what a user would meet: where a
-# query fails, it fails whole.
+# which tries to keep neighbours together; {numref}`fig:csdh-digits-nearest` shows what a user would meet.
 
 # %% mystnb={"image": {"alt": "t-SNE of the outputs of 300 query digits: ten islands, one for each digit, with a few points on the wrong island."}, "figure": {"caption": "Outputs for 300 query digits, none seen in training, on a plane.", "name": "fig:csdh-digits-tsne"}}
 outputs = np.tanh(trained.outputs(digits.query.images))  # (300, 12)

@@ -1136,6 +1136,22 @@ assert 0.35 < middle < 0.65 and low < set(order[long][-11:-7])
 
 # The controls, and the literature
 assert len(published) == 22
+of_paper = {
+    row["method"]: row["value"]
+    for row in reported.load("ddsh")
+    if row["bits"] == short
+}
+places = [
+    sorted(of_paper, key=values.get, reverse=True)
+    for values in (
+        of_paper,
+        {name: float(np.mean(maps[short][name])) for name in of_paper},
+    )
+]
+same_place = {
+    one for one, other in zip(*places, strict=True) if one == other
+}
+assert same_place == {"cosdish", "itq", "lsh"}
 for bits in comparison.BITS:
     assert 2 * alone[bits]["above"] < len(published)
     assert together[bits]["above"] + together[bits]["below"] <= 4

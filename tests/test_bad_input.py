@@ -49,7 +49,7 @@ from hashlab.cli import main
 from hashlab.data import batches, folders, prepared
 from hashlab.errors import InputError
 from hashlab.losses import codebooks, pairs
-from hashlab.methods import adsh, csdh, dcwh, models, mu_liu
+from hashlab.methods import models
 from hashlab.training import checkpoints
 
 SECONDS, BYTES = 60, 2 << 30
@@ -1761,22 +1761,6 @@ PYTHON = {
     "a matrix of nothing": (
         python(lambda: codebooks.hadamard(0)),
         "bits must be a power of two, got 0",
-    ),
-    "a loss of Mu and Liu of another form": (
-        python(lambda: mu_liu.mu_liu_loss(OUTPUTS, OF_TWO, form="bilnear")),
-        "form must be one of bilinear, clipped, got 'bilnear'; did you mean bilinear?",
-    ),
-    "a loss of DCWH of other sides": (
-        python(lambda: dcwh.dcwh_loss(OUTPUTS, OF_TWO, OUTPUTS, sides="cod")),
-        "sides must be one of code, equal, got 'cod'; did you mean code?",
-    ),
-    "a loss of ADSH of another ratio": (
-        python(lambda: adsh.ADSHLoss(OF_TWO, 4, dissimilar="ratios")),
-        "dissimilar must be one of one, ratio, got 'ratios'; did you mean ratio?",
-    ),
-    "another similarity of labels": (
-        python(lambda: csdh.label_similarity(OF_TWO, kind="share")),
-        "kind must be one of shares, cosine, got 'share'; did you mean shares?",
     ),
     "another mean over pairs": (
         python(lambda: pairs.mean(OUTPUTS, OUTPUTS > 0, balance="half")),

@@ -8,9 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from hashlab import methods
 from hashlab.errors import InputError
+from hashlab.losses.clouds import Centres
 from hashlab.methods.deep import DeepMethod
 
 # Where a loss by itself has another default, or one that is no setting: by method and parameter.
@@ -57,6 +60,48 @@ def test_a_loss_takes_what_the_settings_say(name):
             (name, parameter), (settings | EVERYWHERE).get(parameter, "a number of the paper")
         )
         assert default == wanted, parameter
+
+
+OUTPUTS, CLASSES = torch.ones(2, 4), torch.tensor([0, 1])  # of two images
+GIVEN = dict.fromkeys(("z", "u", "b", "others", "memory", "c"), OUTPUTS)
+GIVEN |= {"labels": CLASSES, "y": CLASSES, "s": torch.eye(2) > 0, "count": 2, "bits": 4}
+GIVEN |= {"m": 1.0, "weight": 0.1, "rows": CLASSES, "Centres": Centres([], [2], 4)}
+
+
+def required(function):
+    """Arguments for those parameters of a function that have no default."""
+    parameters = inspect.signature(function).parameters.values()
+    return {
+        p.name: GIVEN[p.annotation if p.annotation in GIVEN else p.name]
+        for p in parameters
+        if p.default is p.empty
+    }
+
+
+def words():
+    """Every loss, function or module, with a parameter that is a word, and that parameter."""
+    for name in DEEP:
+        kind = type(methods.create(name, 8))
+        module = inspect.getmodule(kind)
+        for loss in vars(module).values():
+            is_own = getattr(loss, "__module__", None) == module.__name__
+            is_loss = inspect.isfunction(loss) or (
+                inspect.isclass(loss) and issubclass(loss, nn.Module)
+            )
+            if is_own and is_loss:
+                for parameter in inspect.signature(loss).parameters:
+                    if parameter in kind.Config.CHOICES | {"kind": ()}:
+                        yield loss, parameter
+
+
+WORDS = list(words())
+
+
+@pytest.mark.parametrize(("loss", "parameter"), WORDS, ids=[f"{a.__name__}-{b}" for a, b in WORDS])
+def test_a_loss_refuses_a_word_that_it_does_not_know(loss, parameter):
+    with pytest.raises(InputError, match=r"must be one of .*, got 'nonsense'"):
+        made = loss(**required(loss) | {parameter: "nonsense"})
+        made(**required(made.forward))
 
 
 LIMITS = {  # of settings that are not just 0 or more, by method where others have one of that name

@@ -293,6 +293,16 @@ def test_what_fails_half_way_leaves_nothing(address, narrow, monkeypatch):
         assert same_items(mine, theirs)
 
 
+def test_tables_alone_are_compared_too(tmp_path):
+    address = f"milvus:{tmp_path / 'a.db'}"
+    with search.open_index(address, tables=(4, 4)) as index:
+        index.put([1], np.zeros((1, 16), np.uint8))
+    with search.open_index(address, tables=[4, 4]) as index:
+        assert index.tables == (4, 4)
+    with pytest.raises(InputError, match=r"holds codes of 4 \+ 4 bits, not 8"):
+        search.open_index(address, tables=[8])
+
+
 @pytest.mark.parametrize("old", [0, 4, 10])
 def test_in_a_file_only_rows_that_are_there_are_replaced(old, tmp_path, monkeypatch):
     """Milvus Lite looks for the place of each row that is replaced among all rows."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 
 class InputError(ValueError):
@@ -24,6 +27,12 @@ def check_word(name: str, value: object, known: Iterable[str]) -> None:
     if value not in known:
         wanted = f"{name} must be one of {', '.join(known)}"
         raise InputError(f"{wanted}, got {value!r}{did_you_mean(value, known)}")
+
+
+def named(what: str, name: str, known: Mapping[str, Value]) -> Value:
+    """What a word stands for; raises InputError for a word that stands for nothing."""
+    check_word(what, name, known)
+    return known[name]
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -574,9 +574,8 @@ def load(
     `name`), so with these conditions only files that may do are opened; without them, all are.
 
     Raises InputError for a condition on what no record has; and, naming the file, for one that is
-    called as a record and cannot be read:
-    results of which one is missing are no results. With a list `refused` the error joins it
-    instead, and the others are read.
+    called as a record and cannot be read: results of which one is missing are no results. With a
+    list `refused` the error joins it instead, and the others are read.
     """
     for key in conditions:
         if key not in FIELDS | OPTIONAL:

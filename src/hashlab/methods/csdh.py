@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hashlab.errors import check_word
+from hashlab.errors import check_word, named
 from hashlab.losses import pairs, quantisation
 from hashlab.methods.base import About, setting
 from hashlab.methods.deep import DeepConfig, DeepMethod
@@ -126,12 +126,12 @@ class CSDHLoss(nn.Module):
         balance: str = "halves",
     ):
         super().__init__()
-        self.form = FORMS[form]
-        self.activation = ACTIVATIONS[activation]
-        self.penalty = quantisation.PENALTIES[quantise]
+        self.form = named("form", form, FORMS)
+        self.activation = named("activation", activation, ACTIVATIONS)
+        self.penalty = named("quantise", quantise, quantisation.PENALTIES)
         self.alpha = alpha
         self.similarity = similarity
-        self.low = LOWEST[unlike]
+        self.low = named("unlike", unlike, LOWEST)
         self.balance = balance
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:

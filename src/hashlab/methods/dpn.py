@@ -19,6 +19,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from hashlab.errors import named
 from hashlab.losses import classes
 from hashlab.losses.codebooks import CODEBOOKS
 from hashlab.methods.base import About, setting
@@ -49,7 +50,7 @@ class DPNLoss(nn.Module):
     def __init__(self, count: int, bits: int, m: float = 1.0, codes: str = "coins"):
         super().__init__()
         self.m = m
-        self.register_buffer("t", CODEBOOKS[codes](count, bits))
+        self.register_buffer("t", named("codes", codes, CODEBOOKS)(count, bits))
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return dpn_loss(z, classes.indicators(labels, len(self.t)), self.t, self.m)

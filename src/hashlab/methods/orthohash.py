@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hashlab.errors import named
 from hashlab.losses import classes
 from hashlab.losses.codebooks import CODEBOOKS
 from hashlab.methods.base import About, setting
@@ -50,7 +51,7 @@ class OrthoHashLoss(nn.Module):
         super().__init__()
         self.s = s
         self.m = m
-        self.register_buffer("o", CODEBOOKS[codes](count, bits))
+        self.register_buffer("o", named("codes", codes, CODEBOOKS)(count, bits))
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return orthohash_loss(z, classes.indicators(labels, len(self.o)), self.o, self.s, self.m)

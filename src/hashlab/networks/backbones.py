@@ -314,8 +314,8 @@ def register(
 
     Raises:
         InputError: a name that another one has, or that is no name; no function; mean and std that
-            are no finite numbers, as many of each, with std above 0. Whether the network
-            does what it should is found when it is first used.
+            are no finite numbers, as many of each, with std above 0. Whether
+            the network does what it should is found when it is first used.
 
     Example:
         >>> from torch import nn

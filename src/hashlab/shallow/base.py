@@ -36,8 +36,7 @@ class Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Args:
             X: features, (N, d).
             y: labels of a supervised method: a class each in any form of `hashlab.labels`, (N,), or
-                0/1 (N, C) where it takes several;
-                else not looked at.
+                0/1 (N, C) where it takes several; else not looked at.
 
         Returns:
             The estimator itself.
